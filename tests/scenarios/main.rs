@@ -1,0 +1,1 @@
+//! Scenarios over real sockets: the local hub on free ports, and the clients against it.
