@@ -1,1 +1,35 @@
-//! Being written.
+//! The values Azure IoT Hub speaks of: device identities, messages, error codes.
+//!
+//! Plain data that clients and hub share. This crate refuses sockets, clocks, tokio and any wire
+//! address: how a value travels (topics, routes, links) belongs to the crate that carries it.
+//!
+//! | concept | type |
+//! |---|---|
+//! | who a device is | [`DeviceId`], [`ModuleId`], [`DeviceIdentity`] |
+//! | its keys | [`SharedAccessKey`] (never printed, wiped when dropped) |
+//! | what it sends | [`TelemetryMessage`] |
+//! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
+//! | what the service answers when it refuses | [`ErrorCode`] |
+
+mod acknowledgement;
+mod c2d_message;
+mod device_id;
+mod device_identity;
+mod error_code;
+mod properties;
+mod shared_access_key;
+mod statistics;
+mod telemetry_message;
+
+pub use acknowledgement::{Acknowledgement, UnknownAcknowledgement};
+pub use c2d_message::C2dMessage;
+pub use device_id::{DeviceId, InvalidId, ModuleId};
+pub use device_identity::{
+    Authentication, AuthenticationType, ConnectionState, DeviceCapabilities, DeviceIdentity, DeviceStatus,
+    SymmetricKeys, X509Thumbprints,
+};
+pub use error_code::ErrorCode;
+pub use properties::Properties;
+pub use shared_access_key::SharedAccessKey;
+pub use statistics::{RegistryStatistics, ServiceStatistics};
+pub use telemetry_message::TelemetryMessage;

@@ -1,0 +1,129 @@
+//! A cloud-to-device message: what a back end sends to one device.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::{Acknowledgement, Properties};
+
+/// A cloud-to-device message.
+///
+/// Only the body is needed; at most 64 KB with properties, and names and values of application
+/// properties are ASCII. Source: *Send cloud-to-device messages from an IoT hub*.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct C2dMessage {
+    /// The content, opaque to the hub.
+    pub body: Vec<u8>,
+    /// Set by the sender to match requests and replies; at most 128 characters.
+    pub message_id: Option<String>,
+    /// Names the message this one answers.
+    pub correlation_id: Option<String>,
+    /// Who or what sent it.
+    pub user_id: Option<String>,
+    /// What the body is, for example `application/json`.
+    pub content_type: Option<String>,
+    /// How the body is encoded, for example `utf-8`.
+    pub content_encoding: Option<String>,
+    /// When the message is given up; by default one hour after it was sent, at most two days.
+    pub expiry_time: Option<Timestamp>,
+    /// Which outcomes the sender wants to hear of; `None` says nothing, which means no feedback.
+    pub ack: Option<Acknowledgement>,
+    /// Application properties.
+    pub properties: Properties,
+}
+
+impl C2dMessage {
+    /// A message with this body and nothing else.
+    #[must_use]
+    pub fn new(body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+
+    /// The body as text; what is not UTF-8 is shown as replacement characters.
+    #[must_use]
+    pub fn body_text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// What counts towards the message's size limit: body, system property values, and names and
+    /// values of application properties.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let system = [
+            &self.message_id,
+            &self.correlation_id,
+            &self.user_id,
+            &self.content_type,
+            &self.content_encoding,
+        ];
+        self.body.len()
+            + system.into_iter().flatten().map(String::len).sum::<usize>()
+            + self.expiry_time.map_or(0, |_| size_of::<i64>())
+            + self.ack.map_or(0, |ack| ack.as_str().len())
+            + self.properties.size()
+    }
+
+    /// Every field by name, in the order the cloud-to-device tutorial prints them; what is absent
+    /// is `None`.
+    #[must_use]
+    pub fn fields(&self) -> [(&'static str, String); 12] {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "None".to_owned());
+        [
+            ("data", self.body_text().into_owned()),
+            ("custom_properties", self.properties.to_string()),
+            ("message_id", text(&self.message_id)),
+            ("expiry_time_utc", text(&self.expiry_time.map(|time| time.to_string()))),
+            ("correlation_id", text(&self.correlation_id)),
+            ("user_id", text(&self.user_id)),
+            ("content_encoding", text(&self.content_encoding)),
+            ("content_type", text(&self.content_type)),
+            // Only messages to and from modules have these three.
+            ("output_name", "None".to_owned()),
+            ("input_name", "None".to_owned()),
+            ("ack", text(&self.ack.map(|ack| ack.to_string()))),
+            ("_iothub_interface_id", "None".to_owned()),
+        ]
+    }
+}
+
+/// One `(name, value)` line per field.
+impl fmt::Display for C2dMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.fields().into_iter().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}({name}, {value})")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_every_field_in_the_tutorial_s_order() {
+        let message = C2dMessage {
+            message_id: Some("message_0".to_owned()),
+            properties: [("testProperty", "PropMsg_0")].into_iter().collect(),
+            ..C2dMessage::new(r#"{"speed": 12.50}"#)
+        };
+        let shown = message.to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 12);
+        assert_eq!(lines[0], r#"(data, {"speed": 12.50})"#);
+        assert_eq!(lines[1], r#"(custom_properties, {"testProperty": "PropMsg_0"})"#);
+        assert_eq!(lines[2], "(message_id, message_0)");
+        assert_eq!(lines[3], "(expiry_time_utc, None)");
+    }
+
+    #[test]
+    fn size_counts_body_system_values_and_application_names_and_values() {
+        let message = C2dMessage {
+            message_id: Some("12345".to_owned()),
+            properties: [("ab", "cde")].into_iter().collect(),
+            ..C2dMessage::new("body")
+        };
+        assert_eq!(message.size(), 4 + 5 + 2 + 3);
+    }
+}

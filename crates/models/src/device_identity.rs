@@ -1,0 +1,212 @@
+//! A device identity as the identity registry shows it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, SharedAccessKey};
+
+/// A device in the identity registry.
+///
+/// Source: *Understand the identity registry in your IoT hub*, "Device identity properties".
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DeviceIdentity {
+    /// The device's id, unique in the hub and case-sensitive.
+    pub device_id: DeviceId,
+    /// Set by the hub; tells apart devices that were deleted and created again under one id.
+    #[serde(default)]
+    pub generation_id: String,
+    /// Changes with every write of the identity; sent back as `If-Match`.
+    #[serde(default)]
+    pub etag: String,
+    /// Whether the device is connected now.
+    #[serde(default)]
+    pub connection_state: ConnectionState,
+    /// Whether the device may connect.
+    #[serde(default)]
+    pub status: DeviceStatus,
+    /// Why the device has this status; at most 128 characters.
+    #[serde(default)]
+    pub status_reason: Option<String>,
+    /// When the connection state last changed; the year 1 if never.
+    #[serde(default = "never")]
+    pub connection_state_updated_time: Timestamp,
+    /// When the status last changed; the year 1 if never.
+    #[serde(default = "never")]
+    pub status_updated_time: Timestamp,
+    /// When the device last connected, sent or received a message; the year 1 if never.
+    #[serde(default = "never")]
+    pub last_activity_time: Timestamp,
+    /// Cloud-to-device messages waiting for the device.
+    #[serde(default)]
+    pub cloud_to_device_message_count: u32,
+    /// How the device proves who it is.
+    #[serde(default)]
+    pub authentication: Authentication,
+    /// What the device is, beside a device.
+    #[serde(default)]
+    pub capabilities: DeviceCapabilities,
+}
+
+impl DeviceIdentity {
+    /// A new, enabled identity without keys: what a back end sends so that the hub makes the keys.
+    #[must_use]
+    pub fn new(device_id: DeviceId) -> Self {
+        Self {
+            device_id,
+            generation_id: String::new(),
+            etag: String::new(),
+            connection_state: ConnectionState::default(),
+            status: DeviceStatus::default(),
+            status_reason: None,
+            connection_state_updated_time: never(),
+            status_updated_time: never(),
+            last_activity_time: never(),
+            cloud_to_device_message_count: 0,
+            authentication: Authentication::default(),
+            capabilities: DeviceCapabilities::default(),
+        }
+    }
+}
+
+/// What the service writes for a time that never was: the first instant of the year 1.
+const NEVER: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
+const fn never() -> Timestamp {
+    NEVER
+}
+
+/// Whether a device is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectionState {
+    /// It has a connection now.
+    #[serde(alias = "connected")]
+    Connected,
+    /// It has none.
+    #[default]
+    #[serde(alias = "disconnected")]
+    Disconnected,
+}
+
+/// Whether a device may connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeviceStatus {
+    /// It may connect (the default).
+    #[default]
+    #[serde(alias = "Enabled")]
+    Enabled,
+    /// It is refused.
+    #[serde(alias = "Disabled")]
+    Disabled,
+}
+
+/// How a device proves who it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Authentication {
+    /// Which of the proofs below counts.
+    #[serde(rename = "type", default)]
+    pub kind: AuthenticationType,
+    /// The two keys, each valid on its own so that one can be replaced while the other is in use.
+    #[serde(default)]
+    pub symmetric_key: Option<SymmetricKeys>,
+    /// Thumbprints of the device's own certificates.
+    #[serde(default)]
+    pub x509_thumbprint: Option<X509Thumbprints>,
+}
+
+/// The kind of proof a device gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthenticationType {
+    /// A SAS token signed with one of its symmetric keys (the default).
+    #[default]
+    #[serde(alias = "Sas")]
+    Sas,
+    /// A certificate with one of the thumbprints.
+    #[serde(alias = "SelfSigned")]
+    SelfSigned,
+    /// A certificate signed by an authority the hub knows.
+    #[serde(alias = "CertificateAuthority")]
+    CertificateAuthority,
+    /// None; such a device cannot connect.
+    #[serde(alias = "None")]
+    None,
+}
+
+/// A device's symmetric keys.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SymmetricKeys {
+    /// The first key.
+    #[serde(default)]
+    pub primary_key: Option<SharedAccessKey>,
+    /// The second key.
+    #[serde(default)]
+    pub secondary_key: Option<SharedAccessKey>,
+}
+
+/// SHA-1 or SHA-256 thumbprints of a device's certificates, in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct X509Thumbprints {
+    /// The first thumbprint.
+    #[serde(default)]
+    pub primary_thumbprint: Option<String>,
+    /// The second thumbprint.
+    #[serde(default)]
+    pub secondary_thumbprint: Option<String>,
+}
+
+/// What a device is, beside a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceCapabilities {
+    /// Whether the device is an IoT Edge device.
+    #[serde(default)]
+    pub iot_edge: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTERED: &str = r#"{
+        "deviceId": "d1", "generationId": "637534345627501371", "etag": "ODgxNTgwOA==",
+        "connectionState": "Disconnected", "status": "enabled", "statusReason": null,
+        "connectionStateUpdatedTime": "0001-01-01T00:00:00Z", "statusUpdatedTime": "0001-01-01T00:00:00Z",
+        "lastActivityTime": "2026-11-21T02:30:00.1234567Z", "cloudToDeviceMessageCount": 3,
+        "authentication": {
+            "symmetricKey": {"primaryKey": "cHJpbWFyeQ==", "secondaryKey": "c2Vjb25kYXJ5"},
+            "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null}, "type": "sas"},
+        "capabilities": {"iotEdge": false}, "deviceScope": "unknown to us"}"#;
+
+    #[test]
+    fn reads_what_the_service_sends() {
+        let identity: DeviceIdentity = serde_json::from_str(REGISTERED).unwrap();
+        assert_eq!(identity.device_id.as_str(), "d1");
+        assert_eq!(identity.status_updated_time, NEVER);
+        assert_eq!(identity.last_activity_time.to_string(), "2026-11-21T02:30:00.1234567Z");
+        assert_eq!(identity.cloud_to_device_message_count, 3);
+        let keys = identity.authentication.symmetric_key.unwrap();
+        assert_eq!(keys.primary_key.unwrap().reveal(), "cHJpbWFyeQ==");
+    }
+
+    #[test]
+    fn debug_never_shows_a_key() {
+        let identity: DeviceIdentity = serde_json::from_str(REGISTERED).unwrap();
+        let shown = format!("{identity:?}");
+        assert!(shown.contains("d1") && !shown.contains("cHJpbWFyeQ") && !shown.contains("c2Vjb25kYXJ5"));
+    }
+
+    #[test]
+    fn never_is_written_as_the_service_writes_it() {
+        let json = serde_json::to_value(DeviceIdentity::new("d1".parse().unwrap())).unwrap();
+        assert_eq!(json["lastActivityTime"], "0001-01-01T00:00:00Z");
+        assert_eq!(json["status"], "enabled");
+        assert_eq!(json["connectionState"], "Disconnected");
+        assert_eq!(json["authentication"]["type"], "sas");
+    }
+}
