@@ -1,1 +1,31 @@
-//! Being written.
+//! Who may talk to an Azure IoT Hub, and how each side knows.
+//!
+//! | question | answer |
+//! |---|---|
+//! | where is the hub, who am I? | [`DeviceConnectionString`], [`ServiceConnectionString`], [`EventHubsConnectionString`] |
+//! | how do I prove it? | [`SasToken`]: sign, parse, verify |
+//! | whom do I trust? | [`client_config`]: the system's roots, plus the CA file of this hub |
+//! | what time is it? | [`Clock`]: real, or turned by hand in tests |
+//!
+//! Used by the clients and by the hub. No secret in here is ever shown: keys and tokens have redacted
+//! `Debug`, errors name the part that is wrong and never its value, and memory that held a key is wiped.
+//! This crate opens no connection.
+
+mod clock;
+mod connection_string;
+mod error;
+mod hub_address;
+mod sas_scope;
+mod sas_token;
+mod tls;
+
+pub use clock::{Clock, Elapsed, ManualClock};
+pub use connection_string::{
+    DeviceConnectionString, DeviceCredential, EventHubsConnectionString, ServiceConnectionString,
+};
+pub use error::{ConnectionStringError, Defect, SasError, TlsError};
+pub use hub_address::HubAddress;
+pub use iothub_models::SharedAccessKey;
+pub use sas_scope::SasScope;
+pub use sas_token::{CLOCK_SKEW, SasToken};
+pub use tls::{client_config, ring_provider, trust_roots};

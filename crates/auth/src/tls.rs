@@ -1,0 +1,79 @@
+//! Whom a client trusts, and with which cryptography: rustls with ring, everywhere and explicitly.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::error::TlsError;
+
+/// The one cryptography provider of the workspace.
+#[must_use]
+pub fn ring_provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
+}
+
+/// The certificates a client trusts: the system's (`SSL_CERT_FILE` is honored), Mozilla's where the
+/// system has none, and those of `ca_file`.
+///
+/// # Errors
+/// [`TlsError`] if `ca_file` cannot be read or holds no certificate.
+pub fn trust_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = system_roots().clone();
+    if let Some(path) = ca_file {
+        let fail = |source| TlsError { path: path.to_owned(), source };
+        let pem = std::fs::read(path).map_err(fail)?;
+        let mut found = 0;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let invalid = |error: String| fail(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+            let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
+            roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(fail(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "there is no certificate in it",
+            )));
+        }
+    }
+    Ok(roots)
+}
+
+/// The TLS configuration of a client, with [`trust_roots`]: TLS 1.2 and 1.3, no client certificate.
+///
+/// # Errors
+/// [`TlsError`] if `ca_file` cannot be used.
+pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = trust_roots(ca_file)?;
+    let builder = ClientConfig::builder_with_provider(ring_provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .map_err(|error| TlsError {
+            path: ca_file.map(Path::to_owned).unwrap_or_default(),
+            source: std::io::Error::other(error),
+        })?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Read once: the files of the system do not change while a program runs, and reading them takes
+/// longer than a whole handshake.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            tracing::debug!(%error, "a system certificate could not be read");
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(native.certs);
+        if roots.is_empty() {
+            tracing::debug!("the system has no trust roots: Mozilla's are used");
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots
+    })
+}
