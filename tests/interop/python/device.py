@@ -1,0 +1,82 @@
+"""A device on Microsoft's Python client, over MQTT: prints every cloud-to-device message, and sends
+telemetry when told to.
+
+Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message} and
+{"cmd":"quit"}; the end of input counts as quit.
+"""
+
+import sys
+
+from azure.iot.device import IoTHubDeviceClient, Message
+
+from lines import body_of, commands, fail, say, setting, start_deadline
+
+
+def on_message(message):
+    body = message.data
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    say(
+        "c2d",
+        body_hex=body.hex(),
+        body_text=text,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        user_id=message.user_id,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        expiry=message.expiry_time_utc,
+        ack=message.ack,
+        properties=message.custom_properties,
+    )
+
+
+def telemetry(command):
+    message = Message(body_of(command))
+    message.message_id = command.get("message_id")
+    message.correlation_id = command.get("correlation_id")
+    message.user_id = command.get("user_id")
+    message.content_type = command.get("content_type")
+    message.content_encoding = command.get("content_encoding")
+    message.custom_properties.update(command.get("properties", {}))
+    return message
+
+
+def main():
+    start_deadline()
+    try:
+        client = IoTHubDeviceClient.create_from_connection_string(
+            setting("IOTHUB_DEVICE_CONNECTION_STRING")
+        )
+        client.on_connection_state_change = lambda: say("connection", connected=client.connected)
+        client.on_background_exception = lambda error: fail("background", error)
+        client.connect()
+        # Setting the handler subscribes, and returns once the hub has confirmed it.
+        client.on_message_received = on_message
+    except Exception as error:
+        fail("connect", error)
+        return 1
+    say("connected")
+
+    for command in commands():
+        if command["cmd"] == "quit":
+            break
+        try:
+            client.send_message(telemetry(command))
+            say("sent", tag=command.get("tag"))
+        except Exception as error:
+            fail("telemetry", error, tag=command.get("tag"))
+
+    try:
+        client.shutdown()
+    except Exception as error:
+        fail("shutdown", error)
+        return 1
+    say("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
