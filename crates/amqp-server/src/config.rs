@@ -1,0 +1,73 @@
+//! [`ConnectionConfig`]: what a connection offers and the bounds it keeps.
+
+use std::time::Duration;
+
+use crate::value::{Map, Symbol};
+
+/// What every connection of a listener offers, and the bounds it enforces. Share one in an `Arc`.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// `open.container-id` of this side.
+    pub container_id: String,
+    /// `open.properties` of this side; empty sends none.
+    pub properties: Map,
+    /// SASL mechanisms to offer. Connections without a SASL layer are accepted as well;
+    /// when this is empty, only those are.
+    pub sasl_mechanisms: Vec<Symbol>,
+    /// From the first byte to the peer's open; a peer that takes longer is dropped.
+    pub handshake_timeout: Duration,
+    /// `open.idle-time-out` of this side. The connection is closed after twice this time without a frame.
+    pub idle_timeout: Duration,
+    /// A peer that takes no byte of waiting output for this long is dropped.
+    pub write_timeout: Duration,
+    /// How long to wait for the peer's close after ours.
+    pub close_timeout: Duration,
+    /// `open.max-frame-size` of this side, at least 512. Larger inbound frames close the connection,
+    /// and outbound frames keep to it too, even if the peer allows more.
+    pub max_frame_size: u32,
+    /// The largest message a link takes; a handler may ask for less per link.
+    pub max_message_size: u64,
+    /// Sessions per connection at a time; `open.channel-max` is one less.
+    pub max_sessions: u16,
+    /// `begin.handle-max`, at most 65,535: links per session minus one.
+    pub handle_max: u32,
+    /// `begin.incoming-window`: transfers a session takes before it must be told to go on.
+    pub incoming_window: u32,
+    /// Deliveries of one session that the peer may leave unsettled before no more are sent to it.
+    pub max_unsettled: usize,
+    /// Bytes of partly received messages, over all links.
+    pub max_partial_bytes: usize,
+    /// Messages that may wait for credit on one link (see [`crate::Links::enqueue`]).
+    pub max_queued_messages: usize,
+    /// Bytes of messages that may wait for credit, over all links.
+    pub max_queued_bytes: usize,
+    /// While more output than this waits for the peer, nothing is read and handlers may not send.
+    pub max_output_bytes: usize,
+    /// Settlements and other commands that may wait in a [`crate::ConnectionHandle`].
+    pub max_commands: usize,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            container_id: "amqp-server".into(),
+            properties: Map::new(),
+            sasl_mechanisms: vec![Symbol::from_static("ANONYMOUS")],
+            handshake_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(240),
+            write_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(2),
+            max_frame_size: 64 * 1024,
+            max_message_size: 1024 * 1024,
+            max_sessions: 64,
+            handle_max: 255,
+            incoming_window: 2048,
+            max_unsettled: 4096,
+            max_partial_bytes: 8 * 1024 * 1024,
+            max_queued_messages: 64,
+            max_queued_bytes: 1024 * 1024,
+            max_output_bytes: 256 * 1024,
+            max_commands: 16 * 1024,
+        }
+    }
+}

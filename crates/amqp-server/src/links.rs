@@ -1,0 +1,105 @@
+//! [`Links`]: what a handler may do with its connection's links during a callback.
+
+use bytes::Bytes;
+
+use crate::{
+    config::ConnectionConfig,
+    error::AmqpError,
+    handle::ConnectionHandle,
+    handler::{DeliveryId, DeliveryTag, LinkId, Outcome},
+    protocol::Protocol,
+};
+
+/// The links of one connection, lent to a handler for the length of a callback.
+#[derive(Debug)]
+pub struct Links<'a> {
+    pub(crate) protocol: &'a mut Protocol,
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendOptions {
+    /// The delivery tag; `None` lets the transport count. Tags of unsettled deliveries must differ.
+    pub tag: Option<DeliveryTag>,
+    /// Sent settled: nothing more is heard of it. Otherwise the peer's outcome comes to
+    /// [`on_outcome`](crate::ConnectionHandler::on_outcome).
+    pub settled: bool,
+    /// The message format; 0 is the standard's own.
+    pub message_format: u32,
+}
+
+impl SendOptions {
+    /// Fire and forget.
+    pub const fn settled() -> Self {
+        Self { tag: None, settled: true, message_format: 0 }
+    }
+
+    /// With this tag, and an outcome to come.
+    pub const fn unsettled(tag: DeliveryTag) -> Self {
+        Self { tag: Some(tag), settled: false, message_format: 0 }
+    }
+}
+
+/// Why a message was not taken for sending. Nothing of it went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer has no credit or window open, leaves too much unsettled, or is slow to read.
+    /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.
+    #[error("the peer takes no message at the moment")]
+    NoCredit,
+    /// As many messages as allowed wait for credit already.
+    #[error("too many messages wait for the peer's credit")]
+    QueueFull,
+    /// The peer takes no message of this size on this link.
+    #[error("the message is larger than the peer takes")]
+    TooLarge,
+    /// The link is not attached, or it is an incoming one.
+    #[error("the link is not attached for sending")]
+    NotAttached,
+}
+
+impl Links<'_> {
+    /// The handle by which other tasks reach this connection.
+    pub fn handle(&self) -> &ConnectionHandle {
+        self.protocol.handle()
+    }
+
+    /// What this connection was configured with.
+    pub fn config(&self) -> &ConnectionConfig {
+        self.protocol.config()
+    }
+
+    /// How many messages the link may send now; 0 for incoming and unknown links.
+    pub fn credit(&self, link: LinkId) -> u32 {
+        self.protocol.credit(link)
+    }
+
+    /// Sends an encoded message now, or says why not. A message larger than the peer's frames goes out in several.
+    pub fn send(&mut self, link: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
+        self.protocol.send(link, message, options)
+    }
+
+    /// Sends an encoded message, or keeps it until credit comes. For replies: some clients send a request
+    /// before they grant credit for its answer. Bounded by [`ConnectionConfig::max_queued_messages`] and
+    /// [`ConnectionConfig::max_queued_bytes`].
+    pub fn enqueue(&mut self, link: LinkId, message: Bytes, options: SendOptions) -> Result<(), SendError> {
+        self.protocol.enqueue(link, message, options)
+    }
+
+    /// Settles a delivery answered with [`crate::Disposition::Later`]. Settling an unknown one does nothing.
+    pub fn settle(&mut self, link: LinkId, delivery: DeliveryId, outcome: Outcome) {
+        self.protocol.settle(link, delivery, outcome);
+    }
+
+    /// Detaches a link with an error. Its [`on_detach`](crate::ConnectionHandler::on_detach) follows
+    /// after the current callback.
+    pub fn detach(&mut self, link: LinkId, error: AmqpError) {
+        self.protocol.detach(link, error);
+    }
+
+    /// Closes the connection with an error.
+    pub fn close(&mut self, error: AmqpError) {
+        self.protocol.close(error);
+    }
+}
