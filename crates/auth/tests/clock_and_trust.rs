@@ -1,0 +1,104 @@
+//! The manual clock wakes exactly who is due, and trust in a CA file reaches a real handshake.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, its helpers too")]
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iothub_auth::{Clock, Elapsed, ManualClock, client_config, ring_provider};
+use jiff::Timestamp;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+
+#[tokio::test]
+async fn a_manual_clock_wakes_whoever_is_due_and_nobody_else() {
+    let hands = ManualClock::new(Timestamp::UNIX_EPOCH);
+    let clock = hands.clock();
+    let early = tokio::spawn({
+        let clock = clock.clone();
+        async move { clock.sleep(Duration::from_secs(10)).await }
+    });
+    let late = tokio::spawn({
+        let clock = clock.clone();
+        async move { clock.sleep_until(Timestamp::from_second(11).unwrap()).await }
+    });
+    // Both must sleep before the hands move, or `late` would count from later.
+    tokio::task::yield_now().await;
+    hands.advance(Duration::from_secs(10));
+    early.await.unwrap();
+    assert!(!late.is_finished());
+    hands.advance(Duration::from_secs(1));
+    late.await.unwrap();
+    assert_eq!(clock.now(), Timestamp::from_second(11).unwrap());
+}
+
+#[tokio::test]
+async fn a_deadline_gives_up_only_when_it_passes() {
+    let hands = ManualClock::new(Timestamp::UNIX_EPOCH);
+    let clock = hands.clock();
+    assert_eq!(clock.timeout(Duration::from_secs(1), async { 7 }).await, Ok(7));
+    let waiting = tokio::spawn({
+        let clock = clock.clone();
+        async move { clock.timeout(Duration::from_secs(5), std::future::pending::<()>()).await }
+    });
+    tokio::task::yield_now().await;
+    hands.advance(Duration::from_secs(5));
+    assert_eq!(waiting.await.unwrap(), Err(Elapsed));
+    assert_eq!(
+        Clock::real().timeout(Duration::from_millis(1), std::future::pending::<()>()).await,
+        Err(Elapsed)
+    );
+}
+
+#[test]
+fn a_ca_file_is_trusted_and_only_where_it_is_named() {
+    let ca = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(ca.cert.pem().as_bytes()).unwrap();
+
+    let server = rustls::ServerConfig::builder_with_provider(ring_provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![ca.cert.der().clone()],
+            PrivateKeyDer::try_from(ca.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let server = Arc::new(server);
+    let trusting = client_config(Some(file.path())).unwrap();
+    assert!(handshake(&server, &trusting).is_ok());
+    let strange = client_config(None).unwrap();
+    let refused = handshake(&server, &strange).unwrap_err().to_string();
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_named() {
+    let missing = client_config(Some("/no/such/ca.pem".as_ref())).unwrap_err();
+    assert!(missing.to_string().contains("/no/such/ca.pem"));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"no certificate").unwrap();
+    assert!(client_config(Some(file.path())).is_err());
+}
+
+fn handshake(
+    server: &Arc<rustls::ServerConfig>,
+    client: &Arc<rustls::ClientConfig>,
+) -> Result<(), rustls::Error> {
+    let mut server = rustls::ServerConnection::new(Arc::clone(server))?;
+    let mut client =
+        rustls::ClientConnection::new(Arc::clone(client), ServerName::try_from("localhost").unwrap())?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        let served = server.process_new_packets();
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+        served?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Connection strings: every documented form, every defect with its own error, and no secret in any
+//! of them.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, its helpers too")]
+
+use std::time::Duration;
+
+use iothub_auth::{
+    ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, EventHubsConnectionString,
+    HubAddress, ServiceConnectionString,
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+const KEY: &str = "c2VjcmV0LWtleQ==";
+
+fn device(text: &str) -> Result<DeviceConnectionString, ConnectionStringError> {
+    text.replace("KEY", KEY).parse()
+}
+
+fn service(text: &str) -> Result<ServiceConnectionString, ConnectionStringError> {
+    text.replace("KEY", KEY).parse()
+}
+
+fn events(text: &str) -> Result<EventHubsConnectionString, ConnectionStringError> {
+    text.replace("KEY", KEY).parse()
+}
+
+#[test]
+fn a_standard_device_string_and_its_token() {
+    let parsed = device("HostName=hub.azure-devices.net;DeviceId=d:1;SharedAccessKey=KEY").unwrap();
+    assert_eq!(parsed.device_id.as_str(), "d:1");
+    assert_eq!(parsed.address, HubAddress::new("hub.azure-devices.net"));
+    assert!(parsed.address.is_azure());
+    let token = parsed.sas_token(Timestamp::UNIX_EPOCH, Duration::from_secs(60)).unwrap().unwrap();
+    assert_eq!((token.resource(), token.policy()), ("hub.azure-devices.net/devices/d:1", None));
+}
+
+#[test]
+fn a_module_and_a_policy_key_change_the_token() {
+    let parsed =
+        device("HostName=h;DeviceId=d;ModuleId=m;SharedAccessKeyName=device;SharedAccessKey=KEY").unwrap();
+    let token = parsed.sas_token(Timestamp::UNIX_EPOCH, Duration::ZERO).unwrap().unwrap();
+    assert_eq!((token.resource(), token.policy()), ("h/devices/d/modules/m", Some("device")));
+}
+
+#[test]
+fn a_gateway_is_connected_to_and_the_hub_is_signed_for() {
+    let parsed = device("HostName=h.example;DeviceId=d;SharedAccessKey=KEY;GatewayHostName=edge").unwrap();
+    assert_eq!(parsed.address.connect_host(), "edge");
+    let token = parsed.sas_token(Timestamp::UNIX_EPOCH, Duration::ZERO).unwrap().unwrap();
+    assert_eq!(token.resource(), "h.example/devices/d");
+}
+
+#[test]
+fn a_certificate_needs_no_token_and_a_given_token_is_kept() {
+    let parsed = device("HostName=h;DeviceId=d;x509=TRUE").unwrap();
+    assert!(matches!(parsed.credential, DeviceCredential::X509));
+    assert!(parsed.sas_token(Timestamp::UNIX_EPOCH, Duration::ZERO).unwrap().is_none());
+
+    let given = "SharedAccessSignature sr=h%2Fdevices%2Fd&sig=AAAA&se=1";
+    let parsed = device(&format!("HostName=h;DeviceId=d;SharedAccessSignature={given}")).unwrap();
+    let token = parsed.sas_token(Timestamp::UNIX_EPOCH, Duration::from_secs(60)).unwrap().unwrap();
+    assert_eq!(token.reveal(), given);
+}
+
+#[test]
+fn our_own_keys_name_ports_and_the_ca() {
+    let text = "HostName=localhost;SharedAccessKeyName=service;SharedAccessKey=KEY;MqttsPort=1;AmqpsPort=2;HttpsPort=65535;TrustedCaFile=/a b/ca=1.pem";
+    let parsed = service(text).unwrap();
+    let address = &parsed.address;
+    assert_eq!((address.mqtts_port, address.amqps_port, address.https_port), (1, 2, 65535));
+    assert_eq!(address.trusted_ca_file.as_deref(), Some("/a b/ca=1.pem".as_ref()));
+    assert_eq!(parsed.reveal(), text.replace("KEY", KEY));
+    // The standard ports are not worth a word.
+    assert_eq!(HubAddress::new("h").extra_keys(), "");
+}
+
+#[test]
+fn event_hubs_strings_with_and_without_an_emulator() {
+    let parsed = events("Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=KEY;EntityPath=hub").unwrap();
+    assert_eq!(
+        (parsed.host_name.as_str(), parsed.port, parsed.plain),
+        ("ns.servicebus.windows.net", 5671, false)
+    );
+    assert_eq!(parsed.entity_path.as_deref(), Some("hub"));
+    let parsed = events("Endpoint=sb://localhost;SharedAccessKeyName=a;SharedAccessKey=not base64;UseDevelopmentEmulator=true").unwrap();
+    assert_eq!((parsed.port, parsed.plain), (5672, true));
+    let parsed = events("Endpoint=sb://localhost:77/;SharedAccessKeyName=a;SharedAccessKey=b").unwrap();
+    assert_eq!(parsed.port, 77);
+}
+
+#[test]
+fn key_names_ignore_case_and_a_last_semicolon_is_fine() {
+    assert!(device("hostname=h;DEVICEID=d;sharedaccesskey=KEY;").is_ok());
+}
+
+#[test]
+fn every_defect_of_a_device_string_names_the_key() {
+    let long_id = format!("HostName=h;DeviceId={};SharedAccessKey=KEY", "x".repeat(129));
+    for (text, expected) in [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("HostName=h;DeviceId", "part 2 has no '='"),
+        (
+            "HostName=h;DeviceID2=d;SharedAccessKey=KEY",
+            "part 2 has an unknown key; known are HostName, DeviceId",
+        ),
+        ("HostName=h;HostName=h;DeviceId=d;SharedAccessKey=KEY", "HostName stands twice"),
+        ("DeviceId=d;SharedAccessKey=KEY", "HostName is missing"),
+        ("HostName=h;SharedAccessKey=KEY", "DeviceId is missing"),
+        ("HostName=h;DeviceId=d", "SharedAccessKey is missing"),
+        ("HostName=;DeviceId=d;SharedAccessKey=KEY", "HostName has no value"),
+        ("HostName=h;DeviceId=d;SharedAccessKey=c2V*", "SharedAccessKey is not base64"),
+        ("HostName=h;DeviceId=a/b;SharedAccessKey=KEY", "DeviceId is not valid: the id holds '/'"),
+        (&long_id, "DeviceId is not valid: the id has 129 characters"),
+        ("HostName=h;DeviceId=d;ModuleId=a b;SharedAccessKey=KEY", "ModuleId is not valid"),
+        ("HostName=https://h;DeviceId=d;SharedAccessKey=KEY", "HostName is not a host name"),
+        ("HostName=h:8443;DeviceId=d;SharedAccessKey=KEY", "HostName holds a port: give ports as MqttsPort="),
+        ("HostName=h;DeviceId=d;SharedAccessKey=KEY;MqttsPort=0", "MqttsPort is not a port number"),
+        ("HostName=h;DeviceId=d;SharedAccessKey=KEY;HttpsPort=70000", "HttpsPort is not a port number"),
+        ("HostName=h;DeviceId=d;SharedAccessKey=KEY;x509=true", "SharedAccessKey and x509"),
+        ("HostName=h;DeviceId=d;x509=yes", "x509 must be true or false"),
+        ("HostName=h;DeviceId=d;SharedAccessSignature=nonsense", "SharedAccessSignature is not a SAS token"),
+        (
+            "HostName=h;SharedAccessKeyName=service;SharedAccessKey=KEY",
+            "it is a service connection string; a device needs its own",
+        ),
+        ("Endpoint=sb://h/;SharedAccessKeyName=a;SharedAccessKey=KEY", "it is an Event Hubs-compatible"),
+    ] {
+        let error = device(text).unwrap_err().to_string();
+        assert!(error.starts_with("the device connection string cannot be used: "), "{error}");
+        assert!(error.contains(expected), "{text:.80}\n  gives {error}\n  not   {expected}");
+        assert!(!error.contains("c2V"), "{error}");
+    }
+}
+
+#[test]
+fn a_string_of_another_kind_says_which() {
+    let error = service("HostName=h;DeviceId=d;SharedAccessKey=KEY").unwrap_err();
+    assert!(matches!(error.defect(), Defect::WrongKind { found: "a device", .. }), "{error}");
+    let error = events("HostName=h;SharedAccessKeyName=a;SharedAccessKey=KEY").unwrap_err();
+    assert!(matches!(error.defect(), Defect::WrongKind { found: "a service", .. }), "{error}");
+    let error = service("HostName=h;SharedAccessKey=KEY").unwrap_err();
+    assert_eq!(error.defect(), &Defect::Missing("SharedAccessKeyName"));
+    let error = events("Endpoint=https://h/;SharedAccessKeyName=a;SharedAccessKey=KEY").unwrap_err();
+    assert_eq!(error.defect(), &Defect::NotAnEndpoint);
+}
+
+#[test]
+fn debug_and_display_hold_no_secret() {
+    let device = device("HostName=h;DeviceId=d;SharedAccessKey=KEY").unwrap();
+    let service = service("HostName=h;SharedAccessKeyName=service;SharedAccessKey=KEY").unwrap();
+    let shown = format!("{device:?} {device} {service:?} {service}");
+    assert!(shown.contains("device d on h") && shown.contains("policy service on h"));
+    assert!(!shown.contains(KEY), "{shown}");
+}
+
+proptest! {
+    #[test]
+    fn what_is_revealed_parses_to_the_same(
+        host in "[a-z][a-z0-9.-]{0,20}", id in "[A-Za-z0-9:.+%_#*?!(),=@$'-]{1,128}", port in 1u16.., ca in proptest::option::of("/[a-z/.]{1,20}")
+    ) {
+        let mut address = HubAddress::new(host);
+        address.mqtts_port = port;
+        address.trusted_ca_file = ca.map(Into::into);
+        let string = DeviceConnectionString::new(address, id.parse().unwrap(), iothub_auth::SharedAccessKey::new(KEY));
+        let again: DeviceConnectionString = string.reveal().parse().unwrap();
+        prop_assert_eq!(again.address, string.address);
+        prop_assert_eq!(again.device_id, string.device_id);
+    }
+
+    #[test]
+    fn parsing_never_panics(text in "\\PC{0,200}") {
+        let _parsed = text.parse::<DeviceConnectionString>();
+        let _parsed = text.parse::<ServiceConnectionString>();
+        let _parsed = text.parse::<EventHubsConnectionString>();
+    }
+}
