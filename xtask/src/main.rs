@@ -1,2 +1,81 @@
-//! The project's own commands, one file per command.
-fn main() {}
+//! The project's own commands: `cargo xtask --help`. One file per command; what several of them need
+//! is in `workspace`, `steps` and `program`. This file refuses everything but parsing the command line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
+mod ci;
+mod docs;
+mod fuzz;
+mod hub;
+mod new;
+mod steps;
+mod tidy;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the local hub, until Ctrl-C
+    ///
+    /// Its keys and its CA are kept in target/local-hub, so that connection strings survive a restart.
+    #[command(disable_help_flag = true)]
+    Hub {
+        /// Handed on to the local-hub program; --help lists what it knows
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Copy a sample to a folder of your own, where it builds by itself
+    New {
+        /// The sample's name, for example simulated_device
+        sample: String,
+        /// The folder to make; it must not exist yet
+        dir: PathBuf,
+    },
+    /// Paste the samples' marked code into the tutorial pages
+    Docs {
+        /// Change nothing, fail if a page does not show what its sample says
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of the house that neither the compiler nor clippy knows
+    Tidy,
+    /// Feed every fuzz target for a while
+    Fuzz {
+        /// Seconds, shared between all targets
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// Only this target
+        target: Option<String>,
+    },
+    /// Everything that must pass before a change lands
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Hub { arguments } => hub::run(&arguments),
+        Command::New { sample, dir } => new::run(&sample, &dir),
+        Command::Docs { check } => docs::run(check),
+        Command::Tidy => tidy::run(),
+        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
+        Command::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

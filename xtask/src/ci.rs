@@ -1,0 +1,75 @@
+//! `cargo xtask ci`: everything that must pass before a change lands, in the order that fails soonest.
+//! It stops at the first failure and shows how long each step took.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::steps::{human, table};
+use crate::{docs, fuzz, new, tidy, workspace};
+
+/// Seconds of fuzzing, over all targets.
+const FUZZ_SECONDS: u64 = 120;
+
+/// One step: its name and what it does.
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", || cargo(&["fmt", "--all", "--check"])),
+    ("clippy", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "--deny", "warnings"])
+    }),
+    ("tidy", tidy::run),
+    ("docs", || docs::run(true)),
+    ("test", || cargo(&["test", "--workspace", "--locked", "--quiet"])),
+    ("doc", rustdoc),
+    ("copies", copies),
+    ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let mut results = table(&["step", "result", "time"]);
+    let started = Instant::now();
+    for (name, step) in STEPS {
+        println!("\n== {name}");
+        let step_started = Instant::now();
+        let outcome = step();
+        let word = if outcome.is_ok() { "passed" } else { "failed" };
+        results.add_row([name, word, &human(step_started.elapsed())]);
+        if outcome.is_err() {
+            println!("\n{results}");
+            return outcome.with_context(|| format!("ci stopped at {name}"));
+        }
+    }
+    results.add_row(["all", "passed", &human(started.elapsed())]);
+    println!("\n{results}");
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    workspace::run(workspace::cargo().args(arguments))
+}
+
+/// The documentation of our own crates, where a link to nowhere is an error.
+fn rustdoc() -> Result<()> {
+    let mut doc = workspace::cargo();
+    doc.args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
+    // xtask is a program, and its library-less documentation would only clash with others' names.
+    workspace::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+/// Copies every sample as a reader would, and builds each where no workspace is around it.
+fn copies() -> Result<()> {
+    let place = tempfile::tempdir().context("no temporary folder")?;
+    for sample in workspace::samples()? {
+        println!("copy of {sample}");
+        let dir = place.path().join(&sample);
+        new::copy(&sample, &dir)?;
+        let mut build = workspace::cargo();
+        build.current_dir(&dir).args(["build", "--quiet"]);
+        // One target folder for all copies; not ours, since their profile differs.
+        build.arg("--target-dir").arg(workspace::target_dir().join("copies"));
+        workspace::run(&mut build)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask docs`: the code on a tutorial page is the code that runs. A page says
+//! `<!-- sample: simulated_device#connect -->` before a code block; the block becomes what stands in
+//! that sample between `// ANCHOR: connect` and `// ANCHOR_END: connect`. Nothing else of a page changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace;
+
+/// The marks of all samples: (sample, mark) to the code between.
+type Marks = BTreeMap<(String, String), String>;
+
+pub(crate) fn run(check: bool) -> Result<()> {
+    let problems = paste(check)?;
+    if problems.is_empty() {
+        println!("The tutorials show what the samples say.");
+        return Ok(());
+    }
+    bail!("{}", problems.join("\n"))
+}
+
+/// Pastes into every tutorial, or with `check` only says what differs. What no paste can cure (an
+/// unknown mark, a mark that no page shows) is a problem either way.
+pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
+    let root = workspace::root();
+    let mut marks = Marks::new();
+    let mut problems = Vec::new();
+    for sample in workspace::samples()? {
+        let file = format!("samples/{sample}/src/main.rs");
+        let code = fs::read_to_string(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
+        match marks_of(&code) {
+            Ok(found) => marks.extend(found.into_iter().map(|(mark, code)| ((sample.clone(), mark), code))),
+            Err(problem) => problems.push(format!("{file}: {problem}")),
+        }
+    }
+
+    let mut used = BTreeSet::new();
+    for file in workspace::tracked_files()? {
+        if !(file.starts_with("docs/tutorials/") && file.ends_with(".md")) {
+            continue;
+        }
+        let page = fs::read_to_string(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
+        match pasted(&page, &marks, &mut used) {
+            Ok(new) if new == page => {}
+            Ok(_) if check => {
+                problems.push(format!("{file}: does not show what the samples say; run `cargo xtask docs`"));
+            }
+            Ok(new) => {
+                fs::write(root.join(&file), new).with_context(|| format!("{file} cannot be written"))?;
+                println!("{file}: pasted");
+            }
+            Err(problem) => problems.push(format!("{file}: {problem}")),
+        }
+    }
+    for (sample, mark) in marks.keys().filter(|mark| !used.contains(*mark)) {
+        problems.push(format!("samples/{sample}/src/main.rs: no tutorial shows the mark {mark:?}"));
+    }
+    Ok(problems)
+}
+
+/// Every mark of a sample with its code, indentation common to all lines removed.
+fn marks_of(code: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut marks = BTreeMap::new();
+    let mut open: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in code.lines() {
+        let comment = line.trim_start();
+        if let Some(name) = comment.strip_prefix("// ANCHOR: ") {
+            open.push((name.trim().to_owned(), Vec::new()));
+        } else if let Some(name) = comment.strip_prefix("// ANCHOR_END: ") {
+            let name = name.trim();
+            let Some(at) = open.iter().position(|(opened, _)| opened == name) else {
+                return Err(format!("the mark {name:?} ends and never began"));
+            };
+            let (name, lines) = open.remove(at);
+            if marks.insert(name.clone(), unindented(&lines)).is_some() {
+                return Err(format!("the mark {name:?} is there twice"));
+            }
+        } else {
+            open.iter_mut().for_each(|(_, lines)| lines.push(line));
+        }
+    }
+    match open.first() {
+        Some((name, _)) => Err(format!("the mark {name:?} begins and never ends")),
+        None => Ok(marks),
+    }
+}
+
+fn unindented(lines: &[&str]) -> String {
+    let filled = || lines.iter().filter(|line| !line.trim().is_empty());
+    let indent = filled().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
+    let code: Vec<&str> = lines.iter().map(|line| line.get(indent..).unwrap_or("")).collect();
+    code.join("\n").trim_matches('\n').to_owned()
+}
+
+/// The page with every marked block filled.
+fn pasted(page: &str, marks: &Marks, used: &mut BTreeSet<(String, String)>) -> Result<String, String> {
+    let mut new = String::with_capacity(page.len());
+    let mut lines = page.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        new.push_str(line);
+        new.push('\n');
+        let Some(reference) = line.trim().strip_prefix("<!-- sample: ") else { continue };
+        let at = format!("line {}", number + 1);
+        let key = reference
+            .strip_suffix("-->")
+            .and_then(|reference| reference.trim().split_once('#'))
+            .map(|(sample, mark)| (sample.to_owned(), mark.to_owned()))
+            .ok_or_else(|| format!("{at}: expected <!-- sample: NAME#MARK -->"))?;
+        let code =
+            marks.get(&key).ok_or_else(|| format!("{at}: no mark {:?} in the sample {:?}", key.1, key.0))?;
+        let fence = match lines.next() {
+            Some((_, fence)) if fence.starts_with("```") => fence,
+            _ => return Err(format!("{at}: a code block must follow at once")),
+        };
+        if !lines.any(|(_, line)| line == "```") {
+            return Err(format!("{at}: the code block does not end"));
+        }
+        new.push_str(&format!("{fence}\n{code}\n```\n"));
+        used.insert(key);
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: &str = "fn main() {\n    // ANCHOR: all\n    one();\n    // ANCHOR: two\n\n    if x {\n        two();\n    }\n    // ANCHOR_END: two\n    // ANCHOR_END: all\n}\n";
+
+    fn marks() -> Marks {
+        marks_of(CODE).unwrap().into_iter().map(|(mark, code)| (("s".to_owned(), mark), code)).collect()
+    }
+
+    #[test]
+    fn marks_nest_and_lose_their_indentation() {
+        let marks = marks_of(CODE).unwrap();
+        assert_eq!(marks["two"], "if x {\n    two();\n}");
+        assert_eq!(marks["all"], "one();\n\nif x {\n    two();\n}");
+    }
+
+    #[test]
+    fn marks_must_begin_end_and_be_unique() {
+        assert!(marks_of("// ANCHOR: a\n").unwrap_err().contains("never ends"));
+        assert!(marks_of("// ANCHOR_END: a\n").unwrap_err().contains("never began"));
+        let twice = "// ANCHOR: a\n// ANCHOR_END: a\n// ANCHOR: a\n// ANCHOR_END: a\n";
+        assert!(marks_of(twice).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn only_the_marked_block_changes() {
+        let page = "# T\n\n```rust\nkept\n```\n\n<!-- sample: s#two -->\n```rust\nold\n```\n\nend\n";
+        let mut used = BTreeSet::new();
+        let new = pasted(page, &marks(), &mut used).unwrap();
+        assert_eq!(new, page.replace("old", "if x {\n    two();\n}"));
+        assert_eq!(pasted(&new, &marks(), &mut used).unwrap(), new, "a second run changes nothing");
+        assert!(used.contains(&("s".to_owned(), "two".to_owned())) && used.len() == 1);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_filled_says_where() {
+        let try_page = |page: &str| pasted(page, &marks(), &mut BTreeSet::new()).unwrap_err();
+        assert_eq!(
+            try_page("x\n<!-- sample: s#no -->\n```\n```\n"),
+            "line 2: no mark \"no\" in the sample \"s\""
+        );
+        assert!(try_page("<!-- sample: s -->\n```\n```\n").contains("NAME#MARK"));
+        assert!(try_page("<!-- sample: s#two -->\n\n```\n```\n").contains("must follow"));
+        assert!(try_page("<!-- sample: s#two -->\n```\n").contains("does not end"));
+    }
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask hub`: the local hub in the foreground, as a learner starts it. Everything on screen is
+//! the program's own; this only builds it and gives it a place to keep its keys.
+
+use anyhow::Result;
+
+use crate::workspace;
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    workspace::build(&["iothub-local-hub"])?;
+    let mut hub = std::process::Command::new(workspace::program("local-hub"));
+    let says_where = |argument: &String| argument == "--state-dir" || argument.starts_with("--state-dir=");
+    if !arguments.iter().any(says_where) {
+        hub.arg("--state-dir").arg(workspace::target_dir().join("local-hub"));
+    }
+    hub.args(arguments);
+    replace_with(hub)
+}
+
+/// The hub takes this process's place, so that Ctrl-C and the exit code are its own.
+#[cfg(unix)]
+fn replace_with(mut hub: std::process::Command) -> Result<()> {
+    use anyhow::Context as _;
+    use std::os::unix::process::CommandExt as _;
+    Err(hub.exec()).context("the local hub could not be started")
+}
+
+#[cfg(not(unix))]
+fn replace_with(mut hub: std::process::Command) -> Result<()> {
+    workspace::run(&mut hub)
+}
