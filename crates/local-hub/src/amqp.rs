@@ -1,0 +1,46 @@
+//! The service side over AMQP 1.0: back ends prove themselves on `$cbs` and send cloud-to-device
+//! messages to `/messages/devicebound`. One file per node; the transport is the crate
+//! `iothub-amqp-server`, which knows nothing of all this.
+
+mod address;
+mod c2d_message;
+mod cbs;
+mod devicebound;
+mod error;
+mod grants;
+mod nodes;
+mod sasl;
+
+use std::sync::Arc;
+
+use iothub_amqp_server::ConnectionConfig;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use self::nodes::Nodes;
+use crate::hub::Hub;
+use crate::listener;
+
+/// Serves AMQP on `listener` until the hub ends: under TLS, or in the clear where `tls` is absent.
+pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let config = Arc::new(ConnectionConfig {
+        container_id: hub.config().name.clone(),
+        sasl_mechanisms: sasl::mechanisms(),
+        ..ConnectionConfig::default()
+    });
+    let name = if tls.is_some() { "amqps" } else { "amqp" };
+    let room = {
+        let hub = hub.clone();
+        move |stream| {
+            let nodes = Nodes::new(hub.clone());
+            let serving =
+                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.shutdown().clone());
+            async move {
+                if let Err(error) = serving.await {
+                    tracing::debug!(%error, "an AMQP connection broke");
+                }
+            }
+        }
+    };
+    listener::serve(name, &hub, listener, tls, room).await;
+}

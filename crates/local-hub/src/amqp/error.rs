@@ -1,0 +1,63 @@
+//! How the hub's refusals read in AMQP: a condition for the client to act on, a text for people, and
+//! the tracking id under which the hub's log has the rest.
+
+use iothub_amqp_server::{AmqpError, Map, Symbol, condition};
+use iothub_models::ErrorCode;
+
+use crate::core::refusal::HubError;
+
+/// A property or argument has a value it may not have.
+const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
+/// A value lies outside its range.
+const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argument-out-of-range");
+/// The hub is busy; trying again later helps.
+const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
+
+/// The refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
+/// .NET clients.
+pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
+    let tracking_id = uuid::Uuid::new_v4().simple().to_string();
+    tracing::info!(tracking_id, code = %refusal.code, reason = refusal.text, "refused over AMQP");
+    let condition = match refusal.code {
+        ErrorCode::DeviceNotFound | ErrorCode::ModuleNotFound | ErrorCode::GenericNotFound => condition::NOT_FOUND,
+        ErrorCode::DeviceMaximumQueueDepthExceeded => condition::RESOURCE_LIMIT_EXCEEDED,
+        ErrorCode::MessageTooLarge => condition::MESSAGE_SIZE_EXCEEDED,
+        ErrorCode::IotHubUnauthorizedAccess | ErrorCode::IotHubUnauthorized => condition::UNAUTHORIZED_ACCESS,
+        ErrorCode::ArgumentInvalid | ErrorCode::ArgumentNull | ErrorCode::IotHubFormatError => ARGUMENT_ERROR,
+        ErrorCode::InvalidMessageExpiryTime => ARGUMENT_OUT_OF_RANGE,
+        ErrorCode::ServerBusy | ErrorCode::ServiceUnavailable | ErrorCode::ThrottlingException => THROTTLED,
+        ErrorCode::InvalidOperation => condition::NOT_ALLOWED,
+        _ => condition::INTERNAL_ERROR,
+    };
+    let description = if refusal.code == ErrorCode::DeviceNotFound {
+        format!("{}: there is no enabled device {}", refusal.code, refusal.text)
+    } else {
+        refusal.to_string()
+    };
+    AmqpError::new(condition, description)
+        .with_info(Map::new().with(Symbol::from_static("com.microsoft:tracking-id"), tracking_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_the_condition_the_official_clients_know() {
+        for (code, expected) in [
+            (ErrorCode::DeviceNotFound, "amqp:not-found"),
+            (ErrorCode::DeviceMaximumQueueDepthExceeded, "amqp:resource-limit-exceeded"),
+            (ErrorCode::MessageTooLarge, "amqp:link:message-size-exceeded"),
+            (ErrorCode::IotHubUnauthorizedAccess, "amqp:unauthorized-access"),
+            (ErrorCode::ArgumentInvalid, "com.microsoft:argument-error"),
+            (ErrorCode::InvalidMessageExpiryTime, "com.microsoft:argument-out-of-range"),
+            (ErrorCode::ServerBusy, "com.microsoft:device-container-throttled"),
+            (ErrorCode::ServerError, "amqp:internal-error"),
+        ] {
+            let error = amqp_error(&HubError::new(code, "why"));
+            assert_eq!(error.condition.as_str(), expected);
+            let tracking_id = error.info.get("com.microsoft:tracking-id").unwrap();
+            assert_eq!(tracking_id.as_str().unwrap().len(), 32);
+        }
+    }
+}
