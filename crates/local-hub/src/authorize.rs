@@ -1,0 +1,211 @@
+//! Who may: every request and every connection passes here.
+//!
+//! A peer learns an error code and nothing more; the true reason is logged. No token and no key ever
+//! is. Signatures are compared in constant time, by `iothub-auth`.
+//! Source: *Control access to IoT Hub using shared access signatures*.
+
+use std::sync::Arc;
+
+use iothub_auth::{CLOCK_SKEW, SasToken};
+use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId};
+use jiff::Timestamp;
+
+use crate::core::policies::{Permission, Policy};
+use crate::hub::Hub;
+
+/// Not allowed. The code is for the peer, the reason for the hub's log, where it already is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) code: ErrorCode,
+    pub(crate) reason: String,
+}
+
+impl Denied {
+    fn unauthorized(reason: impl Into<String>) -> Self {
+        Self { code: ErrorCode::IotHubUnauthorizedAccess, reason: reason.into() }
+    }
+}
+
+/// What a back end may do, and until when.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceGrant {
+    pub(crate) policy: Policy,
+    pub(crate) expiry: Timestamp,
+}
+
+/// A device that proved who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceGrant {
+    /// The identity's generation at that moment; a connection is only opened while it is the same.
+    pub(crate) generation_id: Arc<str>,
+    /// With whose key the token was signed.
+    pub(crate) scope: GrantScope,
+    /// When the token expires.
+    pub(crate) expiry: Timestamp,
+}
+
+/// With whose key a device's token was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrantScope {
+    /// Its own.
+    Device,
+    /// That of a shared access policy.
+    Hub,
+}
+
+impl DeviceGrant {
+    /// What the service writes to telemetry as `iothub-connection-auth-method`.
+    /// Source: *Create and read IoT Hub messages*.
+    pub(crate) const fn auth_method(&self) -> &'static str {
+        match self.scope {
+            GrantScope::Device => {
+                r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
+            }
+            GrantScope::Hub => {
+                r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Whether the bearer of `sas_token` may use `resource` (the path below the host) with one of the
+    /// permissions `any_of`.
+    pub(crate) fn authorize_service(
+        &self,
+        sas_token: &str,
+        resource: &[&str],
+        any_of: &[Permission],
+    ) -> Result<ServiceGrant, Denied> {
+        let path = resource.join("/");
+        self.verify_service(sas_token, resource)
+            .and_then(|grant| {
+                if any_of.iter().any(|permission| grant.policy.allows(*permission)) {
+                    return Ok(grant);
+                }
+                let needed: Vec<_> = any_of.iter().map(|permission| format!("{permission:?}")).collect();
+                Err(Denied::unauthorized(format!(
+                    "policy {} lacks the permission {}",
+                    grant.policy.name,
+                    needed.join(" or ")
+                )))
+            })
+            .inspect_err(|denied| tracing::warn!(reason = denied.reason, path, "a back end was refused"))
+    }
+
+    /// As [`authorize_service`](Self::authorize_service), before it is known what the bearer wants; nothing is logged.
+    pub(crate) fn verify_service(&self, sas_token: &str, resource: &[&str]) -> Result<ServiceGrant, Denied> {
+        let token = self.token(sas_token, resource)?;
+        let Some(name) = token.policy() else {
+            return Err(Denied::unauthorized(
+                "the token names no shared access policy (skn): it is a device's, and this address is for back ends",
+            ));
+        };
+        let policy = self.policy(name)?;
+        token
+            .verify([&policy.key], self.clock().now(), CLOCK_SKEW)
+            .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
+        Ok(ServiceGrant { policy: policy.clone(), expiry: token.expiry() })
+    }
+
+    /// Whether whoever shows `sas_token` is this device, and may connect now.
+    pub(crate) fn authorize_device(
+        &self,
+        device: &DeviceId,
+        module: Option<&ModuleId>,
+        sas_token: Option<&str>,
+    ) -> Result<DeviceGrant, Denied> {
+        self.verify_device(device, module, sas_token).inspect_err(
+            |denied| tracing::warn!(%device, code = %denied.code, reason = denied.reason, "a device was refused"),
+        )
+    }
+
+    fn verify_device(
+        &self,
+        device: &DeviceId,
+        module: Option<&ModuleId>,
+        sas_token: Option<&str>,
+    ) -> Result<DeviceGrant, Denied> {
+        let Some(sas_token) = sas_token else {
+            return Err(Denied::unauthorized(
+                "there is no SAS token, and this hub does not take client certificates yet",
+            ));
+        };
+        let token = self.token(sas_token, &["devices", device.as_str()])?;
+        let Some(identity) = self.credentials(device) else {
+            return Err(Denied { code: ErrorCode::DeviceNotFound, reason: self.unknown_device() });
+        };
+        if let Some(module) = module {
+            return Err(Denied {
+                code: ErrorCode::ModuleNotFound,
+                reason: format!("module {module}: this hub has no module identities yet"),
+            });
+        }
+        let now = self.clock().now();
+        let scope = match token.policy() {
+            Some(name) => {
+                let policy = self.policy(name)?;
+                token
+                    .verify([&policy.key], now, CLOCK_SKEW)
+                    .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
+                if !policy.allows(Permission::DeviceConnect) {
+                    let reason = format!("policy {} lacks the permission DeviceConnect", policy.name);
+                    return Err(Denied::unauthorized(reason));
+                }
+                GrantScope::Hub
+            }
+            None if identity.authentication != AuthenticationType::Sas => {
+                return Err(Denied::unauthorized("the identity's authentication type is not sas"));
+            }
+            None => {
+                token
+                    .verify(identity.keys.iter().flatten(), now, CLOCK_SKEW)
+                    .map_err(|error| Denied::unauthorized(error.to_string()))?;
+                GrantScope::Device
+            }
+        };
+        if identity.status == DeviceStatus::Disabled {
+            return Err(Denied { code: ErrorCode::DeviceDisabled, reason: "the device is disabled".into() });
+        }
+        Ok(DeviceGrant { generation_id: identity.generation_id, scope, expiry: token.expiry() })
+    }
+
+    /// Reads a token and checks what it is for; who signed it is checked by the caller.
+    fn token(&self, sas_token: &str, resource: &[&str]) -> Result<SasToken, Denied> {
+        let token = SasToken::parse(sas_token).map_err(|error| Denied::unauthorized(error.to_string()))?;
+        let scope = token.scope();
+        if !self.config().host_names.contains(scope.host()) {
+            return Err(Denied::unauthorized(format!(
+                "the token is for host {:?}, and this hub answers to {}; add names with --host-name",
+                scope.host(),
+                self.config().host_names
+            )));
+        }
+        if !scope.covers(resource) {
+            return Err(Denied::unauthorized(format!(
+                "the token is for {:?}, not for /{}",
+                token.resource(),
+                resource.join("/")
+            )));
+        }
+        Ok(token)
+    }
+
+    fn policy(&self, name: &str) -> Result<&Policy, Denied> {
+        self.policies()
+            .get(name)
+            .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
+    }
+
+    fn unknown_device(&self) -> String {
+        if self.config().keeps_devices {
+            return "there is no such device; a restart of this hub forgets all devices but those given with \
+                    --device, so create it again"
+                .to_owned();
+        }
+        "there is no such device".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

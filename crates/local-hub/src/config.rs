@@ -1,0 +1,104 @@
+//! What a hub is told once and keeps: its name, the host names it answers to, its limits.
+
+use std::fmt;
+
+use crate::core::limits::Limits;
+
+/// The settled configuration of a running hub.
+#[derive(Clone, Debug)]
+pub(crate) struct HubConfig {
+    /// The hub's name, as messages and notifications carry it.
+    pub(crate) name: String,
+    /// The host names clients may know the hub by.
+    pub(crate) host_names: HostNames,
+    /// What the hub takes before it refuses.
+    pub(crate) limits: Limits,
+    /// Whether some devices outlive the hub, in a state folder; the log then says which do not.
+    pub(crate) keeps_devices: bool,
+}
+
+/// Names every local hub has.
+const ALWAYS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Below it, every name is this machine's (RFC 6761), and the hub's certificate says so too.
+const LOCAL_SUFFIX: &str = ".localhost";
+
+/// The host names a hub answers to, in lower case, the preferred one first. They are the names on its
+/// certificate and those that SAS tokens may be signed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostNames(Vec<String>);
+
+/// The text cannot be a host name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a host name: letters, digits, '-', '.' and '_', or an IP address, and no port")]
+pub(crate) struct NotAHostName(String);
+
+impl HostNames {
+    /// The names of a hub called `name`, beside those that `added` gives; the first of these is the
+    /// preferred one.
+    pub(crate) fn new(name: &str, added: &[String]) -> Result<Self, NotAHostName> {
+        let mut names: Vec<String> = Vec::with_capacity(added.len() + ALWAYS.len() + 1);
+        let own = format!("{name}{LOCAL_SUFFIX}");
+        for text in added.iter().map(String::as_str).chain(ALWAYS).chain([own.as_str()]) {
+            let name = text.trim().to_ascii_lowercase();
+            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+            // 253 characters is what the domain name system allows.
+            if name.is_empty() || name.len() > 253 || !(plain || name.parse::<std::net::Ipv6Addr>().is_ok()) {
+                return Err(NotAHostName(text.chars().take(80).collect()));
+            }
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(Self(names))
+    }
+
+    /// The name that connection strings carry.
+    pub(crate) fn preferred(&self) -> &str {
+        &self.0[0]
+    }
+
+    /// Whether the hub answers to this name, given without a port.
+    pub(crate) fn contains(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        host.ends_with(LOCAL_SUFFIX) || self.0.contains(&host)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for HostNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_added_name_is_preferred_and_localhost_otherwise() {
+        assert_eq!(HostNames::new("hub", &[]).unwrap().preferred(), "localhost");
+        let names = HostNames::new("hub", &["My-Hub.Example".to_owned()]).unwrap();
+        assert_eq!(names.preferred(), "my-hub.example");
+        for known in
+            ["MY-HUB.EXAMPLE", "localhost", "127.0.0.1", "::1", "[::1]", "hub.localhost", "x.localhost"]
+        {
+            assert!(names.contains(known), "{known}");
+        }
+        for unknown in ["", "example", "my-hub.example.org", "10.0.0.1", "notlocalhost"] {
+            assert!(!names.contains(unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_name_is_refused() {
+        for bad in ["", "a b", "a/b", "host:8443", "h\u{e9}"] {
+            assert!(HostNames::new("hub", &[bad.to_owned()]).is_err(), "{bad}");
+        }
+        assert!(HostNames::new("bad name", &[]).is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! The whole service as plain state and transitions: no sockets, no clock (`now` is an argument), no
+//! wire format. The protocol rooms reach it through [`Hub`](crate::hub::Hub) only.
+
+pub(crate) mod c2d_queue;
+pub(crate) mod connections;
+pub(crate) mod device_write;
+pub(crate) mod limits;
+pub(crate) mod policies;
+pub(crate) mod refusal;
+pub(crate) mod registry;
+pub(crate) mod sessions;
+pub(crate) mod telemetry;
+
+/// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what
+/// a client reads back is what it saw first.
+pub(crate) fn truncated(time: jiff::Timestamp) -> jiff::Timestamp {
+    let nanosecond = time.subsec_nanosecond() / 100 * 100;
+    jiff::Timestamp::new(time.as_second(), nanosecond).unwrap_or(time)
+}

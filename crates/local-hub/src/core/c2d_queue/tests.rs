@@ -1,0 +1,207 @@
+//! The queue's rules, one test each, and one property over any order of steps.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn start() -> Timestamp {
+    "2026-11-21T02:30:00Z".parse().unwrap()
+}
+
+fn after(seconds: u64) -> Timestamp {
+    start() + Duration::from_secs(seconds)
+}
+
+fn device() -> DeviceId {
+    "d1".parse().unwrap()
+}
+
+fn queues() -> C2dQueues {
+    C2dQueues::new(Limits::default())
+}
+
+fn text(text: &str) -> C2dMessage {
+    C2dMessage::new(text)
+}
+
+fn bodies(leased: &[LeasedC2d]) -> Vec<String> {
+    leased.iter().map(|leased| leased.message.body_text().into_owned()).collect()
+}
+
+fn locks(leased: &[LeasedC2d]) -> Vec<LockToken> {
+    leased.iter().map(|leased| leased.lock).collect()
+}
+
+#[test]
+fn a_released_message_keeps_its_place() {
+    let mut queues = queues();
+    for body in ["a", "b", "c"] {
+        queues.enqueue(&device(), text(body), start()).unwrap();
+    }
+    let first = queues.lease(&device(), 2, start());
+    assert_eq!(bodies(&first), ["a", "b"]);
+    assert_eq!(bodies(&queues.lease(&device(), 10, start())), ["c"]);
+    assert!(queues.lease(&device(), 10, start()).is_empty());
+    assert!(queues.release(&device(), &locks(&first), start()));
+    let again = queues.lease(&device(), 10, start());
+    assert_eq!(bodies(&again), ["a", "b"]);
+    assert!(again.iter().all(|leased| leased.redelivered) && !first[0].redelivered);
+}
+
+#[test]
+fn only_the_lock_of_this_hand_out_completes() {
+    let mut queues = queues();
+    queues.enqueue(&device(), text("a"), start()).unwrap();
+    let stale = locks(&queues.lease(&device(), 1, start()));
+    queues.release(&device(), &stale, start());
+    let current = locks(&queues.lease(&device(), 1, start()));
+    queues.complete(&device(), &stale);
+    assert_eq!(queues.pending(&device()), 1);
+    queues.complete(&device(), &current);
+    assert_eq!((queues.pending(&device()), queues.bytes), (0, 0));
+}
+
+#[test]
+fn the_51st_is_refused_also_while_some_are_with_the_device() {
+    let mut queues = queues();
+    for _ in 0..50 {
+        queues.enqueue(&device(), text("x"), start()).unwrap();
+    }
+    let leased = queues.lease(&device(), 10, start());
+    let refused = queues.enqueue(&device(), text("x"), start()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::DeviceMaximumQueueDepthExceeded);
+    queues.complete(&device(), &locks(&leased));
+    assert!(queues.enqueue(&device(), text("x"), start()).is_ok());
+    // Another device has a queue of its own.
+    assert!(queues.enqueue(&"d2".parse().unwrap(), text("x"), start()).is_ok());
+}
+
+#[test]
+fn messages_expire_after_an_hour_or_when_they_say_but_within_two_days() {
+    let far = C2dMessage { expiry_time: Some("3237-07-19T23:06:40Z".parse().unwrap()), ..text("far") };
+    let soon = C2dMessage { expiry_time: Some(after(60)), ..text("soon") };
+    let zero = C2dMessage { expiry_time: Some(Timestamp::UNIX_EPOCH), ..text("zero") };
+    for (at, alive) in [
+        (59, vec!["default", "far", "soon", "zero"]),
+        (60, vec!["default", "far", "zero"]),
+        (3600, vec!["far"]),
+        (2 * 86_400, vec![]),
+    ] {
+        let mut queues = queues();
+        for message in [text("default"), far.clone(), soon.clone(), zero.clone()] {
+            queues.enqueue(&device(), message, start()).unwrap();
+        }
+        assert_eq!(queues.alive(&device(), after(at)), alive.len());
+        let leased = queues.lease(&device(), 50, after(at));
+        assert_eq!(bodies(&leased), alive, "after {at} s");
+        // What the sender wrote is what the device reads, and what stands for nothing is nothing.
+        for leased in &leased {
+            let expected = match leased.message.body_text().as_ref() {
+                "far" => far.expiry_time,
+                "soon" => soon.expiry_time,
+                _ => None,
+            };
+            assert_eq!(leased.message.expiry_time, expected);
+        }
+    }
+}
+
+#[test]
+fn a_message_with_the_device_expires_only_once_it_is_released() {
+    let mut queues = queues();
+    queues.enqueue(&device(), text("x"), start()).unwrap();
+    let leased = queues.lease(&device(), 1, start());
+    assert!(queues.lease(&device(), 1, after(7200)).is_empty());
+    assert_eq!(queues.pending(&device()), 1);
+    assert!(!queues.release(&device(), &locks(&leased), after(7200)));
+    assert_eq!(queues.pending(&device()), 0);
+}
+
+#[test]
+fn an_expiry_in_the_past_is_refused_aloud() {
+    let late = C2dMessage { expiry_time: Some(start()), ..text("late") };
+    let refused = queues().enqueue(&device(), late, start()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidMessageExpiryTime);
+}
+
+#[test]
+fn the_size_limit_counts_properties() {
+    let at_limit = C2dMessage { message_id: Some("limit".into()), ..C2dMessage::new(vec![0; 64 * 1024 - 5]) };
+    assert!(queues().enqueue(&device(), at_limit.clone(), start()).is_ok());
+    let over = C2dMessage { content_type: Some("x".into()), ..at_limit };
+    assert_eq!(queues().enqueue(&device(), over, start()).unwrap_err().code, ErrorCode::MessageTooLarge);
+}
+
+#[test]
+fn application_properties_are_printable_ascii() {
+    let with = |name: &str, value: &str| C2dMessage {
+        properties: [(name, value)].into_iter().collect(),
+        ..C2dMessage::default()
+    };
+    let all: String = (b' '..=b'~').map(char::from).collect();
+    assert!(queues().enqueue(&device(), with(&all, &all), start()).is_ok());
+    assert!(queues().enqueue(&device(), with("name", ""), start()).is_ok());
+    for (name, value) in
+        [("n\u{e9}", "v"), ("n", "\u{e9}"), ("", "v"), ("n", "a\nb"), ("n\0", "v"), ("n", "\u{7f}")]
+    {
+        let refused = queues().enqueue(&device(), with(name, value), start()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ArgumentInvalid, "{name:?} {value:?}");
+    }
+}
+
+#[test]
+fn what_no_topic_could_carry_is_refused() {
+    let with = |value: String| C2dMessage {
+        properties: [("k", value.as_str())].into_iter().collect(),
+        ..C2dMessage::default()
+    };
+    assert!(queues().enqueue(&device(), with(" ".repeat(21_000)), start()).is_ok());
+    let refused = queues().enqueue(&device(), with(" ".repeat(22_000)), start()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
+    let id = |length: usize| C2dMessage { message_id: Some("x".repeat(length)), ..C2dMessage::default() };
+    assert!(queues().enqueue(&device(), id(128), start()).is_ok());
+    assert_eq!(queues().enqueue(&device(), id(129), start()).unwrap_err().code, ErrorCode::ArgumentInvalid);
+}
+
+#[test]
+fn all_queues_together_are_bounded_and_expired_ones_make_room() {
+    let mut queues = C2dQueues::new(Limits { c2d_total_bytes: 10, ..Limits::default() });
+    queues.enqueue(&device(), text("1234567890"), start()).unwrap();
+    let other = "d2".parse().unwrap();
+    assert_eq!(queues.enqueue(&other, text("x"), start()).unwrap_err().code, ErrorCode::ServerBusy);
+    assert!(queues.enqueue(&other, text("x"), after(3600)).is_ok());
+    assert_eq!(queues.bytes, 1);
+}
+
+proptest! {
+    /// Whatever the order of steps: completed messages never come back, the others are all there, in
+    /// the order they were sent, and the bytes add up.
+    #[test]
+    fn nothing_is_lost_and_order_is_kept(steps in proptest::collection::vec(0_u8..4, 1..120)) {
+        let mut queues = queues();
+        let (mut sent, mut expected, mut leased) = (0_u32, Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                0 => if queues.enqueue(&device(), text(&sent.to_string()), start()).is_ok() {
+                    expected.push(sent.to_string());
+                    sent += 1;
+                },
+                1 => leased.extend(queues.lease(&device(), 3, start())),
+                2 => if let Some(one) = leased.pop() {
+                    queues.complete(&device(), &[one.lock]);
+                    let body = one.message.body_text().into_owned();
+                    expected.retain(|left| *left != body);
+                },
+                _ => {
+                    queues.release(&device(), &locks(&leased), start());
+                    leased.clear();
+                }
+            }
+        }
+        queues.release(&device(), &locks(&leased), start());
+        prop_assert_eq!(queues.bytes, expected.iter().map(String::len).sum::<usize>());
+        prop_assert_eq!(bodies(&queues.lease(&device(), 50, start())), expected);
+    }
+}

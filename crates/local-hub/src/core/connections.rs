@@ -1,0 +1,192 @@
+//! Who is connected: one connection per identity, and the newer one wins.
+//!
+//! A connection is told two things from outside: that there is something for it to fetch, and that it
+//! must end, with the reason. Source: *Understand and resolve Azure IoT Hub errors*, 400027.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use iothub_models::{DeviceId, ErrorCode, ModuleId};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The identity a connection belongs to: a device, or one of its modules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionId {
+    pub(crate) device: DeviceId,
+    pub(crate) module: Option<ModuleId>,
+}
+
+impl ConnectionId {
+    pub(crate) const fn device(device: DeviceId) -> Self {
+        Self { device, module: None }
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.module {
+            Some(module) => write!(f, "{}/{module}", self.device),
+            None => self.device.fmt(f),
+        }
+    }
+}
+
+/// Why the hub ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The same identity connected again.
+    NewerConnection,
+    /// The identity was deleted.
+    DeviceDeleted,
+    /// The identity was disabled.
+    DeviceDisabled,
+    /// The hub was emptied.
+    Reset,
+}
+
+impl CloseReason {
+    /// What the service calls it.
+    pub(crate) const fn code(self) -> ErrorCode {
+        match self {
+            Self::NewerConnection => ErrorCode::ConnectionForcefullyClosedOnNewConnection,
+            Self::DeviceDeleted | Self::Reset => ErrorCode::DeviceNotFound,
+            Self::DeviceDisabled => ErrorCode::DeviceDisabled,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewerConnection => "the same identity opened a newer connection",
+            Self::DeviceDeleted => "the device was deleted",
+            Self::DeviceDisabled => "the device was disabled",
+            Self::Reset => "the hub was reset",
+        })
+    }
+}
+
+/// What a connection listens to.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// There may be something to fetch for the device.
+    pub(crate) wake: Notify,
+    /// The connection must end.
+    pub(crate) closed: CancellationToken,
+    reason: OnceLock<CloseReason>,
+}
+
+impl Signals {
+    /// Why the connection must end, once it must.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.reason.get().copied()
+    }
+
+    fn close(&self, reason: CloseReason) {
+        if self.reason.set(reason).is_ok() {
+            self.closed.cancel();
+        }
+    }
+}
+
+/// The current connection of each identity.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    current: BTreeMap<ConnectionId, (u64, Arc<Signals>)>,
+    last_number: u64,
+}
+
+impl Connections {
+    /// Makes a new connection the identity's current one and ends the one before.
+    pub(crate) fn open(&mut self, id: ConnectionId) -> (u64, Arc<Signals>) {
+        self.last_number += 1;
+        let opened = (self.last_number, Arc::<Signals>::default());
+        if let Some((_, older)) = self.current.insert(id, opened.clone()) {
+            older.close(CloseReason::NewerConnection);
+        }
+        opened
+    }
+
+    /// Takes a connection that ended off the list; false if a newer one stands there.
+    pub(crate) fn ended(&mut self, id: &ConnectionId, number: u64) -> bool {
+        let is_current = self.current.get(id).is_some_and(|(current, _)| *current == number);
+        if is_current {
+            self.current.remove(id);
+        }
+        is_current
+    }
+
+    /// Tells the device's connection, if it has one, that there is something to fetch.
+    pub(crate) fn wake(&self, device: &DeviceId) {
+        if let Some((_, signals)) = self.current.get(&ConnectionId::device(device.clone())) {
+            signals.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn is_connected(&self, id: &ConnectionId) -> bool {
+        self.current.contains_key(id)
+    }
+
+    /// How many devices are connected; modules do not count.
+    pub(crate) fn devices(&self) -> usize {
+        self.current.keys().filter(|id| id.module.is_none()).count()
+    }
+
+    /// Ends the connections of a device and its modules.
+    pub(crate) fn close_device(&mut self, device: &DeviceId, reason: CloseReason) {
+        let of_device: Vec<_> = self
+            .current
+            .range(ConnectionId::device(device.clone())..)
+            .take_while(|(id, _)| id.device == *device)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in of_device {
+            if let Some((_, signals)) = self.current.remove(&id) {
+                signals.close(reason);
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn close_all(&mut self, reason: CloseReason) {
+        for (_, signals) in std::mem::take(&mut self.current).into_values() {
+            signals.close(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(device: &str, module: Option<&str>) -> ConnectionId {
+        ConnectionId { device: device.parse().unwrap(), module: module.map(|text| text.parse().unwrap()) }
+    }
+
+    #[test]
+    fn the_newer_connection_wins_and_the_end_of_the_older_changes_nothing() {
+        let mut connections = Connections::default();
+        let (old, old_signals) = connections.open(id("d", None));
+        let (new, new_signals) = connections.open(id("d", None));
+        assert_eq!(old_signals.close_reason(), Some(CloseReason::NewerConnection));
+        assert!(old_signals.closed.is_cancelled() && !new_signals.closed.is_cancelled());
+        assert!(!connections.ended(&id("d", None), old));
+        assert!(connections.is_connected(&id("d", None)));
+        assert!(connections.ended(&id("d", None), new));
+        assert_eq!(connections.devices(), 0);
+    }
+
+    #[test]
+    fn a_device_s_modules_go_with_it_and_its_neighbours_stay() {
+        let mut connections = Connections::default();
+        for (device, module) in [("d", None), ("d", Some("m")), ("d2", None), ("c", None)] {
+            connections.open(id(device, module));
+        }
+        assert_eq!(connections.devices(), 3);
+        connections.close_device(&"d".parse().unwrap(), CloseReason::DeviceDeleted);
+        assert_eq!(connections.devices(), 2);
+        assert!(!connections.is_connected(&id("d", Some("m"))));
+    }
+}

@@ -1,0 +1,62 @@
+//! The limits of the service, by name and with their source, and those that keep this hub's memory
+//! bounded where the service has more room.
+
+use std::time::Duration;
+
+/// What the hub takes before it refuses. The defaults are the service's.
+///
+/// Source, where nothing else is said: *IoT Hub quotas and throttling*.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Device identities in the registry.
+    pub devices: usize,
+    /// Cloud-to-device messages waiting for one device, delivered and not yet completed ones included.
+    /// Source: *Send cloud-to-device messages from an IoT hub*.
+    pub c2d_queue_depth: usize,
+    /// Size of one cloud-to-device message: body, system property values, application properties.
+    pub c2d_message_bytes: usize,
+    /// How long a cloud-to-device message without an expiry time waits.
+    pub c2d_default_ttl: Duration,
+    /// How long a cloud-to-device message waits at most, whatever expiry time it carries.
+    pub c2d_max_ttl: Duration,
+    /// Cloud-to-device messages of all devices together, in bytes. Ours: the service has no such limit.
+    pub c2d_total_bytes: usize,
+    /// Size of one telemetry message: body, system property values, application properties.
+    pub telemetry_message_bytes: usize,
+    /// Telemetry messages kept for reading. Ours: the service keeps them by age.
+    pub telemetry_kept_messages: usize,
+    /// Bytes of telemetry kept for reading. Ours, as above.
+    pub telemetry_kept_bytes: usize,
+    /// Connections each listener keeps open at once. Ours.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            devices: 1_000_000,
+            c2d_queue_depth: 50,
+            c2d_message_bytes: 64 * 1024,
+            c2d_default_ttl: Duration::from_secs(60 * 60),
+            c2d_max_ttl: Duration::from_secs(2 * 24 * 60 * 60),
+            c2d_total_bytes: 512 * 1024 * 1024,
+            telemetry_message_bytes: 256 * 1024,
+            telemetry_kept_messages: 10_000,
+            telemetry_kept_bytes: 64 * 1024 * 1024,
+            connections: 20_000,
+        }
+    }
+}
+
+/// Longest message id, in characters. Source: *Create and read IoT Hub messages*.
+pub(crate) const MESSAGE_ID_LENGTH: usize = 128;
+
+/// Longest reason of a device's status. Source: *Understand the identity registry in your IoT hub*.
+pub(crate) const STATUS_REASON_LENGTH: usize = 128;
+
+/// Most devices one list shows. Source: the service's REST reference, "Get devices".
+pub(crate) const LIST_LENGTH: usize = 1000;
+
+/// Longest MQTT topic, which carries all properties of a cloud-to-device message. Source: MQTT 3.1.1.
+pub(crate) const TOPIC_BYTES: usize = u16::MAX as usize;

@@ -1,0 +1,32 @@
+//! A refusal as the service words it: an error code and the text a peer may read.
+
+use std::fmt;
+
+use iothub_models::{DeviceId, ErrorCode};
+
+/// What the hub answers when it does not do what it was asked to. The text goes to the peer, so it
+/// never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubError {
+    pub(crate) code: ErrorCode,
+    pub(crate) text: String,
+}
+
+impl HubError {
+    pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// The service names the device and nothing else.
+    pub(crate) fn device_not_found(id: &DeviceId) -> Self {
+        Self::new(ErrorCode::DeviceNotFound, id.as_str())
+    }
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.text)
+    }
+}
+
+impl std::error::Error for HubError {}

@@ -1,0 +1,117 @@
+//! What the protocol rooms share: the hub's state behind its transitions.
+//!
+//! Each part of the state has a lock of its own, held for one short transition and never across an
+//! await. Where a transition needs two, they are taken in the order of the fields of `Inner`, so that
+//! nobody waits for ever. The rooms call these methods and never see the parts.
+
+mod c2d;
+mod connection;
+mod identities;
+mod inspect;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use iothub_auth::Clock;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::connection::Connection;
+use crate::config::HubConfig;
+use crate::core::c2d_queue::C2dQueues;
+use crate::core::connections::Connections;
+use crate::core::policies::Policies;
+use crate::core::refusal::HubError;
+use crate::core::registry::Registry;
+use crate::core::telemetry::{TelemetryEvent, TelemetryLog};
+
+/// A hub. Cheap to clone: all clones are the same hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: HubConfig,
+    clock: Clock,
+    policies: Policies,
+    shutdown: CancellationToken,
+    registry: Mutex<Registry>,
+    c2d: Mutex<C2dQueues>,
+    connections: Mutex<Connections>,
+    telemetry: Mutex<TelemetryLog>,
+    /// Says "something changed" to those who wait for a state; see `inspect`.
+    changes: watch::Sender<()>,
+}
+
+impl Hub {
+    /// An empty hub. `first_etag` is best random; see [`Registry::new`].
+    pub(crate) fn new(config: HubConfig, clock: Clock, policies: Policies, first_etag: u64) -> Self {
+        let limits = config.limits.clone();
+        Self(Arc::new(Inner {
+            registry: Mutex::new(Registry::new(limits.devices, first_etag)),
+            telemetry: Mutex::new(TelemetryLog::new(
+                limits.telemetry_kept_messages,
+                limits.telemetry_kept_bytes,
+            )),
+            c2d: Mutex::new(C2dQueues::new(limits)),
+            connections: Mutex::default(),
+            changes: watch::Sender::new(()),
+            shutdown: CancellationToken::new(),
+            config,
+            clock,
+            policies,
+        }))
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn config(&self) -> &HubConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    /// Cancelled when the hub ends: listeners stop, connections close.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.0.shutdown
+    }
+
+    /// Takes telemetry, a whole read batch at once, in order. Devices are sent their acknowledgements
+    /// after this returned, and only then.
+    pub(crate) async fn accept_telemetry(&self, batch: Vec<TelemetryEvent>) -> Result<(), HubError> {
+        let now = self.0.clock.now();
+        {
+            let mut registry = self.registry();
+            let mut previous = None;
+            // A batch comes from one connection, so nearly always from one device.
+            for event in &batch {
+                if previous != Some(&event.device_id) {
+                    registry.touch(&event.device_id, now);
+                    previous = Some(&event.device_id);
+                }
+            }
+        }
+        lock(&self.0.telemetry).accept(batch);
+        self.changed();
+        Ok(())
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.0.registry)
+    }
+
+    fn changed(&self) {
+        self.0.changes.send_replace(());
+    }
+}
+
+/// A transition that panicked would leave a state that others can still read; ours do not panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

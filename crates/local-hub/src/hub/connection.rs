@@ -1,0 +1,70 @@
+//! A device's connection as the hub sees it: opened once the device is let in, gone when dropped.
+
+use std::sync::Arc;
+
+use iothub_models::{DeviceStatus, ErrorCode};
+
+use super::{Hub, lock};
+use crate::authorize::{Denied, DeviceGrant};
+use crate::core::connections::{ConnectionId, Signals};
+
+/// The current connection of an identity. Dropping it marks the identity as disconnected, unless a
+/// newer connection took its place.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    hub: Hub,
+    id: ConnectionId,
+    number: u64,
+    signals: Arc<Signals>,
+}
+
+impl Connection {
+    pub(crate) const fn id(&self) -> &ConnectionId {
+        &self.id
+    }
+
+    /// What the connection must listen to.
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+}
+
+impl Hub {
+    /// Opens the connection of an identity that was let in, and ends the one it had before.
+    ///
+    /// Refused if the identity was deleted, created again or disabled since the grant was given.
+    pub(crate) fn connect(&self, id: ConnectionId, grant: &DeviceGrant) -> Result<Connection, Denied> {
+        let mut registry = self.registry();
+        let denied = |code, reason: &str| Err(Denied { code, reason: reason.to_owned() });
+        match registry.credentials(&id.device) {
+            Some(identity) if identity.generation_id != grant.generation_id => {
+                return denied(ErrorCode::DeviceNotFound, "the device was created again while it connected");
+            }
+            Some(identity) if identity.status == DeviceStatus::Disabled => {
+                return denied(ErrorCode::DeviceDisabled, "the device was disabled while it connected");
+            }
+            Some(_) => {}
+            None => return denied(ErrorCode::DeviceNotFound, "the device was deleted while it connected"),
+        }
+        let (number, signals) = lock(&self.0.connections).open(id.clone());
+        if id.module.is_none() {
+            registry.set_connected(&id.device, true, self.0.clock.now());
+        }
+        drop(registry);
+        self.changed();
+        Ok(Connection { hub: self.clone(), id, number, signals })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let hub = &self.hub;
+        let mut registry = hub.registry();
+        let was_current = lock(&hub.0.connections).ended(&self.id, self.number);
+        if was_current && self.id.module.is_none() {
+            registry.set_connected(&self.id.device, false, hub.0.clock.now());
+        }
+        drop(registry);
+        hub.changed();
+    }
+}

@@ -1,0 +1,80 @@
+//! Identities: each method is one transition of the registry, and what follows from it elsewhere.
+
+use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, RegistryStatistics, ServiceStatistics};
+
+use super::{Hub, lock};
+use crate::core::connections::CloseReason;
+use crate::core::device_write::DeviceWrite;
+use crate::core::refusal::HubError;
+use crate::core::registry::{Credentials, Precondition};
+
+impl Hub {
+    /// Creates an identity, or with a precondition replaces what may be written of it. A device that is
+    /// disabled by it loses its connection.
+    pub(crate) async fn put_device(
+        &self,
+        write: DeviceWrite,
+        precondition: &Precondition,
+    ) -> Result<DeviceIdentity, HubError> {
+        let now = self.0.clock.now();
+        let mut registry = self.registry();
+        let mut identity = registry.put(write, precondition, now)?;
+        self.count_pending(&mut identity);
+        if identity.status == DeviceStatus::Disabled {
+            lock(&self.0.connections).close_device(&identity.device_id, CloseReason::DeviceDisabled);
+        }
+        drop(registry);
+        self.changed();
+        Ok(identity)
+    }
+
+    /// Deletes an identity with everything the hub holds for it.
+    pub(crate) async fn delete_device(
+        &self,
+        device: &DeviceId,
+        precondition: &Precondition,
+    ) -> Result<(), HubError> {
+        let mut registry = self.registry();
+        registry.delete(device, precondition)?;
+        lock(&self.0.c2d).remove(device);
+        lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);
+        drop(registry);
+        self.changed();
+        Ok(())
+    }
+}
+
+impl Hub {
+    /// The identity, with its keys.
+    pub(crate) fn device(&self, device: &DeviceId) -> Result<DeviceIdentity, HubError> {
+        let registry = self.registry();
+        let mut identity = registry.get(device)?;
+        self.count_pending(&mut identity);
+        Ok(identity)
+    }
+
+    /// Up to `top` identities, ordered by id.
+    pub(crate) fn devices(&self, top: usize) -> Vec<DeviceIdentity> {
+        let mut identities = self.registry().list(top);
+        identities.iter_mut().for_each(|identity| self.count_pending(identity));
+        identities
+    }
+
+    pub(crate) fn registry_statistics(&self) -> RegistryStatistics {
+        self.registry().statistics()
+    }
+
+    pub(crate) fn service_statistics(&self) -> ServiceStatistics {
+        ServiceStatistics { connected_device_count: lock(&self.0.connections).devices() as u64 }
+    }
+
+    /// What a connection must prove; `None` if there is no such identity.
+    pub(crate) fn credentials(&self, device: &DeviceId) -> Option<Credentials> {
+        self.registry().credentials(device)
+    }
+
+    fn count_pending(&self, identity: &mut DeviceIdentity) {
+        let pending = lock(&self.0.c2d).alive(&identity.device_id, self.0.clock.now());
+        identity.cloud_to_device_message_count = u32::try_from(pending).unwrap_or(u32::MAX);
+    }
+}

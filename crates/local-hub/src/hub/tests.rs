@@ -1,0 +1,125 @@
+//! What follows from one transition elsewhere in the hub.
+
+use std::time::Duration;
+
+use iothub_models::{C2dMessage, ConnectionState, DeviceId, DeviceStatus, ErrorCode, TelemetryMessage};
+
+use super::*;
+use crate::authorize::{DeviceGrant, GrantScope};
+use crate::config::HostNames;
+use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::device_write::DeviceWrite;
+use crate::core::limits::Limits;
+use crate::core::policies::new_key;
+use crate::core::registry::Precondition;
+
+fn hub() -> Hub {
+    let config = HubConfig {
+        name: "hub".into(),
+        host_names: HostNames::new("hub", &[]).unwrap(),
+        limits: Limits::default(),
+        keeps_devices: false,
+    };
+    Hub::new(config, Clock::real(), Policies::standard(|_| new_key()).unwrap(), 1)
+}
+
+fn id(text: &str) -> DeviceId {
+    text.parse().unwrap()
+}
+
+async fn create(hub: &Hub, name: &str) -> DeviceGrant {
+    let created = hub.put_device(DeviceWrite::new(id(name)), &Precondition::None).await.unwrap();
+    DeviceGrant {
+        generation_id: created.generation_id.into(),
+        scope: GrantScope::Device,
+        expiry: jiff::Timestamp::MAX,
+    }
+}
+
+fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> Connection {
+    hub.connect(ConnectionId::device(id(name)), grant).unwrap()
+}
+
+#[tokio::test]
+async fn the_identity_shows_the_newest_connection() {
+    let hub = hub();
+    let grant = create(&hub, "d1").await;
+    let older = connect(&hub, "d1", &grant);
+    let newer = connect(&hub, "d1", &grant);
+    assert_eq!(older.signals().close_reason(), Some(CloseReason::NewerConnection));
+    drop(older);
+    assert_eq!(hub.device(&id("d1")).unwrap().connection_state, ConnectionState::Connected);
+    assert_eq!(hub.service_statistics().connected_device_count, 1);
+    drop(newer);
+    assert_eq!(hub.device(&id("d1")).unwrap().connection_state, ConnectionState::Disconnected);
+    assert_eq!(hub.service_statistics().connected_device_count, 0);
+}
+
+#[tokio::test]
+async fn deleting_ends_the_connection_and_forgets_the_queue() {
+    let hub = hub();
+    let grant = create(&hub, "d1").await;
+    let connection = connect(&hub, "d1", &grant);
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    assert_eq!(hub.device(&id("d1")).unwrap().cloud_to_device_message_count, 1);
+    hub.delete_device(&id("d1"), &Precondition::None).await.unwrap();
+    assert_eq!(connection.signals().close_reason(), Some(CloseReason::DeviceDeleted));
+    create(&hub, "d1").await;
+    assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
+    // The end of the old connection says nothing about the new identity, nor opens it.
+    drop(connection);
+    let stale = hub.connect(ConnectionId::device(id("d1")), &grant).unwrap_err();
+    assert_eq!(stale.code, ErrorCode::DeviceNotFound);
+    let missing = hub.enqueue_c2d(&id("d2"), C2dMessage::new("x")).await.unwrap_err();
+    assert_eq!(missing.code, ErrorCode::DeviceNotFound);
+}
+
+#[tokio::test]
+async fn disabling_ends_the_connection_and_keeps_the_queue() {
+    let hub = hub();
+    let grant = create(&hub, "d1").await;
+    let connection = connect(&hub, "d1", &grant);
+    let disabled = DeviceWrite { status: DeviceStatus::Disabled, ..DeviceWrite::new(id("d1")) };
+    hub.put_device(disabled, &Precondition::Exists).await.unwrap();
+    assert_eq!(connection.signals().close_reason(), Some(CloseReason::DeviceDisabled));
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    assert_eq!(hub.pending_c2d(&id("d1")), 1);
+}
+
+#[tokio::test]
+async fn a_message_wakes_the_connection_also_when_another_gave_it_back() {
+    let hub = hub();
+    let grant = create(&hub, "d1").await;
+    let older = connect(&hub, "d1", &grant);
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    older.signals().wake.notified().await;
+    let leased: Vec<_> = hub.lease_c2d(&id("d1"), 10).iter().map(|leased| leased.lock).collect();
+    let newer = connect(&hub, "d1", &grant);
+    assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
+    hub.release_c2d(&id("d1"), &leased);
+    let woken = tokio::time::timeout(Duration::from_secs(5), newer.signals().wake.notified()).await;
+    assert!(woken.is_ok());
+    let again: Vec<_> = hub.lease_c2d(&id("d1"), 10).iter().map(|leased| leased.lock).collect();
+    hub.complete_c2d(&id("d1"), &again).await;
+    assert_eq!(hub.pending_c2d(&id("d1")), 0);
+}
+
+#[tokio::test]
+async fn telemetry_counts_as_activity_and_wakes_who_waits() {
+    let hub = hub();
+    let grant = create(&hub, "d1").await;
+    let waiting = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.wait_until(|| hub.telemetry_accepted() == 2).await }
+    });
+    let event = || {
+        let generation = Arc::clone(&grant.generation_id);
+        let message = TelemetryMessage::new("x");
+        TelemetryEvent::new(message, id("d1"), generation, grant.auth_method().into(), hub.clock().now())
+    };
+    hub.accept_telemetry(vec![event(), event()]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert!(hub.device(&id("d1")).unwrap().last_activity_time > jiff::Timestamp::UNIX_EPOCH);
+    hub.clear();
+    assert!(hub.telemetry().is_empty() && hub.devices(10).is_empty());
+}
