@@ -61,10 +61,12 @@
 pub mod codec;
 mod config;
 mod error;
+mod frame;
 mod handle;
 mod handler;
 mod links;
 mod message;
+mod performative;
 mod protocol;
 mod serve;
 mod value;

@@ -71,7 +71,7 @@ impl Links<'_> {
     }
 
     /// How many messages the link may send now; 0 for incoming and unknown links.
-    pub fn credit(&self, link: LinkId) -> u32 {
+    pub fn credit(&mut self, link: LinkId) -> u32 {
         self.protocol.credit(link)
     }
 

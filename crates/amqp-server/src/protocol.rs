@@ -1,41 +1,467 @@
-//! The connection's state, without any I/O: bytes in, callbacks, bytes out.
+//! [`Protocol`]: one connection's state without any I/O. Bytes go in, callbacks are made, bytes come
+//! out; [`crate::serve`] moves them and keeps the deadlines. This file has the connection itself:
+//! headers, SASL, open, close, and which frame goes where. Sessions, links and both directions of
+//! messages are in the files below.
 
-use std::sync::Arc;
+mod incoming;
+mod link;
+mod outgoing;
+mod session;
 
-use bytes::Bytes;
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
+use bytes::{Buf, Bytes, BytesMut};
+
+use self::session::Session;
 use crate::{
+    codec,
     config::ConnectionConfig,
-    error::AmqpError,
-    handle::ConnectionHandle,
-    handler::{DeliveryId, LinkId, Outcome},
-    links::{SendError, SendOptions},
+    error::{AmqpError, DecodeError, condition},
+    frame::{self, AMQP_HEADER, Frame, FrameKind, MIN_MAX_FRAME_SIZE, SASL_HEADER},
+    handle::{Command, ConnectionHandle},
+    handler::{ConnectionEnd, ConnectionHandler, LinkId, RemoteOpen, SaslInit, SaslVerdict},
+    links::Links,
+    performative::{self, Performative, encode},
 };
+
+/// The shortest idle time-out a peer may ask for: below it, heartbeats would be a load.
+const MIN_REMOTE_IDLE: Duration = Duration::from_millis(100);
+
+/// SASL outcome codes.
+const SASL_OK: u8 = 0;
+const SASL_AUTH: u8 = 1;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first header is awaited; with or without SASL.
+    Header,
+    /// The SASL layer is up; `sasl-init` is awaited.
+    Sasl,
+    /// SASL succeeded; the header of the AMQP layer is awaited.
+    HeaderAfterSasl,
+    /// The peer's open is awaited.
+    Opening,
+    Ready,
+    /// We sent a close; only the peer's matters now.
+    Closing,
+    /// Nothing the peer says can be understood or matters any more.
+    Discarding,
+    /// Both sides closed.
+    Closed,
+}
+
+/// Something a handler must be told outside of the frame that caused it.
+#[derive(Debug)]
+enum Event {
+    Detached(LinkId, Option<AmqpError>),
+}
+
+/// What the peer did wrong, and how far it reaches.
+#[derive(Debug)]
+enum Fault {
+    Connection(AmqpError),
+    Session(u16, AmqpError),
+    Link(LinkId, AmqpError),
+}
 
 /// One connection's state.
 #[derive(Debug)]
 pub(crate) struct Protocol {
     config: Arc<ConnectionConfig>,
     handle: ConnectionHandle,
+    phase: Phase,
+    /// What waits to be written.
+    output: BytesMut,
+    /// By channel number.
+    sessions: Vec<Option<Box<Session>>>,
+    /// For the ids of sessions and links.
+    next_serial: u32,
+    events: VecDeque<Event>,
+    /// Outgoing links whose handlers may send.
+    ready: VecDeque<LinkId>,
+    /// Bytes of incoming messages that are not complete.
+    partial_bytes: usize,
+    /// Bytes of outgoing messages that wait.
+    queued_bytes: usize,
+    /// The largest frame to send.
+    frame_limit: usize,
+    remote_idle: Option<Duration>,
+    open_sent: bool,
+    /// Why the connection ends, once it does; the first reason counts.
+    end: Option<ConnectionEnd>,
 }
 
 impl Protocol {
+    pub(crate) fn new(config: Arc<ConnectionConfig>) -> Self {
+        Self {
+            handle: ConnectionHandle::new(config.max_commands),
+            config,
+            phase: Phase::Header,
+            output: BytesMut::new(),
+            sessions: Vec::new(),
+            next_serial: 0,
+            events: VecDeque::new(),
+            ready: VecDeque::new(),
+            partial_bytes: 0,
+            queued_bytes: 0,
+            frame_limit: 0,
+            remote_idle: None,
+            open_sent: false,
+            end: None,
+        }
+    }
+
     pub(crate) fn handle(&self) -> &ConnectionHandle {
         &self.handle
     }
+
     pub(crate) fn config(&self) -> &ConnectionConfig {
         &self.config
     }
-    pub(crate) fn credit(&self, _link: LinkId) -> u32 {
-        0
+
+    /// Whether output waits to be written.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty()
     }
-    pub(crate) fn send(&mut self, _: LinkId, _: &[u8], _: SendOptions) -> Result<(), SendError> {
-        Err(SendError::NotAttached)
+
+    pub(crate) fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
     }
-    pub(crate) fn enqueue(&mut self, _: LinkId, _: Bytes, _: SendOptions) -> Result<(), SendError> {
-        Err(SendError::NotAttached)
+
+    /// Whether the peer's open has not come yet.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Header | Phase::Sasl | Phase::HeaderAfterSasl | Phase::Opening)
     }
-    pub(crate) fn settle(&mut self, _: LinkId, _: DeliveryId, _: Outcome) {}
-    pub(crate) fn detach(&mut self, _: LinkId, _: AmqpError) {}
-    pub(crate) fn close(&mut self, _: AmqpError) {}
+
+    /// Whether we have ended the connection and wait for the peer to follow.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Discarding)
+    }
+
+    /// Whether nothing more will be said after the current output.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Discarding | Phase::Closed)
+    }
+
+    /// Whether the stream may be dropped once the output is written.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// How often the peer must hear from us, at least.
+    pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
+        (self.phase == Phase::Ready).then(|| self.remote_idle.map(|idle| idle / 2)).flatten()
+    }
+
+    pub(crate) fn heartbeat(&mut self) {
+        frame::put_empty(&mut self.output);
+    }
+
+    /// Takes every whole frame from `input` and leaves the rest.
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, handler: &mut dyn ConnectionHandler) {
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            match self.phase {
+                Phase::Header | Phase::HeaderAfterSasl => match self.take_header(rest) {
+                    0 => break,
+                    taken => at += taken,
+                },
+                Phase::Discarding | Phase::Closed => {
+                    at = input.len();
+                    break;
+                }
+                Phase::Sasl | Phase::Opening | Phase::Ready | Phase::Closing => {
+                    let limit = usize::try_from(self.config.max_frame_size).unwrap_or(usize::MAX);
+                    match frame::parse(rest, limit) {
+                        Ok(None) => break,
+                        Ok(Some(frame)) => {
+                            at += frame.len;
+                            self.take_frame(&frame, handler);
+                            self.dispatch(handler);
+                        }
+                        Err(problem) => self.fail(AmqpError::new(condition::FRAMING_ERROR, problem)),
+                    }
+                }
+            }
+        }
+        input.advance(at);
+        self.flush_accepted();
+        self.dispatch(handler);
+    }
+
+    /// Carries out what other tasks asked for.
+    pub(crate) fn run_commands(&mut self, handler: &mut dyn ConnectionHandler) {
+        let waiting = self.handle.take();
+        for command in waiting.commands {
+            match command {
+                Command::Settle(link, delivery, outcome) => self.settle(link, delivery, outcome),
+                Command::Detach(link, error) => self.detach(link, error),
+                Command::Close(error) => self.close(error),
+            }
+        }
+        if waiting.overflow {
+            self.close(AmqpError::new(
+                condition::RESOURCE_LIMIT_EXCEEDED,
+                "more commands for this connection than it can hold",
+            ));
+        }
+        for link in waiting.wakes {
+            self.make_ready(link);
+        }
+        self.flush_accepted();
+        self.dispatch(handler);
+    }
+
+    /// Tells handlers what happened, and lets links send while there is room for output.
+    pub(crate) fn dispatch(&mut self, handler: &mut dyn ConnectionHandler) {
+        loop {
+            if let Some(Event::Detached(link, error)) = self.events.pop_front() {
+                handler.on_detach(link, error.as_ref(), &mut Links { protocol: self });
+            } else if self.has_room()
+                && let Some(link) = self.ready.pop_front()
+            {
+                self.offer_credit(link, handler);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether links wait for room in the output.
+    pub(crate) fn has_ready_links(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether handlers may still add output, and whether more input may be read.
+    pub(crate) fn has_room(&self) -> bool {
+        self.output.len() < self.config.max_output_bytes
+    }
+
+    /// Closes the connection with an error; the peer's close is awaited.
+    pub(crate) fn close(&mut self, error: AmqpError) {
+        self.close_as(ConnectionEnd::Closed(error.clone()), Some(&error));
+    }
+
+    pub(crate) fn shut_down(&mut self) {
+        let error = AmqpError::new(condition::CONNECTION_FORCED, "the server is shutting down");
+        self.close_as(ConnectionEnd::ShutDown, Some(&error));
+    }
+
+    fn close_as(&mut self, end: ConnectionEnd, error: Option<&AmqpError>) {
+        match self.phase {
+            Phase::Opening | Phase::Ready => {
+                self.send_open();
+                self.flush_accepted();
+                self.drop_sessions(error);
+                encode::close(&mut self.output, error);
+                self.phase = Phase::Closing;
+            }
+            // There is no AMQP layer to close yet.
+            Phase::Header | Phase::Sasl | Phase::HeaderAfterSasl => self.phase = Phase::Discarding,
+            Phase::Closing | Phase::Discarding | Phase::Closed => return,
+        }
+        self.end.get_or_insert(end);
+    }
+
+    /// Closes after an error that leaves the rest of the input without meaning.
+    fn fail(&mut self, error: AmqpError) {
+        if self.phase == Phase::Sasl {
+            encode::sasl_outcome(&mut self.output, SASL_AUTH);
+            self.end.get_or_insert(ConnectionEnd::SaslRefused);
+        }
+        self.close(error);
+        self.phase = Phase::Discarding;
+    }
+
+    /// No open came in time. Where the AMQP layer is up, the peer is told.
+    pub(crate) fn time_out_handshake(&mut self) {
+        let text = format!("no open within {:?}", self.config.handshake_timeout);
+        let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+        self.close_as(ConnectionEnd::HandshakeTimedOut, Some(&error));
+    }
+
+    /// Notes why the connection ends, if nothing did before.
+    pub(crate) fn end_as(&mut self, end: ConnectionEnd) {
+        self.end.get_or_insert(end);
+    }
+
+    /// The connection is over: every link and the handler are told, and how it ended is returned.
+    pub(crate) fn finish(mut self, handler: &mut dyn ConnectionHandler) -> ConnectionEnd {
+        self.handle.mark_gone();
+        let end = self.end.take().unwrap_or(ConnectionEnd::Disconnected);
+        self.phase = Phase::Closed;
+        let error = match &end {
+            ConnectionEnd::ClosedByPeer(error) => error.clone(),
+            ConnectionEnd::Closed(error) => Some(error.clone()),
+            _ => None,
+        };
+        self.drop_sessions(error.as_ref());
+        self.dispatch(handler);
+        handler.on_closed(&end);
+        end
+    }
+
+    /// Looks for the expected header and returns how many bytes it took.
+    fn take_header(&mut self, input: &[u8]) -> usize {
+        let offers_sasl = self.phase == Phase::Header && !self.config.sasl_mechanisms.is_empty();
+        let expected: &[[u8; 8]] = if offers_sasl { &[AMQP_HEADER, SASL_HEADER] } else { &[AMQP_HEADER] };
+        let seen = &input[..input.len().min(8)];
+        let Some(header) = expected.iter().find(|header| header.starts_with(seen)) else {
+            self.output.extend_from_slice(if offers_sasl { &SASL_HEADER } else { &AMQP_HEADER });
+            self.end.get_or_insert(ConnectionEnd::UnsupportedHeader);
+            self.phase = Phase::Discarding;
+            return input.len();
+        };
+        if seen.len() < 8 {
+            return 0;
+        }
+        self.output.extend_from_slice(header);
+        self.phase = if *header == SASL_HEADER {
+            encode::sasl_mechanisms(&mut self.output, &self.config);
+            Phase::Sasl
+        } else {
+            Phase::Opening
+        };
+        8
+    }
+
+    fn take_frame(&mut self, frame: &Frame<'_>, handler: &mut dyn ConnectionHandler) {
+        let expected = if self.phase == Phase::Sasl { FrameKind::Sasl } else { FrameKind::Amqp };
+        if frame.kind != expected {
+            return self.fail(AmqpError::new(condition::FRAMING_ERROR, "a frame of the other layer"));
+        }
+        if frame.body.is_empty() {
+            return; // a heartbeat
+        }
+        if let Err(e) = codec::scan_value(frame.body) {
+            return self.fail(decode_error(&e));
+        }
+        if self.phase == Phase::Sasl {
+            return match performative::decode_sasl_init(frame.body) {
+                Ok(init) => self.take_sasl_init(&init, handler),
+                Err(e) => self.fail(decode_error(&e)),
+            };
+        }
+        match performative::decode(frame.body) {
+            Err(e) => self.fail(decode_error(&e)),
+            Ok(Performative::Close(error)) => self.take_close(error),
+            Ok(_) if self.phase == Phase::Closing => {}
+            Ok(Performative::Open(open)) if self.phase == Phase::Opening => self.take_open(open, handler),
+            Ok(Performative::Open(_)) => {
+                self.close(AmqpError::new(condition::NOT_ALLOWED, "the connection is open already"));
+            }
+            Ok(_) if self.phase == Phase::Opening => {
+                self.close(AmqpError::new(condition::NOT_ALLOWED, "the first frame must be open"));
+            }
+            Ok(performative) => {
+                let result = self.take_session_frame(frame.channel, performative, handler);
+                match result {
+                    Ok(()) => {}
+                    Err(Fault::Link(link, error)) => self.detach(link, error),
+                    Err(Fault::Session(channel, error)) => self.end_session(channel, error),
+                    Err(Fault::Connection(error)) => self.close(error),
+                }
+            }
+        }
+    }
+
+    fn take_session_frame(
+        &mut self,
+        channel: u16,
+        performative: Performative<'_>,
+        handler: &mut dyn ConnectionHandler,
+    ) -> Result<(), Fault> {
+        match performative {
+            Performative::Begin(begin) => self.take_begin(channel, &begin),
+            Performative::Attach(attach) => self.take_attach(channel, &attach, handler),
+            Performative::Flow(flow) => self.take_flow(channel, &flow),
+            Performative::Transfer(transfer) => self.take_transfer(channel, &transfer, handler),
+            Performative::Disposition(disposition) => self.take_disposition(channel, &disposition, handler),
+            Performative::Detach(detach) => {
+                self.take_detach(channel, &detach);
+                Ok(())
+            }
+            Performative::End(error) => {
+                self.take_end(channel, error.as_ref());
+                Ok(())
+            }
+            // Taken care of by the caller.
+            Performative::Open(_) | Performative::Close(_) => Ok(()),
+        }
+    }
+
+    fn take_sasl_init(&mut self, init: &performative::SaslInit<'_>, handler: &mut dyn ConnectionHandler) {
+        let offered = self.config.sasl_mechanisms.contains(&init.mechanism);
+        let verdict = offered.then(|| {
+            handler.on_sasl(SaslInit {
+                mechanism: init.mechanism.clone(),
+                initial_response: init.initial_response.map(Bytes::copy_from_slice),
+                hostname: init.hostname.clone(),
+            })
+        });
+        if verdict == Some(SaslVerdict::Accept) {
+            encode::sasl_outcome(&mut self.output, SASL_OK);
+            self.phase = Phase::HeaderAfterSasl;
+        } else {
+            encode::sasl_outcome(&mut self.output, SASL_AUTH);
+            self.end.get_or_insert(ConnectionEnd::SaslRefused);
+            self.phase = Phase::Discarding;
+        }
+    }
+
+    fn take_open(&mut self, open: performative::Open, handler: &mut dyn ConnectionHandler) {
+        let max_frame_size = open.max_frame_size.unwrap_or(u32::MAX);
+        if max_frame_size < MIN_MAX_FRAME_SIZE {
+            let text = format!("max-frame-size {max_frame_size} is below {MIN_MAX_FRAME_SIZE}");
+            return self.close(AmqpError::new(condition::INVALID_FIELD, text));
+        }
+        self.frame_limit =
+            usize::try_from(max_frame_size.min(self.config.max_frame_size)).unwrap_or(usize::MAX);
+        self.remote_idle = open.idle_time_out.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into()));
+        if self.remote_idle.is_some_and(|idle| idle < MIN_REMOTE_IDLE) {
+            let text = format!("an idle-time-out below {MIN_REMOTE_IDLE:?} is not supported");
+            return self.close(AmqpError::new(condition::NOT_IMPLEMENTED, text));
+        }
+        let remote = RemoteOpen {
+            container_id: open.container_id,
+            hostname: open.hostname,
+            properties: open.properties,
+        };
+        let handle = self.handle.clone();
+        match handler.on_open(remote, &handle) {
+            Ok(()) => {
+                self.send_open();
+                self.phase = Phase::Ready;
+            }
+            Err(error) => self.close(error),
+        }
+    }
+
+    fn take_close(&mut self, error: Option<AmqpError>) {
+        if self.phase != Phase::Closing {
+            self.send_open();
+            self.flush_accepted();
+            self.drop_sessions(error.as_ref());
+            encode::close(&mut self.output, None);
+        }
+        self.end.get_or_insert(ConnectionEnd::ClosedByPeer(error));
+        self.phase = Phase::Closed;
+    }
+
+    fn send_open(&mut self) {
+        if !mem::replace(&mut self.open_sent, true) {
+            encode::open(&mut self.output, &self.config);
+        }
+    }
+
+    fn serial(&mut self) -> u32 {
+        self.next_serial = self.next_serial.wrapping_add(1);
+        self.next_serial
+    }
+}
+
+fn decode_error(error: &DecodeError) -> AmqpError {
+    AmqpError::new(condition::DECODE_ERROR, error.to_string())
 }

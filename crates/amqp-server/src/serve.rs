@@ -1,15 +1,26 @@
-//! [`serve`]: the one task that owns a connection's stream.
+//! [`serve`]: the one task that owns a connection's stream. It moves bytes between the stream and the
+//! protocol state, and keeps the deadlines.
 
-use std::{io, sync::Arc};
+mod wire;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::wire::{Progress, Wire};
 use crate::{
     config::ConnectionConfig,
-    error::ServeError,
+    error::{AmqpError, ServeError, condition},
     handler::{ConnectionEnd, ConnectionHandler},
+    protocol::Protocol,
 };
+
+/// Buffers that served a burst are given back after this long without traffic.
+const SHRINK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves one AMQP 1.0 connection until it ends, and says how it ended.
 ///
@@ -19,7 +30,7 @@ use crate::{
 ///
 /// # Errors
 /// Only for failures of the stream that are no ordinary end; what the peer does wrong is answered on
-/// the wire and reported as [`ConnectionEnd::Closed`].
+/// the wire and reported as [`ConnectionEnd::Closed`]. The handler has had its last call in any case.
 ///
 /// # Cancel safety
 /// Dropping the future drops stream and handler at once: the peer sees a broken connection, and
@@ -27,13 +38,128 @@ use crate::{
 pub async fn serve<S, H>(
     stream: S,
     config: Arc<ConnectionConfig>,
-    handler: H,
+    mut handler: H,
     shutdown: CancellationToken,
 ) -> Result<ConnectionEnd, ServeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: ConnectionHandler,
 {
-    drop((stream, config, handler, shutdown));
-    Err(ServeError::Stream(io::ErrorKind::Unsupported.into()))
+    let mut protocol = Protocol::new(config);
+    let result = run(stream, &mut protocol, &mut handler, shutdown).await;
+    let end = protocol.finish(&mut handler);
+    tracing::debug!(?end, "AMQP connection ended");
+    match result {
+        // A stream that ends without a farewell, also under TLS, is how many clients leave.
+        Err(e) if !is_ordinary_end(&e) => Err(ServeError::Stream(e)),
+        _ => Ok(end),
+    }
+}
+
+async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: S,
+    protocol: &mut Protocol,
+    handler: &mut dyn ConnectionHandler,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let mut wire = Wire::new(stream);
+    let handle = protocol.handle().clone();
+    let mut deadlines = Deadlines { started: Instant::now(), closing: None, shut_down: false };
+    let timer = sleep_until(deadlines.started);
+    tokio::pin!(timer);
+    loop {
+        if protocol.is_closed() && wire.is_drained(protocol) {
+            return wire.shut_down(protocol.config().close_timeout).await;
+        }
+        let next = deadlines.next(protocol, &wire);
+        // Deadlines mostly move away; an early ring is cheaper than moving the timer with each read.
+        if timer.is_elapsed() || next < timer.deadline() {
+            timer.as_mut().reset(next);
+        }
+        tokio::select! {
+            progress = wire.progress(protocol) => match progress? {
+                Progress::Read => protocol.receive(wire.input(), handler),
+                Progress::Room => protocol.dispatch(handler),
+                Progress::Stalled => {}
+                Progress::End => return Ok(()),
+            },
+            () = handle.notified() => protocol.run_commands(handler),
+            () = shutdown.cancelled(), if !deadlines.shut_down => {
+                deadlines.shut_down = true;
+                protocol.shut_down();
+                protocol.dispatch(handler);
+            }
+            () = &mut timer => {
+                if deadlines.ring(protocol, &mut wire) {
+                    return Ok(());
+                }
+                protocol.dispatch(handler);
+            }
+        }
+    }
+}
+
+/// When something must happen although nothing arrives.
+struct Deadlines {
+    started: Instant,
+    /// Since when the peer is expected to close.
+    closing: Option<Instant>,
+    shut_down: bool,
+}
+
+impl Deadlines {
+    /// The next instant at which [`Deadlines::ring`] may have something to do.
+    fn next<S>(&mut self, protocol: &Protocol, wire: &Wire<S>) -> Instant {
+        let config = protocol.config();
+        let main = if protocol.is_closing() || protocol.is_closed() {
+            *self.closing.get_or_insert_with(Instant::now) + config.close_timeout
+        } else if protocol.is_handshaking() {
+            self.started + config.handshake_timeout
+        } else {
+            wire.last_read + config.idle_timeout * 2
+        };
+        if let Some(since) = wire.stalled_since {
+            return main.min(since + config.write_timeout);
+        }
+        let heartbeat = protocol.heartbeat_interval().map(|interval| wire.last_write + interval);
+        let shrink = wire.has_large_buffers.then(|| wire.last_traffic() + SHRINK_AFTER);
+        [heartbeat, shrink].into_iter().flatten().fold(main, Instant::min)
+    }
+
+    /// Does what is due. `true` ends the connection at once.
+    fn ring<S>(&mut self, protocol: &mut Protocol, wire: &mut Wire<S>) -> bool {
+        let now = Instant::now();
+        let config = protocol.config();
+        let ConnectionConfig { write_timeout, idle_timeout, close_timeout, handshake_timeout, .. } = *config;
+        if wire.stalled_since.is_some_and(|since| now >= since + write_timeout) {
+            tracing::warn!("the peer reads nothing, dropping its AMQP connection");
+            protocol.end_as(ConnectionEnd::SlowPeer);
+            return true;
+        }
+        if protocol.is_closing() || protocol.is_closed() {
+            if self.closing.is_some_and(|since| now >= since + close_timeout) {
+                return true;
+            }
+        } else if protocol.is_handshaking() {
+            if now >= self.started + handshake_timeout {
+                protocol.time_out_handshake();
+            }
+        } else if now >= wire.last_read + idle_timeout * 2 {
+            let text = format!("nothing was received for twice the idle-time-out of {idle_timeout:?}");
+            protocol.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+        } else if protocol.heartbeat_interval().is_some_and(|interval| now >= wire.last_write + interval)
+            && !protocol.has_output()
+        {
+            protocol.heartbeat();
+        }
+        if now >= wire.last_traffic() + SHRINK_AFTER {
+            wire.shrink(protocol);
+        }
+        false
+    }
+}
+
+fn is_ordinary_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
 }

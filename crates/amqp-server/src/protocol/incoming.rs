@@ -1,0 +1,232 @@
+//! Messages from the peer: credit, reassembly, settlement.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Fault, Protocol, decode_error, link::Partial};
+use crate::{
+    codec,
+    error::{AmqpError, condition},
+    handler::{ConnectionHandler, Delivery, DeliveryId, DeliveryTag, Disposition, LinkId, Outcome},
+    links::Links,
+    performative::{Transfer, encode, encode::LinkFlow},
+};
+
+impl Protocol {
+    pub(super) fn take_transfer(
+        &mut self,
+        channel: u16,
+        transfer: &Transfer<'_>,
+        handler: &mut dyn ConnectionHandler,
+    ) -> Result<(), Fault> {
+        if self.session_for(channel)?.is_none() {
+            return Ok(());
+        }
+        self.count_incoming(channel)?;
+        let Some(id) = self.link_for(channel, transfer.handle)? else { return Ok(()) };
+        match self.assemble(id, transfer) {
+            Ok(Some(delivery)) => self.deliver(id, delivery, handler),
+            Ok(None) => Ok(()),
+            Err(error) => Err(Fault::Link(id, error)),
+        }
+    }
+
+    /// Adds one transfer to the link's delivery, and returns it when it is whole.
+    fn assemble(&mut self, id: LinkId, transfer: &Transfer<'_>) -> Result<Option<Delivery>, AmqpError> {
+        let budget = self.config.max_partial_bytes.saturating_sub(self.partial_bytes);
+        let Some(link) = self.incoming(id) else {
+            let text = "a transfer on a link whose sender we are";
+            return Err(AmqpError::new(condition::NOT_ALLOWED, text));
+        };
+        let mut partial = match link.partial.take() {
+            None => {
+                let partial = Partial::start(transfer)?;
+                let Some(left) = link.credit.checked_sub(1) else {
+                    let text = "a transfer beyond the link's credit";
+                    return Err(AmqpError::new(condition::TRANSFER_LIMIT_EXCEEDED, text));
+                };
+                link.credit = left;
+                link.delivery_count = link.delivery_count.wrapping_add(1);
+                link.unsettled += 1;
+                partial
+            }
+            Some(partial) => {
+                if transfer.delivery_id.is_some_and(|id| id != partial.id) {
+                    link.partial = Some(partial);
+                    let text = "a delivery began before the one before it was complete";
+                    return Err(AmqpError::new(condition::INVALID_FIELD, text));
+                }
+                partial
+            }
+        };
+        let held = partial.message.len();
+        let len = held + transfer.payload.len();
+        let max = link.max_message_size;
+        if transfer.aborted {
+            link.unsettled = link.unsettled.saturating_sub(1);
+            self.partial_bytes -= held;
+            self.grant(id);
+            return Ok(None);
+        }
+        partial.settled |= transfer.settled;
+        let error = if u64::try_from(len).unwrap_or(u64::MAX) > max {
+            let text = format!("the message is larger than {max} bytes");
+            Some(AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text))
+        } else if transfer.more && transfer.payload.len() > budget {
+            let text = "too many bytes of incomplete messages on this connection";
+            Some(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text))
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            link.partial = Some(partial);
+            return Err(error);
+        }
+        if transfer.more {
+            partial.message.extend_from_slice(transfer.payload);
+            link.partial = Some(partial);
+            self.partial_bytes += transfer.payload.len();
+            return Ok(None);
+        }
+        self.partial_bytes -= held;
+        Ok(Some(partial.finish(transfer.payload)))
+    }
+
+    fn deliver(
+        &mut self,
+        id: LinkId,
+        delivery: Delivery,
+        handler: &mut dyn ConnectionHandler,
+    ) -> Result<(), Fault> {
+        // Nesting can straddle frames, so the scan of each was not enough.
+        codec::scan_message(&delivery.message).map_err(|e| Fault::Link(id, decode_error(&e)))?;
+        let DeliveryId(number) = delivery.id;
+        let settled = delivery.settled;
+        if !settled && let Some(session) = self.session(id.channel) {
+            let before = session.received.insert(number, id.handle);
+            if before.is_some() {
+                let text = format!("delivery-id {number} is in use");
+                return Err(Fault::Session(id.channel, AmqpError::new(condition::INVALID_FIELD, text)));
+            }
+        }
+        let disposition = handler.on_message(id, delivery, &mut Links { protocol: self });
+        if settled {
+            self.release_credit(id);
+        } else if let Disposition::Now(outcome) = disposition {
+            self.settle_received(id, number, &outcome);
+        }
+        Ok(())
+    }
+
+    /// Settles a delivery of either direction.
+    pub(crate) fn settle(&mut self, link: LinkId, delivery: DeliveryId, outcome: Outcome) {
+        if self.outgoing(link).is_some() {
+            self.settle_sent(link, delivery.0, &outcome);
+        } else {
+            self.settle_received(link, delivery.0, &outcome);
+        }
+    }
+
+    fn settle_received(&mut self, id: LinkId, delivery: u32, outcome: &Outcome) {
+        if self.incoming(id).is_none() {
+            return;
+        }
+        let Some(session) = self.session(id.channel) else { return };
+        if session.received.get(&delivery) != Some(&id.handle) {
+            return;
+        }
+        session.received.remove(&delivery);
+        let extended = match (outcome, session.accepted) {
+            (Outcome::Accepted, Some((first, last)))
+                if last.wrapping_add(1) == delivery && delivery > first =>
+            {
+                Some((first, delivery))
+            }
+            (Outcome::Accepted, None) => Some((delivery, delivery)),
+            _ => None,
+        };
+        if extended.is_some() {
+            session.accepted = extended;
+        } else {
+            self.flush_accepted();
+            encode::disposition(&mut self.output, id.channel, true, (delivery, delivery), outcome);
+        }
+        self.release_credit(id);
+    }
+
+    /// The sender settles deliveries on its own: nothing is left to tell it.
+    pub(super) fn forget_received(&mut self, channel: u16, first: u32, last: u32) {
+        let Some(session) = self.session(channel) else { return };
+        let gone: Vec<_> = session.received.range(first..=last).map(|(id, handle)| (*id, *handle)).collect();
+        for (delivery, handle) in gone {
+            let Some(session) = self.session(channel) else { return };
+            session.received.remove(&delivery);
+            if let Some(link) = session.links.get(&handle).map(|link| link.id(channel, handle)) {
+                self.release_credit(link);
+            }
+        }
+    }
+
+    fn release_credit(&mut self, id: LinkId) {
+        if let Some(link) = self.incoming(id) {
+            link.unsettled = link.unsettled.saturating_sub(1);
+            self.grant(id);
+        }
+    }
+
+    /// Grants credit again when at least half of the window can be granted.
+    pub(super) fn grant(&mut self, id: LinkId) {
+        let Some(link) = self.incoming(id) else { return };
+        let wanted = link.window.saturating_sub(link.unsettled);
+        let step = (link.window / 2).max(1);
+        if wanted.saturating_sub(link.credit) >= step {
+            link.credit = wanted;
+            self.send_incoming_flow(id);
+        }
+    }
+
+    pub(super) fn send_incoming_flow(&mut self, id: LinkId) {
+        let Some(link) = self.incoming(id) else { return };
+        let flow = LinkFlow {
+            handle: id.handle.into(),
+            delivery_count: link.delivery_count,
+            credit: link.credit,
+            drain: false,
+        };
+        let Some(session) = self.session(id.channel) else { return };
+        let session = session.flow();
+        encode::flow(&mut self.output, id.channel, session, Some(flow));
+    }
+}
+
+impl Partial {
+    fn start(transfer: &Transfer<'_>) -> Result<Self, AmqpError> {
+        let invalid = |text: &str| AmqpError::new(condition::INVALID_FIELD, text);
+        let tag =
+            transfer.delivery_tag.ok_or_else(|| invalid("the first transfer of a delivery has no tag"))?;
+        Ok(Self {
+            id: transfer.delivery_id.ok_or_else(|| invalid("the first transfer of a delivery has no id"))?,
+            tag: DeliveryTag::new(tag).ok_or_else(|| invalid("a delivery-tag of more than 32 bytes"))?,
+            message_format: transfer.message_format.unwrap_or(0),
+            settled: false,
+            message: BytesMut::new(),
+        })
+    }
+
+    /// The whole delivery, with the payload of the last transfer.
+    fn finish(mut self, payload: &[u8]) -> Delivery {
+        // Copied, also when one frame held it all: a kept message must not keep the read buffer.
+        let message = if self.message.is_empty() {
+            Bytes::copy_from_slice(payload)
+        } else {
+            self.message.extend_from_slice(payload);
+            self.message.freeze()
+        };
+        Delivery {
+            id: DeliveryId(self.id),
+            tag: self.tag,
+            settled: self.settled,
+            message_format: self.message_format,
+            message,
+        }
+    }
+}

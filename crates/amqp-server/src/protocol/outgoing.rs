@@ -1,0 +1,333 @@
+//! Messages to the peer: credit, splitting into frames, windows, the queue, outcomes.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::{
+    Fault, Protocol,
+    link::{Queued, Side},
+    session::Sent,
+};
+use crate::{
+    error::{AmqpError, condition},
+    handler::{
+        ConnectionHandler, Credit, DeliveryId, DeliveryTag, Disposition as Settle, LinkId, Outcome,
+        SentDelivery,
+    },
+    links::{Links, SendError, SendOptions},
+    performative::{
+        DeliveryState, Disposition, Flow,
+        encode::{self, LinkFlow, MAX_TRANSFER_OVERHEAD, TransferHead},
+    },
+};
+
+impl Protocol {
+    pub(crate) fn credit(&mut self, link: LinkId) -> u32 {
+        self.outgoing(link).map_or(0, |link| if link.queue.is_empty() { link.credit } else { 0 })
+    }
+
+    pub(crate) fn send(&mut self, id: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
+        self.check_size(id, message.len())?;
+        let has_room = self.has_room();
+        let max_unsettled = self.config.max_unsettled;
+        let session = self.session(id.channel).ok_or(SendError::NotAttached)?;
+        let session_takes =
+            session.remote_window > 0 && (options.settled || session.sent.len() < max_unsettled);
+        let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
+        if link.credit == 0 || !link.queue.is_empty() {
+            return Err(SendError::NoCredit);
+        }
+        if !session_takes {
+            link.blocked = true;
+            return Err(SendError::NoCredit);
+        }
+        if !has_room {
+            self.make_ready(id);
+            return Err(SendError::NoCredit);
+        }
+        let mut started = None;
+        if self.write(id, message, options, &mut started).is_break() {
+            // The window closed in the middle: the rest goes when it opens.
+            let message = Bytes::copy_from_slice(message);
+            self.queued_bytes += message.len();
+            if let Some(link) = self.outgoing(id) {
+                link.queue.push_back(Queued { message, options, started });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn enqueue(
+        &mut self,
+        id: LinkId,
+        message: Bytes,
+        options: SendOptions,
+    ) -> Result<(), SendError> {
+        match self.send(id, &message, options) {
+            Err(SendError::NoCredit) => {}
+            sent_or_impossible => return sent_or_impossible,
+        }
+        let has_bytes = self.queued_bytes + message.len() <= self.config.max_queued_bytes;
+        let max_messages = self.config.max_queued_messages;
+        let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
+        if !has_bytes || link.queue.len() >= max_messages {
+            return Err(SendError::QueueFull);
+        }
+        let len = message.len();
+        link.queue.push_back(Queued { message, options, started: None });
+        self.queued_bytes += len;
+        Ok(())
+    }
+
+    fn check_size(&mut self, id: LinkId, len: usize) -> Result<(), SendError> {
+        let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
+        match link.max_message_size {
+            Some(max) if u64::try_from(len).unwrap_or(u64::MAX) > max => Err(SendError::TooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a delivery's transfers from where it stands, and breaks off when the window closes.
+    /// The first of them takes a credit and a delivery id; the caller has seen that there is one.
+    fn write(
+        &mut self,
+        id: LinkId,
+        message: &[u8],
+        options: SendOptions,
+        started: &mut Option<(u32, DeliveryTag, usize)>,
+    ) -> ControlFlow<()> {
+        let max_payload = self.frame_limit.saturating_sub(MAX_TRANSFER_OVERHEAD).max(1);
+        let Some(Some(session)) = self.sessions.get_mut(usize::from(id.channel)) else {
+            return ControlFlow::Continue(());
+        };
+        loop {
+            if session.remote_window == 0 {
+                return ControlFlow::Break(());
+            }
+            let (delivery_id, delivery_tag, at) = match *started {
+                Some(started) => started,
+                None => {
+                    let Some(Side::Outgoing(link)) =
+                        session.links.get_mut(&id.handle).map(|link| &mut link.side)
+                    else {
+                        return ControlFlow::Continue(());
+                    };
+                    link.credit = link.credit.saturating_sub(1);
+                    link.delivery_count = link.delivery_count.wrapping_add(1);
+                    let tag = options.tag.unwrap_or_else(|| {
+                        link.next_tag = link.next_tag.wrapping_add(1);
+                        link.next_tag.into()
+                    });
+                    let delivery_id = session.next_delivery_id;
+                    session.next_delivery_id = delivery_id.wrapping_add(1);
+                    if !options.settled {
+                        let sent = Sent { handle: id.handle, tag, awaits_echo: false };
+                        session.sent.insert(delivery_id, sent);
+                    }
+                    (delivery_id, tag, 0)
+                }
+            };
+            let end = message.len().min(at + max_payload);
+            let more = end < message.len();
+            let head = TransferHead {
+                handle: id.handle.into(),
+                delivery_id,
+                delivery_tag,
+                message_format: options.message_format,
+                settled: options.settled,
+            };
+            encode::transfer(&mut self.output, id.channel, head, more, &message[at..end]);
+            session.remote_window -= 1;
+            session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
+            if !more {
+                return ControlFlow::Continue(());
+            }
+            *started = Some((delivery_id, delivery_tag, end));
+        }
+    }
+
+    /// Sends what is queued on a link, as far as credit, window and unsettled deliveries allow.
+    pub(super) fn pump(&mut self, id: LinkId) {
+        let max_unsettled = self.config.max_unsettled;
+        loop {
+            let Some(session) = self.session(id.channel) else { return };
+            let unsettled_full = session.sent.len() >= max_unsettled;
+            let Some(link) = self.outgoing(id) else { return };
+            let can_start = |queued: &Queued| link.credit > 0 && (queued.options.settled || !unsettled_full);
+            let allowed = link.queue.front().is_some_and(|next| next.started.is_some() || can_start(next));
+            if !allowed {
+                return;
+            }
+            let Some(mut next) = link.queue.pop_front() else { return };
+            if self.write(id, &next.message, next.options, &mut next.started).is_break() {
+                if let Some(link) = self.outgoing(id) {
+                    link.queue.push_front(next);
+                }
+                return;
+            }
+            self.queued_bytes = self.queued_bytes.saturating_sub(next.message.len());
+        }
+    }
+
+    pub(super) fn take_link_flow(&mut self, channel: u16, handle: u32, flow: &Flow) -> Result<(), Fault> {
+        let Some(id) = self.link_for(channel, handle)? else { return Ok(()) };
+        if self.outgoing(id).is_none() {
+            if flow.echo {
+                self.send_incoming_flow(id);
+            }
+            return Ok(());
+        }
+        self.pump_with_credit(id, flow);
+        if flow.echo && !flow.drain {
+            self.send_outgoing_flow(id, false);
+        }
+        self.make_ready(id);
+        Ok(())
+    }
+
+    fn pump_with_credit(&mut self, id: LinkId, flow: &Flow) {
+        if let Some(link) = self.outgoing(id) {
+            // The peer counts from what it has seen; what is on its way has used up its credit.
+            let on_the_way = link.delivery_count.wrapping_sub(flow.delivery_count.unwrap_or(0));
+            link.credit = flow.link_credit.unwrap_or(0).saturating_sub(on_the_way);
+            link.drain = flow.drain;
+        }
+        self.pump(id);
+    }
+
+    /// Puts a link in line to be offered its credit, if it has any or is to give it back.
+    pub(super) fn make_ready(&mut self, id: LinkId) {
+        if let Some(link) = self.outgoing(id)
+            && !link.ready
+            && (link.drain || (link.credit > 0 && link.queue.is_empty()))
+        {
+            link.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Lets the handler use a link's credit; takes back what is left if the peer drains the link.
+    pub(super) fn offer_credit(&mut self, id: LinkId, handler: &mut dyn ConnectionHandler) {
+        let Some(link) = self.outgoing(id) else { return };
+        link.ready = false;
+        let drain = link.drain;
+        let available = self.credit(id);
+        if available > 0 {
+            handler.on_credit(id, Credit { available, drain }, &mut Links { protocol: self });
+        }
+        if let Some(link) = self.outgoing(id)
+            && link.drain
+            && link.queue.is_empty()
+            && !link.blocked
+            && !link.ready
+        {
+            link.delivery_count = link.delivery_count.wrapping_add(link.credit);
+            link.credit = 0;
+            link.drain = false;
+            self.send_outgoing_flow(id, true);
+        }
+    }
+
+    fn send_outgoing_flow(&mut self, id: LinkId, drain: bool) {
+        let Some(link) = self.outgoing(id) else { return };
+        let flow = LinkFlow {
+            handle: id.handle.into(),
+            delivery_count: link.delivery_count,
+            credit: link.credit,
+            drain,
+        };
+        let Some(session) = self.session(id.channel) else { return };
+        let session = session.flow();
+        encode::flow(&mut self.output, id.channel, session, Some(flow));
+    }
+
+    pub(super) fn take_disposition(
+        &mut self,
+        channel: u16,
+        disposition: &Disposition,
+        handler: &mut dyn ConnectionHandler,
+    ) -> Result<(), Fault> {
+        let (first, last) = (disposition.first, disposition.last);
+        if last.wrapping_sub(first) > u32::MAX / 2 {
+            let text = format!("a disposition from {first} to {last}");
+            return Err(Fault::Session(channel, AmqpError::new(condition::INVALID_FIELD, text)));
+        }
+        // Ids are serial numbers: a range may run over the end.
+        let ranges = if first <= last {
+            [Some((first, last)), None]
+        } else {
+            [Some((first, u32::MAX)), Some((0, last))]
+        };
+        for (first, last) in ranges.into_iter().flatten() {
+            if disposition.receiver {
+                self.take_outcomes(channel, first, last, disposition, handler);
+            } else if disposition.settled {
+                self.forget_received(channel, first, last);
+            }
+        }
+        self.resume_session(channel);
+        Ok(())
+    }
+
+    /// The peer tells the outcome of deliveries sent to it.
+    fn take_outcomes(
+        &mut self,
+        channel: u16,
+        first: u32,
+        last: u32,
+        disposition: &Disposition,
+        handler: &mut dyn ConnectionHandler,
+    ) {
+        let mut from = first;
+        // The session is looked up each time, since handlers may end it.
+        while let Some(session) = self.session(channel)
+            && let Some((id, sent)) = session.sent.range_mut(from..=last).next()
+        {
+            let (id, handle, tag, echoing) = (*id, sent.handle, sent.tag, sent.awaits_echo);
+            let link = session.links.get(&handle);
+            let default = link.and_then(|link| match &link.side {
+                Side::Outgoing(outgoing) => outgoing.default_outcome.clone(),
+                Side::Incoming(_) => None,
+            });
+            let link = link.map(|link| link.id(channel, handle));
+            let outcome = match (&disposition.state, disposition.settled) {
+                (Some(DeliveryState::Outcome(outcome)), _) => Some(outcome.clone()),
+                (_, true) => Some(default.unwrap_or(Outcome::Released)),
+                (_, false) => None, // progress only
+            };
+            if disposition.settled {
+                session.sent.remove(&id);
+            } else if outcome.is_some()
+                && let Some(sent) = session.sent.get_mut(&id)
+            {
+                sent.awaits_echo = true;
+            }
+            // A peer that repeats itself, or settles after it told the outcome, has been heard.
+            if !echoing && let (Some(link), Some(outcome)) = (link, outcome) {
+                let sent = SentDelivery { id: DeliveryId(id), tag, outcome, settled: disposition.settled };
+                let answer = handler.on_outcome(link, sent, &mut Links { protocol: self });
+                if let (Settle::Now(outcome), false) = (answer, disposition.settled) {
+                    self.settle_sent(link, id, &outcome);
+                }
+            }
+            match id.checked_add(1) {
+                Some(next) if next <= last => from = next,
+                _ => return,
+            }
+        }
+    }
+
+    /// Settles a delivery we sent: the second step for a peer that settles second, or on our own.
+    pub(super) fn settle_sent(&mut self, id: LinkId, delivery: u32, outcome: &Outcome) {
+        if self.outgoing(id).is_none() {
+            return;
+        }
+        let Some(session) = self.session(id.channel) else { return };
+        if session.sent.get(&delivery).is_some_and(|sent| sent.handle == id.handle) {
+            session.sent.remove(&delivery);
+            encode::disposition(&mut self.output, id.channel, false, (delivery, delivery), outcome);
+            self.resume_session(id.channel);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Sessions: begin and end, and the two windows that bound transfers (AMQP 1.0, part 2, section 2.5).
+//! A session answers on the channel number the peer chose.
+
+use std::collections::BTreeMap;
+
+use super::{Event, Fault, Protocol, link::Link};
+use crate::{
+    error::{AmqpError, condition},
+    handler::{DeliveryTag, SessionId},
+    performative::{Begin, Flow, encode, encode::SessionFlow},
+};
+
+/// How many transfers we may send before the peer's next flow, as far as we are concerned.
+const OUTGOING_WINDOW: u32 = 2048;
+
+/// One session of a connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// We sent an end; what still comes until the peer's is not for us.
+    pub(super) ending: bool,
+    /// The id of the next transfer frame from the peer.
+    pub(super) next_incoming_id: u32,
+    /// Transfer frames the peer may still send.
+    pub(super) incoming_window: u32,
+    /// The id of our next transfer frame.
+    pub(super) next_outgoing_id: u32,
+    /// Transfer frames the peer takes.
+    pub(super) remote_window: u32,
+    pub(super) next_delivery_id: u32,
+    /// By handle, on which we answer as well.
+    pub(super) links: BTreeMap<u16, Link>,
+    /// Deliveries to the peer without an outcome, by delivery id.
+    pub(super) sent: BTreeMap<u32, Sent>,
+    /// Deliveries from the peer we have not settled, by delivery id: the link's handle.
+    pub(super) received: BTreeMap<u32, u16>,
+    /// Deliveries accepted but not told yet: consecutive ids become one disposition.
+    pub(super) accepted: Option<(u32, u32)>,
+}
+
+/// A delivery the peer has not settled.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) handle: u16,
+    pub(super) tag: DeliveryTag,
+    /// The peer told an outcome and waits for ours.
+    pub(super) awaits_echo: bool,
+}
+
+impl Session {
+    pub(super) fn flow(&self) -> SessionFlow {
+        SessionFlow {
+            next_incoming_id: self.next_incoming_id,
+            incoming_window: self.incoming_window,
+            next_outgoing_id: self.next_outgoing_id,
+            outgoing_window: OUTGOING_WINDOW,
+        }
+    }
+}
+
+impl Protocol {
+    /// The session on a channel, unless it is ending or was never there.
+    pub(super) fn session(&mut self, channel: u16) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(usize::from(channel))?.as_deref_mut()?;
+        (!session.ending).then_some(session)
+    }
+
+    /// The session a frame is for. `Ok(None)`: the session is ending, ignore the frame.
+    ///
+    /// # Errors
+    /// There is no session on this channel.
+    pub(super) fn session_for(&mut self, channel: u16) -> Result<Option<&mut Session>, Fault> {
+        match self.sessions.get_mut(usize::from(channel)) {
+            Some(Some(session)) => Ok((!session.ending).then_some(session)),
+            _ => {
+                let text = format!("there is no session on channel {channel}");
+                Err(Fault::Connection(AmqpError::new(condition::NOT_ALLOWED, text)))
+            }
+        }
+    }
+
+    pub(super) fn take_begin(&mut self, channel: u16, begin: &Begin) -> Result<(), Fault> {
+        if channel >= self.config.max_sessions.max(1) {
+            let text = format!("channel {channel} is above channel-max");
+            return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
+        }
+        let place = usize::from(channel);
+        if self.sessions.len() <= place {
+            self.sessions.resize_with(place + 1, || None);
+        }
+        if self.sessions[place].is_some() {
+            let text = format!("channel {channel} is in use");
+            return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
+        }
+        let session = Box::new(Session {
+            id: SessionId(self.serial()),
+            ending: false,
+            next_incoming_id: begin.next_outgoing_id,
+            incoming_window: self.config.incoming_window,
+            next_outgoing_id: 0,
+            remote_window: begin.incoming_window,
+            next_delivery_id: 0,
+            links: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            received: BTreeMap::new(),
+            accepted: None,
+        });
+        let handle_max = self.handle_max().into();
+        encode::begin(&mut self.output, channel, session.flow(), handle_max);
+        self.sessions[place] = Some(session);
+        Ok(())
+    }
+
+    /// The peer ends a session; one that is not there has ended already.
+    pub(super) fn take_end(&mut self, channel: u16, error: Option<&AmqpError>) {
+        self.flush_accepted();
+        if self.session(channel).is_some() {
+            encode::end(&mut self.output, channel, None);
+            self.drop_links(channel, error);
+        }
+        if let Some(place) = self.sessions.get_mut(usize::from(channel)) {
+            *place = None;
+        }
+    }
+
+    /// Ends a session with an error and waits for the peer to follow.
+    pub(super) fn end_session(&mut self, channel: u16, error: AmqpError) {
+        self.flush_accepted();
+        if self.session(channel).is_some() {
+            encode::end(&mut self.output, channel, Some(&error));
+            self.drop_links(channel, Some(&error));
+            if let Some(session) = self.session(channel) {
+                session.ending = true;
+            }
+        }
+    }
+
+    /// Ends all sessions without a word; a close says it for all of them.
+    pub(super) fn drop_sessions(&mut self, error: Option<&AmqpError>) {
+        for channel in 0..self.sessions.len() {
+            self.drop_links(u16::try_from(channel).unwrap_or(u16::MAX), error);
+        }
+        self.sessions.clear();
+    }
+
+    fn drop_links(&mut self, channel: u16, error: Option<&AmqpError>) {
+        let Some(session) = self.session(channel) else { return };
+        session.sent.clear();
+        session.received.clear();
+        for (handle, link) in std::mem::take(&mut session.links) {
+            if !link.detaching {
+                self.events.push_back(Event::Detached(link.id(channel, handle), error.cloned()));
+            }
+            self.forget(&link);
+        }
+    }
+
+    pub(super) fn take_flow(&mut self, channel: u16, flow: &Flow) -> Result<(), Fault> {
+        let Some(session) = self.session(channel) else { return Ok(()) };
+        // The peer counts from what it has seen; what is on its way has used up its window.
+        let on_the_way = session.next_outgoing_id.wrapping_sub(flow.next_incoming_id.unwrap_or(0));
+        session.remote_window = flow.incoming_window.saturating_sub(on_the_way);
+        if let Some(handle) = flow.handle {
+            self.take_link_flow(channel, handle, flow)?;
+        } else if flow.echo {
+            self.send_session_flow(channel);
+        }
+        self.resume_session(channel);
+        Ok(())
+    }
+
+    /// Goes on with what waited for the session's window or for settlements.
+    pub(super) fn resume_session(&mut self, channel: u16) {
+        let Some(session) = self.session(channel) else { return };
+        let waiting: Vec<_> = session
+            .links
+            .iter_mut()
+            .filter_map(|(handle, link)| link.take_waiting().then(|| link.id(channel, *handle)))
+            .collect();
+        for link in waiting {
+            self.pump(link);
+            self.make_ready(link);
+        }
+    }
+
+    pub(super) fn send_session_flow(&mut self, channel: u16) {
+        if let Some(Some(session)) = self.sessions.get(usize::from(channel)) {
+            encode::flow(&mut self.output, channel, session.flow(), None);
+        }
+    }
+
+    /// Counts a transfer frame against the incoming window, and opens the window again in time.
+    pub(super) fn count_incoming(&mut self, channel: u16) -> Result<(), Fault> {
+        let window = self.config.incoming_window.max(1);
+        let Some(session) = self.session(channel) else { return Ok(()) };
+        let Some(left) = session.incoming_window.checked_sub(1) else {
+            let text = "a transfer beyond the incoming window";
+            return Err(Fault::Session(channel, AmqpError::new(condition::WINDOW_VIOLATION, text)));
+        };
+        session.next_incoming_id = session.next_incoming_id.wrapping_add(1);
+        session.incoming_window = left;
+        if left <= window / 2 {
+            session.incoming_window = window;
+            self.send_session_flow(channel);
+        }
+        Ok(())
+    }
+
+    /// Tells the peer which of its deliveries were accepted.
+    pub(super) fn flush_accepted(&mut self) {
+        for (channel, session) in self.sessions.iter_mut().enumerate() {
+            if let Some(range) = session.as_mut().and_then(|session| session.accepted.take()) {
+                let channel = u16::try_from(channel).unwrap_or(u16::MAX);
+                let accepted = crate::handler::Outcome::Accepted;
+                encode::disposition(&mut self.output, channel, true, range, &accepted);
+            }
+        }
+    }
+}
