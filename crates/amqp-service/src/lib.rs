@@ -1,1 +1,25 @@
-//! Being written.
+//! The back end's side of Azure IoT Hub over AMQP 1.0: sending cloud-to-device messages.
+//!
+//! | to do | use |
+//! |---|---|
+//! | send messages to devices | [`C2dSender`] |
+//! | tell failures apart | [`Error::kind`] |
+//!
+//! A hub is named by a [`ServiceConnectionString`] whose policy grants *service connect*, as the standard
+//! policy `service` does. Connections go to TCP port 5671, or to the port that `AmqpsPort=` names.
+//!
+//! This crate refuses to manage identities (that is HTTPS, and another crate) and to show types of its
+//! AMQP library. It logs through `tracing`, at `info` when a connection was lost and at `warn` when
+//! renewing a token failed; the library's own logging is switched off at compile time, because it
+//! reports every ordinary disconnect as an error.
+
+mod amqp;
+mod backoff;
+mod c2d_sender;
+mod error;
+mod refusal;
+
+pub use c2d_sender::{C2dSender, C2dSenderBuilder};
+pub use error::{Error, ErrorKind};
+pub use iothub_auth::{Clock, ServiceConnectionString};
+pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, Properties};

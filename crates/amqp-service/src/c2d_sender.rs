@@ -1,0 +1,250 @@
+//! Sending cloud-to-device messages: the handle, and how it is built. The work is done by its
+//! [`owner`] task.
+
+mod check;
+mod in_flight;
+mod owner;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iothub_auth::{Clock, ServiceConnectionString, client_config};
+use iothub_models::{C2dMessage, DeviceId};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+pub(crate) use self::check::ACK_PROPERTY;
+use self::in_flight::InFlight;
+use self::owner::{Command, Outgoing, Owner, closed};
+use crate::amqp::{EncodedMessage, Hub};
+use crate::backoff::Backoff;
+use crate::error::{Cause, Error, ErrorKind};
+
+/// Sends cloud-to-device messages through one hub.
+///
+/// Cheap to clone; all clones share one connection and one link, on which messages follow each other
+/// without waiting for the answer to the one before. When the last clone is dropped the connection is
+/// closed quietly; [`close`](Self::close) waits for that and reports.
+///
+/// The token is renewed before it expires, on the open connection. A lost connection is opened again by
+/// the next message, with growing pauses while the hub cannot be reached and the message has time left.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_amqp_service::Error> {
+/// use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
+///
+/// let sender = C2dSender::connect("HostName=…;SharedAccessKeyName=service;SharedAccessKey=…").await?;
+/// # let device: DeviceId = todo!();
+/// sender.send(&device, C2dMessage::new("hello")).await?;
+/// sender.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct C2dSender {
+    commands: mpsc::Sender<Command>,
+    clock: Clock,
+    send_timeout: Duration,
+    hub: Arc<str>,
+}
+
+impl C2dSender {
+    /// Connects with a service connection string, and returns when the hub has accepted it.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a string that is none; otherwise as
+    /// [`C2dSenderBuilder::connect`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the connection that was being made.
+    pub async fn connect(connection_string: &str) -> Result<Self, Error> {
+        let credential = connection_string.parse::<ServiceConnectionString>().map_err(|error| {
+            Error::new(ErrorKind::InvalidArgument, "a sender needs a service connection string")
+                .because(error)
+        })?;
+        Self::builder(credential).connect().await
+    }
+
+    /// Starts a sender with settings of its own.
+    #[must_use]
+    pub fn builder(credential: ServiceConnectionString) -> C2dSenderBuilder {
+        C2dSenderBuilder {
+            credential,
+            clock: Clock::real(),
+            connect_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            token_lifetime: Duration::from_secs(60 * 60),
+            max_in_flight: 128,
+        }
+    }
+
+    /// Sends a message to a device, and returns when the hub has accepted it: it then waits in the
+    /// device's queue until the device takes it or it expires. A message without an id gets a random
+    /// UUID.
+    ///
+    /// Messages sent from one task one after the other reach the queue in that order; of messages sent
+    /// concurrently any may be first.
+    ///
+    /// # Errors
+    /// | kind | the message | [retryable](Error::is_retryable) |
+    /// |---|---|---|
+    /// | `InvalidArgument`, `TooLarge` | was not sent, or refused for what it is | no |
+    /// | `DeviceNotFound`, `QueueFull`, `QuotaExceeded`, `Refused` | was refused | no |
+    /// | `Throttled`, `Unavailable` | was refused for now | yes |
+    /// | `Timeout`, `Disconnected`, `Network` | was not sent | yes |
+    /// | `NotAuthorized`, `HubNotFound`, `Tls`, `Protocol`, `Closed` | was not sent | no |
+    /// | `OutcomeUnknown` | was sent, and the connection or the deadline ended before the answer | no |
+    ///
+    /// Only `OutcomeUnknown` leaves open whether the hub has the message. It is never sent again by
+    /// itself: whoever does so may deliver it twice, and should give both the same message id.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits for its turn, the message is withdrawn. Dropped after it was handed to
+    /// the connection, it is delivered or not without anybody hearing of it.
+    pub async fn send(&self, device_id: &DeviceId, mut message: C2dMessage) -> Result<(), Error> {
+        self.send_checked(device_id, {
+            message.message_id.get_or_insert_with(|| Uuid::new_v4().to_string());
+            message
+        })
+        .await
+        .map_err(|error| error.for_device(device_id))
+    }
+
+    async fn send_checked(&self, device_id: &DeviceId, message: C2dMessage) -> Result<(), Error> {
+        check::check(&message)?;
+        let message = EncodedMessage::new(device_id, message);
+        let deadline = self.clock.after(self.send_timeout);
+        let place =
+            self.clock.timeout(self.send_timeout, self.commands.reserve()).await.map_err(|elapsed| {
+                Error::new(ErrorKind::Timeout, "too many messages wait to be sent").because(elapsed)
+            })?;
+        let (reply, answer) = oneshot::channel();
+        place.map_err(|_| closed())?.send(Command::Send(Outgoing { message, deadline, reply }));
+        answer.await.unwrap_or_else(|_| {
+            // The owner answers every message, unless its runtime was shut down.
+            Err(Error::new(ErrorKind::OutcomeUnknown, "the sender's task ended")
+                .because(Cause("the runtime was shut down".into())))
+        })
+    }
+
+    /// Closes the sender for all its clones: what is queued is refused with
+    /// [`Closed`](ErrorKind::Closed), what was sent gets its answer, and link, session and connection
+    /// are ended in turn. Closing a closed sender is no error.
+    ///
+    /// # Errors
+    /// If the hub did not say goodbye in time, or the connection broke meanwhile. No message is lost by
+    /// that: each has had its answer.
+    ///
+    /// # Cancel safety
+    /// Once begun, closing goes on if the future is dropped.
+    pub async fn close(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).await.is_err() {
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
+    }
+}
+
+impl fmt::Debug for C2dSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("C2dSender").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`C2dSender`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `connect`"]
+pub struct C2dSenderBuilder {
+    credential: ServiceConnectionString,
+    clock: Clock,
+    connect_timeout: Duration,
+    send_timeout: Duration,
+    close_timeout: Duration,
+    token_lifetime: Duration,
+    max_in_flight: usize,
+}
+
+impl C2dSenderBuilder {
+    /// The clock for deadlines and tokens; by default the real one.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long one attempt to connect may take; 30 seconds by default.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one message may take from [`send`](C2dSender::send) to the hub's answer, connecting
+    /// again included; 30 seconds by default.
+    pub const fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.send_timeout = timeout;
+        self
+    }
+
+    /// How long the hub may take to say goodbye; 5 seconds by default.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
+    /// quarters of that.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime.max(Duration::from_secs(60));
+        self
+    }
+
+    /// How many messages may be unanswered at a time; 128 by default, at least one. As many more may
+    /// wait in the queue before [`send`](C2dSender::send) waits for a place in it.
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.max_in_flight = max.max(1);
+        self
+    }
+
+    /// Connects, in one attempt, and returns when the hub has accepted the connection string.
+    ///
+    /// # Errors
+    /// [`Network`](ErrorKind::Network) if the hub cannot be reached, [`Tls`](ErrorKind::Tls) if its
+    /// certificate or `TrustedCaFile` cannot be used, [`NotAuthorized`](ErrorKind::NotAuthorized) if it
+    /// refuses the connection string, [`Timeout`](ErrorKind::Timeout) if it does not answer, and others
+    /// as the hub says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the connection that was being made.
+    pub async fn connect(self) -> Result<C2dSender, Error> {
+        let ca_file = self.credential.address.trusted_ca_file.clone();
+        // Reading certificates blocks.
+        let tls = tokio::task::spawn_blocking(move || client_config(ca_file.as_deref()))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?
+            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?;
+        let name = self.credential.address.host_name.as_str().into();
+        let hub = Hub {
+            credential: self.credential,
+            tls,
+            clock: self.clock.clone(),
+            token_lifetime: self.token_lifetime,
+            answer_timeout: self.connect_timeout,
+        };
+        let link = hub.open(self.clock.after(self.connect_timeout)).await?;
+        let (sender, commands) = mpsc::channel(self.max_in_flight);
+        let owner = Owner {
+            hub,
+            commands,
+            link: Some(link),
+            in_flight: InFlight::new(self.clock.clone(), self.max_in_flight),
+            backoff: Backoff::default(),
+            condemned: None,
+            connect_timeout: self.connect_timeout,
+            close_timeout: self.close_timeout,
+        };
+        tokio::spawn(owner.run());
+        Ok(C2dSender { commands: sender, clock: self.clock, send_timeout: self.send_timeout, hub: name })
+    }
+}

@@ -1,0 +1,192 @@
+//! The one task that owns the connection of a [`C2dSender`](super::C2dSender).
+//!
+//! It connects when there is something to send, hands messages to the link in the order they came, up
+//! to a window of unanswered ones, and answers each sender exactly once, by the message's deadline. A
+//! message that was handed over is never sent again from here.
+
+use std::time::Duration;
+
+use iothub_auth::Clock;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::in_flight::InFlight;
+use crate::amqp::{Delivery, EncodedMessage, Hub, Link};
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind};
+
+pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
+
+/// What the handles ask of the owner.
+pub(super) enum Command {
+    /// Send a message.
+    Send(Outgoing),
+    /// Finish what is under way, say goodbye and end.
+    Close(Reply),
+}
+
+/// A message on its way to the link.
+pub(super) struct Outgoing {
+    pub(super) message: EncodedMessage,
+    pub(super) deadline: Timestamp,
+    pub(super) reply: Reply,
+}
+
+pub(super) struct Owner {
+    pub(super) hub: Hub,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) link: Option<Link>,
+    pub(super) in_flight: InFlight,
+    pub(super) backoff: Backoff,
+    /// An error that waiting cannot cure, and for how many more messages it stands: those that were
+    /// queued when it came. So a wrong key costs one attempt, not one for each of them.
+    pub(super) condemned: Option<(Error, usize)>,
+    pub(super) connect_timeout: Duration,
+    pub(super) close_timeout: Duration,
+}
+
+impl Owner {
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.in_flight.is_ignored() {
+                tracing::warn!("the hub takes messages and does not answer: leaving this connection");
+                self.leave();
+            }
+            tokio::select! {
+                command = self.commands.recv(), if self.in_flight.has_room() => match command {
+                    Some(Command::Send(outgoing)) => self.send(outgoing).await,
+                    Some(Command::Close(reply)) => {
+                        let closed = self.close().await;
+                        // Whoever asked may be gone.
+                        drop(reply.send(closed));
+                        return;
+                    }
+                    None => {
+                        if let Err(error) = self.close().await {
+                            tracing::debug!(%error, "closed without a goodbye from the hub");
+                        }
+                        return;
+                    }
+                },
+                Some(()) = self.in_flight.next() => {}
+                error = lost(&mut self.link) => {
+                    tracing::info!(error = &error as &dyn std::error::Error, "not connected any more");
+                    self.leave();
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, outgoing: Outgoing) {
+        let Outgoing { message, deadline, mut reply } = outgoing;
+        if let Some((error, left)) = self.condemned.take()
+            && left > 0
+        {
+            self.condemned = Some((error.clone(), left - 1));
+            drop(reply.send(Err(error)));
+            return;
+        }
+        let handed_over = tokio::select! {
+            biased;
+            handed_over = self.hand_over(&message, deadline) => handed_over,
+            // Withdrawn by the sender.
+            () = reply.closed() => return,
+        };
+        match handed_over {
+            Ok(delivery) => self.in_flight.push(delivery, remaining(&self.hub.clock, deadline), reply),
+            Err(error) => {
+                if !error.is_retryable() && error.kind() != ErrorKind::TooLarge {
+                    self.condemned = Some((error.clone(), self.commands.len()));
+                }
+                drop(reply.send(Err(error)));
+            }
+        }
+    }
+
+    /// Hands a message to the link, connecting as often as it takes and time allows.
+    async fn hand_over(&mut self, message: &EncodedMessage, deadline: Timestamp) -> Result<Delivery, Error> {
+        loop {
+            let error = match self.try_hand_over(message, deadline).await {
+                Ok(delivery) => {
+                    self.backoff.reset();
+                    return Ok(delivery);
+                }
+                Err(error) => error,
+            };
+            let pause = self.backoff.next();
+            if !error.is_retryable() || pause >= remaining(&self.hub.clock, deadline) {
+                return Err(error);
+            }
+            tracing::debug!(error = &error as &dyn std::error::Error, ?pause, "trying again");
+            self.in_flight.during(self.hub.clock.sleep(pause)).await;
+        }
+    }
+
+    async fn try_hand_over(
+        &mut self,
+        message: &EncodedMessage,
+        deadline: Timestamp,
+    ) -> Result<Delivery, Error> {
+        if self.link.is_none() {
+            let patience = self.hub.clock.after(self.connect_timeout).min(deadline);
+            self.link = Some(self.in_flight.during(self.hub.open(patience)).await?);
+        }
+        let Some(link) = &mut self.link else {
+            return Err(Error::new(ErrorKind::Disconnected, "there is no connection"));
+        };
+        let left = remaining(&self.hub.clock, deadline);
+        let transfer = self.hub.clock.timeout(left, link.transfer(message));
+        match self.in_flight.during(transfer).await {
+            Ok(Ok(delivery)) => Ok(delivery),
+            Ok(Err(error)) => {
+                if error.kind() != ErrorKind::TooLarge {
+                    self.leave();
+                }
+                Err(error)
+            }
+            Err(elapsed) => {
+                Err(Error::new(ErrorKind::Timeout, "the hub did not ask for more messages").because(elapsed))
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.link = None;
+        self.in_flight.forgive();
+    }
+
+    /// Refuses what is queued, waits for the answers to what was sent, and says goodbye.
+    async fn close(&mut self) -> Result<(), Error> {
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            let (reply, answer) = match command {
+                Command::Send(outgoing) => (outgoing.reply, Err(closed())),
+                Command::Close(reply) => (reply, Ok(())),
+            };
+            drop(reply.send(answer));
+        }
+        while self.in_flight.next().await.is_some() {}
+        let Some(link) = self.link.take() else { return Ok(()) };
+        match self.hub.clock.timeout(self.close_timeout, Box::pin(link.close())).await {
+            Ok(closed) => closed,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout, "closing the connection")
+                .hint("every message had its answer, the hub just did not say goodbye")
+                .because(elapsed)),
+        }
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the message was not sent")
+}
+
+pub(super) fn remaining(clock: &Clock, deadline: Timestamp) -> Duration {
+    Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default()
+}
+
+async fn lost(link: &mut Option<Link>) -> Error {
+    match link {
+        Some(link) => link.lost().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,219 @@
+//! The one error of this crate: what was tried, what kind of failure it was and what to do about it.
+//! It refuses to name keys, tokens or types of the AMQP library.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use iothub_models::DeviceId;
+
+/// What kind of failure it was, and with it what became of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A value that no hub would take; nothing was sent.
+    InvalidArgument,
+    /// The hub does not accept the connection string, or its policy lacks a permission.
+    NotAuthorized,
+    /// No hub of this name is served at this address.
+    HubNotFound,
+    /// The hub knows no such device.
+    DeviceNotFound,
+    /// 50 messages already wait for the device.
+    QueueFull,
+    /// The message is larger than 64 KB; found out here or by the hub.
+    TooLarge,
+    /// Too many requests: the hub asks for a pause.
+    Throttled,
+    /// The daily quota of the hub is used up.
+    QuotaExceeded,
+    /// The hub could not take the message just now.
+    Unavailable,
+    /// The hub refused for another reason: see [`Error::condition`].
+    Refused,
+    /// The deadline passed before the message was sent.
+    Timeout,
+    /// The connection ended before the message was sent.
+    Disconnected,
+    /// The message was sent and no answer came: the hub may or may not have it. Sending it again may
+    /// deliver it twice.
+    OutcomeUnknown,
+    /// The hub cannot be reached.
+    Network,
+    /// The hub's certificate is not trusted, or TLS failed otherwise.
+    Tls,
+    /// The other side does not speak AMQP 1.0 as IoT Hub does.
+    Protocol,
+    /// The sender was closed; the message was not sent.
+    Closed,
+}
+
+impl ErrorKind {
+    /// Whether the same call may succeed later, and cannot deliver a message twice.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::Throttled | Self::Unavailable | Self::Timeout | Self::Disconnected | Self::Network
+        )
+    }
+
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::InvalidArgument | Self::Network => "",
+            Self::NotAuthorized => {
+                "check that the policy in the connection string grants \"service connect\", that its key is \
+                 the current one, and that this machine's clock is right"
+            }
+            Self::HubNotFound => "check HostName in the connection string",
+            Self::DeviceNotFound => "the hub knows no such device: check the id, or register the device",
+            Self::QueueFull => {
+                "its queue is full (50 messages): wait until the device has taken some, or purge the queue"
+            }
+            Self::TooLarge => "a message may have 64 KB, its properties included",
+            Self::Throttled => "the hub is throttling: send again later and more slowly",
+            Self::QuotaExceeded => "the hub's daily quota is used up",
+            Self::Unavailable => "the hub could not take it just now: send it again",
+            Self::Refused => "the hub refused",
+            Self::Timeout => "time ran out, and nothing was sent",
+            Self::Disconnected => "the connection was lost, and nothing was sent",
+            Self::OutcomeUnknown => {
+                "it was sent and no answer came, so the hub may or may not have it: sending it again may \
+                 deliver it twice"
+            }
+            Self::Tls => {
+                "the hub's certificate must be valid for its host name and trusted by the system, by \
+                 SSL_CERT_FILE or by TrustedCaFile= in the connection string"
+            }
+            Self::Protocol => "the other side does not speak AMQP 1.0 as IoT Hub does",
+            Self::Closed => "the sender was closed",
+        }
+    }
+}
+
+/// A failure of this crate.
+///
+/// `Display` says what was tried and what to do, [`source`](std::error::Error::source) says why it
+/// failed; neither repeats the other, and neither ever holds a key or a token.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    tried: Cow<'static, str>,
+    hint: Cow<'static, str>,
+    device_id: Option<DeviceId>,
+    condition: Option<String>,
+    tracking_id: Option<String>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, tried: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            tried: tried.into(),
+            hint: kind.hint().into(),
+            device_id: None,
+            condition: None,
+            tracking_id: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = hint.into();
+        self
+    }
+
+    pub(crate) fn condition_is(mut self, condition: String, tracking_id: Option<String>) -> Self {
+        self.0.condition = Some(condition);
+        self.0.tracking_id = tracking_id;
+        self
+    }
+
+    /// The same failure, told as one of a message to this device.
+    pub(crate) fn for_device(mut self, device_id: &DeviceId) -> Self {
+        self.0.device_id = Some(device_id.clone());
+        self
+    }
+
+    /// What kind of failure it was.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later, and cannot deliver a message twice.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.0.kind.is_retryable()
+    }
+
+    /// The device the message was for.
+    #[must_use]
+    pub const fn device_id(&self) -> Option<&DeviceId> {
+        self.0.device_id.as_ref()
+    }
+
+    /// The AMQP error condition the hub answered with, for example `amqp:not-found`.
+    #[must_use]
+    pub fn condition(&self) -> Option<&str> {
+        self.0.condition.as_deref()
+    }
+
+    /// The hub's tracking id, to be quoted when asking its operators.
+    #[must_use]
+    pub fn tracking_id(&self) -> Option<&str> {
+        self.0.tracking_id.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(device_id) = &self.0.device_id {
+            write!(f, "sending a message to device {device_id}: ")?;
+        }
+        f.write_str(&self.0.tried)?;
+        if !self.0.hint.is_empty() {
+            write!(f, ": {}", self.0.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.to_string())
+            .field("condition", &self.0.condition)
+            .field("tracking_id", &self.0.tracking_id)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Why something failed, in words, where no error type of ours or of std says it.
+#[derive(Debug)]
+pub(crate) struct Cause(pub(crate) Cow<'static, str>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
