@@ -1,0 +1,118 @@
+//! The client: a cheap handle on one connection pool, one token and one set of rules.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iothub_auth::{Clock, ServiceConnectionString};
+
+use crate::devices::Devices;
+use crate::error::{Error, ErrorKind};
+use crate::http::Http;
+use crate::retry::RetryPolicy;
+use crate::token::TokenCache;
+
+/// How long a call may take in all, unless the builder says otherwise.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const TRIED: &str = "make a service client";
+
+/// A back end's client of one hub.
+///
+/// A clone is cheap and shares connections and token. There is nothing to close.
+#[derive(Clone)]
+pub struct ServiceClient(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) http: Http,
+    pub(crate) credential: ServiceConnectionString,
+    pub(crate) token: TokenCache,
+    pub(crate) clock: Clock,
+    pub(crate) deadline: Duration,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl ServiceClient {
+    /// A client for the hub and the shared access policy of a service connection string. Opens no
+    /// connection yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the string is not one, [`ErrorKind::Tls`] if its
+    /// `TrustedCaFile` cannot be used.
+    pub fn from_connection_string(text: &str) -> Result<Self, Error> {
+        let credential: ServiceConnectionString = text.parse().map_err(|defect| {
+            let advice = "it needs HostName=…;SharedAccessKeyName=…;SharedAccessKey=… as the hub shows it";
+            Error::invalid_argument(TRIED.to_owned(), advice).because(defect)
+        })?;
+        Self::builder(credential).build()
+    }
+
+    /// A client with other rules than the usual ones.
+    #[must_use]
+    pub fn builder(credential: ServiceConnectionString) -> ServiceClientBuilder {
+        ServiceClientBuilder {
+            credential,
+            clock: Clock::real(),
+            deadline: DEADLINE,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    /// The device identities of the hub's identity registry.
+    #[must_use]
+    pub fn devices(&self) -> Devices {
+        Devices::new(self.clone())
+    }
+}
+
+impl fmt::Debug for ServiceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceClient").field("credential", &self.0.credential).finish_non_exhaustive()
+    }
+}
+
+/// The rules of a [`ServiceClient`], before it is made.
+#[derive(Clone, Debug)]
+pub struct ServiceClientBuilder {
+    credential: ServiceConnectionString,
+    clock: Clock,
+    deadline: Duration,
+    retry: RetryPolicy,
+}
+
+impl ServiceClientBuilder {
+    /// The clock for deadlines, waits and tokens (the system's by default).
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long a call may take in all, retries included (30 s by default).
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// When a failed call is sent again.
+    #[must_use]
+    pub const fn retry_policy(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Makes the client. Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tls`] if the `TrustedCaFile` of the connection string cannot be used.
+    pub fn build(self) -> Result<ServiceClient, Error> {
+        let Self { credential, clock, deadline, retry } = self;
+        let http = Http::new(&credential.address).map_err(|cause| {
+            let advice = "its TLS or HTTP settings cannot be used. Check HostName= and TrustedCaFile= in the connection string";
+            Error::new(ErrorKind::Tls, TRIED.to_owned(), advice).because(cause)
+        })?;
+        let token = TokenCache::default();
+        Ok(ServiceClient(Arc::new(Shared { http, credential, token, clock, deadline, retry })))
+    }
+}

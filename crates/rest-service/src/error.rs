@@ -1,0 +1,173 @@
+//! The one error of this crate: opaque, with a kind to decide by and a line that says what to do.
+
+mod advice;
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use iothub_models::{DeviceId, ErrorCode};
+
+/// A call that was not done.
+///
+/// `Display` says what was tried and what to do; [`source`](StdError::source) says why, with the
+/// hub's own words if it spoke. Neither shows a key or a token.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    /// Completes "could not …".
+    tried: String,
+    advice: Cow<'static, str>,
+    device_id: Option<DeviceId>,
+    http_status: Option<u16>,
+    error_code: Option<ErrorCode>,
+    tracking_id: Option<String>,
+    retry_after: Option<Duration>,
+    /// Whether the hub certainly did nothing of what was asked.
+    not_done: bool,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What sort of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no such device, or no such hub.
+    NotFound,
+    /// There is one with this id already.
+    AlreadyExists,
+    /// Another change is in the way.
+    Conflict,
+    /// The resource has changed since its ETag was read.
+    PreconditionFailed,
+    /// The shared access policy, its key or its token was refused.
+    NotAuthorized,
+    /// What was asked for breaks a rule of the service.
+    InvalidArgument,
+    /// Too many calls: wait, [`retry_after`](Error::retry_after) says how long.
+    Throttled,
+    /// The hub holds or has sent as much as its tier allows.
+    QuotaExceeded,
+    /// What was sent is too large.
+    TooLarge,
+    /// No answer within the deadline.
+    Timeout,
+    /// No connection, or it was lost.
+    Network,
+    /// The hub's certificate was not accepted.
+    Tls,
+    /// The hub has a problem of its own.
+    ServiceUnavailable,
+    /// What answered does not speak as an IoT hub does.
+    Protocol,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, tried: String, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            tried,
+            advice: advice.into(),
+            device_id: None,
+            http_status: None,
+            error_code: None,
+            tracking_id: None,
+            retry_after: None,
+            not_done: false,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid_argument(tried: String, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, tried, advice)
+    }
+
+    pub(crate) fn about(mut self, device_id: &DeviceId) -> Self {
+        self.0.device_id = Some(device_id.clone());
+        self
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What sort of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The service's error code, if the hub gave one that is known.
+    #[must_use]
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        self.0.error_code
+    }
+
+    /// The HTTP status, if there was an answer.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
+    }
+
+    /// What Azure's support asks for, if the hub gave it.
+    #[must_use]
+    pub fn tracking_id(&self) -> Option<&str> {
+        self.0.tracking_id.as_deref()
+    }
+
+    /// The device the call was about.
+    #[must_use]
+    pub fn device_id(&self) -> Option<&DeviceId> {
+        self.0.device_id.as_ref()
+    }
+
+    /// How long the hub asks to wait before the next attempt.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the same call may succeed later. A call that changes something may have been done
+    /// all the same: the message says so where that is possible.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Throttled | ErrorKind::Timeout | ErrorKind::Network | ErrorKind::ServiceUnavailable
+        )
+    }
+
+    /// Whether the hub certainly did nothing of what was asked.
+    pub(crate) fn not_done(&self) -> bool {
+        self.0.not_done
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}: {}", self.0.tried, self.0.advice)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("tried", &self.0.tried)
+            .field("advice", &self.0.advice)
+            .field("http_status", &self.0.http_status)
+            .field("error_code", &self.0.error_code)
+            .field("tracking_id", &self.0.tracking_id)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,232 @@
+//! From what happened to an [`Error`]: its kind, and the line that says what to do. Pure.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use iothub_auth::ServiceConnectionString;
+use iothub_models::ErrorCode;
+use jiff::Timestamp;
+
+use super::{Error, ErrorKind};
+use crate::answer::{Answer, Refusal};
+use crate::call::{Call, Repeat};
+use crate::http::{Failure, Reason};
+
+/// A difference between our clock and the hub's that is worth a word; the hub allows five minutes.
+const NOTABLE_SKEW: Duration = Duration::from_secs(4 * 60);
+
+/// Added where a call that changes something may have been done.
+const UNKNOWN_OUTCOME: &str = ". The hub may have done it all the same: look before you try again";
+
+impl Error {
+    /// The hub refused.
+    pub(crate) fn refused(
+        call: &Call,
+        answer: &Answer,
+        credential: &ServiceConnectionString,
+        now: Timestamp,
+    ) -> Self {
+        let refusal = answer.refusal();
+        let kind = kind_of(answer.status, refusal.code);
+        let mut advice = advice_for(kind, &refusal, call, credential);
+        if kind == ErrorKind::NotAuthorized
+            && let Some(skew) = answer.hub_time().and_then(|hub| skew(now, hub))
+        {
+            advice.to_mut().push_str(&format!(". {skew}"));
+        }
+        if kind == ErrorKind::ServiceUnavailable && call.repeat == Repeat::Unsafe {
+            advice.to_mut().push_str(UNKNOWN_OUTCOME);
+        }
+        let mut error = Self::new(kind, call.tried.clone(), advice);
+        error.0.device_id.clone_from(&call.device_id);
+        error.0.http_status = Some(answer.status);
+        error.0.error_code = refusal.code;
+        error.0.tracking_id.clone_from(&refusal.tracking_id);
+        error.0.retry_after = answer.retry_after(now);
+        error.0.not_done = kind == ErrorKind::Throttled;
+        error.because(refusal)
+    }
+
+    /// There was no answer.
+    pub(crate) fn failed(call: &Call, failure: Failure, credential: &ServiceConnectionString) -> Self {
+        let host = credential.address.connect_host();
+        let port = credential.address.https_port;
+        let (kind, advice) = match failure.reason {
+            Reason::Refused => (
+                ErrorKind::Network,
+                format!(
+                    "nothing listens on {host}:{port}. Is the hub running? A hub that serves HTTPS on another \
+                     port needs HttpsPort= in the connection string"
+                ),
+            ),
+            Reason::Unresolved => (
+                ErrorKind::Network,
+                format!(
+                    "the host name {host} has no address. Check HostName= in the connection string, and the network"
+                ),
+            ),
+            Reason::Unreachable => (
+                ErrorKind::Network,
+                format!(
+                    "there is no connection to {host}:{port}. Check HostName=, HttpsPort=, the network and the firewall"
+                ),
+            ),
+            Reason::UntrustedCertificate => (
+                ErrorKind::Tls,
+                format!(
+                    "the certificate of {host} is signed by an authority that is not trusted here. A local hub \
+                     needs TrustedCaFile= with the path of its ca.pem in the connection string, or SSL_CERT_FILE \
+                     in the environment; behind a proxy that opens TLS it is the proxy's CA"
+                ),
+            ),
+            Reason::OtherName => (
+                ErrorKind::Tls,
+                format!(
+                    "the certificate that came is not for {host}. Check HostName= and GatewayHostName= in the connection string; a local hub takes more names with --host-name"
+                ),
+            ),
+            Reason::CertificateTime => (
+                ErrorKind::Tls,
+                format!(
+                    "the certificate of {host} has expired or is not valid yet. Check this machine's clock"
+                ),
+            ),
+            Reason::Handshake => {
+                (ErrorKind::Tls, format!("no TLS connection to {host}:{port}. Is that the hub's HTTPS port?"))
+            }
+            Reason::Broken => (
+                ErrorKind::Network,
+                format!(
+                    "the connection to {host}:{port} was lost before the answer was complete. Is that the hub's HTTPS port?"
+                ),
+            ),
+            Reason::TooLarge => (
+                ErrorKind::Protocol,
+                "the answer is larger than any of a hub. Ask for fewer at once".to_owned(),
+            ),
+        };
+        let in_doubt = matches!(failure.reason, Reason::Broken | Reason::TooLarge);
+        let mut advice = advice;
+        if in_doubt && call.repeat == Repeat::Unsafe {
+            advice.push_str(UNKNOWN_OUTCOME);
+        }
+        let mut error = Self::new(kind, call.tried.clone(), advice);
+        error.0.device_id.clone_from(&call.device_id);
+        error.0.not_done = !in_doubt;
+        error.because(failure.cause)
+    }
+
+    /// The deadline passed; `last` is how the attempt before this one failed, if there was one.
+    pub(crate) fn timed_out(
+        call: &Call,
+        deadline: Duration,
+        credential: &ServiceConnectionString,
+        last: Option<Self>,
+    ) -> Self {
+        let host = credential.address.connect_host();
+        let port = credential.address.https_port;
+        let mut advice = format!(
+            "no answer from {host}:{port} within {deadline:?}. Check the network and the firewall, or allow a \
+             longer deadline"
+        );
+        if call.repeat == Repeat::Unsafe {
+            advice.push_str(UNKNOWN_OUTCOME);
+        }
+        let mut error = Self::new(ErrorKind::Timeout, call.tried.clone(), advice);
+        error.0.device_id.clone_from(&call.device_id);
+        match last {
+            Some(last) => error.because(last),
+            None => error.because(iothub_auth::Elapsed),
+        }
+    }
+
+    /// The hub did it, and what it answered cannot be read.
+    pub(crate) fn unreadable(call: &Call, status: u16, cause: &serde_json::Error) -> Self {
+        let advice = "the hub answered what is no answer to this call. Is there a proxy or another service at this address?";
+        let mut error = Self::new(ErrorKind::Protocol, call.tried.clone(), advice);
+        error.0.device_id.clone_from(&call.device_id);
+        error.0.http_status = Some(status);
+        error.because(Unreadable { category: cause.classify(), line: cause.line(), column: cause.column() })
+    }
+}
+
+/// Where an answer stopped making sense. The parser's own message would quote the answer, which may
+/// hold keys.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is not the expected JSON ({category:?} error at line {line}, column {column})")]
+struct Unreadable {
+    category: serde_json::error::Category,
+    line: usize,
+    column: usize,
+}
+
+/// The code decides where the status alone would mislead.
+fn kind_of(status: u16, code: Option<ErrorCode>) -> ErrorKind {
+    match (status, code) {
+        (_, Some(ErrorCode::IotHubNotFound)) => ErrorKind::NotFound,
+        (403, Some(ErrorCode::IotHubQuotaExceeded | ErrorCode::DeviceMaximumQueueDepthExceeded)) => {
+            ErrorKind::QuotaExceeded
+        }
+        (400, _) => ErrorKind::InvalidArgument,
+        (401 | 403, _) => ErrorKind::NotAuthorized,
+        (404, _) => ErrorKind::NotFound,
+        (408, _) => ErrorKind::Timeout,
+        (409, Some(ErrorCode::DeviceAlreadyExists)) => ErrorKind::AlreadyExists,
+        (409, _) => ErrorKind::Conflict,
+        (412, _) => ErrorKind::PreconditionFailed,
+        (413, _) => ErrorKind::TooLarge,
+        (429, _) => ErrorKind::Throttled,
+        (500 | 502 | 503 | 504, _) => ErrorKind::ServiceUnavailable,
+        _ => ErrorKind::Protocol,
+    }
+}
+
+fn advice_for(
+    kind: ErrorKind,
+    refusal: &Refusal,
+    call: &Call,
+    credential: &ServiceConnectionString,
+) -> Cow<'static, str> {
+    let host = &credential.address.host_name;
+    match kind {
+        ErrorKind::NotFound if refusal.code == Some(ErrorCode::DeviceNotFound) => {
+            format!("{host} has no device with this id; ids are case-sensitive").into()
+        }
+        ErrorKind::NotFound => format!("{host} does not have it. Check HostName= in the connection string").into(),
+        ErrorKind::AlreadyExists => {
+            format!("{host} has a device with this id already: use that one, update it, or delete it first").into()
+        }
+        ErrorKind::Conflict => "another change is under way: look at the state, then try again".into(),
+        ErrorKind::PreconditionFailed => {
+            "it was changed since its ETag was read: read it again, and apply your change to that".into()
+        }
+        ErrorKind::NotAuthorized => format!(
+            "{host} refused the shared access policy {}. Check that SharedAccessKey= is this policy's key, that \
+             the policy permits this call ({} do), and this machine's clock",
+            credential.policy, call.policies
+        )
+        .into(),
+        ErrorKind::InvalidArgument => "it breaks a rule of the service".into(),
+        ErrorKind::Throttled => "too many calls for this hub: slow down, or choose a larger tier".into(),
+        ErrorKind::QuotaExceeded => "the hub's quota is used up: wait for the next day (UTC), remove what is not needed, or choose a larger tier".into(),
+        ErrorKind::TooLarge => "what was sent is larger than the service takes".into(),
+        ErrorKind::ServiceUnavailable => "the hub has a problem: try again later".into(),
+        ErrorKind::Timeout => "the hub gave up waiting: try again later".into(),
+        ErrorKind::Network | ErrorKind::Tls | ErrorKind::Protocol => {
+            "this is no answer of an IoT hub. Check HostName= and HttpsPort= in the connection string".into()
+        }
+    }
+}
+
+/// How far our clock is from the hub's, if that is far.
+fn skew(now: Timestamp, hub: Timestamp) -> Option<String> {
+    let ahead = now.duration_since(hub);
+    let difference = ahead.unsigned_abs();
+    let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
+    (difference > NOTABLE_SKEW)
+        .then(|| format!("This machine's clock is {} min {direction} the hub's", difference.as_secs() / 60))
+}
+
+#[cfg(test)]
+#[path = "advice_tests.rs"]
+mod tests;

@@ -1,0 +1,211 @@
+//! The seam to reqwest: one request out, one answer in, of bounded size. No other file knows the
+//! HTTP library. Follows no redirect, since the token is for this hub alone.
+
+use std::error::Error as StdError;
+use std::net::Ipv6Addr;
+
+use iothub_auth::{HubAddress, client_config};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, IF_MATCH, RETRY_AFTER};
+use rustls::CertificateError;
+
+use crate::answer::Answer;
+use crate::call::{Call, Method};
+
+/// The largest answer that is read: a list of 1,000 identities takes about 1.3 MB.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+
+/// How much of a refusal is read; what it says stands at its beginning.
+const MAX_REFUSAL: usize = 64 * 1024;
+
+/// The content type of every body sent.
+const JSON: &str = "application/json; charset=utf-8";
+
+const ERROR_CODE: &str = "iothub-errorcode";
+const REQUEST_ID: &str = "Request-Id";
+
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    /// `https://host:port`
+    base: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Nothing listens there.
+    Refused,
+    /// The host name has no address.
+    Unresolved,
+    /// No connection for another reason.
+    Unreachable,
+    /// The certificate is signed by nobody we trust.
+    UntrustedCertificate,
+    /// The certificate is for another name.
+    OtherName,
+    /// The certificate has expired or is not valid yet.
+    CertificateTime,
+    /// The other side does not speak TLS as we do.
+    Handshake,
+    /// The connection was lost after the request may have arrived.
+    Broken,
+    /// More was answered than is read.
+    TooLarge,
+}
+
+/// The innermost error of the library, as text: the errors around it repeat the route or say "error".
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Cause(String);
+
+impl Http {
+    pub(crate) fn new(address: &HubAddress) -> Result<Self, Box<dyn StdError + Send + Sync>> {
+        let tls = client_config(address.trusted_ca_file.as_deref())?;
+        let host = address.connect_host();
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .https_only(true)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("iothub-rest-service/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(host) {
+            // A proxy of the environment cannot reach this machine's own hub.
+            builder = builder.no_proxy();
+        }
+        let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
+        Ok(Self { client: builder.build()?, base: format!("https://{host}:{}", address.https_port) })
+    }
+
+    /// Sends the call and reads its answer. Waits for ever: the caller keeps the deadline.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; whether the hub did the call is not known then.
+    pub(crate) async fn exchange(
+        &self,
+        call: &Call,
+        token: &str,
+        request_id: &str,
+    ) -> Result<Answer, Failure> {
+        let method = match call.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Put => reqwest::Method::PUT,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut authorization = HeaderValue::from_str(token).map_err(Failure::from_error)?;
+        authorization.set_sensitive(true);
+        let mut request = self
+            .client
+            .request(method, format!("{}{}", self.base, call.target))
+            .header(AUTHORIZATION, authorization)
+            .header(ACCEPT, "application/json")
+            .header(REQUEST_ID, request_id);
+        if let Some(etag) = &call.if_match {
+            request = request.header(IF_MATCH, etag);
+        }
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, JSON).body(body.clone());
+        }
+        let mut response = request.send().await.map_err(Failure::from_reqwest)?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            error_code: header(ERROR_CODE),
+            retry_after: header(RETRY_AFTER.as_str()),
+            date: header(DATE.as_str()),
+            body: Vec::new(),
+        };
+        let success = answer.is_success();
+        let limit = if success { MAX_ANSWER } else { MAX_REFUSAL };
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(answer),
+                // Status and headers of a refusal have already said the most.
+                Err(_) if !success => return Ok(answer),
+                Err(error) => return Err(Failure::from_reqwest(error)),
+            };
+            if chunk.len() <= limit - answer.body.len() {
+                answer.body.extend_from_slice(&chunk);
+            } else if success {
+                let cause = Cause(format!("the answer is larger than {limit} bytes"));
+                return Err(Failure { reason: Reason::TooLarge, cause });
+            } else {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+impl Failure {
+    fn from_error(error: impl StdError) -> Self {
+        Self { reason: Reason::Unreachable, cause: Cause(error.to_string()) }
+    }
+
+    fn from_reqwest(error: reqwest::Error) -> Self {
+        // The URL says nothing that the call does not say better.
+        let error = error.without_url();
+        let reason = if !error.is_connect() {
+            Reason::Broken
+        } else if error.is_dns() {
+            Reason::Unresolved
+        } else {
+            chain(&error).find_map(reason_of).unwrap_or(Reason::Unreachable)
+        };
+        let innermost = chain(&error).last().map(ToString::to_string);
+        Self { reason, cause: Cause(innermost.unwrap_or_default()) }
+    }
+}
+
+/// The error and those inside it. An I/O error holds another where `source` does not lead.
+fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
+}
+
+/// What one error of the chain says about a connection that was not made.
+fn reason_of(error: &(dyn StdError + 'static)) -> Option<Reason> {
+    match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidCertificate(certificate)) => Some(reason_of_certificate(certificate)),
+        Some(_) => Some(Reason::Handshake),
+        None => {
+            let io = error.downcast_ref::<std::io::Error>()?;
+            (io.kind() == std::io::ErrorKind::ConnectionRefused).then_some(Reason::Refused)
+        }
+    }
+}
+
+const fn reason_of_certificate(error: &CertificateError) -> Reason {
+    match error {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Reason::OtherName
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Reason::CertificateTime,
+        // An unknown issuer, a certificate that is its own issuer, a signature by another CA of the
+        // same name: in all cases the right CA file is missing.
+        _ => Reason::UntrustedCertificate,
+    }
+}

@@ -1,0 +1,11 @@
+//! The client against an HTTPS server that answers from a script: throttling, failures, silence,
+//! halves and floods, which the local hub never sends.
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod retries;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tokens;
