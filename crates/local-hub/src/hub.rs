@@ -22,6 +22,7 @@ use crate::core::connections::Connections;
 use crate::core::policies::Policies;
 use crate::core::refusal::HubError;
 use crate::core::registry::Registry;
+use crate::core::sessions::Sessions;
 use crate::core::telemetry::{TelemetryEvent, TelemetryLog};
 
 /// A hub. Cheap to clone: all clones are the same hub.
@@ -37,6 +38,7 @@ struct Inner {
     registry: Mutex<Registry>,
     c2d: Mutex<C2dQueues>,
     connections: Mutex<Connections>,
+    sessions: Mutex<Sessions>,
     telemetry: Mutex<TelemetryLog>,
     /// Says "something changed" to those who wait for a state; see `inspect`.
     changes: watch::Sender<()>,
@@ -54,6 +56,7 @@ impl Hub {
             )),
             c2d: Mutex::new(C2dQueues::new(limits)),
             connections: Mutex::default(),
+            sessions: Mutex::default(),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
             config,

@@ -4,3 +4,5 @@ mod authorize;
 mod config;
 mod core;
 mod hub;
+mod listener;
+mod mqtt;

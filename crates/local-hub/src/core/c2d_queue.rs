@@ -27,6 +27,8 @@ pub(crate) struct LockToken(u64);
 pub(crate) struct LeasedC2d {
     pub(crate) message: Arc<C2dMessage>,
     pub(crate) lock: LockToken,
+    /// Names the message for as long as it waits, whoever has it.
+    pub(crate) sequence_number: u64,
     /// Whether it was handed out before, so that the device may have seen it.
     pub(crate) redelivered: bool,
 }
@@ -34,6 +36,7 @@ pub(crate) struct LeasedC2d {
 #[derive(Debug)]
 struct Queued {
     message: Arc<C2dMessage>,
+    sequence_number: u64,
     expiry: Timestamp,
     lock: Option<LockToken>,
     handed_out: bool,
@@ -46,11 +49,12 @@ pub(crate) struct C2dQueues {
     limits: Limits,
     bytes: usize,
     last_lock: u64,
+    last_sequence_number: u64,
 }
 
 impl C2dQueues {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { queues: HashMap::new(), limits, bytes: 0, last_lock: 0 }
+        Self { queues: HashMap::new(), limits, bytes: 0, last_lock: 0, last_sequence_number: 0 }
     }
 
     /// Puts a message at the end of the device's queue.
@@ -86,7 +90,14 @@ impl C2dQueues {
             }
         }
         self.bytes += size;
-        let queued = Queued { message: Arc::new(message), expiry, lock: None, handed_out: false };
+        self.last_sequence_number += 1;
+        let queued = Queued {
+            message: Arc::new(message),
+            sequence_number: self.last_sequence_number,
+            expiry,
+            lock: None,
+            handed_out: false,
+        };
         self.queues.entry(device.clone()).or_default().push_back(queued);
         Ok(())
     }
@@ -119,6 +130,7 @@ impl C2dQueues {
                 LeasedC2d {
                     message: Arc::clone(&queued.message),
                     lock,
+                    sequence_number: queued.sequence_number,
                     redelivered: std::mem::replace(&mut queued.handed_out, true),
                 }
             })

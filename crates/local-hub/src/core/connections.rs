@@ -76,6 +76,8 @@ pub(crate) struct Signals {
     /// The connection must end.
     pub(crate) closed: CancellationToken,
     reason: OnceLock<CloseReason>,
+    /// The connection has ended and given back what it held.
+    pub(crate) gone: CancellationToken,
 }
 
 impl Signals {
@@ -91,6 +93,15 @@ impl Signals {
     }
 }
 
+/// A new connection, and the one it took the place of.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) number: u64,
+    pub(crate) signals: Arc<Signals>,
+    /// Already told to end.
+    pub(crate) displaced: Option<Arc<Signals>>,
+}
+
 /// The current connection of each identity.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -100,13 +111,14 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Makes a new connection the identity's current one and ends the one before.
-    pub(crate) fn open(&mut self, id: ConnectionId) -> (u64, Arc<Signals>) {
+    pub(crate) fn open(&mut self, id: ConnectionId) -> Opened {
         self.last_number += 1;
-        let opened = (self.last_number, Arc::<Signals>::default());
-        if let Some((_, older)) = self.current.insert(id, opened.clone()) {
+        let (number, signals) = (self.last_number, Arc::<Signals>::default());
+        let displaced = self.current.insert(id, (number, Arc::clone(&signals))).map(|(_, older)| older);
+        if let Some(older) = &displaced {
             older.close(CloseReason::NewerConnection);
         }
-        opened
+        Opened { number, signals, displaced }
     }
 
     /// Takes a connection that ended off the list; false if a newer one stands there.
@@ -168,13 +180,15 @@ mod tests {
     #[test]
     fn the_newer_connection_wins_and_the_end_of_the_older_changes_nothing() {
         let mut connections = Connections::default();
-        let (old, old_signals) = connections.open(id("d", None));
-        let (new, new_signals) = connections.open(id("d", None));
-        assert_eq!(old_signals.close_reason(), Some(CloseReason::NewerConnection));
-        assert!(old_signals.closed.is_cancelled() && !new_signals.closed.is_cancelled());
-        assert!(!connections.ended(&id("d", None), old));
+        let old = connections.open(id("d", None));
+        let new = connections.open(id("d", None));
+        assert_eq!(old.signals.close_reason(), Some(CloseReason::NewerConnection));
+        assert!(old.signals.closed.is_cancelled() && !new.signals.closed.is_cancelled());
+        assert!(old.displaced.is_none());
+        assert!(new.displaced.is_some_and(|displaced| Arc::ptr_eq(&displaced, &old.signals)));
+        assert!(!connections.ended(&id("d", None), old.number));
         assert!(connections.is_connected(&id("d", None)));
-        assert!(connections.ended(&id("d", None), new));
+        assert!(connections.ended(&id("d", None), new.number));
         assert_eq!(connections.devices(), 0);
     }
 

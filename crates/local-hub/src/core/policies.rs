@@ -1,6 +1,6 @@
 //! Shared access policies: the five every hub has, their keys, and what each may do.
 
-use std::sync::Arc;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,64 +22,91 @@ pub(crate) enum Permission {
     DeviceConnect,
 }
 
-/// The policies every new hub has, and what each allows; `RegistryWrite` never comes without
-/// `RegistryRead`. Source: as above, "the default policies".
-const STANDARD_POLICIES: [(&str, &[Permission]); 5] = [
-    (
-        "iothubowner",
-        &[
-            Permission::RegistryRead,
-            Permission::RegistryWrite,
-            Permission::ServiceConnect,
-            Permission::DeviceConnect,
-        ],
-    ),
-    ("service", &[Permission::ServiceConnect]),
-    ("device", &[Permission::DeviceConnect]),
-    ("registryRead", &[Permission::RegistryRead]),
-    ("registryReadWrite", &[Permission::RegistryRead, Permission::RegistryWrite]),
-];
+/// A shared access policy of the hub: the five that every new hub has.
+///
+/// Source: *Control access to IoT Hub using shared access signatures*, "the default policies".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyName {
+    /// May do everything.
+    IotHubOwner,
+    /// May use the addresses of a back end: messages to devices, twins, methods, events.
+    Service,
+    /// May connect as any device.
+    Device,
+    /// May read the identity registry.
+    RegistryRead,
+    /// May read and change the identity registry.
+    RegistryReadWrite,
+}
 
-/// The policy that may do everything.
-pub(crate) const OWNER: &str = "iothubowner";
+impl PolicyName {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::IotHubOwner, Self::Service, Self::Device, Self::RegistryRead, Self::RegistryReadWrite];
+
+    /// The name as connection strings and tokens carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IotHubOwner => "iothubowner",
+            Self::Service => "service",
+            Self::Device => "device",
+            Self::RegistryRead => "registryRead",
+            Self::RegistryReadWrite => "registryReadWrite",
+        }
+    }
+
+    /// What the policy allows; writing never comes without reading.
+    const fn permissions(self) -> &'static [Permission] {
+        use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
+        match self {
+            Self::IotHubOwner => &[RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect],
+            Self::Service => &[ServiceConnect],
+            Self::Device => &[DeviceConnect],
+            Self::RegistryRead => &[RegistryRead],
+            Self::RegistryReadWrite => &[RegistryRead, RegistryWrite],
+        }
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// One shared access policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    pub(crate) name: Arc<str>,
+    pub(crate) name: PolicyName,
     pub(crate) key: SharedAccessKey,
-    permissions: &'static [Permission],
 }
 
 impl Policy {
     pub(crate) fn allows(&self, permission: Permission) -> bool {
-        self.permissions.contains(&permission)
+        self.name.permissions().contains(&permission)
     }
 }
 
 /// All policies of one hub; they never change while it runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Policies(Vec<Policy>);
+pub(crate) struct Policies([Policy; 5]);
 
 impl Policies {
     /// The five standard policies, each with the key that `key_of` gives for its name.
-    pub(crate) fn standard<E>(
-        mut key_of: impl FnMut(&'static str) -> Result<SharedAccessKey, E>,
-    ) -> Result<Self, E> {
-        STANDARD_POLICIES
-            .iter()
-            .map(|(name, permissions)| Ok(Policy { name: (*name).into(), key: key_of(name)?, permissions }))
-            .collect::<Result<_, _>>()
-            .map(Self)
+    pub(crate) fn new(mut key_of: impl FnMut(PolicyName) -> SharedAccessKey) -> Self {
+        Self(PolicyName::ALL.map(|name| Policy { name, key: key_of(name) }))
     }
 
     /// The policy with this name; names are matched without regard to case.
     pub(crate) fn get(&self, name: &str) -> Option<&Policy> {
-        self.0.iter().find(|policy| policy.name.eq_ignore_ascii_case(name))
+        self.0.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Policy> {
-        self.0.iter()
+    /// The key of a policy.
+    pub(crate) const fn key(&self, name: PolicyName) -> &SharedAccessKey {
+        // The array is in the order of the names.
+        &self.0[name as usize].key
     }
 }
 
@@ -102,7 +129,7 @@ mod tests {
     #[test]
     fn the_standard_policies_allow_what_the_service_documents() {
         use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
-        let policies = Policies::standard(|_| new_key()).unwrap();
+        let policies = Policies::new(|_| new_key().unwrap());
         let table = [
             ("iothubowner", [true, true, true, true]),
             ("service", [false, false, true, false]),
@@ -110,12 +137,13 @@ mod tests {
             ("registryRead", [true, false, false, false]),
             ("registryReadWrite", [true, true, false, false]),
         ];
-        assert_eq!(policies.iter().count(), table.len());
+        assert_eq!(PolicyName::ALL.map(PolicyName::as_str), table.map(|(name, _)| name));
         for (name, expected) in table {
             let policy = policies.get(name).unwrap();
             let allowed =
                 [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect].map(|p| policy.allows(p));
             assert_eq!(allowed, expected, "{name}");
+            assert_eq!(policies.key(policy.name).reveal(), policy.key.reveal());
         }
         assert!(policies.get("RegistryREAD").is_some());
         assert!(policies.get("nobody").is_none());

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use iothub_models::{DeviceId, ModuleId, TelemetryMessage};
+use iothub_models::{DeviceId, ModuleId, Properties, TelemetryMessage};
 use jiff::Timestamp;
 
 /// A telemetry message as the hub accepted it: what the device sent, and what the hub knows of it.
@@ -16,6 +16,9 @@ use jiff::Timestamp;
 pub struct TelemetryEvent {
     /// What the device sent: body, system properties, application properties.
     pub message: TelemetryMessage,
+    /// System properties that a message has no field for, by the names that readers of the event stream
+    /// know, such as `iothub-outputname`.
+    pub system_properties: Properties,
     /// The device whose connection it came by.
     pub device_id: DeviceId,
     /// The module, if one sent it.
@@ -41,6 +44,7 @@ impl TelemetryEvent {
     ) -> Self {
         Self {
             message,
+            system_properties: Properties::new(),
             device_id,
             module_id: None,
             generation_id,
@@ -52,7 +56,7 @@ impl TelemetryEvent {
 
     /// What the event counts towards the list's bytes: the message, and about what the rest occupies.
     fn weight(&self) -> usize {
-        self.message.size() + size_of::<Self>()
+        self.message.size() + self.system_properties.size() + size_of::<Self>()
     }
 }
 

@@ -6,7 +6,8 @@ use iothub_models::{DeviceStatus, ErrorCode};
 
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
-use crate::core::connections::{ConnectionId, Signals};
+use crate::core::connections::{ConnectionId, Opened, Signals};
+use crate::core::sessions::Session;
 
 /// The current connection of an identity. Dropping it marks the identity as disconnected, unless a
 /// newer connection took its place.
@@ -16,6 +17,7 @@ pub(crate) struct Connection {
     id: ConnectionId,
     number: u64,
     signals: Arc<Signals>,
+    displaced: Option<Arc<Signals>>,
 }
 
 impl Connection {
@@ -24,8 +26,35 @@ impl Connection {
     }
 
     /// What the connection must listen to.
-    pub(crate) fn signals(&self) -> &Signals {
+    pub(crate) const fn signals(&self) -> &Arc<Signals> {
         &self.signals
+    }
+
+    /// Waits until the connection before this one has given back what it held: its messages are in the
+    /// queue and its session is complete.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn alone(&mut self) {
+        if let Some(older) = &self.displaced {
+            older.gone.cancelled().await;
+            self.displaced = None;
+        }
+    }
+
+    /// The session of the identity, if there is one; a clean one discards it.
+    pub(crate) fn open_session(&self, clean: bool) -> Option<Session> {
+        // Under the registry's lock, so that a session is not opened for a device that is being deleted.
+        let _registry = self.hub.registry();
+        if self.signals.close_reason().is_some() {
+            return None;
+        }
+        lock(&self.hub.0.sessions).open(&self.id, self.number, clean)
+    }
+
+    /// Keeps the session as it is now. Nothing is kept if it was opened as a clean one.
+    pub(crate) fn keep_session(&self, session: &Session) {
+        lock(&self.hub.0.sessions).keep(&self.id, self.number, session);
     }
 }
 
@@ -46,13 +75,13 @@ impl Hub {
             Some(_) => {}
             None => return denied(ErrorCode::DeviceNotFound, "the device was deleted while it connected"),
         }
-        let (number, signals) = lock(&self.0.connections).open(id.clone());
+        let Opened { number, signals, displaced } = lock(&self.0.connections).open(id.clone());
         if id.module.is_none() {
             registry.set_connected(&id.device, true, self.0.clock.now());
         }
         drop(registry);
         self.changed();
-        Ok(Connection { hub: self.clone(), id, number, signals })
+        Ok(Connection { hub: self.clone(), id, number, signals, displaced })
     }
 }
 
@@ -65,6 +94,7 @@ impl Drop for Connection {
             registry.set_connected(&self.id.device, false, hub.0.clock.now());
         }
         drop(registry);
+        self.signals.gone.cancel();
         hub.changed();
     }
 }

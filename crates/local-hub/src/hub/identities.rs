@@ -38,6 +38,7 @@ impl Hub {
         registry.delete(device, precondition)?;
         lock(&self.0.c2d).remove(device);
         lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);
+        lock(&self.0.sessions).remove_device(device);
         drop(registry);
         self.changed();
         Ok(())

@@ -31,6 +31,7 @@ impl Hub {
         registry.clear();
         lock(&self.0.c2d).clear();
         lock(&self.0.connections).close_all(CloseReason::Reset);
+        lock(&self.0.sessions).clear();
         lock(&self.0.telemetry).clear();
         drop(registry);
         self.changed();

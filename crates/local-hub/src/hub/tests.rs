@@ -20,7 +20,7 @@ fn hub() -> Hub {
         limits: Limits::default(),
         keeps_devices: false,
     };
-    Hub::new(config, Clock::real(), Policies::standard(|_| new_key()).unwrap(), 1)
+    Hub::new(config, Clock::real(), Policies::new(|_| new_key().unwrap()), 1)
 }
 
 fn id(text: &str) -> DeviceId {

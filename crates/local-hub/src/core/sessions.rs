@@ -1,0 +1,213 @@
+//! Sessions: what the hub remembers of a device while it is away.
+//!
+//! A device that connects with `CleanSession` 0 finds its subscriptions again, and the packet ids of the
+//! messages it was sent and did not acknowledge. Official clients subscribe once in their life and rely
+//! on it. A session lives until its device connects with `CleanSession` 1 or is deleted; there is at most
+//! one per identity, and it holds at most [`MAX_SUBSCRIPTIONS`] subscriptions.
+//! Source: *Communicate with your IoT hub using the MQTT protocol*.
+
+use std::collections::HashMap;
+
+use iothub_models::DeviceId;
+
+use super::connections::ConnectionId;
+
+/// Subscriptions a device may have. Source: *IoT Hub quotas and throttling*.
+pub(crate) const MAX_SUBSCRIPTIONS: usize = 5;
+
+/// Quality of service, as far as IoT Hub has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Qos {
+    AtMostOnce = 0,
+    AtLeastOnce = 1,
+}
+
+/// What a device can subscribe to: the documented topic filters, each its own subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscription {
+    /// Cloud-to-device messages.
+    C2d,
+    /// Answers to twin requests.
+    TwinResponses,
+    /// Changes of desired properties.
+    DesiredProperties,
+    /// Direct methods.
+    Methods,
+    /// Inputs of a module.
+    ModuleInputs,
+    /// All that is addressed to a module: its inputs under another filter.
+    ModuleAll,
+}
+
+/// The subscriptions of one identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Subscriptions(Vec<(Subscription, Qos)>);
+
+/// One subscription more than a device may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
+pub(crate) struct TooManySubscriptions;
+
+impl Subscriptions {
+    /// Adds a subscription, or changes the quality of service of the one that is there.
+    pub(crate) fn insert(
+        &mut self,
+        subscription: Subscription,
+        qos: Qos,
+    ) -> Result<(), TooManySubscriptions> {
+        if let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == subscription) {
+            *known = qos;
+        } else if self.0.len() == MAX_SUBSCRIPTIONS {
+            return Err(TooManySubscriptions);
+        } else {
+            self.0.push((subscription, qos));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, subscription: Subscription) {
+        self.0.retain(|(known, _)| *known != subscription);
+    }
+
+    /// The granted quality of service, if there is such a subscription.
+    pub(crate) fn get(&self, subscription: Subscription) -> Option<Qos> {
+        self.0.iter().find_map(|(known, qos)| (*known == subscription).then_some(*qos))
+    }
+}
+
+/// A message that was sent at QoS 1 and not acknowledged: sent again under the same packet id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unacknowledged {
+    /// The message in its device's queue.
+    pub(crate) sequence_number: u64,
+    pub(crate) packet_id: u16,
+}
+
+/// What is remembered of one identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) subscriptions: Subscriptions,
+    /// Oldest first; as many as the delivery window is wide.
+    pub(crate) unacknowledged: Vec<Unacknowledged>,
+    /// The packet id given last. Kept, so that an acknowledgement that arrives after a reconnect does
+    /// not hit another message.
+    pub(crate) last_packet_id: u16,
+}
+
+/// All sessions of the hub.
+///
+/// Changes come from the connection that opened the session last, known by its number: an older one
+/// that is still ending changes nothing, and neither does one whose device was deleted.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    kept: HashMap<ConnectionId, (u64, Session)>,
+}
+
+impl Sessions {
+    /// An identity connects: what is known of it, or `None` if nothing is or if it asks for a clean
+    /// session, which discards the old one.
+    pub(crate) fn open(&mut self, id: &ConnectionId, connection: u64, clean: bool) -> Option<Session> {
+        if clean {
+            self.kept.remove(id);
+            return None;
+        }
+        match self.kept.get_mut(id) {
+            Some((owner, session)) => {
+                *owner = connection;
+                Some(session.clone())
+            }
+            None => {
+                self.kept.insert(id.clone(), (connection, Session::default()));
+                None
+            }
+        }
+    }
+
+    /// Keeps the session as its connection has it now.
+    pub(crate) fn keep(&mut self, id: &ConnectionId, connection: u64, session: &Session) {
+        if let Some((owner, kept)) = self.kept.get_mut(id)
+            && *owner == connection
+        {
+            kept.clone_from(session);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    /// The device was deleted: nothing of it or its modules is kept.
+    pub(crate) fn remove_device(&mut self, device: &DeviceId) {
+        self.kept.retain(|id, _| id.device != *device);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> ConnectionId {
+        let (device, module) = text.split_once('/').map_or((text, None), |(d, m)| (d, Some(m)));
+        ConnectionId { device: device.parse().unwrap(), module: module.map(|m| m.parse().unwrap()) }
+    }
+
+    fn subscribed() -> Session {
+        let mut session = Session {
+            unacknowledged: vec![Unacknowledged { sequence_number: 7, packet_id: 3 }],
+            last_packet_id: 4,
+            ..Session::default()
+        };
+        session.subscriptions.insert(Subscription::C2d, Qos::AtLeastOnce).unwrap();
+        session
+    }
+
+    #[test]
+    fn a_session_is_found_again_until_a_clean_connect() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.open(&id("d"), 1, false), None);
+        assert_eq!(sessions.open(&id("d"), 2, false), Some(Session::default()), "an empty one is one too");
+        sessions.keep(&id("d"), 2, &subscribed());
+        assert_eq!(sessions.open(&id("d/m"), 3, false), None, "a module is another identity");
+        assert_eq!(sessions.open(&id("d"), 4, false), Some(subscribed()));
+        assert_eq!(sessions.open(&id("d"), 5, true), None);
+        sessions.keep(&id("d"), 5, &subscribed());
+        assert_eq!(sessions.open(&id("d"), 6, false), None, "a clean connection leaves nothing behind");
+    }
+
+    #[test]
+    fn only_the_newest_connection_changes_a_session() {
+        let mut sessions = Sessions::default();
+        sessions.open(&id("d"), 1, false);
+        sessions.open(&id("d"), 2, false);
+        sessions.keep(&id("d"), 1, &subscribed());
+        assert_eq!(sessions.open(&id("d"), 3, false), Some(Session::default()));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_device_that_was_deleted() {
+        let mut sessions = Sessions::default();
+        for (number, id) in [id("d"), id("d/m"), id("e")].iter().enumerate() {
+            sessions.open(id, number as u64, false);
+        }
+        sessions.remove_device(&"d".parse().unwrap());
+        sessions.keep(&id("d"), 0, &subscribed());
+        assert_eq!(sessions.open(&id("d"), 3, false), None);
+        assert_eq!(sessions.open(&id("d/m"), 4, false), None);
+        assert!(sessions.open(&id("e"), 5, false).is_some());
+    }
+
+    #[test]
+    fn the_sixth_subscription_is_refused_and_a_repeated_one_is_not() {
+        use Subscription::{C2d, DesiredProperties, Methods, ModuleAll, ModuleInputs, TwinResponses};
+        let mut subscriptions = Subscriptions::default();
+        for subscription in [C2d, TwinResponses, DesiredProperties, Methods, ModuleInputs] {
+            subscriptions.insert(subscription, Qos::AtMostOnce).unwrap();
+        }
+        assert_eq!(subscriptions.insert(ModuleAll, Qos::AtMostOnce), Err(TooManySubscriptions));
+        subscriptions.insert(C2d, Qos::AtLeastOnce).unwrap();
+        assert_eq!(subscriptions.get(C2d), Some(Qos::AtLeastOnce));
+        subscriptions.remove(C2d);
+        assert_eq!(subscriptions.get(C2d), None);
+        subscriptions.insert(ModuleAll, Qos::AtMostOnce).unwrap();
+    }
+}

@@ -1,0 +1,50 @@
+//! The device side over MQTT 3.1.1.
+//!
+//! One task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam to the packet library,
+//! [`admission`] lets a device in or tells it why not, [`connection`] serves it. What a topic means is
+//! in [`topics`], [`property_bag`] and [`telemetry`], what waits for the device in [`mailbox`].
+//! Source: *Communicate with your IoT hub using the MQTT protocol*.
+
+mod admission;
+mod codec;
+mod connection;
+mod mailbox;
+mod property_bag;
+mod telemetry;
+mod topics;
+mod user_name;
+mod wire;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::hub::Hub;
+use crate::listener;
+
+/// Connections whose device has not been let in yet. What each may hold is bounded too, so this bounds
+/// what strangers can make the hub hold.
+const STRANGERS: usize = 1024;
+
+/// Serves devices on `listener` until the hub ends.
+pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let room = {
+        let hub = hub.clone();
+        move |stream| {
+            let (hub, strangers) = (hub.clone(), Arc::clone(&strangers));
+            async move {
+                match strangers.try_acquire_owned() {
+                    Ok(place) => connection::run(hub, stream, place).await,
+                    Err(_) => tracing::warn!(
+                        limit = STRANGERS,
+                        "a connection was refused: too many others have not sent their CONNECT yet"
+                    ),
+                }
+            }
+        }
+    };
+    listener::serve("mqtts", &hub, listener, Some(tls), room).await;
+}

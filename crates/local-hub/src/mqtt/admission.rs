@@ -1,0 +1,178 @@
+//! Letting a device in: from the first byte to the CONNACK.
+//!
+//! A stranger may send one CONNECT of bounded size within a deadline. Who proves to be the device it
+//! claims to be takes the place of an older connection of the same identity and finds its session; all
+//! others are told a code, the true reason is logged. The choice of codes: 1 for another protocol level,
+//! 2 and 4 for a client id or user name that cannot be read, 5 for whatever fails to prove an identity.
+//! Bytes that are no CONNECT get no answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::codec::{self, Connect, ConnectCode, Fault};
+use super::mailbox::Mailbox;
+use super::telemetry::{self, Telemetry, TelemetryError};
+use super::topics::{self, PublishTopic, TopicError};
+use super::user_name;
+use super::wire::{Progress, Wire};
+use crate::authorize::{Denied, DeviceGrant};
+use crate::core::connections::ConnectionId;
+use crate::core::telemetry::TelemetryEvent;
+use crate::hub::Hub;
+
+/// A CONNECT must be there, and be answered, by then.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Longest silence of a device, whatever keep-alive it asks for.
+/// Source: *Communicate with your IoT hub using the MQTT protocol*, "Default keep-alive timeout".
+const MAX_SILENCE: Duration = Duration::from_secs(1767);
+
+/// A connection outlives its token by this much, as on the service.
+/// Source: *Troubleshoot device disconnects*, "MQTT device disconnect behavior".
+const TOKEN_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// A device that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub mailbox: Mailbox,
+    pub sender: Sender,
+    /// To be published unless the device says goodbye.
+    pub will: Option<Telemetry>,
+    /// The device must be heard from this often.
+    pub max_silence: Duration,
+    /// The connection ends then, since its token has expired for a while.
+    pub token_deadline: Timestamp,
+}
+
+/// What the hub stamps on a connection's telemetry.
+#[derive(Debug)]
+pub(super) struct Sender {
+    id: ConnectionId,
+    generation_id: Arc<str>,
+    auth_method: Arc<str>,
+    model_id: Option<Arc<str>>,
+}
+
+impl Sender {
+    fn new(id: &ConnectionId, grant: &DeviceGrant, model_id: Option<String>) -> Self {
+        Self {
+            id: id.clone(),
+            generation_id: Arc::clone(&grant.generation_id),
+            auth_method: grant.auth_method().into(),
+            model_id: model_id.map(Arc::from),
+        }
+    }
+
+    pub(super) fn event(&self, telemetry: Telemetry, now: Timestamp) -> TelemetryEvent {
+        let mut event = TelemetryEvent::new(
+            telemetry.message,
+            self.id.device.clone(),
+            Arc::clone(&self.generation_id),
+            Arc::clone(&self.auth_method),
+            now,
+        );
+        event.system_properties = telemetry.system_properties;
+        event.module_id.clone_from(&self.id.module);
+        event.model_id.clone_from(&self.model_id);
+        event
+    }
+}
+
+/// Why a connection was not let in. The texts are for the hub's log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the peer left before its CONNECT was complete")]
+    Left,
+    #[error("no CONNECT within {} s", DEADLINE.as_secs())]
+    Late,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error("the CONNECT is refused: {0}")]
+    Unusable(user_name::Unusable),
+    #[error("the user name is for host {0:?}, and this hub answers to {1}; add names with --host-name")]
+    UnknownHost(String, String),
+    #[error("{code}: {reason}", code = .0.code, reason = .0.reason)]
+    Denied(Denied),
+    #[error("the will's topic is not the device's telemetry topic: {0}")]
+    WillTopic(TopicError),
+    #[error("the will is refused: {0}")]
+    Will(TelemetryError),
+}
+
+impl Refusal {
+    /// What the peer is told, if anything.
+    fn code(&self) -> Option<ConnectCode> {
+        match self {
+            Self::Fault(Fault::ProtocolLevel(_)) => Some(ConnectCode::ProtocolLevel),
+            Self::Unusable(unusable) => Some(unusable.code()),
+            Self::UnknownHost(..) | Self::Denied(_) => Some(ConnectCode::NotAuthorized),
+            Self::Left | Self::Late | Self::Io(_) | Self::Fault(_) | Self::WillTopic(_) | Self::Will(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// Waits for the CONNECT and answers it: the CONNACK is in the output, with either outcome.
+pub(super) async fn admit<S>(hub: &Hub, wire: &mut Wire<S>) -> Result<Admitted, Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let admitting = async {
+        let connect = read_connect(wire).await?;
+        let (admitted, session_present) = let_in(hub, connect).await?;
+        codec::write_connack(&mut wire.output, ConnectCode::Accepted, session_present);
+        Ok(admitted)
+    };
+    let admitted = hub.clock().timeout(DEADLINE, admitting).await.unwrap_or(Err(Refusal::Late));
+    if let Some(code) = admitted.as_ref().err().and_then(Refusal::code) {
+        codec::write_connack(&mut wire.output, code, false);
+    }
+    admitted
+}
+
+async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Result<Connect, Refusal> {
+    loop {
+        if let Some(connect) = codec::read_connect(&mut wire.input)? {
+            return Ok(connect);
+        }
+        if wire.progress(true).await? == Progress::End {
+            return Err(Refusal::Left);
+        }
+    }
+}
+
+async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal> {
+    let claim = user_name::parse(&connect.client_id, &connect.user_name).map_err(Refusal::Unusable)?;
+    if !hub.config().host_names.contains(&claim.host) {
+        return Err(Refusal::UnknownHost(claim.host, hub.config().host_names.to_string()));
+    }
+    let token = (!connect.password.is_empty()).then_some(connect.password.as_str());
+    let grant =
+        hub.authorize_device(&claim.id.device, claim.id.module.as_ref(), token).map_err(Refusal::Denied)?;
+    let limit = hub.config().limits.telemetry_message_bytes;
+    let will = connect.will.map(|will| {
+        let PublishTopic::Telemetry { bag } =
+            topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)?;
+        telemetry::read_will(bag, &will, limit).map_err(Refusal::Will)
+    });
+    let will = will.transpose()?;
+    let sender = Sender::new(&claim.id, &grant, claim.model_id);
+    let mut connection = hub.connect(claim.id, &grant).map_err(Refusal::Denied)?;
+    connection.alone().await;
+    let (mailbox, session_present) = Mailbox::open(hub.clone(), connection, connect.clean_session);
+    let keep_alive = Duration::from_secs(connect.keep_alive.into()) * 3 / 2;
+    let admitted = Admitted {
+        mailbox,
+        sender,
+        will,
+        max_silence: if keep_alive.is_zero() { MAX_SILENCE } else { keep_alive.min(MAX_SILENCE) },
+        token_deadline: grant.expiry.checked_add(TOKEN_GRACE).unwrap_or(Timestamp::MAX),
+    };
+    Ok((admitted, session_present))
+}

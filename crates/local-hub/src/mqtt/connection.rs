@@ -1,0 +1,318 @@
+//! One device's connection: what it sends, what it is sent, and all the ways it ends.
+//!
+//! Packets are taken a read batch at a time. The batch's telemetry enters the hub in one transition, and
+//! only then are its answers written, in order, at once. Nothing is pushed into a connection: it pulls
+//! cloud-to-device messages when it has room. A peer that does not take its output is not read from
+//! beyond a bound, and after a while it is disconnected.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::admission::{self, Admitted};
+use super::codec::{self, Fault, Packet, Publish};
+use super::telemetry::{self, TelemetryError};
+use super::topics::{self, PublishTopic, TopicError};
+use super::wire::{Progress, Wire};
+use crate::core::connections::CloseReason;
+use crate::core::refusal::HubError;
+use crate::core::sessions::{Qos, TooManySubscriptions};
+use crate::core::telemetry::TelemetryEvent;
+use crate::hub::Hub;
+
+/// With this much output waiting, nothing more is read or fetched.
+const OUTPUT_BOUND: usize = 256 * 1024;
+
+/// A peer that takes nothing of its output for this long is disconnected.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Why a connection ended. The texts are for the hub's log.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the device said goodbye")]
+    Goodbye,
+    #[error("the device left without a DISCONNECT")]
+    Left,
+    #[error("the connection broke: {0}")]
+    Io(std::io::Error),
+    #[error("{code}: {0}", code = .0.code())]
+    Told(CloseReason),
+    #[error("the hub shuts down")]
+    Shutdown,
+    #[error("nothing was heard from the device for {secs} s, one and a half times its keep-alive", secs = .0.as_secs())]
+    Silent(Duration),
+    #[error("the SAS token expired, and its time of grace is over")]
+    TokenExpired,
+    #[error("the device is slow: it took none of {0} waiting bytes for {secs} s", secs = STALL.as_secs())]
+    Slow(usize),
+    #[error("it sent {0}")]
+    Fault(Fault),
+    #[error("it published to {0:?}: {1}")]
+    PublishTopic(String, TopicError),
+    #[error("it subscribed to {0:?}: {1}")]
+    Filter(String, TopicError),
+    #[error("it asked for {0}")]
+    Subscriptions(TooManySubscriptions),
+    #[error("its telemetry is refused: {0}")]
+    Telemetry(TelemetryError),
+    #[error("the hub could not keep its telemetry: {0}")]
+    NotKept(HubError),
+}
+
+/// Serves one connection from its first byte to its last. `place` is held until its device is let in.
+pub(super) async fn run<S>(hub: Hub, stream: S, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut wire = Wire::new(stream);
+    let admitted = tokio::select! {
+        admitted = admission::admit(&hub, &mut wire) => admitted,
+        () = hub.shutdown().cancelled() => return,
+    };
+    match admitted {
+        Ok(admitted) => {
+            drop(place);
+            let mut connection = Connection::new(hub, wire, admitted);
+            let ended = connection.serve().await;
+            connection.end(&ended).await;
+        }
+        Err(refusal) => {
+            tracing::info!(reason = %refusal, "a device was not let in");
+            wire.close().await;
+        }
+    }
+}
+
+struct Connection<S> {
+    hub: Hub,
+    wire: Wire<S>,
+    admitted: Admitted,
+    last_heard: Timestamp,
+    /// Since when the peer has taken nothing, and how much it had taken by then.
+    stalled: Option<(Timestamp, u64)>,
+    packet_limit: usize,
+}
+
+/// What a read batch amounts to.
+#[derive(Default)]
+struct Batch {
+    telemetry: Vec<TelemetryEvent>,
+    answers: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(hub: Hub, wire: Wire<S>, admitted: Admitted) -> Self {
+        let last_heard = hub.clock().now();
+        let packet_limit = hub.config().limits.telemetry_message_bytes + codec::PUBLISH_OVERHEAD;
+        Self { hub, wire, admitted, last_heard, stalled: None, packet_limit }
+    }
+
+    async fn serve(&mut self) -> Ended {
+        let (clock, shutdown) = (self.hub.clock().clone(), self.hub.shutdown().clone());
+        let signals = Arc::clone(self.admitted.mailbox.connection().signals());
+        let mut closed = pin!(signals.closed.cancelled());
+        let mut shutdown = pin!(shutdown.cancelled());
+        let mut alarm_time = self.next_deadline();
+        let mut alarm = pin!(clock.sleep_until(alarm_time));
+        let mut may_have_mail = true;
+        // What came right behind the CONNECT is already here.
+        if let Err(ended) = self.take_batch().await {
+            return ended;
+        }
+        loop {
+            if !self.wire.is_writing() {
+                self.admitted.mailbox.all_written();
+            }
+            may_have_mail |= self.admitted.mailbox.complete().await;
+            let has_room = self.wire.output.len() < OUTPUT_BOUND;
+            if may_have_mail && has_room {
+                self.admitted.mailbox.deliver(&mut self.wire.output);
+                may_have_mail = false;
+            }
+            self.watch_output();
+            let next_deadline = self.next_deadline();
+            if next_deadline < alarm_time {
+                alarm_time = next_deadline;
+                alarm.set(clock.sleep_until(alarm_time));
+            }
+            // In this order, so that a device that never pauses keeps nobody from being heard.
+            tokio::select! {
+                biased;
+                () = &mut closed => {
+                    return Ended::Told(signals.close_reason().unwrap_or(CloseReason::NewerConnection));
+                }
+                () = &mut shutdown => return Ended::Shutdown,
+                () = &mut alarm => {
+                    if let Some(ended) = self.overdue(clock.now()) {
+                        return ended;
+                    }
+                    alarm_time = self.next_deadline();
+                    alarm.set(clock.sleep_until(alarm_time));
+                }
+                () = signals.wake.notified() => may_have_mail = true,
+                progress = self.wire.progress(has_room) => match progress {
+                    Ok(Progress::Read) => {
+                        self.last_heard = clock.now();
+                        if let Err(ended) = self.take_batch().await {
+                            return ended;
+                        }
+                    }
+                    Ok(Progress::Written) => {}
+                    Ok(Progress::End) => return Ended::Left,
+                    Err(error) => return Ended::Io(error),
+                }
+            }
+        }
+    }
+
+    /// Handles all packets that are here.
+    async fn take_batch(&mut self) -> Result<(), Ended> {
+        let mut batch = Batch::default();
+        let now = self.hub.clock().now();
+        let handled = loop {
+            match codec::read(&mut self.wire.input, self.packet_limit) {
+                Ok(Some(packet)) => {
+                    if let Err(ended) = self.handle(packet, now, &mut batch) {
+                        break Err(ended);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(fault) => break Err(Ended::Fault(fault)),
+            }
+        };
+        // What came before a fault is kept and answered all the same.
+        if !batch.telemetry.is_empty() {
+            self.hub.accept_telemetry(batch.telemetry).await.map_err(Ended::NotKept)?;
+        }
+        self.wire.output.unsplit(batch.answers);
+        handled
+    }
+
+    fn handle(&mut self, packet: Packet, now: Timestamp, batch: &mut Batch) -> Result<(), Ended> {
+        let mailbox = &mut self.admitted.mailbox;
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, now, batch)?,
+            Packet::PubAck(packet_id) => mailbox.acknowledge(packet_id),
+            Packet::Subscribe { packet_id, filters } => {
+                let mut granted = Vec::with_capacity(filters.len());
+                for (filter, qos) in filters {
+                    let subscription = topics::parse_filter(&filter, mailbox.id())
+                        .map_err(|error| Ended::Filter(shown(filter), error))?;
+                    mailbox.subscribe(subscription, qos).map_err(Ended::Subscriptions)?;
+                    granted.push(qos);
+                }
+                mailbox.keep_session();
+                codec::write_suback(&mut batch.answers, packet_id, &granted);
+                // A new subscription is as good as new mail.
+                mailbox.connection().signals().wake.notify_one();
+            }
+            Packet::Unsubscribe { packet_id, filters } => {
+                for filter in filters {
+                    // Nobody is subscribed to what does not exist: that is answered, not punished.
+                    if let Ok(subscription) = topics::parse_filter(&filter, mailbox.id()) {
+                        mailbox.unsubscribe(subscription);
+                    }
+                }
+                mailbox.keep_session();
+                codec::write_unsuback(&mut batch.answers, packet_id);
+            }
+            Packet::PingReq => codec::write_pingresp(&mut batch.answers),
+            Packet::Disconnect => return Err(Ended::Goodbye),
+        }
+        Ok(())
+    }
+
+    fn publish(&self, publish: Publish, now: Timestamp, batch: &mut Batch) -> Result<(), Ended> {
+        match topics::parse_publish(&publish.topic, self.admitted.mailbox.id()) {
+            Ok(PublishTopic::Telemetry { bag }) => {
+                let limit = self.hub.config().limits.telemetry_message_bytes;
+                let telemetry = telemetry::read(bag, &publish, limit).map_err(Ended::Telemetry)?;
+                batch.telemetry.push(self.admitted.sender.event(telemetry, now));
+            }
+            Err(error) => return Err(Ended::PublishTopic(shown(publish.topic), error)),
+        }
+        if publish.qos == Qos::AtLeastOnce {
+            codec::write_puback(&mut batch.answers, publish.packet_id);
+        }
+        Ok(())
+    }
+
+    /// Notes since when output waits without any of it leaving.
+    fn watch_output(&mut self) {
+        let written = self.wire.written();
+        self.stalled = match self.stalled {
+            _ if !self.wire.is_writing() => None,
+            Some((since, before)) if before == written => Some((since, before)),
+            _ => Some((self.hub.clock().now(), written)),
+        };
+    }
+
+    fn next_deadline(&self) -> Timestamp {
+        let silence = later(self.last_heard, self.admitted.max_silence);
+        let stall = self.stalled.map_or(Timestamp::MAX, |(since, _)| later(since, STALL));
+        silence.min(self.admitted.token_deadline).min(stall)
+    }
+
+    /// The deadline that has passed, if any has.
+    fn overdue(&mut self, now: Timestamp) -> Option<Ended> {
+        // The peer may have taken something since the last look.
+        self.watch_output();
+        let max_silence = self.admitted.max_silence;
+        if now >= self.admitted.token_deadline {
+            Some(Ended::TokenExpired)
+        } else if self.stalled.is_some_and(|(since, _)| now >= later(since, STALL)) {
+            Some(Ended::Slow(self.wire.output.len()))
+        } else if now >= later(self.last_heard, max_silence) {
+            Some(Ended::Silent(max_silence))
+        } else {
+            None
+        }
+    }
+
+    /// Completes what the device has taken, publishes its will if it has one to publish, and closes.
+    async fn end(mut self, ended: &Ended) {
+        self.admitted.mailbox.complete().await;
+        let device = self.admitted.mailbox.id().clone();
+        match ended {
+            Ended::Goodbye | Ended::Left | Ended::Shutdown => {
+                tracing::debug!(%device, reason = %ended, "a connection ended");
+            }
+            _ => tracing::warn!(%device, reason = %ended, "a connection was ended"),
+        }
+        let gone = matches!(ended, Ended::Told(CloseReason::DeviceDeleted | CloseReason::Reset));
+        if let Some(will) = self.admitted.will.take()
+            && !gone
+            && !matches!(ended, Ended::Goodbye)
+        {
+            let event = self.admitted.sender.event(will, self.hub.clock().now());
+            if let Err(error) = self.hub.accept_telemetry(vec![event]).await {
+                tracing::error!(%device, %error, "a will could not be kept");
+            }
+        }
+        // Messages go back to the queue, and a newer connection goes on, before this one says its last.
+        drop(self.admitted);
+        self.wire.close().await;
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A stranger's text in the log: not too much of it.
+fn shown(mut text: String) -> String {
+    if text.len() > 200 {
+        let end = (0..=200).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('\u{2026}');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The cloud-to-device messages of one connection, and its session.
+//!
+//! Messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
+//! stay in the queue, invisible, until the device acknowledges them. At QoS 1 a PUBACK completes a
+//! message, at QoS 0 its last byte leaving does. However the connection ends, what was not completed
+//! goes back to its place in the queue.
+//!
+//! A device that comes back to its session is sent the same messages under the same packet ids, with
+//! DUP set (MQTT 3.1.1, 4.4); without a session they get new ids and no DUP. A PUBACK for an id that is
+//! not waiting is ignored: it is late, and its message was completed or has expired.
+
+use bytes::BytesMut;
+
+use crate::core::c2d_queue::{LeasedC2d, LockToken};
+use crate::core::connections::ConnectionId;
+use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
+use crate::hub::{Connection, Hub};
+
+use super::{codec, topics};
+
+/// Messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
+/// official one takes 50.
+pub(super) const WINDOW: usize = 10;
+
+/// The mailbox of a connection. Dropping it releases its messages and keeps its session.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    hub: Hub,
+    connection: Connection,
+    session: Session,
+    /// Sent at QoS 1, oldest first.
+    in_flight: Vec<InFlight>,
+    /// At QoS 0, in the output buffer.
+    leaving: Vec<LockToken>,
+    /// Taken by the device, to be completed.
+    taken: Vec<LockToken>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    lock: LockToken,
+    sent: Unacknowledged,
+}
+
+impl Mailbox {
+    /// Opens the session of a connection; true if there was one.
+    pub(super) fn open(hub: Hub, connection: Connection, clean: bool) -> (Self, bool) {
+        let session = connection.open_session(clean);
+        let present = session.is_some();
+        let mailbox = Self {
+            hub,
+            connection,
+            session: session.unwrap_or_default(),
+            in_flight: Vec::new(),
+            leaving: Vec::new(),
+            taken: Vec::new(),
+        };
+        (mailbox, present)
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) const fn id(&self) -> &ConnectionId {
+        self.connection.id()
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        subscription: Subscription,
+        qos: Qos,
+    ) -> Result<(), TooManySubscriptions> {
+        self.session.subscriptions.insert(subscription, qos)
+    }
+
+    pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
+        self.session.subscriptions.remove(subscription);
+    }
+
+    /// Keeps the subscriptions: they hold from the SUBACK on, whatever happens to the connection.
+    pub(super) fn keep_session(&self) {
+        self.connection.keep_session(&self.session);
+    }
+
+    /// Writes the messages that wait and for which there is room.
+    pub(super) fn deliver(&mut self, output: &mut BytesMut) {
+        let Some(qos) = self.session.subscriptions.get(Subscription::C2d) else { return };
+        let room = WINDOW.saturating_sub(self.in_flight.len() + self.leaving.len());
+        if room == 0 || self.id().module.is_some() {
+            return;
+        }
+        let leased = self.hub.lease_c2d(&self.id().device, room);
+        let exhausted = leased.len() < room;
+        for message in leased {
+            self.send(&message, qos, output);
+        }
+        if exhausted {
+            // All that waited was handed out: what is still remembered has expired meanwhile.
+            self.session.unacknowledged.clear();
+        }
+    }
+
+    fn send(&mut self, leased: &LeasedC2d, qos: Qos, output: &mut BytesMut) {
+        let topic = topics::devicebound(&self.id().device, &leased.message);
+        let again = self.take_unacknowledged(leased.sequence_number);
+        let packet_id = match qos {
+            Qos::AtMostOnce => None,
+            Qos::AtLeastOnce => Some(again.unwrap_or_else(|| self.new_packet_id())),
+        };
+        let dup = again.is_some() && packet_id.is_some();
+        if let Err(error) = codec::write_publish(output, &topic, &leased.message.body, packet_id, dup) {
+            // The queue refuses such messages; one that got through must not stop those behind it.
+            tracing::error!(device = %self.id(), %error, "a message cannot be delivered and is dropped");
+            return self.taken.push(leased.lock);
+        }
+        match packet_id {
+            None => self.leaving.push(leased.lock),
+            Some(packet_id) => {
+                let sent = Unacknowledged { sequence_number: leased.sequence_number, packet_id };
+                self.in_flight.push(InFlight { lock: leased.lock, sent });
+            }
+        }
+    }
+
+    /// The packet id the message had before, if it had one in this session. Messages come in their
+    /// order, so those that were before it have expired and are forgotten.
+    fn take_unacknowledged(&mut self, sequence_number: u64) -> Option<u16> {
+        let known = &mut self.session.unacknowledged;
+        known.retain(|sent| sent.sequence_number >= sequence_number);
+        let position = known.iter().position(|sent| sent.sequence_number == sequence_number)?;
+        Some(known.remove(position).packet_id)
+    }
+
+    /// The next id that is not in use, in rotation, so that a late PUBACK does not hit another message.
+    fn new_packet_id(&mut self) -> u16 {
+        let used = |id: u16| {
+            self.in_flight.iter().any(|in_flight| in_flight.sent.packet_id == id)
+                || self.session.unacknowledged.iter().any(|sent| sent.packet_id == id)
+        };
+        let mut id = self.session.last_packet_id;
+        loop {
+            id = id.checked_add(1).unwrap_or(1);
+            if !used(id) {
+                self.session.last_packet_id = id;
+                return id;
+            }
+        }
+    }
+
+    /// The device acknowledged a message.
+    pub(super) fn acknowledge(&mut self, packet_id: u16) {
+        match self.in_flight.iter().position(|in_flight| in_flight.sent.packet_id == packet_id) {
+            Some(position) => self.taken.push(self.in_flight.remove(position).lock),
+            None => tracing::debug!(device = %self.id(), packet_id, "a late or unknown PUBACK is ignored"),
+        }
+    }
+
+    /// All output has left.
+    pub(super) fn all_written(&mut self) {
+        self.taken.append(&mut self.leaving);
+    }
+
+    /// Completes what the device has taken. True if there was anything, and so room for more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave messages that were taken in the queue: they are delivered again.
+    pub(super) async fn complete(&mut self) -> bool {
+        if self.taken.is_empty() {
+            return false;
+        }
+        self.hub.complete_c2d(&self.connection.id().device, &self.taken).await;
+        self.taken.clear();
+        true
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let locks: Vec<_> = in_flight
+            .iter()
+            .map(|sent| sent.lock)
+            .chain(self.leaving.drain(..))
+            .chain(self.taken.drain(..))
+            .collect();
+        if !locks.is_empty() {
+            self.hub.release_c2d(&self.connection.id().device, &locks);
+        }
+        // Those of this connection come before what is left of the last one.
+        let later = std::mem::take(&mut self.session.unacknowledged);
+        self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
+        self.keep_session();
+    }
+}
+
+#[cfg(test)]
+mod tests;

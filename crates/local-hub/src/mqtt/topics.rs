@@ -1,0 +1,209 @@
+//! The topics and filters of IoT Hub, for one identity: text in, meaning out.
+//!
+//! Ids stand in a topic as they are, never encoded, and may hold `%`, `+` and `#`: they are compared as
+//! text, never matched as filters. What is not documented, or belongs to another device, is refused.
+//! Source: *Communicate with your IoT hub using the MQTT protocol*.
+
+use iothub_models::{C2dMessage, DeviceId};
+use jiff::Timestamp;
+
+use crate::core::connections::ConnectionId;
+use crate::core::sessions::Subscription;
+
+use super::property_bag;
+
+/// What a device publishes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PublishTopic<'t> {
+    /// Telemetry, with its property bag.
+    Telemetry { bag: &'t str },
+}
+
+/// A topic or filter that ends the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TopicError {
+    #[error("it belongs to another device or module")]
+    Foreign,
+    #[error("twins and direct methods are not served yet")]
+    NotServed,
+    #[error("IoT Hub has no such topic")]
+    Unknown,
+}
+
+/// Reads the topic of a PUBLISH from `id`.
+pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<PublishTopic<'t>, TopicError> {
+    if let Some(rest) = strip_identity(topic, id) {
+        return match rest.strip_prefix("/messages/events") {
+            Some("") => Ok(PublishTopic::Telemetry { bag: "" }),
+            Some(bag) => {
+                bag.strip_prefix('/').map(|bag| PublishTopic::Telemetry { bag }).ok_or(TopicError::Unknown)
+            }
+            None => Err(TopicError::Unknown),
+        };
+    }
+    Err(if topic.starts_with("devices/") {
+        TopicError::Foreign
+    } else if topic.starts_with("$iothub/twin/") || topic.starts_with("$iothub/methods/") {
+        TopicError::NotServed
+    } else {
+        TopicError::Unknown
+    })
+}
+
+/// Reads a topic filter of a SUBSCRIBE or UNSUBSCRIBE from `id`.
+pub(super) fn parse_filter(filter: &str, id: &ConnectionId) -> Result<Subscription, TopicError> {
+    match filter {
+        "$iothub/twin/res/#" => return Ok(Subscription::TwinResponses),
+        "$iothub/twin/PATCH/properties/desired/#" => return Ok(Subscription::DesiredProperties),
+        "$iothub/methods/POST/#" => return Ok(Subscription::Methods),
+        _ => {}
+    }
+    match (strip_identity(filter, id), id.module.is_some()) {
+        // Java's module client asks for it too; nothing is ever sent there.
+        (Some("/messages/devicebound/#"), _) => Ok(Subscription::C2d),
+        (Some("/inputs/#"), true) => Ok(Subscription::ModuleInputs),
+        (Some("/#"), true) => Ok(Subscription::ModuleAll),
+        (None, _) if filter.starts_with("devices/") => Err(TopicError::Foreign),
+        _ => Err(TopicError::Unknown),
+    }
+}
+
+/// What stands behind `devices/{device}` or `devices/{device}/modules/{module}`: empty or `/...`.
+fn strip_identity<'t>(topic: &'t str, id: &ConnectionId) -> Option<&'t str> {
+    let mut rest = topic.strip_prefix("devices/")?.strip_prefix(id.device.as_str())?;
+    if let Some(module) = &id.module {
+        rest = rest.strip_prefix("/modules/")?.strip_prefix(module.as_str())?;
+    }
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+/// The topic of a cloud-to-device message: system properties first and always `to`, since clients look
+/// for the first `%24`, and take the segment behind `devicebound` for granted.
+pub(super) fn devicebound(device: &DeviceId, message: &C2dMessage) -> String {
+    let mut topic = format!("devices/{device}/messages/devicebound/");
+    property_bag::write(&mut topic, "$.to", &format!("/devices/{device}/messages/deviceBound"));
+    for (name, value) in [
+        ("$.mid", &message.message_id),
+        ("$.cid", &message.correlation_id),
+        ("$.uid", &message.user_id),
+        ("$.ct", &message.content_type),
+        ("$.ce", &message.content_encoding),
+    ] {
+        property_bag::write(&mut topic, name, value.as_deref().unwrap_or_default());
+    }
+    if let Some(time) = message.expiry_time {
+        property_bag::write(&mut topic, "$.exp", &round_trip(time));
+    }
+    if let Some(ack) = message.ack {
+        property_bag::write(&mut topic, "iothub-ack", ack.as_str());
+    }
+    for (name, value) in message.properties.iter() {
+        property_bag::write(&mut topic, name, value);
+    }
+    topic
+}
+
+/// .NET's round-trip format, always with seven digits: its client takes no other.
+fn round_trip(time: Timestamp) -> String {
+    format!("{}.{:07}Z", time.strftime("%Y-%m-%dT%H:%M:%S"), time.subsec_nanosecond() / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub_models::Acknowledgement;
+
+    use super::*;
+
+    fn id(device: &str, module: Option<&str>) -> ConnectionId {
+        ConnectionId { device: device.parse().unwrap(), module: module.map(|module| module.parse().unwrap()) }
+    }
+
+    #[test]
+    fn publish_topics() {
+        let telemetry = |bag| Ok(PublishTopic::Telemetry { bag });
+        for (module, topic, expected) in [
+            (None, "devices/d/messages/events/", telemetry("")),
+            (None, "devices/d/messages/events", telemetry("")),
+            (None, "devices/d/messages/events/%24.mid=1&a=b/", telemetry("%24.mid=1&a=b/")),
+            (Some("m"), "devices/d/modules/m/messages/events/%24.on=o", telemetry("%24.on=o")),
+            (None, "devices/d/messages/eventsx", Err(TopicError::Unknown)),
+            (None, "devices/d", Err(TopicError::Unknown)),
+            (None, "devices/d/messages/devicebound/", Err(TopicError::Unknown)),
+            (None, "devices/d/modules/m/messages/events/", Err(TopicError::Unknown)),
+            (None, "devices/d2/messages/events/", Err(TopicError::Foreign)),
+            (None, "devices/D/messages/events/", Err(TopicError::Foreign)),
+            (None, "devices//messages/events/", Err(TopicError::Foreign)),
+            (Some("m"), "devices/d/messages/events/", Err(TopicError::Foreign)),
+            (Some("m"), "devices/d/modules/m2/messages/events/", Err(TopicError::Foreign)),
+            (None, "$iothub/twin/GET/?$rid=1", Err(TopicError::NotServed)),
+            (None, "$iothub/methods/res/200/?$rid=1", Err(TopicError::NotServed)),
+            (None, "sensors/temperature", Err(TopicError::Unknown)),
+            (None, "", Err(TopicError::Unknown)),
+        ] {
+            assert_eq!(parse_publish(topic, &id("d", module)), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn filters() {
+        for (module, filter, expected) in [
+            (None, "devices/d/messages/devicebound/#", Ok(Subscription::C2d)),
+            (None, "$iothub/twin/res/#", Ok(Subscription::TwinResponses)),
+            (None, "$iothub/twin/PATCH/properties/desired/#", Ok(Subscription::DesiredProperties)),
+            (None, "$iothub/methods/POST/#", Ok(Subscription::Methods)),
+            (Some("m"), "devices/d/modules/m/inputs/#", Ok(Subscription::ModuleInputs)),
+            (Some("m"), "devices/d/modules/m/#", Ok(Subscription::ModuleAll)),
+            (Some("m"), "devices/d/modules/m/messages/devicebound/#", Ok(Subscription::C2d)),
+            (None, "devices/d/#", Err(TopicError::Unknown)),
+            (None, "devices/d/messages/devicebound/+", Err(TopicError::Unknown)),
+            (None, "devices/d/messages/devicebound/a=1/#", Err(TopicError::Unknown)),
+            (None, "devices/+/messages/devicebound/#", Err(TopicError::Foreign)),
+            (None, "devices/e/messages/devicebound/#", Err(TopicError::Foreign)),
+            (Some("m"), "devices/d/messages/devicebound/#", Err(TopicError::Foreign)),
+            (None, "#", Err(TopicError::Unknown)),
+            (None, "", Err(TopicError::Unknown)),
+        ] {
+            assert_eq!(parse_filter(filter, &id("d", module)), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn ids_that_look_like_filters_are_only_text() {
+        let odd = id("a#b+%24?$", None);
+        assert_eq!(
+            parse_publish("devices/a#b+%24?$/messages/events/x=1", &odd),
+            Ok(PublishTopic::Telemetry { bag: "x=1" })
+        );
+        assert_eq!(parse_filter("devices/a#b+%24?$/messages/devicebound/#", &odd), Ok(Subscription::C2d));
+        assert_eq!(parse_publish("devices/a#b+$?$/messages/events/", &odd), Err(TopicError::Foreign));
+    }
+
+    #[test]
+    fn a_message_with_everything() {
+        let message = C2dMessage {
+            message_id: Some("m/1".to_owned()),
+            correlation_id: Some(String::new()),
+            user_id: Some("u 1".to_owned()),
+            content_type: Some("application/json".to_owned()),
+            content_encoding: Some("utf-8".to_owned()),
+            expiry_time: Some("2026-11-21T02:30:00.5Z".parse().unwrap()),
+            ack: Some(Acknowledgement::Full),
+            properties: [("a+b", "c d"), ("empty", "")].into_iter().collect(),
+            ..C2dMessage::new("x")
+        };
+        assert_eq!(
+            devicebound(&"d$1".parse().unwrap(), &message),
+            "devices/d$1/messages/devicebound/%24.to=%2Fdevices%2Fd%241%2Fmessages%2FdeviceBound\
+             &%24.mid=m%2F1&%24.uid=u%201&%24.ct=application%2Fjson&%24.ce=utf-8\
+             &%24.exp=2026-11-21T02%3A30%3A00.5000000Z&iothub-ack=full&a%2Bb=c%20d"
+        );
+    }
+
+    #[test]
+    fn a_message_without_anything_has_a_bag() {
+        assert_eq!(
+            devicebound(&"d".parse().unwrap(), &C2dMessage::new("x")),
+            "devices/d/messages/devicebound/%24.to=%2Fdevices%2Fd%2Fmessages%2FdeviceBound"
+        );
+    }
+}
