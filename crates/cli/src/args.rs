@@ -1,0 +1,179 @@
+//! The commands and their arguments. Ids are checked here, so that the rest only meets valid ones.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use iothub_models::DeviceId;
+
+/// Looks after the devices of an Azure IoT hub, in Azure or local.
+///
+/// Which hub: the environment variable IOTHUB_CONNECTION_STRING holds the connection string of one
+/// of its shared access policies. `cargo xtask hub` prints that of a local hub; the portal shows
+/// those of a hub in Azure under "Shared access policies" (registryReadWrite or iothubowner).
+#[derive(Debug, Parser)]
+#[command(name = "iothub", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The hub's connection string, if IOTHUB_CONNECTION_STRING is not to be used.
+    ///
+    /// Prefer the variable: arguments show in process lists and in the shell's history.
+    #[arg(long, value_name = "STRING", global = true)]
+    pub(crate) connection_string: Option<Secret>,
+    #[command(subcommand)]
+    pub(crate) resource: Resource,
+}
+
+/// Text that is not shown by `Debug`.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Resource {
+    /// Device identities: who may connect.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Register a device; the hub makes its keys.
+    Create {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List devices, in no certain order.
+    List {
+        /// How many at most, from 1 to 1000; the service lists no more.
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        top: u16,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show a device.
+    Show {
+        #[command(flatten)]
+        target: Target,
+        /// Show its keys as well.
+        #[arg(long)]
+        show_keys: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove a device, with its twin and the messages waiting for it.
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        /// Only if its ETag is still this one.
+        #[arg(long, value_name = "ETAG")]
+        etag: Option<String>,
+    },
+    /// What a device connects with.
+    #[command(subcommand)]
+    ConnectionString(ConnectionStringCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionStringCommand {
+    /// Show the connection string of a device. It is a secret.
+    ///
+    /// The line alone, unless --output says otherwise, so that a shell can take it:
+    ///
+    /// export IOTHUB_DEVICE_CONNECTION_STRING="$(iothub device connection-string show ID)"
+    Show {
+        #[command(flatten)]
+        target: Target,
+        /// Which of the two keys of the device it holds.
+        #[arg(long, value_name = "KEY", default_value = "primary")]
+        key_type: KeyType,
+        /// How the result looks [default: tsv].
+        #[arg(long, short, value_name = "FORMAT")]
+        output: Option<Format>,
+    },
+}
+
+/// Which device: `ID`, or `--device-id ID` as users of other tools type it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Target {
+    /// The id of the device.
+    #[arg(value_name = "ID")]
+    id: Option<DeviceId>,
+    /// The same, by name.
+    #[arg(long, short, value_name = "ID")]
+    device_id: Option<DeviceId>,
+}
+
+impl Target {
+    /// The id; clap has made sure that there is one.
+    pub(crate) fn id(self) -> anyhow::Result<DeviceId> {
+        self.id.or(self.device_id).ok_or_else(|| anyhow::anyhow!("say which device: its id is missing"))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How the result looks.
+    #[arg(long = "output", short, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For shells: values only, separated by tabs.
+    Tsv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyType {
+    /// The first key.
+    Primary,
+    /// The second key.
+    Secondary,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_device_is_named_in_one_of_two_ways() {
+        for arguments in [["show", "d1", ""], ["show", "--device-id", "d1"], ["show", "-d", "d1"]] {
+            let arguments = arguments.into_iter().filter(|argument| !argument.is_empty());
+            let cli = Cli::try_parse_from(["iothub", "device"].into_iter().chain(arguments)).unwrap();
+            let Resource::Device(DeviceCommand::Show { target, .. }) = cli.resource else {
+                panic!("{cli:?}")
+            };
+            assert_eq!(target.id().unwrap().as_str(), "d1");
+        }
+        assert!(Cli::try_parse_from(["iothub", "device", "show", "d1", "-d", "d2"]).is_err());
+        assert!(Cli::try_parse_from(["iothub", "device", "show"]).is_err());
+    }
+
+    #[test]
+    fn debug_hides_the_connection_string() {
+        let cli = Cli::try_parse_from(["iothub", "--connection-string", "s3cret", "device", "list"]).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+    }
+}
