@@ -1,1 +1,55 @@
-//! Being written.
+//! The device client of IoT Hub for Rust: telemetry up, cloud-to-device messages down, over MQTT.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), iothub_mqtt_device::Error> {
+//! use iothub_mqtt_device::{DeviceClient, TelemetryMessage};
+//!
+//! let client = DeviceClient::connect("HostName=…;DeviceId=…;SharedAccessKey=…").await?;
+//! client.send_telemetry(TelemetryMessage::json(r#"{"temperature": 21.5}"#)).await?;
+//!
+//! let mut messages = client.c2d_messages().await?;
+//! while let Some(message) = messages.next().await {
+//!     println!("{}", message.body_text());
+//!     message.complete()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | promise | how |
+//! |---|---|
+//! | telemetry is delivered when `send_telemetry` says so | it returns at the hub's acknowledgement, across reconnects |
+//! | a message from the cloud is not lost by a crash | it is acknowledged when the application completes it |
+//! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
+//! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
+//!
+//! Inside, one task owns the connection (`driver`); the handles talk to it with a closed list of
+//! commands; what is not acknowledged lives in the `outbox`; only `transport` knows the MQTT library.
+//! This crate is a client for one device or module. Registering devices and sending to them is the
+//! work of back ends, and of other crates.
+
+mod backoff;
+mod builder;
+mod c2d;
+mod capacity;
+mod client;
+mod command;
+mod connection_state;
+mod diagnosis;
+mod driver;
+mod error;
+mod inbox;
+mod options;
+mod outbox;
+mod property_bag;
+mod topics;
+mod transport;
+
+pub use builder::{DeviceClientBuilder, ToDeviceConnectionString};
+pub use c2d::{C2dMessages, ReceivedC2d};
+pub use client::DeviceClient;
+pub use connection_state::{ConnectionState, ConnectionStates};
+pub use error::{Error, ErrorKind};
+pub use iothub_auth::{Clock, DeviceConnectionString};
+pub use iothub_models::{C2dMessage, DeviceId, TelemetryMessage};
+pub use options::{OutboxLimits, ReconnectPolicy, WhenFull};

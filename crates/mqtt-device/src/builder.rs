@@ -1,0 +1,245 @@
+//! Building a [`DeviceClient`]: from a connection string and options to a running task. Whatever is
+//! wrong with either is said before a connection is tried.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, client_config};
+use tokio::sync::{mpsc, watch};
+
+use crate::capacity::Capacity;
+use crate::client::{DeviceClient, Shared};
+use crate::connection_state::ConnectionState;
+use crate::driver::{C2dSubscription, Driver, waiter};
+use crate::error::{Error, ErrorKind};
+use crate::inbox::Inbox;
+use crate::options::{Options, OutboxLimits, ReconnectPolicy};
+use crate::outbox::Outbox;
+use crate::topics::Topics;
+use crate::transport::Target;
+
+/// What can be read as a device's connection string: text, or one that was read already.
+pub trait ToDeviceConnectionString: sealed::Sealed {
+    /// The connection string.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`]; the source names the defect.
+    fn to_device_connection_string(&self) -> Result<DeviceConnectionString, Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for str {}
+    impl Sealed for String {}
+    impl Sealed for iothub_auth::DeviceConnectionString {}
+}
+
+impl ToDeviceConnectionString for str {
+    fn to_device_connection_string(&self) -> Result<DeviceConnectionString, Error> {
+        self.parse().map_err(|error: iothub_auth::ConnectionStringError| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "no device client can be made: give the device's own connection string, as `iothub device connection-string show DEVICE` or the device's page in the portal show it",
+            )
+            .because(error)
+        })
+    }
+}
+
+impl ToDeviceConnectionString for String {
+    fn to_device_connection_string(&self) -> Result<DeviceConnectionString, Error> {
+        self.as_str().to_device_connection_string()
+    }
+}
+
+impl ToDeviceConnectionString for DeviceConnectionString {
+    fn to_device_connection_string(&self) -> Result<DeviceConnectionString, Error> {
+        Ok(self.clone())
+    }
+}
+
+/// Makes a [`DeviceClient`] with other than the default options.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `connect` or `start`"]
+pub struct DeviceClientBuilder {
+    identity: Result<DeviceConnectionString, Error>,
+    options: Options,
+}
+
+impl DeviceClientBuilder {
+    pub(crate) fn new(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> Self {
+        Self { identity: connection_string.to_device_connection_string(), options: Options::default() }
+    }
+
+    /// How many messages may be on their way at once, sent and not acknowledged (default 100).
+    pub const fn window(mut self, messages: u16) -> Self {
+        self.options.window = messages;
+        self
+    }
+
+    /// How much telemetry may wait, and what happens to more.
+    pub const fn outbox(mut self, limits: OutboxLimits) -> Self {
+        self.options.outbox = limits;
+        self
+    }
+
+    /// How long to wait between attempts to connect.
+    pub const fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.options.reconnect = policy;
+        self
+    }
+
+    /// How long the connection may be silent before a ping (default 60 s, 1 s to 1,177 s). A dead
+    /// connection is noticed 15 s after it.
+    pub const fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.options.keep_alive = keep_alive;
+        self
+    }
+
+    /// How long a SAS token is valid (default 1 h); it is renewed when 85 % of that have passed.
+    pub const fn token_ttl(mut self, ttl: Duration) -> Self {
+        self.options.token_ttl = ttl;
+        self
+    }
+
+    /// How long one attempt to connect may take (default 20 s).
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for the hub's answer to a request (default 60 s).
+    pub const fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.options.response_timeout = timeout;
+        self
+    }
+
+    /// How long telemetry may wait for its acknowledgement, time without a connection included
+    /// (default 5 min).
+    pub const fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.options.send_timeout = timeout;
+        self
+    }
+
+    /// How long [`DeviceClient::shutdown`] waits for acknowledgements (default 5 s).
+    pub const fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_timeout = timeout;
+        self
+    }
+
+    /// What the program calls itself, added to the client's name that the hub logs.
+    pub fn product_info(mut self, info: impl Into<String>) -> Self {
+        self.options.product_info = Some(info.into());
+        self
+    }
+
+    /// The Plug and Play model the device follows, a DTMI such as `dtmi:com:example:Thermostat;1`.
+    pub fn model_id(mut self, model_id: impl Into<String>) -> Self {
+        self.options.model_id = Some(model_id.into());
+        self
+    }
+
+    /// The clock that tokens, timeouts of calls and waits between attempts follow. Deadlines on the
+    /// socket itself (connecting, keep-alive, shutting down) always follow real time.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
+    /// Connects. After this first connection the client connects again by itself, for ever unless its
+    /// [`ReconnectPolicy`] says otherwise.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for the connection string or an option; whatever made the first
+    /// attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
+    /// [`Timeout`](ErrorKind::Timeout), [`Tls`](ErrorKind::Tls), [`Protocol`](ErrorKind::Protocol),
+    /// [`Unavailable`](ErrorKind::Unavailable).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub async fn connect(self) -> Result<DeviceClient, Error> {
+        let (client, driver) = self.build()?;
+        let (first, connected) = waiter();
+        tokio::spawn(driver.run(Some(first)));
+        match connected.await {
+            Ok(outcome) => outcome.map(|()| client),
+            Err(_) => Err(client.closed()),
+        }
+    }
+
+    /// Returns at once and connects in the background, however long it takes: for a device that starts
+    /// while its network may be down. Failures show in [`DeviceClient::connection_states`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for the connection string or an option.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<DeviceClient, Error> {
+        let (client, driver) = self.build()?;
+        tokio::spawn(driver.run(None));
+        Ok(client)
+    }
+
+    fn build(self) -> Result<(DeviceClient, Driver), Error> {
+        let (identity, options) = (self.identity?, self.options);
+        let invalid = |text: String| Error::of(ErrorKind::InvalidArgument, &identity.device_id, text);
+        if let Some(defect) = options.defect() {
+            return Err(invalid(format!("the options of {identity} cannot be used: {defect}")));
+        }
+        if matches!(identity.credential, DeviceCredential::X509) {
+            return Err(invalid(format!(
+                "{identity} proves itself with a certificate, which this client does not support yet: use a device with a key"
+            )));
+        }
+        identity
+            .sas_token(options.clock.now(), options.token_ttl)
+            .map_err(|error| invalid(format!("no token can be signed for {identity}")).because(error))?;
+        let tls = client_config(identity.address.trusted_ca_file.as_deref()).map_err(|error| {
+            let text = format!("the hub of {identity} cannot be trusted: check the file and TrustedCaFile=");
+            Error::of(ErrorKind::Tls, &identity.device_id, text).because(error)
+        })?;
+        let topics =
+            Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_deref()));
+        let target = Arc::new(Target {
+            host: identity.address.connect_host().to_owned(),
+            port: identity.address.mqtts_port,
+            client_id: topics.client_id.clone(),
+            user_name: topics.user_name.clone(),
+            keep_alive: options.keep_alive,
+            connect_timeout: options.connect_timeout,
+            tls,
+        });
+        let (commands, received_commands) = mpsc::unbounded_channel();
+        let (states, received_states) = watch::channel(ConnectionState::Connecting);
+        let (done, received_done) = watch::channel(None);
+        let inbox = Arc::new(Inbox::default());
+        let identity = Arc::new(identity);
+        let driver = Driver {
+            identity: Arc::clone(&identity),
+            topics: Arc::clone(&topics),
+            target,
+            commands: received_commands,
+            inbox: Arc::clone(&inbox),
+            states,
+            done,
+            outbox: Outbox::new(options.window),
+            c2d: C2dSubscription::default(),
+            epoch: 0,
+            options: options.clone(),
+        };
+        let shared = Shared {
+            identity,
+            topics,
+            commands,
+            capacity: Capacity::new(&options.outbox),
+            inbox,
+            states: received_states,
+            done: received_done,
+            sequence: AtomicU64::new(0),
+            options,
+        };
+        Ok((DeviceClient(Arc::new(shared)), driver))
+    }
+}

@@ -1,0 +1,161 @@
+//! Cloud-to-device messages as the application gets them: one at a time, acknowledged when it says so.
+
+use std::fmt;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use iothub_models::{C2dMessage, DeviceId};
+use tokio::sync::mpsc;
+
+use crate::command::Command;
+use crate::error::{Error, ErrorKind};
+use crate::inbox::{Arrived, Inbox};
+
+/// The cloud-to-device messages of a device, in the order of their arrival.
+///
+/// One stream at a time; after it is dropped another may be asked for. The stream does not keep the
+/// client alive, and ends when the client does. What is not read stays unacknowledged: the hub holds
+/// at most 50 messages per device and refuses more to the sender, so nothing grows and nothing is lost.
+#[derive(Debug)]
+pub struct C2dMessages {
+    lease: ReaderLease,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    device_id: DeviceId,
+}
+
+/// The right to read the inbox, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ReaderLease(Arc<Inbox>);
+
+impl ReaderLease {
+    pub(crate) fn take(inbox: &Arc<Inbox>) -> Option<Self> {
+        inbox.take().then(|| Self(Arc::clone(inbox)))
+    }
+}
+
+impl Drop for ReaderLease {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl C2dMessages {
+    pub(crate) const fn new(
+        lease: ReaderLease,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        device_id: DeviceId,
+    ) -> Self {
+        Self { lease, commands, device_id }
+    }
+
+    /// The next message; `None` once the client is shut down.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no message.
+    pub async fn next(&mut self) -> Option<ReceivedC2d> {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<ReceivedC2d>> {
+        self.lease.0.poll(cx).map(|arrived| {
+            arrived.map(|arrived| ReceivedC2d {
+                arrived,
+                inbox: Arc::clone(&self.lease.0),
+                commands: self.commands.clone(),
+                device_id: self.device_id.clone(),
+                completed: false,
+            })
+        })
+    }
+}
+
+impl Stream for C2dMessages {
+    type Item = ReceivedC2d;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+    }
+}
+
+/// A cloud-to-device message that the hub still keeps: [`complete`](Self::complete) it once it is dealt
+/// with.
+///
+/// Dereferences to [`C2dMessage`]. Delivery is at least once: the hub delivers a message again if the
+/// connection ends before its completion arrived, so handle a repeat ([`is_redelivery`]
+/// (Self::is_redelivery), or a `message_id` known already) like the first. A message dropped without
+/// completion is not acknowledged either: the hub delivers it again on the device's next connection.
+/// Over MQTT a device can neither reject nor abandon a message.
+pub struct ReceivedC2d {
+    arrived: Arrived,
+    inbox: Arc<Inbox>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    device_id: DeviceId,
+    completed: bool,
+}
+
+impl ReceivedC2d {
+    /// Tells the hub that the message is dealt with, so that it forgets it.
+    ///
+    /// `Ok` means that the acknowledgement is on its way; MQTT has no answer to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`] if the connection the message came on has ended: nothing is lost,
+    /// the hub delivers the message again. [`ErrorKind::Closed`] if the client is shut down: likewise,
+    /// on the device's next connection.
+    pub fn complete(mut self) -> Result<(), Error> {
+        self.completed = true;
+        let Arrived { epoch, packet_id, .. } = self.arrived;
+        let sent = self
+            .commands
+            .upgrade()
+            .is_some_and(|commands| commands.send(Command::Complete { epoch, packet_id }).is_ok());
+        if !sent {
+            return Err(Error::closed(&self.device_id));
+        }
+        if !self.inbox.is_current(epoch) {
+            return Err(Error::of(
+                ErrorKind::Disconnected,
+                &self.device_id,
+                "the connection ended before the message was completed: the hub delivers it again",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the hub says it may have delivered this message before. `false` proves nothing.
+    #[must_use]
+    pub const fn is_redelivery(&self) -> bool {
+        self.arrived.redelivered
+    }
+}
+
+impl Deref for ReceivedC2d {
+    type Target = C2dMessage;
+
+    fn deref(&self) -> &C2dMessage {
+        &self.arrived.message
+    }
+}
+
+impl Drop for ReceivedC2d {
+    fn drop(&mut self) {
+        if !self.completed {
+            tracing::warn!(
+                device_id = %self.device_id,
+                "a cloud-to-device message was dropped without complete(): the hub delivers it again on the next connection"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for ReceivedC2d {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedC2d")
+            .field("message", &self.arrived.message)
+            .field("redelivered", &self.arrived.redelivered)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! What the handles ask of the task that owns the connection: a closed list.
+//!
+//! The queue that carries commands has no bound of its own, because every command has one: messages
+//! hold a place in the outbox, completions exist once per unacknowledged delivery, subscriptions once
+//! per stream. A handle can therefore always hand its command over without waiting.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::capacity::Place;
+use crate::error::Error;
+
+/// The one who waits for the outcome.
+pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Send telemetry.
+    Send { sequence: u64, message: Outgoing },
+    /// Nobody waits for this message any longer.
+    GiveUp { sequence: u64 },
+    /// Subscribe to cloud-to-device messages, now and on every connection to come.
+    SubscribeC2d { done: Waiter },
+    /// Acknowledge a cloud-to-device message.
+    Complete { epoch: u64, packet_id: u16 },
+    /// Send what waits, say goodbye, stop.
+    Shutdown,
+}
+
+/// Telemetry in the outbox.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    pub(crate) waiter: Waiter,
+    /// Its place in the outbox, given back when it leaves.
+    pub(crate) _place: Place,
+}

@@ -1,0 +1,66 @@
+//! Whether the client has a connection, as its owner sees it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+
+use crate::error::Error;
+
+/// Whether the client has a connection to its hub.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// An attempt is being made.
+    Connecting,
+    /// The hub accepted the connection.
+    Connected,
+    /// There is none.
+    Disconnected {
+        /// Why: [`NotAuthorized`](crate::ErrorKind::NotAuthorized) if the hub refused the device, other
+        /// kinds if the network or the hub failed.
+        error: Error,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
+    /// The client was shut down or gave up; this is the last state.
+    Closed,
+}
+
+impl ConnectionState {
+    /// Whether there is a connection.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected)
+    }
+}
+
+/// The client's connection states: the present one, then every change. A reader who is away finds the
+/// latest state, not those between. Ends after [`ConnectionState::Closed`].
+#[derive(Debug)]
+pub struct ConnectionStates(WatchStream<ConnectionState>);
+
+impl ConnectionStates {
+    pub(crate) fn new(states: watch::Receiver<ConnectionState>) -> Self {
+        Self(WatchStream::new(states))
+    }
+
+    /// The next state; `None` after the last.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no state.
+    pub async fn next(&mut self) -> Option<ConnectionState> {
+        self.0.next().await
+    }
+}
+
+impl Stream for ConnectionStates {
+    type Item = ConnectionState;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}

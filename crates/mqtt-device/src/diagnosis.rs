@@ -1,0 +1,142 @@
+//! From how a connection failed to what its owner can do about it. All of the client's wording about
+//! connections is here, and no secret ever is.
+
+use iothub_auth::{DeviceConnectionString, DeviceCredential};
+use jiff::Timestamp;
+
+use crate::error::{Error, ErrorKind};
+use crate::transport::{Failure, Refusal};
+
+/// Why an attempt to connect failed. `before`: the hub has accepted this client already.
+pub(crate) fn connect_failed(
+    identity: &DeviceConnectionString,
+    failure: Failure,
+    before: bool,
+    now: Timestamp,
+) -> Error {
+    let (host, port) = (identity.address.connect_host(), identity.address.mqtts_port);
+    let error = |kind, text: String| Error::of(kind, &identity.device_id, text);
+    match failure {
+        Failure::Unreachable(source) if source.raw_os_error().is_none() => error(
+            ErrorKind::Network,
+            format!("the name {host} of the hub could not be resolved: check HostName in the connection string, and the network"),
+        )
+        .because(source),
+        Failure::Unreachable(source) => error(
+            ErrorKind::Network,
+            format!("{identity} could not connect to {host} port {port} (MQTT over TLS): {}", reach(identity)),
+        )
+        .because(source),
+        Failure::Timeout(waited) => error(
+            ErrorKind::Timeout,
+            format!("{identity} got no answer from {host} port {port} (MQTT over TLS) within {waited:?}: {}", reach(identity)),
+        ),
+        Failure::Tls(source) => error(
+            ErrorKind::Tls,
+            format!(
+                "the TLS handshake with {host} port {port} failed: if the hub has a CA of its own, name its PEM file with TrustedCaFile= in the connection string or in SSL_CERT_FILE; otherwise check the host name and this machine's clock"
+            ),
+        )
+        .because(source),
+        Failure::Refused(refusal) => refused(identity, refusal, before, now),
+        Failure::HungUp => error(
+            ErrorKind::Protocol,
+            format!("{host} port {port} closed the connection of {identity} without an answer: check that an IoT hub listens there"),
+        ),
+        Failure::Broken(source) => {
+            error(ErrorKind::Network, format!("the connection to {host} port {port} broke before the hub answered: try again"))
+                .because(source)
+        }
+        Failure::Silent(_) => error(ErrorKind::Timeout, format!("{host} port {port} stopped answering: try again")),
+        Failure::Protocol(source) => error(
+            ErrorKind::Protocol,
+            format!("what answers on {host} port {port} is no IoT hub: check HostName and the port in the connection string"),
+        )
+        .because(source),
+    }
+}
+
+/// Why an accepted connection ended. `fought_over`: it happened over and over, soon after connecting.
+pub(crate) fn connection_lost(
+    identity: &DeviceConnectionString,
+    failure: Failure,
+    fought_over: bool,
+) -> Error {
+    let error = |text: &str| {
+        Error::of(
+            ErrorKind::Disconnected,
+            &identity.device_id,
+            format!("the connection of {identity} {text}"),
+        )
+    };
+    match failure {
+        Failure::HungUp if fought_over => error(
+            "was closed by the hub again and again: another client with the same device id is probably connecting too, and the hub keeps the newest only; give each client a device of its own",
+        ),
+        Failure::HungUp => error("was closed by the hub or the network: the client connects again by itself"),
+        Failure::Silent(silence) => error(&format!(
+            "is dead, nothing was heard for {} s: the client connects again by itself",
+            silence.as_secs()
+        )),
+        Failure::Broken(source) | Failure::Unreachable(source) => {
+            error("broke: the client connects again by itself").because(source)
+        }
+        Failure::Tls(source) => error("broke: the client connects again by itself").because(source),
+        Failure::Protocol(source) => {
+            error("was ended, since the other side broke the rules of MQTT").because(source)
+        }
+        Failure::Timeout(waited) => {
+            error(&format!("was ended, since the hub did not acknowledge a message within {waited:?}"))
+        }
+        Failure::Refused(refusal) => error("was refused").because(refusal),
+    }
+}
+
+fn reach(identity: &DeviceConnectionString) -> String {
+    let port = identity.address.mqtts_port;
+    let local = if identity.address.is_azure() {
+        ""
+    } else {
+        "; if it is the local hub, start it with `cargo xtask hub`"
+    };
+    format!(
+        "check that a firewall lets outgoing TCP port {port} through, which some company and school networks block{local}"
+    )
+}
+
+fn refused(identity: &DeviceConnectionString, refusal: Refusal, before: bool, now: Timestamp) -> Error {
+    let (kind, advice) = match refusal {
+        Refusal::ProtocolVersion => {
+            (ErrorKind::Protocol, "check that an IoT hub listens there, which speaks MQTT 3.1.1".to_owned())
+        }
+        Refusal::Unavailable => {
+            (ErrorKind::Unavailable, "the hub is busy or being moved: try again".to_owned())
+        }
+        Refusal::Identifier | Refusal::BadCredentials | Refusal::NotAuthorized => {
+            (ErrorKind::NotAuthorized, unauthorized(identity, before, now))
+        }
+    };
+    Error::of(kind, &identity.device_id, format!("the hub refused {identity}: {advice}")).because(refusal)
+}
+
+fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp) -> String {
+    let id = &identity.device_id;
+    let clock = format!("this machine's clock ({now:.0}) is wrong");
+    match &identity.credential {
+        DeviceCredential::SharedAccessSignature(token) if token.expiry() <= now => {
+            format!(
+                "its SharedAccessSignature expired at {:.0} and cannot be renewed: get a new one, or a connection string with a key",
+                token.expiry()
+            )
+        }
+        DeviceCredential::SharedAccessSignature(_) => format!(
+            "its SharedAccessSignature is for another resource or was signed with another key, the device is unknown or disabled (`iothub device show {id}`), or {clock}"
+        ),
+        _ if before => format!(
+            "it was accepted before, so its key was replaced, it was disabled or deleted (`iothub device show {id}`), or {clock}"
+        ),
+        _ => format!(
+            "the device is unknown or disabled there (`iothub device show {id}`), the key is not its own (`iothub device connection-string show {id}`), or {clock}"
+        ),
+    }
+}

@@ -1,0 +1,237 @@
+//! The task that owns the connection: it connects, serves, waits and connects again, until it is told
+//! to stop or nobody is left. `driver/serving` is what it does while there is a connection.
+//!
+//! ```text
+//!   connecting -> serving -> (renewal) -> connecting
+//!        \           \-> lost -> waiting -> connecting
+//!         \-> failed --------------^
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential};
+use jiff::Timestamp;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::backoff::Backoff;
+use crate::command::{Command, Outgoing, Waiter};
+use crate::connection_state::ConnectionState;
+use crate::diagnosis;
+use crate::error::{Error, ErrorKind};
+use crate::inbox::Inbox;
+use crate::options::Options;
+use crate::outbox::{GivenUp, Outbox};
+use crate::topics::Topics;
+use crate::transport::{self, Failure, Link, Target};
+
+mod serving;
+
+use serving::End;
+
+/// A token is renewed when this part of its life has passed.
+const RENEW_AT: f64 = 0.85;
+
+/// The state of the task.
+pub(crate) struct Driver {
+    pub(crate) identity: Arc<DeviceConnectionString>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) options: Options,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) states: watch::Sender<ConnectionState>,
+    /// Tells, once, how many messages were left unacknowledged.
+    pub(crate) done: watch::Sender<Option<usize>>,
+    pub(crate) outbox: Outbox<Outgoing>,
+    pub(crate) c2d: C2dSubscription,
+    /// Counts connections, so that what belongs to an old one is told apart.
+    pub(crate) epoch: u64,
+}
+
+/// Whether cloud-to-device messages were asked for, and who waits to hear that they come.
+#[derive(Debug, Default)]
+pub(crate) struct C2dSubscription {
+    wanted: bool,
+    waiters: Vec<Waiter>,
+}
+
+impl Driver {
+    /// Runs until the end. `first` hears how the first attempt went, and a failure of it is the end.
+    pub(crate) async fn run(mut self, mut first: Option<Waiter>) {
+        let clock = self.options.clock.clone();
+        let mut backoff = Backoff::new(self.options.reconnect.clone());
+        let mut connected_before = false;
+        loop {
+            self.states.send_replace(ConnectionState::Connecting);
+            let attempt = attempt(
+                Arc::clone(&self.target),
+                Arc::clone(&self.identity),
+                clock.clone(),
+                self.options.token_ttl,
+            );
+            let Some(attempt) = self.meanwhile(attempt).await else { break };
+            let error = match attempt {
+                Ok((link, renew_at)) => {
+                    connected_before = true;
+                    if let Some(first) = first.take() {
+                        // Whoever dropped `connect` dropped the handles too, which ends this task.
+                        let _unheard = first.send(Ok(()));
+                    }
+                    let since = clock.now();
+                    match self.serve(link, renew_at).await {
+                        End::Stop => break,
+                        End::Renewal => continue,
+                        End::Lost(failure) => {
+                            let lived = clock.now().duration_since(since);
+                            backoff.connection_ended(Duration::try_from(lived).unwrap_or_default());
+                            diagnosis::connection_lost(&self.identity, failure, backoff.is_fought_over())
+                        }
+                    }
+                }
+                Err(failure) => {
+                    diagnosis::connect_failed(&self.identity, failure, connected_before, clock.now())
+                }
+            };
+            if let Some(first) = first.take() {
+                let _unheard = first.send(Err(error));
+                break;
+            }
+            let Some(delay) = backoff.next_delay(chance()) else {
+                tracing::error!(device_id = %self.identity.device_id, %error, "giving up");
+                break;
+            };
+            tracing::warn!(device_id = %self.identity.device_id, %error, cause = cause(&error), retry_in = ?delay, "not connected");
+            self.states.send_replace(ConnectionState::Disconnected { error, retry_in: delay });
+            if self.meanwhile(clock.sleep(delay)).await.is_none() {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// Does `work` while there is no connection, and listens to the handles. `None`: it is time to stop.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                command = self.commands.recv() => {
+                    // What else a command wants is taken up when there is a connection.
+                    if self.obey(command?) == Some(Request::Stop) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a command in; what needs the connection comes back.
+    fn obey(&mut self, command: Command) -> Option<Request> {
+        match command {
+            Command::Send { sequence, message } => self.outbox.push(sequence, message),
+            Command::GiveUp { sequence } => return self.give_up(sequence),
+            Command::SubscribeC2d { done } => {
+                self.c2d.wanted = true;
+                self.c2d.waiters.retain(|waiter| !waiter.is_closed());
+                self.c2d.waiters.push(done);
+                return Some(Request::SubscribeC2d);
+            }
+            Command::Complete { epoch, packet_id } if epoch == self.epoch => {
+                return Some(Request::Acknowledge(packet_id));
+            }
+            Command::Complete { .. } => {
+                tracing::debug!(
+                    "a message of an earlier connection was completed: the hub delivers it again"
+                );
+            }
+            Command::Shutdown => return Some(Request::Stop),
+        }
+        None
+    }
+
+    fn give_up(&mut self, sequence: u64) -> Option<Request> {
+        let waited = self.options.send_timeout;
+        let (message, text, request) = match self.outbox.give_up(sequence) {
+            GivenUp::Gone => return None,
+            GivenUp::Queued(message) => (message, "it was never sent", None),
+            // A hub that does not answer for so long is asked anew, over a fresh connection.
+            GivenUp::Offered(message) => {
+                (message, "it was sent and the hub may have it", Some(Request::Reconnect))
+            }
+        };
+        let text = format!("the hub did not acknowledge a message within {waited:?}; {text}");
+        let error = Error::of(ErrorKind::Timeout, &self.identity.device_id, text);
+        let _gone = message.waiter.send(Err(error));
+        request
+    }
+
+    /// Answers everybody who still waits.
+    fn finish(mut self) {
+        // What was handed over in the last moment gets its answer too.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+        self.inbox.close();
+        let closed = Error::closed(&self.identity.device_id);
+        let mut unacknowledged = 0;
+        for message in self.outbox.drain() {
+            unacknowledged += 1;
+            let _gone = message.waiter.send(Err(closed.clone()));
+        }
+        for waiter in self.c2d.waiters.drain(..) {
+            let _gone = waiter.send(Err(closed.clone()));
+        }
+        if unacknowledged > 0 {
+            tracing::warn!(device_id = %self.identity.device_id, unacknowledged, "closed with unacknowledged telemetry");
+        }
+        self.states.send_replace(ConnectionState::Closed);
+        self.done.send_replace(Some(unacknowledged));
+    }
+}
+
+/// What a command wants of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    SubscribeC2d,
+    Acknowledge(u16),
+    Reconnect,
+    Stop,
+}
+
+/// One attempt, with a fresh token; also says when that token is to be renewed.
+async fn attempt(
+    target: Arc<Target>,
+    identity: Arc<DeviceConnectionString>,
+    clock: Clock,
+    ttl: Duration,
+) -> Result<(Link, Option<Timestamp>), Failure> {
+    // The builder has checked that the key can sign.
+    let token = identity.sas_token(clock.now(), ttl).unwrap_or_default();
+    let renew_at = match identity.credential {
+        DeviceCredential::SharedAccessKey { .. } => Some(clock.after(ttl.mul_f64(RENEW_AT))),
+        _ => None,
+    };
+    let link = transport::connect(&target, token.as_ref().map(|token| token.reveal())).await?;
+    Ok((link, renew_at))
+}
+
+/// A number from 0 to 1.
+fn chance() -> f64 {
+    let mut random = [0; 4];
+    match SystemRandom::new().fill(&mut random) {
+        Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
+}
+
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+/// A waiter and the one who answers it.
+pub(crate) fn waiter() -> (Waiter, oneshot::Receiver<Result<(), Error>>) {
+    oneshot::channel()
+}

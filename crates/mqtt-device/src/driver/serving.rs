@@ -1,0 +1,249 @@
+//! Serving one connection: offers the outbox, acknowledges what was completed, takes in what arrives.
+//! Nothing here decides whether to connect again.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Driver, Request};
+use crate::connection_state::ConnectionState;
+use crate::error::{Error, ErrorKind};
+use crate::inbox::Arrived;
+use crate::transport::{Failure, Incoming, Link};
+
+/// Commands taken at a time, so that a busy application cannot keep the connection waiting.
+const BATCH: usize = 128;
+
+/// PUBACKs that may wait for room; a hub sends 50 messages at most without one.
+const MAX_ACKNOWLEDGEMENTS: usize = 1_024;
+
+/// Before a planned renewal, what is on its way may arrive for this long; the rest is offered again.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Why serving a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client is done.
+    Stop,
+    /// The token is to be renewed on a fresh connection.
+    Renewal,
+    Lost(Failure),
+}
+
+/// What one connection owes.
+struct Session {
+    /// PUBACKs to send.
+    acknowledgements: VecDeque<u16>,
+    /// Cloud-to-device messages that the application has not completed.
+    uncompleted: usize,
+    /// Whether a SUBSCRIBE is to be sent.
+    subscribe: bool,
+    /// Whether the hub has confirmed the subscription.
+    subscribed: bool,
+    /// The connection is being given up, at the latest then.
+    leaving: Option<(Leaving, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    Renewal,
+    Shutdown,
+    /// Nobody waits for anything any longer.
+    Abandoned,
+}
+
+impl Driver {
+    pub(super) async fn serve(&mut self, mut link: Link, renew_at: Option<Timestamp>) -> End {
+        self.epoch += 1;
+        self.inbox.connection(Some(self.epoch));
+        self.outbox.connected(link.session_present());
+        let mut session = Session {
+            acknowledgements: VecDeque::new(),
+            uncompleted: 0,
+            subscribe: self.c2d.wanted,
+            subscribed: false,
+            leaving: None,
+        };
+        tracing::info!(device_id = %self.identity.device_id, session_present = link.session_present(), "connected");
+        self.states.send_replace(ConnectionState::Connected);
+        let end = match self.serve_until(&mut link, &mut session, renew_at).await {
+            Ok(Leaving::Renewal) => {
+                link.goodbye().await;
+                End::Renewal
+            }
+            Ok(Leaving::Shutdown | Leaving::Abandoned) => {
+                link.goodbye().await;
+                End::Stop
+            }
+            Err(_) if matches!(session.leaving, Some((Leaving::Shutdown | Leaving::Abandoned, _))) => {
+                End::Stop
+            }
+            Err(failure) => End::Lost(failure),
+        };
+        self.inbox.connection(None);
+        end
+    }
+
+    async fn serve_until(
+        &mut self,
+        link: &mut Link,
+        session: &mut Session,
+        renew_at: Option<Timestamp>,
+    ) -> Result<Leaving, Failure> {
+        let clock = self.options.clock.clone();
+        let mut renewal = pin!(async {
+            match renew_at {
+                Some(renew_at) => clock.sleep_until(renew_at).await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            self.write(link, session)?;
+            if let Some((leaving, _)) = session.leaving
+                && self.may_leave(link, session, leaving)
+            {
+                return Ok(leaving);
+            }
+            let deadline = session.leaving.map(|(_, deadline)| deadline);
+            tokio::select! {
+                incoming = link.next() => {
+                    self.take_in(session, incoming?)?;
+                    for _ in 0..BATCH {
+                        let Some(incoming) = link.try_next() else { break };
+                        self.take_in(session, incoming?)?;
+                    }
+                }
+                taken = self.commands.recv_many(&mut batch, BATCH), if !session.is_abandoned() => {
+                    if taken == 0 {
+                        session.leave(Leaving::Abandoned, Duration::ZERO);
+                    }
+                    for command in batch.drain(..) {
+                        match self.obey(command) {
+                            None => {}
+                            Some(Request::Acknowledge(packet_id)) => {
+                                session.uncompleted = session.uncompleted.saturating_sub(1);
+                                if packet_id != 0 {
+                                    session.acknowledgements.push_back(packet_id);
+                                }
+                            }
+                            Some(Request::SubscribeC2d) if session.subscribed => self.subscribed(Ok(())),
+                            Some(Request::SubscribeC2d) => session.subscribe = true,
+                            Some(Request::Stop) => {
+                                session.leave(Leaving::Shutdown, self.options.shutdown_timeout);
+                            }
+                            Some(Request::Reconnect) => return Err(Failure::Timeout(self.options.send_timeout)),
+                        }
+                    }
+                }
+                () = &mut renewal, if session.leaving.is_none() => session.leave(Leaving::Renewal, SETTLE),
+                () = until(deadline), if deadline.is_some() => {
+                    if let Some((leaving, _)) = session.leaving {
+                        return Ok(leaving);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is due and fits: acknowledgements, the subscription, then the outbox in order.
+    fn write(&mut self, link: &mut Link, session: &mut Session) -> Result<(), Failure> {
+        if session.subscribe && link.has_room() {
+            session.subscribe = false;
+            link.subscribe(self.outbox.spare_id(), self.topics.c2d_filter())?;
+        }
+        while link.has_room()
+            && let Some(packet_id) = session.acknowledgements.pop_front()
+        {
+            link.acknowledge(packet_id)?;
+        }
+        if matches!(session.leaving, Some((Leaving::Renewal | Leaving::Abandoned, _))) {
+            return Ok(());
+        }
+        while link.has_room()
+            && let Some(offer) = self.outbox.offer()
+        {
+            link.publish(offer.id, offer.dup, &offer.item.topic, &offer.item.payload)?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything that is waited for before leaving is done.
+    fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
+        let settled = session.acknowledgements.is_empty() && link.is_flushed();
+        match leaving {
+            Leaving::Renewal => settled && self.outbox.offered() == 0 && session.uncompleted == 0,
+            Leaving::Shutdown => settled && self.outbox.is_empty(),
+            Leaving::Abandoned => true,
+        }
+    }
+
+    fn take_in(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), Failure> {
+        match incoming {
+            Incoming::Flushed => {}
+            Incoming::Acknowledged(id) => match self.outbox.acknowledged(id) {
+                Some(message) => {
+                    // The sender may have stopped waiting.
+                    let _gone = message.waiter.send(Ok(()));
+                }
+                None => tracing::debug!(id, "an acknowledgement for nothing that is waited for"),
+            },
+            Incoming::Subscribed { accepted } => {
+                session.subscribed = accepted;
+                self.subscribed(if accepted {
+                    Ok(())
+                } else {
+                    Err(Error::of(
+                        ErrorKind::NotAuthorized,
+                        &self.identity.device_id,
+                        "the hub refused the subscription to cloud-to-device messages: a free or basic tier may not have them",
+                    ))
+                });
+            }
+            Incoming::Published { topic, payload, packet_id, dup } => {
+                let Some(message) = self.topics.c2d_message(&topic, &payload) else {
+                    // Left over from what another program of this device subscribed to.
+                    tracing::debug!(topic, "a message that nobody asked for is acknowledged and ignored");
+                    if session.acknowledgements.len() >= MAX_ACKNOWLEDGEMENTS {
+                        return Err(Failure::Protocol("it sends without reading".into()));
+                    }
+                    if packet_id != 0 {
+                        session.acknowledgements.push_back(packet_id);
+                    }
+                    return Ok(());
+                };
+                let arrived = Arrived { message, epoch: self.epoch, packet_id, redelivered: dup };
+                session.uncompleted += 1;
+                self.inbox.push(arrived).map_err(|overflow| Failure::Protocol(Box::new(overflow)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn subscribed(&mut self, outcome: Result<(), Error>) {
+        for waiter in self.c2d.waiters.drain(..) {
+            let _gone = waiter.send(outcome.clone());
+        }
+    }
+}
+
+impl Session {
+    /// Leaves after `grace` at the latest. Who stops does not wait for a renewal.
+    fn leave(&mut self, leaving: Leaving, grace: Duration) {
+        self.leaving = Some((leaving, Instant::now() + grace));
+    }
+
+    const fn is_abandoned(&self) -> bool {
+        matches!(self.leaving, Some((Leaving::Abandoned, _)))
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

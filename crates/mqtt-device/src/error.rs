@@ -1,0 +1,121 @@
+//! What can go wrong for a device client: one opaque error, told apart by its kind. Owns the wording
+//! that tells a user what to do; it never holds a key or a token, nor repeats its source.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use iothub_models::DeviceId;
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The hub refused the device: unknown, disabled, wrong key, or an expired token.
+    NotAuthorized,
+    /// No answer came in time.
+    Timeout,
+    /// The connection that was needed has ended.
+    Disconnected,
+    /// An argument, an option or the connection string cannot be used.
+    InvalidArgument,
+    /// The message is larger than the hub accepts.
+    TooLarge,
+    /// The outbox holds as much as it may, and its policy is to refuse.
+    OutboxFull,
+    /// The client was shut down.
+    Closed,
+    /// The hub cannot be reached: name, route, port or firewall.
+    Network,
+    /// The hub was reached, and the TLS handshake failed.
+    Tls,
+    /// The other side broke the rules of MQTT.
+    Protocol,
+    /// The hub is there and cannot serve now.
+    Unavailable,
+}
+
+/// Why a device client could not do what it was asked.
+///
+/// `Display` says what was tried and what to do, [`source`](StdError::source) why it failed.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    device_id: Option<DeviceId>,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, device_id: None, message: message.into(), source: None }))
+    }
+
+    pub(crate) fn of(kind: ErrorKind, device_id: &DeviceId, message: impl Into<String>) -> Self {
+        let device_id = Some(device_id.clone());
+        Self(Arc::new(Inner { kind, device_id, message: message.into(), source: None }))
+    }
+
+    /// The same with its cause. An error that was already shared keeps the cause it has.
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.source = Some(source.into());
+        }
+        self
+    }
+
+    pub(crate) fn closed(device_id: &DeviceId) -> Self {
+        Self::of(ErrorKind::Closed, device_id, "the device client is shut down: connect a new one")
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later without any change.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Timeout
+                | ErrorKind::Disconnected
+                | ErrorKind::OutboxFull
+                | ErrorKind::Network
+                | ErrorKind::Unavailable
+        )
+    }
+
+    /// The device whose client failed; `None` if the connection string did not name one.
+    #[must_use]
+    pub fn device_id(&self) -> Option<&DeviceId> {
+        self.0.device_id.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("device_id", &self.0.device_id)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
