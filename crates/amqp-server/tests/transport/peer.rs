@@ -1,0 +1,320 @@
+//! A peer in memory: performatives encoded and decoded by another AMQP library, every frame it gets checked
+//! by [`crate::shape`].
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fe2o3_amqp_types::{
+    definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
+    messaging::{Source, Target},
+    performatives::*,
+};
+use iothub_amqp_server::{ConnectionConfig, ConnectionEnd, ConnectionHandle, ServeError, Symbol, serve};
+use serde_amqp::primitives::Binary;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    nodes::{Event, Feed, Nodes},
+    shape,
+};
+
+/// The longest a test waits for anything, on tokio's (often paused) clock.
+const PATIENCE: Duration = Duration::from_secs(3600);
+pub(crate) const AMQP: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
+pub(crate) const SASL: &[u8; 8] = b"AMQP\x03\x01\x00\x00";
+
+/// A connection to a server of its own.
+pub(crate) struct Peer {
+    stream: DuplexStream,
+    pub(crate) events: mpsc::UnboundedReceiver<Event>,
+    pub(crate) feed: Feed,
+    handle: Arc<Mutex<Option<ConnectionHandle>>>,
+    pub(crate) server: JoinHandle<Result<ConnectionEnd, ServeError>>,
+    pub(crate) shutdown: CancellationToken,
+    queue: VecDeque<(u16, Performative, Bytes)>,
+}
+
+pub(crate) fn config() -> ConnectionConfig {
+    ConnectionConfig {
+        container_id: "test".into(),
+        sasl_mechanisms: ["MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"].map(Symbol::from).into(),
+        ..ConnectionConfig::default()
+    }
+}
+
+impl Peer {
+    /// A fresh connection, nothing sent yet. `pipe` is how much either side may write unread.
+    pub(crate) fn connect(config: ConnectionConfig, pipe: usize) -> Self {
+        let (stream, theirs) = duplex(pipe);
+        let (sender, events) = mpsc::unbounded_channel();
+        let nodes = Nodes::new(sender);
+        let (feed, handle) = (nodes.feed.clone(), nodes.handle.clone());
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(theirs, Arc::new(config), nodes, shutdown.clone()));
+        Self { stream, events, feed, handle, server, shutdown, queue: VecDeque::new() }
+    }
+
+    /// A connection with header, open and a session on channel 0.
+    pub(crate) async fn open_with(config: ConnectionConfig, pipe: usize) -> Self {
+        let mut peer = Self::connect(config, pipe);
+        peer.write(AMQP).await;
+        peer.send(0, open()).await;
+        peer.begin(0, 100).await;
+        peer
+    }
+
+    pub(crate) async fn open() -> Self {
+        Self::open_with(config(), 1 << 20).await
+    }
+
+    /// Begins a session whose incoming window is `window`.
+    pub(crate) async fn begin(&mut self, channel: u16, window: u32) {
+        let begin = Begin {
+            remote_channel: None,
+            next_outgoing_id: 7,
+            incoming_window: window,
+            outgoing_window: 100,
+            handle_max: Handle(255),
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        self.send(channel, Performative::Begin(begin)).await;
+        if channel == 0 && self.queue.is_empty() {
+            let mut header = [0; 8];
+            self.read_exact(&mut header).await;
+            assert_eq!(&header, AMQP);
+            assert!(matches!(self.recv().await, Performative::Open(_)));
+        }
+        let Performative::Begin(begin) = self.recv_on(channel).await.0 else { panic!("no begin") };
+        assert_eq!(begin.remote_channel, Some(channel));
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn send(&mut self, channel: u16, performative: Performative) {
+        self.send_with(channel, performative, &[]).await;
+    }
+
+    pub(crate) async fn send_with(&mut self, channel: u16, performative: Performative, payload: &[u8]) {
+        let body = serde_amqp::to_vec(&performative).unwrap();
+        self.write(&frame(0, channel, &[&body, payload].concat())).await;
+    }
+
+    pub(crate) async fn read_exact(&mut self, into: &mut [u8]) {
+        timeout(PATIENCE, self.stream.read_exact(into)).await.expect("the server is silent").unwrap();
+    }
+
+    /// The next frame's type, channel and body.
+    pub(crate) async fn recv_frame(&mut self) -> (u8, u16, Vec<u8>) {
+        let mut header = [0; 8];
+        self.read_exact(&mut header).await;
+        let size = u32::from_be_bytes(header[..4].try_into().unwrap());
+        assert!((8..=65536).contains(&size), "a frame of {size} bytes");
+        assert_eq!(header[4], 2, "data offset");
+        let mut body = vec![0; size as usize - 8];
+        self.read_exact(&mut body).await;
+        (header[5], u16::from_be_bytes([header[6], header[7]]), body)
+    }
+
+    /// The next performative on channel 0.
+    pub(crate) async fn recv(&mut self) -> Performative {
+        self.recv_on(0).await.0
+    }
+
+    /// The next performative on a channel, with its payload.
+    pub(crate) async fn recv_on(&mut self, channel: u16) -> (Performative, Bytes) {
+        loop {
+            if let Some(at) = self.queue.iter().position(|(c, ..)| *c == channel) {
+                let (_, performative, payload) = self.queue.remove(at).unwrap();
+                return (performative, payload);
+            }
+            let (kind, channel, body) = self.recv_frame().await;
+            assert_eq!(kind, 0);
+            if body.is_empty() {
+                continue;
+            }
+            let len = shape::check(&body);
+            let performative = serde_amqp::from_slice(&body[..len]).unwrap();
+            self.queue.push_back((channel, performative, Bytes::copy_from_slice(&body[len..])));
+        }
+    }
+
+    /// The next transfer on channel 0; flows before it are passed over.
+    pub(crate) async fn recv_transfer(&mut self) -> (Transfer, Bytes) {
+        loop {
+            match self.recv_on(0).await {
+                (Performative::Transfer(transfer), payload) => return (transfer, payload),
+                (Performative::Flow(_), _) => {}
+                (other, _) => panic!("no transfer: {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn recv_disposition(&mut self) -> Disposition {
+        loop {
+            match self.recv().await {
+                Performative::Disposition(disposition) => return disposition,
+                Performative::Flow(_) => {}
+                other => panic!("no disposition: {other:?}"),
+            }
+        }
+    }
+
+    /// Condition and description of the detach, end or close that comes next on channel 0.
+    pub(crate) async fn recv_error(&mut self) -> (&'static str, String) {
+        loop {
+            let (kind, error) = match self.recv().await {
+                Performative::Detach(detach) => ("detach", detach.error),
+                Performative::End(end) => ("end", end.error),
+                Performative::Close(close) => ("close", close.error),
+                _ => continue,
+            };
+            let error = error.expect("an error");
+            let condition = serde_amqp::to_value(&error.condition).unwrap();
+            let serde_amqp::Value::Symbol(condition) = condition else { panic!("{condition:?}") };
+            return (kind, condition.0);
+        }
+    }
+
+    /// Attaches a link on which we send, and returns the server's attach and first credit.
+    pub(crate) async fn attach_sender(&mut self, handle: u32, target: &str) -> (Attach, u32) {
+        self.send(0, Performative::Attach(attach(handle, Role::Sender, "/us", target))).await;
+        let Performative::Attach(attach) = self.recv().await else { panic!("no attach") };
+        let Performative::Flow(flow) = self.recv().await else { panic!("no credit") };
+        assert_eq!(flow.handle, Some(Handle(handle)));
+        (attach, flow.link_credit.unwrap())
+    }
+
+    /// Attaches a link on which we receive, and grants credit.
+    pub(crate) async fn attach_receiver(&mut self, handle: u32, source: &str, credit: u32) -> Attach {
+        self.send(0, Performative::Attach(attach(handle, Role::Receiver, source, "/us"))).await;
+        let Performative::Attach(attach) = self.recv().await else { panic!("no attach") };
+        if credit > 0 {
+            self.send(0, flow(Some(handle), credit)).await;
+        }
+        attach
+    }
+
+    /// The handle the server's nodes got, once the connection is open.
+    pub(crate) fn handle(&self) -> ConnectionHandle {
+        self.handle.lock().unwrap().clone().expect("the connection is open")
+    }
+
+    /// The next event that `pick` wants.
+    pub(crate) async fn event<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.expect("no such event").expect("over");
+            if let Some(picked) = pick(event) {
+                return picked;
+            }
+        }
+    }
+
+    /// Waits for the server to end, dropping what it still sends.
+    pub(crate) async fn end(mut self) -> ConnectionEnd {
+        timeout(PATIENCE, self.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+        drop(self.stream);
+        timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap()
+    }
+
+    /// Stops listening and talking, as a peer that crashed.
+    pub(crate) async fn vanish(self) -> ConnectionEnd {
+        drop(self.stream);
+        timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap()
+    }
+}
+
+pub(crate) fn frame(kind: u8, channel: u16, body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(body.len() + 8).unwrap();
+    [&size.to_be_bytes()[..], &[2, kind], &channel.to_be_bytes(), body].concat()
+}
+
+pub(crate) fn open() -> Performative {
+    Performative::Open(Open {
+        container_id: "peer".into(),
+        hostname: Some("here".into()),
+        max_frame_size: MaxFrameSize(1024),
+        channel_max: ChannelMax(10),
+        idle_time_out: None,
+        outgoing_locales: None,
+        incoming_locales: None,
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    })
+}
+
+pub(crate) fn attach(handle: u32, role: Role, source: &str, target: &str) -> Attach {
+    Attach {
+        name: format!("link-{handle}"),
+        handle: Handle(handle),
+        initial_delivery_count: (role == Role::Sender).then_some(0),
+        role,
+        snd_settle_mode: SenderSettleMode::Mixed,
+        rcv_settle_mode: ReceiverSettleMode::First,
+        source: Some(Box::new(Source::builder().address(source).build())),
+        target: Some(Box::new(Target::builder().address(target).build().into())),
+        unsettled: None,
+        incomplete_unsettled: false,
+        max_message_size: None,
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    }
+}
+
+/// A flow that grants credit, or one of the session alone.
+pub(crate) fn flow(handle: Option<u32>, credit: u32) -> Performative {
+    Performative::Flow(flow_fields(handle, credit))
+}
+
+pub(crate) fn flow_fields(handle: Option<u32>, credit: u32) -> Flow {
+    Flow {
+        next_incoming_id: Some(0),
+        incoming_window: 100,
+        next_outgoing_id: 7,
+        outgoing_window: 100,
+        handle: handle.map(Handle),
+        delivery_count: handle.map(|_| 0),
+        link_credit: handle.map(|_| credit),
+        available: None,
+        drain: false,
+        echo: false,
+        properties: None,
+    }
+}
+
+pub(crate) fn transfer(handle: u32, id: u32, settled: bool, more: bool) -> Performative {
+    Performative::Transfer(Transfer {
+        handle: Handle(handle),
+        delivery_id: Some(id),
+        delivery_tag: Some(Binary::from(id.to_be_bytes().to_vec())),
+        message_format: Some(0),
+        settled: Some(settled),
+        more,
+        rcv_settle_mode: None,
+        state: None,
+        resume: false,
+        aborted: false,
+        batchable: false,
+    })
+}
+
+/// An encoded message with one data section.
+pub(crate) fn data(bytes: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(bytes.len()).unwrap();
+    [&[0x00, 0x53, 0x75, 0xb0][..], &len.to_be_bytes(), bytes].concat()
+}
