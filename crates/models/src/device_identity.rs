@@ -73,7 +73,7 @@ impl DeviceIdentity {
 /// What the service writes for a time that never was: the first instant of the year 1.
 const NEVER: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
-const fn never() -> Timestamp {
+pub(crate) const fn never() -> Timestamp {
     NEVER
 }
 

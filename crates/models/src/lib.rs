@@ -8,6 +8,7 @@
 //! | who a device is | [`DeviceId`], [`ModuleId`], [`DeviceIdentity`] |
 //! | its keys | [`SharedAccessKey`] (never printed, wiped when dropped) |
 //! | what it sends | [`TelemetryMessage`] |
+//! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinProperties`] |
 //! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
 //! | what the service answers when it refuses | [`ErrorCode`] |
 
@@ -20,6 +21,7 @@ mod properties;
 mod shared_access_key;
 mod statistics;
 mod telemetry_message;
+mod twin;
 
 pub use acknowledgement::{Acknowledgement, UnknownAcknowledgement};
 pub use c2d_message::C2dMessage;
@@ -33,3 +35,4 @@ pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
 pub use statistics::{RegistryStatistics, ServiceStatistics};
 pub use telemetry_message::TelemetryMessage;
+pub use twin::{SectionKind, Twin, TwinPatch, TwinProperties, TwinSection, merge};

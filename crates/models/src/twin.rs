@@ -1,0 +1,124 @@
+//! Device and module twins: tags, desired and reported properties, and what the hub says beside them.
+
+mod merge;
+mod patch;
+mod section;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::merge::merge;
+pub use self::patch::TwinPatch;
+pub use self::section::{SectionKind, TwinSection};
+use crate::device_identity::never;
+use crate::{
+    AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceStatus, ModuleId,
+    X509Thumbprints,
+};
+
+/// A device twin, or a module twin where it has a `module_id`, as back ends see it.
+///
+/// Source: *Understand and use device twins in IoT Hub*.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Twin {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The module, for a module twin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<ModuleId>,
+    /// Changes with every write of tags or desired properties; sent back as `If-Match`.
+    #[serde(default)]
+    pub etag: String,
+    /// The ETag of the identity.
+    #[serde(default)]
+    pub device_etag: String,
+    /// Whether the device may connect.
+    #[serde(default)]
+    pub status: DeviceStatus,
+    /// Why it has this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// When the status changed; the year 1 if never.
+    #[serde(default = "never")]
+    pub status_update_time: Timestamp,
+    /// Whether the device is connected now.
+    #[serde(default)]
+    pub connection_state: ConnectionState,
+    /// When the device last connected, sent or received; the year 1 if never.
+    #[serde(default = "never")]
+    pub last_activity_time: Timestamp,
+    /// Cloud-to-device messages waiting for the device.
+    #[serde(default)]
+    pub cloud_to_device_message_count: u32,
+    /// How the device proves who it is.
+    #[serde(default)]
+    pub authentication_type: AuthenticationType,
+    /// Thumbprints of its certificates.
+    #[serde(default)]
+    pub x509_thumbprint: X509Thumbprints,
+    /// The Plug and Play model the device announced; empty if none.
+    #[serde(default)]
+    pub model_id: String,
+    /// Grows with every change of the twin.
+    #[serde(default)]
+    pub version: i64,
+    /// What back ends keep about the device, unseen by it.
+    #[serde(default)]
+    pub tags: Map<String, Value>,
+    /// Desired and reported properties.
+    #[serde(default)]
+    pub properties: TwinProperties,
+    /// What the device is, beside a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<DeviceCapabilities>,
+    /// What the service says that is not modelled here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Both sections of a twin. This is also the whole twin as its device sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TwinProperties {
+    /// Written by back ends, read by the device.
+    #[serde(default)]
+    pub desired: TwinSection,
+    /// Written by the device, read by back ends.
+    #[serde(default)]
+    pub reported: TwinSection,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module twin as the service shows it, never touched.
+    const UNTOUCHED: &str = r#"{"deviceId":"d","moduleId":"m","etag":"AAAAAAAAAAE=","deviceEtag":"MjU2ODEyMDc5",
+        "status":"enabled","statusUpdateTime":"0001-01-01T00:00:00Z","connectionState":"Disconnected",
+        "lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authenticationType":"none",
+        "x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"modelId":"","version":2,
+        "properties":{"desired":{"$metadata":{"$lastUpdated":"0001-01-01T00:00:00Z"},"$version":1},
+                      "reported":{"$metadata":{"$lastUpdated":"0001-01-01T00:00:00Z"},"$version":1}},
+        "configurations":{"c":{"status":"Applied"}}}"#;
+
+    #[test]
+    fn reads_what_the_service_sends_and_writes_it_again() {
+        let twin: Twin = serde_json::from_str(UNTOUCHED).unwrap();
+        assert_eq!(twin.module_id.as_ref().map(ModuleId::as_str), Some("m"));
+        assert_eq!((twin.version, twin.properties.desired.version), (2, 1));
+        assert_eq!(twin.extra["configurations"]["c"]["status"], "Applied");
+        let mut expected: Value = serde_json::from_str(UNTOUCHED).unwrap();
+        expected["tags"] = Value::Object(Map::new());
+        assert_eq!(serde_json::to_value(&twin).unwrap(), expected);
+    }
+
+    #[test]
+    fn reads_the_twin_as_a_device_gets_it() {
+        let seen: TwinProperties =
+            serde_json::from_str(r#"{"desired":{"power_level":1,"$version":4},"reported":{"$version":1}}"#)
+                .unwrap();
+        assert_eq!((seen.desired.version, &seen.desired.properties["power_level"]), (4, &Value::from(1)));
+    }
+}

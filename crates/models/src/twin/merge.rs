@@ -1,0 +1,107 @@
+//! The one merge of twins, which hub and clients share: a patch is laid over a document.
+//!
+//! Objects are merged, everything else is replaced whole, and null deletes. The order of keys is kept:
+//! what is new comes last. A new object never holds nulls, since there is nothing they could delete.
+//! Source: *Understand and use device twins in IoT Hub*.
+
+use serde_json::{Map, Value};
+
+/// Lays `patch` over `document`.
+pub fn merge(document: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, change) in patch {
+        match (change, document.get_mut(key)) {
+            (Value::Null, _) => {
+                document.shift_remove(key);
+            }
+            (Value::Object(change), Some(Value::Object(known))) => merge(known, change),
+            (_, Some(known)) => *known = without_nulls(change),
+            (_, None) => {
+                document.insert(key.clone(), without_nulls(change));
+            }
+        }
+    }
+}
+
+/// A copy without the members that are null, at any depth of objects. Arrays are values, copied whole.
+pub(super) fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .iter()
+                .filter(|(_, member)| !member.is_null())
+                .map(|(key, member)| (key.clone(), without_nulls(member)))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn merged(document: &Value, patch: &Value) -> Value {
+        let mut document = document.as_object().unwrap().clone();
+        merge(&mut document, patch.as_object().unwrap());
+        Value::Object(document)
+    }
+
+    /// The cases of *Understand and use device twins in IoT Hub*, "Back-end operations", and their edges.
+    #[test]
+    fn documented_cases() {
+        for (document, patch, expected) in [
+            (json!({"a": 1}), json!({"b": 2}), json!({"a": 1, "b": 2})),
+            (json!({"a": 1}), json!({"a": 2}), json!({"a": 2})),
+            (json!({"a": 1, "b": 2}), json!({"a": null}), json!({"b": 2})),
+            (json!({"a": {"x": 1, "y": 2}}), json!({"a": {"y": 3}}), json!({"a": {"x": 1, "y": 3}})),
+            (json!({"a": {"x": 1, "y": 2}}), json!({"a": {"x": null}}), json!({"a": {"y": 2}})),
+            (json!({"a": {"x": 1}}), json!({"a": 5}), json!({"a": 5})),
+            (json!({"a": 5}), json!({"a": {"x": 1, "n": null}}), json!({"a": {"x": 1}})),
+            (json!({}), json!({"a": {"b": {"n": null, "x": 1}}}), json!({"a": {"b": {"x": 1}}})),
+            (json!({"a": [1, 2, 3]}), json!({"a": [4]}), json!({"a": [4]})),
+            (json!({"a": [1]}), json!({"a": {"x": 1}}), json!({"a": {"x": 1}})),
+            (json!({"a": 1}), json!({}), json!({"a": 1})),
+            (json!({}), json!({"a": null}), json!({})),
+            (json!({"a": {"x": 1}}), json!({"a": {}}), json!({"a": {"x": 1}})),
+        ] {
+            assert_eq!(merged(&document, &patch), expected, "{document} with {patch}");
+        }
+    }
+
+    #[test]
+    fn order_is_kept_and_what_is_new_comes_last() {
+        let result = merged(&json!({"z": 1, "m": 2, "a": 3}), &json!({"m": 4, "k": 5, "z": null}));
+        assert_eq!(result.to_string(), r#"{"m":4,"a":3,"k":5}"#);
+    }
+
+    /// Documents of a few keys each, so that patches meet what is there.
+    pub(in crate::twin) fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-5i64..5).prop_map(Value::from),
+            "[xy]{0,2}".prop_map(Value::from),
+            Just(json!([1, {"q": null}])),
+        ];
+        let node = leaf.prop_recursive(4, 24, 4, |inner| {
+            proptest::collection::hash_map("[a-d]", inner, 0..4).prop_map(|members| json!(members))
+        });
+        proptest::collection::hash_map("[a-d]", node, 0..4).prop_map(|members| json!(members))
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_laid_over_twice_is_as_once(document in document(), patch in document()) {
+            let once = merged(&document, &patch);
+            prop_assert_eq!(&merged(&once, &patch), &once);
+        }
+
+        #[test]
+        fn a_document_is_the_patch_that_makes_it(document in document()) {
+            let clean = without_nulls(&document);
+            prop_assert_eq!(merged(&json!({}), &clean), clean);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One section of a twin: properties with the metadata that mirrors them and a version that only grows.
+
+use jiff::Timestamp;
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
+
+use super::merge::{merge, without_nulls};
+
+const VERSION: &str = "$version";
+const METADATA: &str = "$metadata";
+const LAST_UPDATED: &str = "$lastUpdated";
+const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
+
+/// Whose section it is, which decides what its metadata tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectionKind {
+    /// Desired properties, written by back ends: metadata tells time and version of each change.
+    Desired,
+    /// Reported properties, written by the device: metadata tells the time of each change.
+    Reported,
+}
+
+/// The desired or the reported properties of a twin.
+///
+/// In JSON the properties come first, then `$metadata` where it is shown, and `$version` last: the
+/// official Plug and Play helpers take the first key for a component.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TwinSection {
+    /// The properties.
+    pub properties: Map<String, Value>,
+    /// When each property changed; empty where it is not shown, as to devices.
+    pub metadata: Map<String, Value>,
+    /// Grows with every change of the section.
+    pub version: i64,
+}
+
+impl TwinSection {
+    /// The section of a new twin: no properties, version 1.
+    #[must_use]
+    pub fn new(created: Timestamp) -> Self {
+        let metadata = [(LAST_UPDATED.to_owned(), Value::from(created.to_string()))].into_iter().collect();
+        Self { properties: Map::new(), metadata, version: 1 }
+    }
+
+    /// Lays `patch` over the properties, stamps what changed and moves to the next version. Names that
+    /// begin with `$` at the root of the patch are the hub's own and are passed over.
+    pub fn patch(&mut self, kind: SectionKind, patch: &Map<String, Value>, now: Timestamp) {
+        self.version += 1;
+        let patch: Map<_, _> = patch
+            .iter()
+            .filter(|(key, _)| !key.starts_with('$'))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        merge(&mut self.properties, &patch);
+        let stamp = Stamp::new(kind, self.version, now);
+        stamp.patched(&mut self.metadata, &self.properties, &patch);
+    }
+
+    /// Puts `properties` in the place of all there were, and moves to the next version. Nulls and names
+    /// that begin with `$` at the root are passed over.
+    pub fn replace(&mut self, kind: SectionKind, properties: &Map<String, Value>, now: Timestamp) {
+        self.version += 1;
+        self.properties = properties
+            .iter()
+            .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
+            .map(|(key, value)| (key.clone(), without_nulls(value)))
+            .collect();
+        let stamp = Stamp::new(kind, self.version, now);
+        self.metadata = stamp.node();
+        for (key, value) in &self.properties {
+            self.metadata.insert(key.clone(), Value::Object(stamp.mirror(value)));
+        }
+    }
+}
+
+/// What is written to the metadata of everything that one change touched.
+struct Stamp {
+    time: Value,
+    version: Option<i64>,
+}
+
+impl Stamp {
+    fn new(kind: SectionKind, version: i64, now: Timestamp) -> Self {
+        Self { time: now.to_string().into(), version: (kind == SectionKind::Desired).then_some(version) }
+    }
+
+    /// A metadata node without members.
+    fn node(&self) -> Map<String, Value> {
+        let mut node = Map::new();
+        self.mark(&mut node);
+        node
+    }
+
+    fn mark(&self, node: &mut Map<String, Value>) {
+        node.insert(LAST_UPDATED.to_owned(), self.time.clone());
+        if let Some(version) = self.version {
+            node.insert(LAST_UPDATED_VERSION.to_owned(), version.into());
+        }
+    }
+
+    /// The metadata of a value that is new: every member of an object, an array as one.
+    fn mirror(&self, value: &Value) -> Map<String, Value> {
+        let mut node = self.node();
+        for (key, member) in value.as_object().into_iter().flatten() {
+            node.insert(key.clone(), Value::Object(self.mirror(member)));
+        }
+        node
+    }
+
+    /// Brings the metadata of an object up to date after `patch` was laid over it.
+    fn patched(
+        &self,
+        metadata: &mut Map<String, Value>,
+        properties: &Map<String, Value>,
+        patch: &Map<String, Value>,
+    ) {
+        self.mark(metadata);
+        for (key, change) in patch {
+            let Some(value) = properties.get(key) else {
+                metadata.shift_remove(key);
+                continue;
+            };
+            let merged = match (change, value, metadata.get_mut(key)) {
+                (Value::Object(change), Value::Object(value), Some(Value::Object(node)))
+                    if mirrors_object(node, value, change) =>
+                {
+                    self.patched(node, value, change);
+                    true
+                }
+                _ => false,
+            };
+            if !merged {
+                metadata.insert(key.clone(), Value::Object(self.mirror(value)));
+            }
+        }
+    }
+}
+
+/// Whether `node` has metadata for the members of `value` that `change` did not bring: if not, the value
+/// was no object before and all of it is new.
+fn mirrors_object(
+    node: &Map<String, Value>,
+    value: &Map<String, Value>,
+    change: &Map<String, Value>,
+) -> bool {
+    value.keys().filter(|key| !change.contains_key(*key)).all(|key| node.contains_key(key))
+}
+
+impl Serialize for TwinSection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = usize::from(!self.metadata.is_empty());
+        let mut map = serializer.serialize_map(Some(self.properties.len() + shown + 1))?;
+        for (key, value) in &self.properties {
+            map.serialize_entry(key, value)?;
+        }
+        if shown == 1 {
+            map.serialize_entry(METADATA, &self.metadata)?;
+        }
+        map.serialize_entry(VERSION, &self.version)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for TwinSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut properties = Map::deserialize(deserializer)?;
+        let metadata = match properties.shift_remove(METADATA) {
+            Some(Value::Object(metadata)) => metadata,
+            None => Map::new(),
+            Some(_) => return Err(de::Error::custom("$metadata is not an object")),
+        };
+        let version = match properties.shift_remove(VERSION) {
+            None => 0,
+            Some(version) => {
+                version.as_i64().ok_or_else(|| de::Error::custom("$version is not a whole number"))?
+            }
+        };
+        Ok(Self { properties, metadata, version })
+    }
+}
+
+#[cfg(test)]
+mod tests;
