@@ -1,8 +1,51 @@
 //! An Azure IoT Hub on your own machine, for development and tests.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_local_hub::{LocalHub, PolicyName};
+//!
+//! let hub = LocalHub::builder().start().await?;
+//! let back_end = hub.connection_string(PolicyName::Service);
+//! let device = hub.create_device(&"my-device".parse()?).await?;
+//! // ... run programs with these two strings ...
+//! hub.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Devices speak MQTT to it, back ends HTTPS and AMQP, all over TLS with a CA of the hub's own. It
+//! authorizes every request, keeps the service's limits and refuses in the service's words.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `core` | the whole service as plain state and transitions; no sockets, no clock |
+//! | `hub` | the state behind its locks, which is all that the protocols see |
+//! | `mqtt`, `amqp`, `https` | bytes to transitions and back |
+//! | `authorize` | who may |
+//! | [`LocalHub`], [`RunningHub`] | starting, looking inside, ending |
+//! | [`command`] | the program `local-hub` |
 
+mod amqp;
 mod authorize;
+mod builder;
+pub mod command;
 mod config;
 mod core;
+mod error;
+mod https;
 mod hub;
 mod listener;
 mod mqtt;
+mod ports;
+mod running;
+mod state_dir;
+mod tls;
+
+pub use builder::{LocalHub, LocalHubBuilder};
+pub use core::limits::Limits;
+pub use core::policies::PolicyName;
+pub use core::refusal::HubError;
+pub use core::telemetry::TelemetryEvent;
+pub use error::StartError;
+pub use ports::{HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
+pub use running::RunningHub;

@@ -23,7 +23,7 @@ pub(super) fn verdict(init: &SaslInit, hub: &Hub, grants: &mut Grants) -> SaslVe
         (policy, hub.authorize_service(token, &RESOURCE, &[Permission::ServiceConnect]))
     });
     match judged {
-        Some((policy, Ok(grant))) if policy.eq_ignore_ascii_case(&grant.policy.name) => {
+        Some((policy, Ok(grant))) if policy.eq_ignore_ascii_case(grant.policy.name.as_str()) => {
             grants.add(&grant);
             SaslVerdict::Accept
         }
