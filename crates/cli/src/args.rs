@@ -9,7 +9,7 @@ use iothub_models::DeviceId;
 /// of its shared access policies. `cargo xtask hub` prints that of a local hub; the portal shows
 /// those of a hub in Azure under "Shared access policies" (registryReadWrite or iothubowner).
 #[derive(Debug, Parser)]
-#[command(name = "iothub", version, max_term_width = 100)]
+#[command(name = "iothub", version)]
 pub(crate) struct Cli {
     /// The hub's connection string, if IOTHUB_CONNECTION_STRING is not to be used.
     ///
@@ -124,7 +124,7 @@ impl Target {
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// How the result looks.
-    #[arg(long = "output", short, value_name = "FORMAT", default_value = "table")]
+    #[arg(long = "output", short = 'o', value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
 }
 

@@ -2,7 +2,7 @@
 //! missing or malformed gets one line that says what to set and where it comes from.
 
 use anyhow::{Context as _, anyhow};
-use iothub_auth::ServiceConnectionString;
+use iothub_auth::{ConnectionStringError, ServiceConnectionString};
 use iothub_rest_service::ServiceClient;
 
 use crate::args::Secret;
@@ -25,8 +25,9 @@ impl Hub {
             Some(Secret(text)) => ("--connection-string", text),
             None => (VARIABLE, variable()?),
         };
-        let connection: ServiceConnectionString =
-            text.parse().map_err(|error| anyhow!("{name} is not usable: {error}. To get one: {ORIGIN}"))?;
+        let connection: ServiceConnectionString = text.parse().map_err(|error: ConnectionStringError| {
+            anyhow!("{name} is not usable: {}. To get one: {ORIGIN}", error.defect())
+        })?;
         let client = ServiceClient::builder(connection.clone()).build().context("could not use the hub")?;
         Ok(Self { client, connection })
     }
