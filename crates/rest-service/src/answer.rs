@@ -5,6 +5,10 @@
 //! flavors: `Message` is `ErrorCode:NAME;text`, with the tracking id in `ExceptionMessage`, or it is
 //! JSON again, with the code's number, text and tracking id inside.
 
+mod shown_text;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -12,8 +16,7 @@ use iothub_models::ErrorCode;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Longest text of the hub that is shown, in characters.
-const MAX_TEXT: usize = 300;
+use self::shown_text::shown;
 
 /// An answer, read in full and within bounds.
 pub(crate) struct Answer {
@@ -158,188 +161,4 @@ fn get<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
 
 fn text_of<'v>(object: &'v Value, name: &str) -> Option<&'v str> {
     get(object, name)?.as_str()
-}
-
-/// Text of the hub made fit to show: one line, bounded, and without what looks like a key, since a
-/// complaint about a request may quote it.
-fn shown(text: &str) -> String {
-    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut shown = String::with_capacity(text.len().min(MAX_TEXT));
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let run = rest.find(|c| !is_key_character(c)).unwrap_or(rest.len());
-        if run == 0 {
-            let end = rest.find(is_key_character).unwrap_or(rest.len());
-            shown.push_str(&rest[..end]);
-            rest = &rest[end..];
-            continue;
-        }
-        let word = &rest[..run];
-        shown.push_str(if looks_like_a_key(word) { "***" } else { word });
-        rest = &rest[run..];
-    }
-    match shown.char_indices().nth(MAX_TEXT) {
-        Some((cut, _)) => format!("{}…", &shown[..cut]),
-        None => shown,
-    }
-}
-
-/// Base64, or base64 that was percent-encoded.
-const fn is_key_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '%')
-}
-
-fn looks_like_a_key(word: &str) -> bool {
-    // `SharedAccessKey=…` and `sig=…` are one word here.
-    let value = word.trim_end_matches('=').rsplit('=').next().unwrap_or(word);
-    let padded = word.ends_with('=') || word.ends_with("%3D") || word.ends_with("%3d");
-    value.len() >= 40 || (padded && value.len() >= 20)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(status: u16, header: Option<&str>, body: &str) -> Answer {
-        Answer {
-            status,
-            error_code: header.map(str::to_owned),
-            retry_after: None,
-            date: None,
-            body: body.as_bytes().to_vec(),
-        }
-    }
-
-    /// Bodies as real hubs sent them; ids and times are made up.
-    #[test]
-    fn both_flavors_of_refusals_are_understood() {
-        const NONE: Option<&str> = None;
-        let cases = [
-            // Classic, with the tracking id beside the message.
-            (
-                404,
-                NONE,
-                r#"{"Message":"ErrorCode:DeviceNotFound;d1","ExceptionMessage":"Tracking ID:0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00"}"#,
-                Some(ErrorCode::DeviceNotFound),
-                Some("0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00"),
-                "the hub answered 404 DeviceNotFound: d1 (tracking id 0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00)",
-            ),
-            (
-                409,
-                Some("DeviceAlreadyExists"),
-                r#"{"Message":"ErrorCode:DeviceAlreadyExists;A device with ID 'd1' is already registered.","ExceptionMessage":""}"#,
-                Some(ErrorCode::DeviceAlreadyExists),
-                NONE,
-                "the hub answered 409 DeviceAlreadyExists: A device with ID 'd1' is already registered.",
-            ),
-            (
-                401,
-                NONE,
-                r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized","ExceptionMessage":""}"#,
-                Some(ErrorCode::IotHubUnauthorizedAccess),
-                NONE,
-                "the hub answered 401 IotHubUnauthorizedAccess: Unauthorized",
-            ),
-            // A code this version does not know is shown all the same.
-            (
-                429,
-                NONE,
-                r#"{"Message":"ErrorCode:ThrottlingBacklogTimeout;The request has been throttled. Wait 10 seconds and try again. Operation type: CRUD"}"#,
-                None,
-                NONE,
-                "the hub answered 429 ThrottlingBacklogTimeout: The request has been throttled. Wait 10 seconds and try again. Operation type: CRUD",
-            ),
-            // JSON in a string, with and without `info`.
-            (
-                404,
-                Some("DeviceNotOnline"),
-                r#"{"Message":"{\"errorCode\":404103,\"trackingId\":\"0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00\",\"message\":\"The operation failed because the requested device isn't online.\",\"info\":{\"timeout\":\"00:00:00\"},\"timestampUtc\":\"2026-11-21T02:30:00.6536567Z\"}","ExceptionMessage":""}"#,
-                Some(ErrorCode::DeviceNotOnline),
-                Some("0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00"),
-                "the hub answered 404 DeviceNotOnline: The operation failed because the requested device isn't online. (tracking id 0123456789abcdef0123456789abcdef-G:11-TimeStamp:11/21/2026 02:30:00)",
-            ),
-            (
-                400,
-                NONE,
-                r#"{"Message":"{\"errorCode\":\"400004\",\"message\":\"no\",\"info\":null}"}"#,
-                Some(ErrorCode::ArgumentInvalid),
-                NONE,
-                "the hub answered 400 ArgumentInvalid: no",
-            ),
-            (
-                400,
-                NONE,
-                r#"{"Message":"{\"errorCode\":400999,\"message\":\"new\"}"}"#,
-                None,
-                NONE,
-                "the hub answered 400 400999: new",
-            ),
-            // Bare, as other protocols carry it.
-            (
-                404,
-                NONE,
-                r#"{"errorCode":404001,"message":"d1"}"#,
-                Some(ErrorCode::DeviceNotFound),
-                NONE,
-                "the hub answered 404 DeviceNotFound: d1",
-            ),
-            // The header alone, and nothing that a hub would say.
-            (
-                400,
-                Some("InvalidProtocolVersion"),
-                "",
-                Some(ErrorCode::InvalidProtocolVersion),
-                NONE,
-                "the hub answered 400 InvalidProtocolVersion",
-            ),
-            (502, NONE, "<html>Bad gateway</html>", None, NONE, "the hub answered 502"),
-            (500, Some("no name <b>"), "[1]", None, NONE, "the hub answered 500"),
-            (500, NONE, r#"{"Message":{"a":1},"ExceptionMessage":7}"#, None, NONE, "the hub answered 500"),
-            (500, NONE, r#"{"Message":"plain text"}"#, None, NONE, "the hub answered 500: plain text"),
-        ];
-        for (status, header, body, code, tracking_id, display) in cases {
-            let refusal = answer(status, header, body).refusal();
-            assert_eq!(refusal.code, code, "{body}");
-            assert_eq!(refusal.tracking_id.as_deref(), tracking_id, "{body}");
-            assert_eq!(refusal.to_string(), display, "{body}");
-        }
-    }
-
-    #[test]
-    fn text_of_the_hub_shows_no_key_no_control_character_and_not_all_of_a_long_text() {
-        let key = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=";
-        for (text, expected) in [
-            (format!("bad key {key} here"), "bad key *** here"),
-            (format!("HostName=h;SharedAccessKey={key}"), "HostName=h;***"),
-            ("sr=h&sig=c2VjcmV0c2VjcmV0c2VjcmV0%3D&se=1".to_owned(), "sr=h&***&se=1"),
-            (r#"{"primaryKey":"c2hvcnRzaG9ydHNob3J0c2g="}"#.to_owned(), r#"{"primaryKey":"***"}"#),
-            ("two\r\nlines \u{1b}[31mred".to_owned(), "two  lines  [31mred"),
-            (
-                "etag ODgxNTgwOA== differs, \u{e9}t\u{e9}".to_owned(),
-                "etag ODgxNTgwOA== differs, \u{e9}t\u{e9}",
-            ),
-        ] {
-            assert_eq!(shown(&text), expected);
-        }
-        assert_eq!(shown(&"\u{e9} ".repeat(1000)).chars().count(), MAX_TEXT + 1);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_by_the_hub_s_own_clock() {
-        let now: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
-        let after = |text: &str, date: Option<&str>| {
-            let mut answer = answer(429, None, "");
-            answer.retry_after = Some(text.to_owned());
-            answer.date = date.map(str::to_owned);
-            answer.retry_after(now)
-        };
-        let seconds = |s| Some(Duration::from_secs(s));
-        assert_eq!(after("10", None), seconds(10));
-        assert_eq!(after("Sat, 21 Nov 2026 00:00:30 GMT", None), seconds(30));
-        let date = Some("Sat, 21 Nov 2026 00:00:10 GMT");
-        assert_eq!(after("Sat, 21 Nov 2026 00:00:30 GMT", date), seconds(20));
-        assert_eq!(after("Sat, 21 Nov 2026 00:00:00 GMT", date), seconds(0));
-        assert_eq!(after("soon", None), None);
-        assert_eq!(after("-3", None), None);
-    }
 }

@@ -228,5 +228,4 @@ fn skew(now: Timestamp, hub: Timestamp) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "advice_tests.rs"]
 mod tests;
