@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::steps::{human, table};
-use crate::{docs, fuzz, new, tidy, workspace};
+use crate::{docs, e2e, fuzz, interop, new, tidy, workspace};
 
 /// Seconds of fuzzing, over all targets.
 const FUZZ_SECONDS: u64 = 120;
@@ -23,6 +23,8 @@ const STEPS: &[Step] = &[
     ("docs", || docs::run(true)),
     ("test", || cargo(&["test", "--workspace", "--locked", "--quiet"])),
     ("doc", rustdoc),
+    ("e2e", || e2e::run(&e2e::Options::all())),
+    ("interop", || interop::run(&interop::Options::default(), interop::Missing::Fails)),
     ("copies", copies),
     ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
 ];

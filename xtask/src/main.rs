@@ -2,11 +2,15 @@
 //! is in `workspace`, `steps` and `program`. This file refuses everything but parsing the command line.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod bench;
 mod ci;
 mod docs;
+mod e2e;
 mod fuzz;
 mod hub;
+mod interop;
 mod new;
+mod program;
 mod steps;
 mod tidy;
 mod workspace;
@@ -26,6 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the tutorials as a reader would, and check all they promise
+    E2e(e2e::Options),
     /// Run the local hub, until Ctrl-C
     ///
     /// Its keys and its CA are kept in target/local-hub, so that connection strings survive a restart.
@@ -35,6 +41,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run Microsoft's Python and Node clients against the local hub and our clients
+    Interop(interop::Options),
+    /// The part of `interop` that has a network namespace to itself
+    #[command(hide = true)]
+    InteropInside(interop::InsideOptions),
+    /// Measure the hub, with release builds
+    Bench(bench::Options),
     /// Copy a sample to a folder of your own, where it builds by itself
     New {
         /// The sample's name, for example simulated_device
@@ -64,6 +77,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::E2e(options) => e2e::run(&options),
+        Command::Interop(options) => interop::run(&options, interop::Missing::IsSkipped),
+        Command::InteropInside(options) => interop::run_inside(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Hub { arguments } => hub::run(&arguments),
         Command::New { sample, dir } => new::run(&sample, &dir),
         Command::Docs { check } => docs::run(check),

@@ -30,16 +30,17 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         if file.is_rust() {
             rust_file(file, &mut findings);
         }
-        if file.path.starts_with("crates/") && file.path.ends_with("/Cargo.toml")
-            || file.path == "tests/Cargo.toml"
-            || file.path == "xtask/Cargo.toml"
-        {
-            if !file.text.contains("[lints]\nworkspace = true") {
-                findings.push(Finding::new(&file.path, "lacks [lints] workspace = true"));
-            }
+        if takes_lints(&file.path) && !file.text.contains("[lints]\nworkspace = true") {
+            findings.push(Finding::new(&file.path, "lacks [lints] workspace = true"));
         }
     }
     findings
+}
+
+/// Every manifest but the root's and the samples', which inherit nothing.
+fn takes_lints(path: &str) -> bool {
+    let krate = path.starts_with("crates/") && path.ends_with("/Cargo.toml");
+    krate || path == "tests/Cargo.toml" || path == "xtask/Cargo.toml"
 }
 
 fn rust_file(file: &File, findings: &mut Vec<Finding>) {

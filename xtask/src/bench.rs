@@ -1,0 +1,54 @@
+//! `cargo xtask bench`: numbers, from release builds. Each is a table; none is a pass or a failure.
+
+mod c2d;
+mod memory;
+mod server;
+mod start;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::workspace;
+
+/// What the command line says.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What to measure
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// From the start of a hub to the first device it accepts, in process and as a program
+    Start,
+    /// Resident memory of the hub, idle and with 1,000 idle devices, and the size of its program
+    Memory,
+    /// Cloud-to-device latency, from sender to handler, through the hub
+    C2d,
+}
+
+impl What {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if cfg!(debug_assertions) {
+        // Measured from a release build of this program too: clients run in it.
+        let mut release = workspace::cargo();
+        release.args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench"]);
+        return workspace::run(release.arg(options.what.name()));
+    }
+    server::build()?;
+    let runtime = tokio::runtime::Runtime::new().context("no tokio runtime")?;
+    let table = runtime.block_on(async {
+        match options.what {
+            What::Start => start::measure().await,
+            What::Memory => memory::measure().await,
+            What::C2d => c2d::measure().await,
+        }
+    })?;
+    println!("{table}");
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The hub's release program on free ports, as the benches start it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::program::Program;
+use crate::workspace;
+
+/// The end of patience for the hub's start.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// The one device that is there from the start.
+pub(super) const DEVICE: &str = "bench-device";
+
+pub(super) struct Server {
+    pub(super) program: Program,
+    ready: Value,
+    _state: Option<TempDir>,
+}
+
+pub(super) fn build() -> Result<()> {
+    let mut build = workspace::cargo();
+    build.args([
+        "build",
+        "--release",
+        "--quiet",
+        "--bins",
+        "--package",
+        "xtask",
+        "--package",
+        "iothub-local-hub",
+    ]);
+    workspace::run(&mut build)
+}
+
+pub(super) fn path() -> PathBuf {
+    workspace::target_dir().join("release").join(format!("local-hub{}", std::env::consts::EXE_SUFFIX))
+}
+
+impl Server {
+    /// A hub with a state folder of its own.
+    pub(super) async fn start() -> Result<Self> {
+        let state = tempfile::tempdir().context("no temporary folder")?;
+        let server = Self::start_in(state.path()).await?;
+        Ok(Self { _state: Some(state), ..server })
+    }
+
+    /// A hub with this state folder, once all its ports accept.
+    pub(super) async fn start_in(state: &Path) -> Result<Self> {
+        let ready_file = state.join("ready.json");
+        // A restart in the same folder must not be taken for ready before it is.
+        if ready_file.exists() {
+            std::fs::remove_file(&ready_file)?;
+        }
+        let mut command = Command::new(path());
+        command.arg("--state-dir").arg(state).arg("--ready-file").arg(&ready_file);
+        command.args(["--device", DEVICE]);
+        for flag in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
+            command.arg(flag).arg(free_port()?.to_string());
+        }
+        let program = Program::start("local-hub", command)?;
+        let written = async {
+            loop {
+                if let Ok(text) = tokio::fs::read_to_string(&ready_file).await {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        };
+        let Ok(text) = tokio::time::timeout(DEADLINE, written).await else {
+            bail!(program.complaint("was not ready in time".to_owned()));
+        };
+        let ready = serde_json::from_str(&text).context("the ready file is not JSON")?;
+        Ok(Self { program, ready, _state: None })
+    }
+
+    pub(super) fn owner_string(&self) -> Result<&str> {
+        self.ready["connectionStrings"]["iothubowner"].as_str().context("the ready file lacks iothubowner")
+    }
+
+    pub(super) fn device_string(&self) -> Result<&str> {
+        self.ready["devices"][DEVICE].as_str().with_context(|| format!("the ready file lacks {DEVICE}"))
+    }
+
+    pub(super) async fn stop(mut self) -> Result<()> {
+        self.program.interrupt()?;
+        self.program.end_well(DEADLINE).await
+    }
+}
+
+/// A port nobody uses at the moment.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0)).context("no free port")?.local_addr()?.port())
+}

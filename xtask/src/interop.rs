@@ -1,0 +1,105 @@
+//! `cargo xtask interop`: Microsoft's own clients, unmodified and pinned, against the local hub, and
+//! against our clients through it. Their ports are fixed in their code, so hub and clients run in a
+//! network namespace of their own, where every port is free and nothing else can be reached.
+
+mod cases;
+mod faults;
+mod inside;
+mod install;
+mod language;
+mod message;
+mod ours;
+mod pairings;
+mod registries;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+pub(crate) use self::inside::run as run_inside;
+use self::language::Language;
+use crate::workspace;
+
+/// What the command line says.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Only cases whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// What the run inside the namespace is told.
+#[derive(Args)]
+pub(crate) struct InsideOptions {
+    /// Where the packages are
+    #[arg(long)]
+    installed: PathBuf,
+    /// Whose packages those are
+    #[arg(long)]
+    language: Vec<Language>,
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// What it means that a tool is missing: a user without Node still wants to see the rest pass; CI wants all of it.
+#[derive(Clone, Copy)]
+pub(crate) enum Missing {
+    IsSkipped,
+    Fails,
+}
+
+pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
+    let lacks = |tools: &[&'static str]| tools.iter().copied().find(|tool| !exists(tool));
+    let mut lacking = Vec::new();
+    let mut languages = Vec::new();
+    if let Some(tool) = lacks(&["ip", "unshare"]) {
+        lacking.push(tool);
+    } else {
+        for language in Language::ALL {
+            match lacks(language.tools()) {
+                None => languages.push(language),
+                Some(tool) => lacking.push(tool),
+            }
+        }
+    }
+    if !lacking.is_empty() {
+        let cases = cases::all(options.only.as_deref())?;
+        let skipped = cases.iter().filter(|case| !case.can_run(&languages)).count();
+        let what =
+            format!("{skipped} of {} cases need {}, which is missing", cases.len(), lacking.join(" and "));
+        match missing {
+            Missing::Fails => bail!("{what}"),
+            Missing::IsSkipped => println!("skipped: {what}"),
+        }
+        if skipped == cases.len() {
+            return Ok(());
+        }
+    }
+
+    workspace::build(&["iothub-local-hub"])?;
+    let installed = workspace::target_dir().join("interop");
+    for language in &languages {
+        install::install(*language, &installed)?;
+    }
+
+    let mut inside = Command::new("unshare");
+    inside.args(["--map-root-user", "--net"]);
+    inside.arg(workspace::program("xtask"));
+    inside.arg("interop-inside").arg("--installed").arg(&installed);
+    for language in &languages {
+        inside.args(["--language", language.name()]);
+    }
+    if let Some(only) = &options.only {
+        inside.args(["--only", only]);
+    }
+    workspace::run(&mut inside).context("interop")
+}
+
+/// Whether a program is on the path.
+fn exists(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}

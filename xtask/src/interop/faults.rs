@@ -1,0 +1,239 @@
+//! What each of Microsoft's clients makes of a refusal: `tests/interop/faults.json` says which error it
+//! must raise, and the run compares. Each fault has a control beside it, the same program without it.
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+
+use super::cases::Case;
+use super::language::{Language, folder};
+use super::ours::{LINE, Site};
+use crate::program::Program;
+
+/// The largest cloud-to-device message: body, system property values, application properties.
+const C2D_LIMIT: usize = 64 * 1024;
+/// How many messages wait for a device at most.
+const QUEUE_DEPTH: usize = 50;
+/// One more than telemetry may have.
+const TELEMETRY_TOO_LARGE: usize = 256 * 1024 + 1;
+
+/// Another key than any device or policy has.
+const WRONG_KEY: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";
+
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let path = folder().join("faults.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let file: Value = serde_json::from_str(&text).context("faults.json is not JSON")?;
+    let rows = |name: &str| {
+        let rows = file[name].as_array().cloned();
+        rows.with_context(|| format!("faults.json has no {name}"))
+    };
+    let mut cases = Vec::new();
+    for row in rows("rows")? {
+        let (program, language) = program_of(&row)?;
+        let fault = row["fault"].as_str().context("a row names no fault")?;
+        let name = format!("fault {fault}: {}", row["client"].as_str().unwrap_or_default());
+        let id = format!("fault-{}", cases.len());
+        cases.push(Case::new(name, &[language], move |site| refused(site, row, program, id)));
+    }
+    for control in rows("controls")? {
+        let (program, language) = program_of(&control)?;
+        let arguments = arguments(&control, "").join(" ");
+        let name = format!("control {program} {arguments}");
+        let id = format!("control-{}", cases.len());
+        cases.push(Case::new(name.trim_end(), &[language], move |site| accepted(site, control, program, id)));
+    }
+    Ok(cases)
+}
+
+fn program_of(row: &Value) -> Result<(String, Language)> {
+    let program = row["program"].as_str().context("a row names no program")?;
+    let language = Language::of_program(program).with_context(|| format!("{program}: of which language?"))?;
+    Ok((program.to_owned(), language))
+}
+
+/// The arguments, with the device's id in its place.
+fn arguments(row: &Value, id: &str) -> Vec<String> {
+    let texts = row["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts.map(|text| if text == "DEVICE" { id.to_owned() } else { text.to_owned() }).collect()
+}
+
+/// What is said to a program, and which device must exist for it.
+struct Setup {
+    input: Vec<Value>,
+    device_exists: bool,
+    disabled: bool,
+    wrong_key: bool,
+    /// Index of the message that fails, where it is not the first.
+    fails_at: Option<usize>,
+}
+
+/// The state and the input that make this fault.
+fn setup(fault: &str, program: &str, id: &str) -> Setup {
+    let message = |n: usize| json!({"name": n.to_string(), "body_text": "x", "message_id": n.to_string()});
+    let input = if program.contains("send_c2d") {
+        let messages = match fault {
+            "queue_full" => (0..=QUEUE_DEPTH).map(message).collect(),
+            "too_large" => {
+                // The id counts too, so it is set here: the Python sender would add one of its own.
+                let of_size = |size: usize| json!({"body_size": size, "message_id": "id"});
+                vec![of_size(C2D_LIMIT - "id".len()), of_size(C2D_LIMIT + 1)]
+            }
+            _ => vec![message(0)],
+        };
+        vec![Value::Array(messages)]
+    } else if program.contains("registry") {
+        match fault {
+            "device_exists" => vec![json!({"op": "create", "device_id": id})],
+            "wrong_etag" => {
+                vec![json!({"op": "update", "device_id": id, "status": "disabled", "etag": "d3Jvbmc="})]
+            }
+            _ => vec![json!({"op": "get", "device_id": id})],
+        }
+    } else if fault == "telemetry_too_large" {
+        vec![json!({"cmd": "telemetry", "tag": "large", "body_size": TELEMETRY_TOO_LARGE})]
+    } else {
+        Vec::new()
+    };
+    Setup {
+        input,
+        device_exists: fault != "unknown_device",
+        disabled: fault == "disabled_device",
+        wrong_key: fault == "wrong_key",
+        fails_at: match fault {
+            "queue_full" => Some(QUEUE_DEPTH),
+            "too_large" => Some(1),
+            _ => None,
+        },
+    }
+}
+
+/// Starts the program of a row, says to it what there is to say, and returns all its lines.
+async fn lines(
+    site: &Site,
+    row: &Value,
+    program: &str,
+    id: &str,
+    setup: &Setup,
+) -> Result<(Program, Vec<Value>)> {
+    let identity = site.create_device(id).await?;
+    let mut device_string = site.device_string(&identity)?;
+    let mut owner_string = site.owner_string();
+    if setup.disabled {
+        site.disable_device(&identity).await?;
+    }
+    if !setup.device_exists {
+        site.delete_device(id).await?;
+    }
+    if setup.wrong_key {
+        device_string = with_key(&device_string, WRONG_KEY);
+        owner_string = with_key(&owner_string, WRONG_KEY);
+    }
+    let mut command = site.command(program);
+    command.args(arguments(row, id));
+    command.env("IOTHUB_DEVICE_CONNECTION_STRING", device_string);
+    command.env("IOTHUB_CONNECTION_STRING", owner_string);
+    let mut running = Program::start(program, command)?;
+    for line in &setup.input {
+        running.type_line(&line.to_string()).await?;
+    }
+    running.close_input();
+    let mut lines = Vec::new();
+    while let Some(line) = running.next_line(LINE).await? {
+        let line = serde_json::from_str(&line);
+        lines.push(line.map_err(|_| running.complaint("printed a line that is not JSON".to_owned()))?);
+    }
+    Ok((running, lines))
+}
+
+/// The connection string with another key.
+fn with_key(string: &str, key: &str) -> String {
+    let start = string.split("SharedAccessKey=").next().unwrap_or(string);
+    format!("{start}SharedAccessKey={key}")
+}
+
+async fn refused(site: Arc<Site>, row: Value, program: String, id: String) -> Result<()> {
+    let setup = setup(row["fault"].as_str().unwrap_or_default(), &program, &id);
+    let (program, lines) = lines(&site, &row, &program, &id, &setup).await?;
+    let Some(error) = lines.iter().find(|line| line["event"] == "error") else {
+        bail!(program.complaint("raised no error".to_owned()));
+    };
+    let expected = row["expect"].as_object().context("a row expects nothing")?;
+    if let Some(difference) = difference(expected, error) {
+        bail!(program.complaint(difference));
+    }
+    if let Some(index) = setup.fails_at {
+        let at = error["index"].as_u64().and_then(|at| usize::try_from(at).ok());
+        ensure!(at == Some(index), "message {at:?} failed where {index} should have been the first");
+    }
+    Ok(())
+}
+
+async fn accepted(site: Arc<Site>, control: Value, program: String, id: String) -> Result<()> {
+    let setup = setup("", &program, &id);
+    let (program, lines) = lines(&site, &control, &program, &id, &setup).await?;
+    if !lines.iter().any(|line| line["event"] == control["event"]) {
+        bail!(program.complaint(format!("should have printed {}", control["event"])));
+    }
+    Ok(())
+}
+
+/// Which expectation the error does not meet.
+fn difference(expected: &Map<String, Value>, error: &Value) -> Option<String> {
+    let causes = || error["causes"].as_array().into_iter().flatten();
+    let unmet = expected.iter().find(|(name, wanted)| {
+        let met = match name.as_str() {
+            "text" => {
+                let wanted = wanted.as_str().unwrap_or_default();
+                let contains = |message: &Value| message.as_str().is_some_and(|text| text.contains(wanted));
+                contains(&error["message"]) || causes().any(|cause| contains(&cause["message"]))
+            }
+            "cause_class" => causes().any(|cause| cause["class"] == **wanted),
+            "condition" => causes().any(|cause| cause["condition"] == **wanted),
+            // `step`, `class`, `status`; a name this does not know is a mistake of the table.
+            name => error[name] == **wanted,
+        };
+        !met
+    });
+    unmet.map(|(name, wanted)| format!("should have raised an error with {name} {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_must_meet_every_expectation() {
+        let error = json!({"event": "error", "step": "send", "class": "E", "status": 401, "message": "no: 401",
+            "causes": [{"class": "C", "message": "because", "condition": "amqp:not-found"}]});
+        let expects = |json: Value| difference(json.as_object().unwrap(), &error);
+        assert_eq!(expects(json!({"step": "send", "class": "E", "text": "401", "cause_class": "C"})), None);
+        assert_eq!(expects(json!({"text": "because", "condition": "amqp:not-found", "status": 401})), None);
+        for wrong in [
+            json!({"step": "open"}),
+            json!({"class": "C"}),
+            json!({"text": "403"}),
+            json!({"cause_class": "E"}),
+            json!({"condition": "amqp:internal-error"}),
+            json!({"status": "401"}),
+            json!({"no_such_name": 1}),
+        ] {
+            assert!(expects(wrong.clone()).is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_changes_nothing_else() {
+        assert_eq!(
+            with_key("HostName=h;DeviceId=d;SharedAccessKey=a", "b"),
+            "HostName=h;DeviceId=d;SharedAccessKey=b"
+        );
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_a_case() {
+        assert!(cases().unwrap().len() > 35);
+    }
+}

@@ -1,0 +1,79 @@
+//! Whose programs run, and what each needs from its surroundings.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use tokio::process::Command;
+
+use crate::workspace;
+
+/// Whose client: ours, or Microsoft's in one of two languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(super) enum Language {
+    Rust,
+    Python,
+    Node,
+}
+
+impl Language {
+    pub(super) const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Node];
+    pub(super) const OFFICIAL: [Self; 2] = [Self::Python, Self::Node];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Node => "node",
+        }
+    }
+
+    /// The language of a program, from its path in `tests/interop`.
+    pub(super) fn of_program(program: &str) -> Option<Self> {
+        Self::OFFICIAL.into_iter().find(|language| program.starts_with(language.name()))
+    }
+
+    /// What must be installed on the machine.
+    pub(super) const fn tools(self) -> &'static [&'static str] {
+        match self {
+            Self::Rust => &[],
+            Self::Python => &["python3"],
+            Self::Node => &["node", "npm"],
+        }
+    }
+
+    /// A path for [`command`]: `device` becomes `python/device.py` or `node/device.js`.
+    pub(super) fn program(self, name: &str) -> String {
+        match self {
+            Self::Rust => name.to_owned(),
+            Self::Python => format!("python/{name}.py"),
+            Self::Node => format!("node/{name}.js"),
+        }
+    }
+}
+
+/// The folder of the programs.
+pub(super) fn folder() -> PathBuf {
+    workspace::root().join("tests/interop")
+}
+
+/// One of the programs, ready but for its arguments, input and connection string. `ca` is the hub's CA:
+/// each client looks for it in a variable of its own.
+pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
+    let mut command = match Language::of_program(program) {
+        Some(Language::Python) => Command::new(installed.join("py/bin/python")),
+        _ => Command::new("node"),
+    };
+    command.arg(folder().join(program));
+    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+        command.env(variable, ca);
+    }
+    command.env("NODE_PATH", installed.join("node/node_modules"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(variable);
+    }
+    for variable in ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_CONNECTION_STRING", "NODE_OPTIONS"] {
+        command.env_remove(variable);
+    }
+    command
+}

@@ -1,0 +1,119 @@
+//! Cloud-to-device messages in every pairing of sender and device, ours and Microsoft's.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use super::cases::Case;
+use super::language::Language;
+use super::message::{self, MessageCase};
+use super::ours::{Device, Outcome, Site, send};
+
+/// How many messages wait for a device that has not connected yet.
+const WAITING: usize = 3;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for sender in Language::ALL {
+        for device in Language::ALL {
+            let name = format!("c2d {} -> {}", sender.name(), device.name());
+            cases.push(Case::new(name, &[sender, device], move |site| every_message(site, sender, device)));
+        }
+    }
+    for device in Language::OFFICIAL {
+        let name = format!("c2d that waited -> {}", device.name());
+        cases.push(Case::new(name, &[device], move |site| waiting(site, device)));
+    }
+    cases
+}
+
+/// Sends every message of the file and compares what the device saw, and that the hub then forgot it.
+async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> Result<()> {
+    let id = format!("c2d-{}-{}", sender.name(), device.name());
+    let identity = site.create_device(&id).await?;
+    let mut device_program = Device::start(&site, device, &identity).await?;
+    let mut cases = message::cases()?;
+    cases.retain(|case| case.is_c2d_for(sender));
+    let outcomes = send(&site, sender, &id, &cases).await?;
+
+    let mut expected = Vec::new();
+    for (case, outcome) in cases.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Sent { .. } if case.is_refused_as_c2d() => {
+                bail!("{}: accepted, though its properties are not ASCII", case.name());
+            }
+            Outcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
+            Outcome::Refused(_) if case.is_refused_as_c2d() || case.may_be_refused() => {}
+            Outcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
+        }
+    }
+
+    let mut seen = Vec::new();
+    for _ in &expected {
+        seen.push(device_program.next_c2d().await?);
+    }
+    compare(&expected, seen, sender, device)?;
+    site.wait_for_empty_queue(&id).await?;
+    device_program.stop().await
+}
+
+/// Python calls its handler on several threads at once: only there the order is open.
+fn compare(
+    expected: &[(&MessageCase, Option<i64>)],
+    mut seen: Vec<Value>,
+    sender: Language,
+    device: Language,
+) -> Result<()> {
+    let mut problems = Vec::new();
+    for (case, expiry_ms) in expected {
+        let differs = |seen: &Value| case.difference(seen, sender, *expiry_ms);
+        let at = if device == Language::Python {
+            seen.iter().position(|seen| differs(seen).is_none())
+        } else {
+            Some(0).filter(|_| seen.first().is_some_and(|seen| differs(seen).is_none()))
+        };
+        if let Some(at) = at {
+            seen.remove(at);
+            continue;
+        }
+        let id = case.message().get("message_id").cloned().unwrap_or_default();
+        let same_id = |seen: &&Value| seen["message_id"] == id;
+        let closest = if device == Language::Python { seen.iter().find(same_id) } else { seen.first() };
+        let why = closest.and_then(differs).unwrap_or_else(|| "did not arrive".to_owned());
+        problems.push(format!("{}: {why}", case.name()));
+        if device != Language::Python && !seen.is_empty() {
+            seen.remove(0);
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(())
+}
+
+/// Messages sent to a device before it was ever there.
+async fn waiting(site: Arc<Site>, device: Language) -> Result<()> {
+    let id = format!("waiting-{}", device.name());
+    let identity = site.create_device(&id).await?;
+    let mut cases = message::cases()?;
+    cases.retain(|case| {
+        case.is_c2d_for(Language::Rust) && !case.is_refused_as_c2d() && !case.may_be_refused()
+    });
+    cases.truncate(WAITING);
+    let mut expected = Vec::new();
+    for (case, outcome) in cases.iter().zip(send(&site, Language::Rust, &id, &cases).await?) {
+        match outcome {
+            Outcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
+            Outcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
+        }
+    }
+    let mut device_program = Device::start(&site, device, &identity).await?;
+    let mut seen = Vec::new();
+    for _ in &expected {
+        seen.push(device_program.next_c2d().await?);
+    }
+    compare(&expected, seen, Language::Rust, device)?;
+    site.wait_for_empty_queue(&id).await?;
+    device_program.stop().await
+}
