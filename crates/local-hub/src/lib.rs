@@ -23,29 +23,31 @@
 //! | `mqtt`, `amqp`, `https` | bytes to transitions and back |
 //! | `authorize` | who may |
 //! | [`LocalHub`], [`RunningHub`] | starting, looking inside, ending |
-//! | [`command`] | the program `local-hub` |
+//! | `src/bin/local-hub` | the program: arguments, what it prints |
 
 mod amqp;
 mod authorize;
 mod builder;
-pub mod command;
 mod config;
 mod core;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod https;
 mod hub;
 mod listener;
 mod mqtt;
 mod ports;
+mod ready_file;
 mod running;
 mod state_dir;
 mod tls;
 
+pub use crate::core::limits::Limits;
+pub use crate::core::policies::PolicyName;
+pub use crate::core::refusal::HubError;
+pub use crate::core::telemetry::TelemetryEvent;
 pub use builder::{LocalHub, LocalHubBuilder};
-pub use core::limits::Limits;
-pub use core::policies::PolicyName;
-pub use core::refusal::HubError;
-pub use core::telemetry::TelemetryEvent;
 pub use error::StartError;
 pub use ports::{HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
 pub use running::RunningHub;

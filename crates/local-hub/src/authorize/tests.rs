@@ -28,7 +28,7 @@ async fn setup() -> Setup {
         limits: Limits::default(),
         keeps_devices: true,
     };
-    let hub = Hub::new(config, time.clock(), Policies::standard(|_| new_key()).unwrap(), 1);
+    let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
     let device: DeviceId = "d1".parse().unwrap();
     let created = hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await.unwrap();
     let keys = created.authentication.symmetric_key.unwrap();
@@ -159,7 +159,7 @@ async fn a_back_end_needs_a_policy_its_key_the_permission_and_the_scope() {
     let read = [Permission::RegistryRead];
     let ok = |token: &str| setup.hub.authorize_service(token, &path, &read);
     let grant = ok(&setup.policy_token("localhost", "registryRead")).unwrap();
-    assert_eq!((&*grant.policy.name, grant.expiry), ("registryRead", setup.clock().after(HOUR)));
+    assert_eq!((grant.policy.name.as_str(), grant.expiry), ("registryRead", setup.clock().after(HOUR)));
     assert!(ok(&setup.policy_token("localhost/devices/d1", "iothubowner")).is_ok());
     for (token, reason) in [
         (setup.policy_token("localhost", "service"), "service lacks the permission RegistryRead"),

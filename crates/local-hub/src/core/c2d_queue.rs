@@ -29,8 +29,6 @@ pub(crate) struct LeasedC2d {
     pub(crate) lock: LockToken,
     /// Names the message for as long as it waits, whoever has it.
     pub(crate) sequence_number: u64,
-    /// Whether it was handed out before, so that the device may have seen it.
-    pub(crate) redelivered: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +37,6 @@ struct Queued {
     sequence_number: u64,
     expiry: Timestamp,
     lock: Option<LockToken>,
-    handed_out: bool,
 }
 
 /// The queues of all devices.
@@ -96,7 +93,6 @@ impl C2dQueues {
             sequence_number: self.last_sequence_number,
             expiry,
             lock: None,
-            handed_out: false,
         };
         self.queues.entry(device.clone()).or_default().push_back(queued);
         Ok(())
@@ -131,7 +127,6 @@ impl C2dQueues {
                     message: Arc::clone(&queued.message),
                     lock,
                     sequence_number: queued.sequence_number,
-                    redelivered: std::mem::replace(&mut queued.handed_out, true),
                 }
             })
             .collect()

@@ -119,7 +119,7 @@ pub(crate) struct NoRandomness;
 pub(crate) fn new_key() -> Result<SharedAccessKey, NoRandomness> {
     let mut bytes = zeroize::Zeroizing::new([0; 32]);
     SystemRandom::new().fill(&mut *bytes).map_err(|_| NoRandomness)?;
-    Ok(SharedAccessKey::new(STANDARD.encode(&*bytes)))
+    Ok(SharedAccessKey::new(STANDARD.encode(bytes.as_slice())))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use iothub_models::{DeviceId, ErrorCode};
 /// What the hub answers when it does not do what it was asked to. The text goes to the peer, so it
 /// never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HubError {
+pub struct HubError {
     pub(crate) code: ErrorCode,
     pub(crate) text: String,
 }
@@ -20,6 +20,12 @@ impl HubError {
     /// The service names the device and nothing else.
     pub(crate) fn device_not_found(id: &DeviceId) -> Self {
         Self::new(ErrorCode::DeviceNotFound, id.as_str())
+    }
+
+    /// The service's error code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
     }
 }
 

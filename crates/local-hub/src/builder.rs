@@ -1,0 +1,276 @@
+//! Making a hub: what can be chosen, and the order in which it starts.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use iothub_auth::{Clock, SharedAccessKey};
+use iothub_models::DeviceId;
+use jiff::Timestamp;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{HostNames, HubConfig};
+use crate::core::device_write::DeviceWrite;
+use crate::core::limits::Limits;
+use crate::core::policies::{NoRandomness, Policies, PolicyName, new_key};
+use crate::core::registry::Precondition;
+use crate::error::{StartError, Why};
+use crate::hub::Hub;
+use crate::ports::{self, HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
+use crate::running::RunningHub;
+use crate::state_dir::{State, StateDir};
+use crate::tls::Certificates;
+use crate::{amqp, https, mqtt};
+
+/// An Azure IoT Hub on this machine. [`LocalHub::builder`] starts one.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalHub;
+
+impl LocalHub {
+    /// A hub for tests and embedders: any free ports on `127.0.0.1`, nothing kept, the real clock.
+    #[must_use]
+    pub fn builder() -> LocalHubBuilder {
+        LocalHubBuilder::default()
+    }
+}
+
+/// What a hub is made of; see [`LocalHub::builder`].
+#[derive(Clone, Debug)]
+pub struct LocalHubBuilder {
+    name: String,
+    host_names: Vec<String>,
+    addresses: Vec<IpAddr>,
+    ports: Ports,
+    https_fallback: bool,
+    clock: Clock,
+    state_dir: Option<PathBuf>,
+    owner_key: Option<SharedAccessKey>,
+    devices: Vec<DeviceId>,
+    limits: Limits,
+}
+
+impl Default for LocalHubBuilder {
+    fn default() -> Self {
+        Self {
+            name: "local-hub".to_owned(),
+            host_names: Vec::new(),
+            addresses: vec![LOOPBACK[0]],
+            ports: Ports::ANY,
+            https_fallback: false,
+            clock: Clock::real(),
+            state_dir: None,
+            owner_key: None,
+            devices: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl LocalHubBuilder {
+    /// The hub's name, `local-hub` unless set. It also answers to `{name}.localhost`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds a host name that clients may use beside `localhost`. The first one added is the name that
+    /// connection strings carry.
+    #[must_use]
+    pub fn host_name(mut self, host_name: impl Into<String>) -> Self {
+        self.host_names.push(host_name.into());
+        self
+    }
+
+    /// The addresses to listen on, `127.0.0.1` unless set. An IPv6 address after the first is left out
+    /// on a machine that has no IPv6.
+    #[must_use]
+    pub fn addresses(mut self, addresses: impl Into<Vec<IpAddr>>) -> Self {
+        self.addresses = addresses.into();
+        self
+    }
+
+    /// The ports to listen on, free ones unless set.
+    #[must_use]
+    pub const fn ports(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Serves HTTPS on 8443 if the system does not let this program have the port it was told.
+    #[must_use]
+    pub const fn https_fallback(mut self) -> Self {
+        self.https_fallback = true;
+        self
+    }
+
+    /// Where the hub has its time from: a test gives hub and clients one clock and turns it.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Keeps the CA, the keys of the policies and those of [`device`](Self::device) in this folder, so
+    /// that connection strings stay good over a restart.
+    #[must_use]
+    pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(folder.into());
+        self
+    }
+
+    /// The key of the policy `iothubowner`, made by the hub unless set.
+    #[must_use]
+    pub fn owner_key(mut self, key: SharedAccessKey) -> Self {
+        self.owner_key = Some(key);
+        self
+    }
+
+    /// Has the hub know a device from the start.
+    #[must_use]
+    pub fn device(mut self, id: DeviceId) -> Self {
+        self.devices.push(id);
+        self
+    }
+
+    /// What the hub takes before it refuses; the service's limits unless set.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the hub. All its ports accept connections when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] says which part cannot be had, and what to do about it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the ports that were opened.
+    pub async fn start(self) -> Result<RunningHub, StartError> {
+        Ok(self.try_start().await?)
+    }
+
+    async fn try_start(self) -> Result<RunningHub, Why> {
+        let host_names = HostNames::new(&self.name, &self.host_names)?;
+        check_owner_key(self.owner_key.as_ref())?;
+        let state_dir = match &self.state_dir {
+            Some(path) => StateDir::open(path)?,
+            None => StateDir::temporary()?,
+        };
+        let state = self.settled(state_dir.load()?, &host_names)?;
+        state_dir.save(&state)?;
+        let (opened, listeners) = self.open_ports().await?;
+
+        let config = HubConfig {
+            name: self.name,
+            host_names,
+            limits: self.limits,
+            keeps_devices: self.state_dir.is_some(),
+        };
+        let policies = Policies::new(|name| state.policies[name.as_str()].clone());
+        let hub = Hub::new(config, self.clock, policies, random_etag()?);
+        let devices: Vec<_> = state
+            .devices
+            .iter()
+            .map(|(id, keys)| DeviceWrite { keys: Some(keys.clone()), ..DeviceWrite::new(id.clone()) })
+            .collect();
+        for device in &devices {
+            hub.put_device(device.clone(), &Precondition::None).await?;
+        }
+
+        let tls = TlsAcceptor::from(state.certificates.server_config(&[])?);
+        let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
+        let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
+        for listener in listeners.mqtts {
+            running.spawn(mqtt::serve(hub.clone(), listener, tls.clone()));
+        }
+        for listener in listeners.amqps {
+            running.spawn(amqp::serve(hub.clone(), listener, Some(tls.clone())));
+        }
+        for listener in listeners.amqp {
+            running.spawn(amqp::serve(hub.clone(), listener, None));
+        }
+        for listener in listeners.https {
+            running.spawn(https::serve(hub.clone(), listener, https_tls.clone()));
+        }
+        Ok(running)
+    }
+
+    /// What the hub runs with: what was kept, and new keys and certificates where nothing was.
+    fn settled(&self, kept: Option<State>, host_names: &HostNames) -> Result<State, Why> {
+        // Peers check certificates by the real time, whatever clock the hub is given.
+        let now = Timestamp::now();
+        let names: Vec<String> =
+            host_names.iter().map(str::to_owned).chain(std::iter::once("*.localhost".to_owned())).collect();
+        let mut state = match kept {
+            Some(State { policies, devices, certificates }) => {
+                State { policies, devices, certificates: certificates.renewed(names, now)? }
+            }
+            None => State {
+                policies: Default::default(),
+                devices: Default::default(),
+                certificates: Certificates::new(names, now)?,
+            },
+        };
+        for name in PolicyName::ALL {
+            if !state.policies.contains_key(name.as_str()) {
+                state.policies.insert(name.as_str().to_owned(), new_key()?);
+            }
+        }
+        if let Some(key) = &self.owner_key {
+            state.policies.insert(PolicyName::IotHubOwner.as_str().to_owned(), key.clone());
+        }
+        for id in &self.devices {
+            if !state.devices.contains_key(id) {
+                state.devices.insert(id.clone(), [new_key()?, new_key()?]);
+            }
+        }
+        Ok(state)
+    }
+
+    async fn open_ports(&self) -> Result<(Ports, Listeners), Why> {
+        let addresses = &self.addresses;
+        let (mqtts, mqtts_listeners) = ports::open(ports::MQTTS, addresses, self.ports.mqtts).await?;
+        let (amqps, amqps_listeners) = ports::open(ports::AMQPS, addresses, self.ports.amqps).await?;
+        let (amqp, amqp_listeners) = ports::open(ports::AMQP, addresses, self.ports.amqp).await?;
+        let (https, https_listeners) = match ports::open(ports::HTTPS, addresses, self.ports.https).await {
+            Err(error) if self.https_fallback && error.is_permission() => {
+                ports::open(ports::HTTPS, addresses, HTTPS_FALLBACK_PORT).await?
+            }
+            opened => opened?,
+        };
+        let listeners = Listeners {
+            mqtts: mqtts_listeners,
+            amqps: amqps_listeners,
+            amqp: amqp_listeners,
+            https: https_listeners,
+        };
+        Ok((Ports { mqtts, amqps, amqp, https }, listeners))
+    }
+}
+
+/// Open ports, one listener per address.
+struct Listeners {
+    mqtts: Vec<tokio::net::TcpListener>,
+    amqps: Vec<tokio::net::TcpListener>,
+    amqp: Vec<tokio::net::TcpListener>,
+    https: Vec<tokio::net::TcpListener>,
+}
+
+fn check_owner_key(key: Option<&SharedAccessKey>) -> Result<(), Why> {
+    let Some(key) = key else { return Ok(()) };
+    match STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new) {
+        Ok(bytes) if (16..=64).contains(&bytes.len()) => Ok(()),
+        _ => Err(Why::OwnerKey),
+    }
+}
+
+/// Where ETags start: elsewhere after each restart, since identities start anew.
+fn random_etag() -> Result<u64, NoRandomness> {
+    let mut bytes = [0; 4];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(u64::from(u32::from_be_bytes(bytes)))
+}

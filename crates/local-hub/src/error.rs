@@ -1,0 +1,77 @@
+//! Why a hub cannot start.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::config::NotAHostName;
+use crate::core::policies::NoRandomness;
+use crate::core::refusal::HubError;
+use crate::ports::PortError;
+use crate::state_dir::StateError;
+use crate::tls::CertificateError;
+
+/// The hub cannot start. `Display` says which part cannot be had and what to do, in one line;
+/// `source()` says what the system answered.
+#[derive(Debug)]
+pub struct StartError(Why);
+
+#[derive(Debug)]
+pub(crate) enum Why {
+    HostName(NotAHostName),
+    OwnerKey,
+    State(StateError),
+    Certificates(CertificateError),
+    Port(PortError),
+    Device(HubError),
+    NoRandomness(NoRandomness),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Why::HostName(error) => error.fmt(f),
+            Why::OwnerKey => f.write_str("the owner key must be base64 of 16 to 64 bytes"),
+            Why::State(error) => error.fmt(f),
+            Why::Certificates(error) => write!(f, "the hub's certificates cannot be used: {error}"),
+            Why::Port(error) => error.fmt(f),
+            Why::Device(error) => write!(f, "a device cannot be created: {error}"),
+            Why::NoRandomness(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Why::State(error) => error.source(),
+            Why::Certificates(error) => error.source(),
+            Why::Port(error) => error.source(),
+            Why::HostName(_) | Why::OwnerKey | Why::Device(_) | Why::NoRandomness(_) => None,
+        }
+    }
+}
+
+impl From<Why> for StartError {
+    fn from(why: Why) -> Self {
+        Self(why)
+    }
+}
+
+macro_rules! from {
+    ($($error:ty => $variant:ident),* $(,)?) => {
+        $(impl From<$error> for Why {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+from! {
+    NotAHostName => HostName,
+    StateError => State,
+    CertificateError => Certificates,
+    PortError => Port,
+    HubError => Device,
+    NoRandomness => NoRandomness,
+}

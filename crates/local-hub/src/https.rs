@@ -1,0 +1,66 @@
+//! The service's REST interface over HTTPS: one file per resource, one table of who may use what.
+//!
+//! HTTP/1.1, as every official client speaks it; connections can be upgraded. Bounded: headers by
+//! size and time, bodies by size and time, connections by the listener.
+
+mod device_json;
+mod devices;
+mod error;
+mod request;
+mod router;
+mod statistics;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::hub::Hub;
+use crate::listener;
+
+/// What the listener offers by ALPN.
+pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// How long a client may take for the head of a request, and an idle connection stays open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest head of a request.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// Serves the REST interface on `listener` until the hub ends.
+pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
+    let router = router::router(hub.clone());
+    let room = {
+        let hub = hub.clone();
+        move |stream| serve_connection(hub.clone(), router.clone(), stream)
+    };
+    listener::serve("https", &hub, listener, Some(tls), room).await;
+}
+
+async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {
+    let service = router.map_request(|request: Request<Incoming>| router::normalized(request.map(Body::new)));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = hub.shutdown().cancelled() => {
+            // What is being answered is answered; no further request is taken.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTPS connection broke");
+    }
+}

@@ -1,0 +1,69 @@
+//! `/devices` and `/devices/{id}`: the identity registry.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ETAG, HeaderValue};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use iothub_models::{DeviceIdentity, ErrorCode};
+
+use super::device_json;
+use super::error::{ApiError, json};
+use super::request::{DeviceOfPath, json_body, precondition, query};
+use crate::core::limits::LIST_LENGTH;
+use crate::hub::Hub;
+
+pub(super) async fn list(State(hub): State<Hub>, uri: Uri) -> Result<Response, ApiError> {
+    let top = match query(&uri, "top").map(str::parse::<i64>) {
+        None => LIST_LENGTH,
+        // The service takes any number and shows at most a thousand.
+        Some(Ok(number)) => {
+            usize::try_from(number).ok().filter(|n| (1..=LIST_LENGTH).contains(n)).unwrap_or(LIST_LENGTH)
+        }
+        Some(Err(_)) => return Err(ApiError::new(ErrorCode::ArgumentInvalid, "top is not a number")),
+    };
+    Ok(json(StatusCode::OK, &hub.devices(top)))
+}
+
+pub(super) async fn get(
+    State(hub): State<Hub>,
+    DeviceOfPath(id): DeviceOfPath,
+) -> Result<Response, ApiError> {
+    Ok(identity(&hub.device(&id)?))
+}
+
+pub(super) async fn put(
+    State(hub): State<Hub>,
+    DeviceOfPath(id): DeviceOfPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
+    let write = device_json::parse(&body)?;
+    if write.device_id != id {
+        return Err(ApiError::new(
+            ErrorCode::ArgumentInvalid,
+            format!("deviceId is {} in the body and {id} in the path", write.device_id),
+        ));
+    }
+    Ok(identity(&hub.put_device(write, &precondition(&headers)?).await?))
+}
+
+pub(super) async fn delete(
+    State(hub): State<Hub>,
+    DeviceOfPath(id): DeviceOfPath,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    hub.delete_device(&id, &precondition(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Official clients take 200 for every success. The header has the ETag of the body: one client puts
+/// the header's over the body's.
+fn identity(identity: &DeviceIdentity) -> Response {
+    let mut response = json(StatusCode::OK, identity);
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", identity.etag)) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}

@@ -1,0 +1,90 @@
+//! The service's error contract over HTTP: a code becomes a status, a header and a JSON body.
+//!
+//! ```text
+//! {"Message":"ErrorCode:{Name};{text}","ExceptionMessage":"Tracking ID:{id}-G:0-TimeStamp:{time}"}
+//! ```
+//! beside `iothub-errorcode: {Name}`: official clients find the error class in one or the other, and
+//! one of them only if both agree. Source: *Understand and resolve Azure IoT Hub errors*.
+
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use iothub_models::ErrorCode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::core::refusal::HubError;
+
+/// JSON as every official client recognizes it.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+const ERROR_CODE: HeaderName = HeaderName::from_static("iothub-errorcode");
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub(super) struct ApiError(HubError);
+
+impl ApiError {
+    pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self(HubError::new(code, text))
+    }
+
+    #[cfg(test)]
+    pub(super) const fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+}
+
+impl From<HubError> for ApiError {
+    fn from(error: HubError) -> Self {
+        Self(error)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body {
+    message: String,
+    exception_message: String,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let HubError { code, text } = self.0;
+        let tracking_id = uuid::Uuid::new_v4().simple();
+        // The log has the same id, so that who is told of it can find the reason.
+        tracing::info!(%code, %tracking_id, text, "a request was refused");
+        let time = Timestamp::now().strftime("%m/%d/%Y %H:%M:%S");
+        let body = Body {
+            message: format!("ErrorCode:{};{text}", code.name()),
+            exception_message: format!("Tracking ID:{tracking_id}-G:0-TimeStamp:{time}"),
+        };
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json(status, &body);
+        response.headers_mut().insert(ERROR_CODE, HeaderValue::from_static(code.name()));
+        response
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => (status, [(CONTENT_TYPE, JSON)], text).into_response(),
+        // Values of ours always can be written; if one could not, the client must not see half of it.
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// No resource has this path.
+pub(super) async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(ErrorCode::GenericNotFound, format!("this hub has no resource {}", uri.path()))
+}
+
+/// The resource has no such method.
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let text = format!("{} does not take {method}", uri.path());
+    ApiError::new(ErrorCode::GenericMethodNotAllowed, text)
+}

@@ -1,0 +1,165 @@
+//! What all routes read from a request: the API version, the device of the path, `If-Match`, the body.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header::{CONTENT_TYPE, IF_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use futures_util::StreamExt as _;
+use iothub_models::{DeviceId, ErrorCode};
+
+use super::error::ApiError;
+use crate::core::registry::Precondition;
+
+/// Longest body of a request. Ours: the largest thing the service takes is smaller.
+pub(super) const BODY_BYTES: usize = 1024 * 1024;
+
+/// How much of a body that is too long is still read, so that its sender finishes and reads the answer.
+const DRAINED_BYTES: usize = 16 * BODY_BYTES;
+
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The first version of the interface that still is documented.
+const OLDEST_API_VERSION: &str = "2016-11-14";
+
+/// Refuses a request without an `api-version` the service could know: `YYYY-MM-DD`, with or without
+/// `-preview`, not before the oldest. All versions are served alike.
+pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
+    let value = query(uri, "api-version");
+    let date = value.map(|text| text.strip_suffix("-preview").unwrap_or(text));
+    match date {
+        Some(date)
+            if date.len() == 10
+                && date.parse::<jiff::civil::Date>().is_ok()
+                && date >= OLDEST_API_VERSION =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(ApiError::new(
+            ErrorCode::InvalidProtocolVersion,
+            format!("api-version: a date from {OLDEST_API_VERSION} on is expected, such as 2021-04-12"),
+        )),
+        None => Err(ApiError::new(ErrorCode::InvalidProtocolVersion, "api-version is missing in the query")),
+    }
+}
+
+/// The first value of a name in the query, as it stands there.
+pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
+    uri.query()?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+/// The device a path names.
+#[derive(Debug)]
+pub(super) struct DeviceOfPath(pub(super) DeviceId);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeviceOfPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| invalid(error.body_text()))?;
+        text.parse().map(Self).map_err(|error| invalid(format!("device id: {error}")))
+    }
+}
+
+/// What the request expects to be there. ETags come quoted from most clients and bare from some, and
+/// so does the wildcard.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
+    let Some(header) = headers.get(IF_MATCH) else { return Ok(Precondition::None) };
+    let Ok(text) = header.to_str() else {
+        return Err(ApiError::new(ErrorCode::ArgumentInvalid, "If-Match is not ASCII text"));
+    };
+    let text = text.trim();
+    let text = text.strip_prefix("W/").unwrap_or(text);
+    let etag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    Ok(if etag == "*" { Precondition::Exists } else { Precondition::Etag(etag.to_owned()) })
+}
+
+/// The whole body of a request that says it is JSON, or says nothing.
+pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+    if let Some(kind) = headers.get(CONTENT_TYPE)
+        && !kind.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("json"))
+    {
+        return Err(ApiError::new(
+            ErrorCode::GenericUnsupportedMediaType,
+            "the body must be JSON: Content-Type: application/json; charset=utf-8",
+        ));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
+        Ok(collected) => collected,
+        Err(_) => Err(ApiError::new(ErrorCode::GenericBadRequest, "the body did not arrive in time")),
+    }
+}
+
+async fn collect(body: Body) -> Result<Vec<u8>, ApiError> {
+    let mut stream = body.into_data_stream();
+    let mut collected = Vec::new();
+    let mut received = 0_usize;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk
+            .map_err(|_| ApiError::new(ErrorCode::GenericBadRequest, "the body broke off before its end"))?;
+        received = received.saturating_add(chunk.len());
+        if received <= BODY_BYTES {
+            collected.extend_from_slice(&chunk);
+        } else if received > DRAINED_BYTES {
+            break;
+        }
+    }
+    if received > BODY_BYTES {
+        let text = format!("the body is too long: at most {BODY_BYTES} bytes are taken");
+        return Err(ApiError::new(ErrorCode::MessageTooLarge, text));
+    }
+    Ok(collected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_a_client_sends_is_taken_and_no_nonsense() {
+        let check = |query: &str| check_api_version(&format!("/devices{query}").parse().unwrap());
+        for good in [
+            "2016-11-14",
+            "2018-06-30",
+            "2019-10-01",
+            "2020-09-30",
+            "2021-04-12",
+            "2024-03-31",
+            "2020-05-31-preview",
+        ] {
+            assert!(check(&format!("?top=1&api-version={good}")).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "?top=1",
+            "?api-version=",
+            "?api-version=1",
+            "?api-version=2015-01-01",
+            "?api-version=2021-99-99",
+        ] {
+            assert_eq!(check(bad).unwrap_err().code(), ErrorCode::InvalidProtocolVersion, "{bad}");
+        }
+    }
+
+    #[test]
+    fn etags_and_wildcards_come_quoted_and_bare() {
+        let of =
+            |text: &str| precondition(&[(IF_MATCH, text.parse().unwrap())].into_iter().collect()).unwrap();
+        assert_eq!(precondition(&HeaderMap::new()).unwrap(), Precondition::None);
+        for wildcard in ["*", "\"*\""] {
+            assert_eq!(of(wildcard), Precondition::Exists);
+        }
+        for etag in ["MQ==", "\"MQ==\"", "W/\"MQ==\""] {
+            assert_eq!(of(etag), Precondition::Etag("MQ==".into()));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `/statistics/devices` and `/statistics/service`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::error::json;
+use crate::hub::Hub;
+
+pub(super) async fn registry(State(hub): State<Hub>) -> Response {
+    json(StatusCode::OK, &hub.registry_statistics())
+}
+
+pub(super) async fn service(State(hub): State<Hub>) -> Response {
+    json(StatusCode::OK, &hub.service_statistics())
+}

@@ -1,0 +1,57 @@
+//! The ready file: everything a script needs to use the hub, written once all ports accept.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::core::policies::PolicyName;
+use crate::running::RunningHub;
+use crate::state_dir::{PRIVATE, replace};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadyFile<'h> {
+    name: &'h str,
+    host_name: &'h str,
+    ports: BTreeMap<&'static str, u16>,
+    ca_file: &'h Path,
+    connection_strings: BTreeMap<&'static str, String>,
+    standard_connection_strings: BTreeMap<&'static str, String>,
+    devices: BTreeMap<String, String>,
+}
+
+impl RunningHub {
+    /// Writes a JSON file that says where the hub is and how to get in: its name, host name, ports, CA
+    /// file, the connection strings of all policies (for our clients, and in the standard form) and of
+    /// all devices. The file appears as a whole, is readable by its owner alone, and holds secrets.
+    ///
+    /// # Errors
+    /// What the system answers when the file cannot be written.
+    pub fn write_ready_file(&self, path: &Path) -> io::Result<()> {
+        let ports = self.ports();
+        let strings = |of: &dyn Fn(PolicyName) -> String| {
+            PolicyName::ALL.into_iter().map(|name| (name.as_str(), of(name))).collect()
+        };
+        let devices = self.device_ids().into_iter();
+        let ready = ReadyFile {
+            name: self.name(),
+            host_name: self.host_name(),
+            ports: [
+                ("mqtts", ports.mqtts),
+                ("amqps", ports.amqps),
+                ("amqp", ports.amqp),
+                ("https", ports.https),
+            ]
+            .into(),
+            ca_file: self.ca_file(),
+            connection_strings: strings(&|name| self.connection_string(name)),
+            standard_connection_strings: strings(&|name| self.standard_connection_string(name)),
+            devices: devices
+                .filter_map(|id| self.device_connection_string(&id).map(|text| (id.into(), text)))
+                .collect(),
+        };
+        replace(path, &serde_json::to_vec_pretty(&ready)?, PRIVATE)
+    }
+}

@@ -1,0 +1,252 @@
+//! A hub that runs: its addresses and strings, what is in it, and its end.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use iothub_auth::{Clock, DeviceConnectionString, HubAddress, ServiceConnectionString};
+use iothub_models::{C2dMessage, DeviceId, RegistryStatistics, ServiceStatistics};
+use tokio::task::JoinSet;
+
+use crate::core::device_write::DeviceWrite;
+use crate::core::policies::PolicyName;
+use crate::core::refusal::HubError;
+use crate::core::registry::Precondition;
+use crate::core::telemetry::TelemetryEvent;
+use crate::hub::Hub;
+use crate::ports::Ports;
+use crate::state_dir::StateDir;
+
+/// How long connections may take to end before they are cut.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running hub. Dropping it ends the hub at once; [`shutdown`](Self::shutdown) lets connections end
+/// first.
+#[derive(Debug)]
+pub struct RunningHub {
+    hub: Hub,
+    ports: Ports,
+    ca_file: PathBuf,
+    /// The devices it was told to have, which a reset brings back.
+    devices: Vec<DeviceWrite>,
+    rooms: JoinSet<()>,
+    /// Last, so that the folder is left when nobody uses it any more.
+    _state_dir: StateDir,
+}
+
+impl RunningHub {
+    pub(crate) fn new(hub: Hub, ports: Ports, state_dir: StateDir, devices: Vec<DeviceWrite>) -> Self {
+        let ca_file = state_dir.ca_file();
+        Self { hub, ports, ca_file, devices, rooms: JoinSet::new(), _state_dir: state_dir }
+    }
+
+    pub(crate) fn spawn(&mut self, room: impl Future<Output = ()> + Send + 'static) {
+        self.rooms.spawn(room);
+    }
+
+    /// The hub's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.hub.config().name
+    }
+
+    /// The host name in the hub's connection strings.
+    #[must_use]
+    pub fn host_name(&self) -> &str {
+        self.hub.config().host_names.preferred()
+    }
+
+    /// The ports it listens on.
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// The PEM file with the CA to trust; it goes with the hub, unless the hub has a state folder.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// The hub's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.hub.clock()
+    }
+
+    /// Where the hub is, in full: for our clients.
+    #[must_use]
+    pub fn address(&self) -> HubAddress {
+        HubAddress {
+            mqtts_port: self.ports.mqtts,
+            amqps_port: self.ports.amqps,
+            https_port: self.ports.https,
+            trusted_ca_file: Some(self.ca_file.clone()),
+            ..self.standard_address()
+        }
+    }
+
+    /// Where the hub is, for clients that know their ports and are told elsewhere what to trust.
+    fn standard_address(&self) -> HubAddress {
+        HubAddress::new(self.host_name())
+    }
+
+    /// A policy's connection string for our clients: with the ports, where they differ from the usual
+    /// ones, and the CA file.
+    #[must_use]
+    pub fn connection_string(&self, policy: PolicyName) -> String {
+        self.service_string(self.address(), policy)
+    }
+
+    /// A policy's connection string as the portal shows it, for official clients.
+    #[must_use]
+    pub fn standard_connection_string(&self, policy: PolicyName) -> String {
+        self.service_string(self.standard_address(), policy)
+    }
+
+    fn service_string(&self, address: HubAddress, policy: PolicyName) -> String {
+        let key = self.hub.policies().key(policy).clone();
+        ServiceConnectionString::new(address, policy.as_str(), key).reveal()
+    }
+
+    /// A device's connection string for our clients; `None` if there is no such device, or if it has
+    /// no key.
+    #[must_use]
+    pub fn device_connection_string(&self, device: &DeviceId) -> Option<String> {
+        self.device_string(self.address(), device)
+    }
+
+    /// A device's connection string as the portal shows it, for official clients.
+    #[must_use]
+    pub fn standard_device_connection_string(&self, device: &DeviceId) -> Option<String> {
+        self.device_string(self.standard_address(), device)
+    }
+
+    fn device_string(&self, address: HubAddress, device: &DeviceId) -> Option<String> {
+        let [primary, _] = self.hub.credentials(device)?.keys?;
+        Some(DeviceConnectionString::new(address, device.clone(), primary).reveal())
+    }
+
+    /// Creates a device with keys of the hub's making, and gives its connection string.
+    ///
+    /// # Errors
+    /// What a back end would get: the device exists already, or there are too many.
+    ///
+    /// # Cancel safety
+    /// The device may exist although the string was not returned.
+    pub async fn create_device(&self, device: &DeviceId) -> Result<String, HubError> {
+        self.hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await?;
+        self.device_connection_string(device).ok_or_else(|| HubError::device_not_found(device))
+    }
+
+    /// Deletes a device with everything the hub holds for it, and ends its connection.
+    ///
+    /// # Errors
+    /// What a back end would get: there is no such device.
+    ///
+    /// # Cancel safety
+    /// The device may be gone although nothing was returned.
+    pub async fn delete_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        self.hub.delete_device(device, &Precondition::None).await
+    }
+
+    /// The devices of the registry, ordered by id.
+    #[must_use]
+    pub fn device_ids(&self) -> Vec<DeviceId> {
+        self.hub.devices(usize::MAX).into_iter().map(|identity| identity.device_id).collect()
+    }
+
+    /// Sends a cloud-to-device message as a back end would.
+    ///
+    /// # Errors
+    /// What a back end would get: no such device, its queue is full, the message is not acceptable.
+    ///
+    /// # Cancel safety
+    /// The message may be in the queue although nothing was returned.
+    pub async fn send_c2d(&self, device: &DeviceId, message: C2dMessage) -> Result<(), HubError> {
+        self.hub.enqueue_c2d(device, message).await
+    }
+
+    /// How many cloud-to-device messages wait for a device, those it has not acknowledged included.
+    #[must_use]
+    pub fn pending_c2d(&self, device: &DeviceId) -> usize {
+        self.hub.pending_c2d(device)
+    }
+
+    /// Whether a device has a connection.
+    #[must_use]
+    pub fn is_connected(&self, device: &DeviceId) -> bool {
+        self.hub.is_connected(device)
+    }
+
+    /// The telemetry the hub keeps, oldest first. The list is bounded: when it is full, the oldest
+    /// messages leave.
+    #[must_use]
+    pub fn telemetry(&self) -> Vec<Arc<TelemetryEvent>> {
+        self.hub.telemetry()
+    }
+
+    /// How many telemetry messages the hub accepted since it started or was reset.
+    #[must_use]
+    pub fn telemetry_accepted(&self) -> u64 {
+        self.hub.telemetry_accepted()
+    }
+
+    /// How many devices there are.
+    #[must_use]
+    pub fn registry_statistics(&self) -> RegistryStatistics {
+        self.hub.registry_statistics()
+    }
+
+    /// How many devices are connected.
+    #[must_use]
+    pub fn service_statistics(&self) -> ServiceStatistics {
+        self.hub.service_statistics()
+    }
+
+    /// Waits until `reached` is true of the hub. It is asked now and after every change: a device came
+    /// or went, telemetry was accepted, a message was queued or completed. It does not end by itself;
+    /// put a deadline around it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn wait_until(&self, mut reached: impl FnMut(&Self) -> bool) {
+        self.hub.wait_until(|| reached(self)).await;
+    }
+
+    /// Makes the hub as it was when it started: connections end, devices, messages and telemetry go,
+    /// the devices it was started with are back.
+    ///
+    /// # Errors
+    /// What creating a device can meet.
+    ///
+    /// # Cancel safety
+    /// Some of the devices it was started with may be missing.
+    pub async fn reset(&self) -> Result<(), HubError> {
+        self.hub.clear();
+        for device in &self.devices {
+            self.hub.put_device(device.clone(), &Precondition::None).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the hub: ports close, connections are told to end and cut after five seconds.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the hub at once.
+    pub async fn shutdown(mut self) {
+        self.hub.shutdown().cancel();
+        let ended = async { while self.rooms.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("some connections did not end in time and are cut");
+            self.rooms.shutdown().await;
+        }
+    }
+}
+
+impl Drop for RunningHub {
+    fn drop(&mut self) {
+        self.hub.shutdown().cancel();
+    }
+}

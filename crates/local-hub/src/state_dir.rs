@@ -1,0 +1,238 @@
+//! Where a hub keeps what must survive it: its CA, the keys of its policies and of its own devices.
+//!
+//! One private file holds it all and is replaced as a whole, so that a crash leaves the old one or the
+//! new one. Beside it lies `ca.pem`, which clients read. A hub without a folder of its own gets one
+//! for its `ca.pem` in the system's place for such files, and removes it at its end.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use iothub_models::{DeviceId, SharedAccessKey};
+use serde::{Deserialize, Serialize};
+
+use crate::tls::Certificates;
+
+const STATE_FILE: &str = "hub.json";
+const CA_FILE: &str = "ca.pem";
+const LOCK_FILE: &str = "lock";
+
+/// What survives a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct State {
+    /// The key of each shared access policy.
+    pub(crate) policies: BTreeMap<String, SharedAccessKey>,
+    /// Both keys of each device that the hub is told to have.
+    pub(crate) devices: BTreeMap<DeviceId, [SharedAccessKey; 2]>,
+    pub(crate) certificates: Certificates,
+}
+
+/// The folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// A file or folder that cannot be read or written.
+    #[error("{what} {path:?}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A state file that is damaged.
+    #[error(
+        "{path:?} is damaged at line {line}: restore it, or remove the folder to start afresh; the hub then has a \
+         new CA and new keys"
+    )]
+    // The parser's own words may quote a key.
+    Damaged { path: PathBuf, line: usize },
+    /// A state that cannot be written as text, which no state of ours is.
+    #[error("the state cannot be written")]
+    Unwritable(#[source] serde_json::Error),
+    /// Two hubs, one folder.
+    #[error("another local hub uses the folder {0:?}: stop it, or choose another folder with --state-dir")]
+    InUse(PathBuf),
+}
+
+/// A folder that this hub alone uses.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    /// Held while the hub lives; `None` for a folder that nobody else knows.
+    _lock: Option<File>,
+    temporary: bool,
+}
+
+impl StateDir {
+    /// Opens the folder, and makes it if it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        create_private(path).map_err(io_error("cannot make the folder", path))?;
+        // Connection strings name the CA file, and they are used in other folders.
+        let path = path.canonicalize().map_err(io_error("cannot find the folder", path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(io_error("cannot write", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: Some(lock), temporary: false }),
+            Err(TryLockError::WouldBlock) => Err(StateError::InUse(path)),
+            Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &lock_path)(error)),
+        }
+    }
+
+    /// A new folder, gone when this is dropped.
+    pub(crate) fn temporary() -> Result<Self, StateError> {
+        let path = std::env::temp_dir().join(format!("local-hub-{}", uuid::Uuid::new_v4().simple()));
+        create_private(&path).map_err(io_error("cannot make the folder", &path))?;
+        Ok(Self { path, _lock: None, temporary: true })
+    }
+
+    /// Where the CA is for clients to read.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.path.join(CA_FILE)
+    }
+
+    /// What was kept; `None` in a new folder.
+    pub(crate) fn load(&self) -> Result<Option<State>, StateError> {
+        let path = self.path.join(STATE_FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => zeroize::Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("cannot read", &path)(error)),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| StateError::Damaged { path, line: error.line() })
+    }
+
+    /// Keeps `state`, and writes the CA for clients. A temporary folder gets the CA alone.
+    pub(crate) fn save(&self, state: &State) -> Result<(), StateError> {
+        if !self.temporary {
+            let path = self.path.join(STATE_FILE);
+            let text = serde_json::to_vec_pretty(state).map_err(StateError::Unwritable)?;
+            let text = zeroize::Zeroizing::new(text);
+            replace(&path, &text, PRIVATE).map_err(io_error("cannot write", &path))?;
+        }
+        let path = self.ca_file();
+        let pem = state.certificates.ca_pem().as_bytes();
+        if fs::read(&path).is_ok_and(|kept| kept == pem) {
+            return Ok(());
+        }
+        replace(&path, pem, PUBLIC).map_err(io_error("cannot write", &path))
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::debug!(path = ?self.path, %error, "a temporary folder stays behind");
+        }
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError::Io { what, path: path.to_owned(), source }
+}
+
+/// Read and written by the owner alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// Read by all who may enter the folder.
+const PUBLIC: u32 = 0o644;
+
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Writes a file as a whole: whoever reads it finds the old text or the new.
+pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = path.with_file_name(name);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _everywhere_else_the_folder_decides = mode;
+    let written = options.open(&new).and_then(|mut file| {
+        file.write_all(text)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
+        // What is half written helps nobody; if it cannot be removed either, the error says enough.
+        fs::remove_file(&new).ok();
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let certificates = Certificates::new(vec!["localhost".into()], jiff::Timestamp::now()).unwrap();
+        let key = || SharedAccessKey::new("c2VjcmV0");
+        State {
+            policies: [("iothubowner".to_owned(), key())].into(),
+            devices: [("d1".parse().unwrap(), [key(), key()])].into(),
+            certificates,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_private() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/state");
+        let dir = StateDir::open(&path).unwrap();
+        assert!(dir.load().unwrap().is_none());
+        dir.save(&state()).unwrap();
+        let loaded = dir.load().unwrap().unwrap();
+        assert_eq!(loaded.policies["iothubowner"].reveal(), "c2VjcmV0");
+        assert_eq!(fs::read_to_string(dir.ca_file()).unwrap(), loaded.certificates.ca_pem());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(path.join(STATE_FILE)), 0o600);
+            assert_eq!(mode(path.clone()), 0o700);
+        }
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "no half-written file stays");
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_hub_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = StateDir::open(parent.path()).unwrap();
+        assert!(matches!(StateDir::open(parent.path()), Err(StateError::InUse(_))));
+        drop(first);
+        assert!(StateDir::open(parent.path()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_the_way_out_and_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(parent.path()).unwrap();
+        let file = parent.path().join(STATE_FILE);
+        for damaged in ["", "{", "{\"policies\": 1}", "[]"] {
+            fs::write(&file, damaged).unwrap();
+            let error = dir.load().unwrap_err().to_string();
+            assert!(error.contains(STATE_FILE) && error.contains("start afresh"), "{error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn a_temporary_folder_holds_the_ca_alone_and_goes() {
+        let dir = StateDir::temporary().unwrap();
+        dir.save(&state()).unwrap();
+        let ca = dir.ca_file();
+        assert!(ca.exists() && !ca.with_file_name(STATE_FILE).exists());
+        drop(dir);
+        assert!(!ca.parent().unwrap().exists());
+    }
+}
