@@ -58,24 +58,24 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Connects, authorizes and attaches the link, until `deadline` at the latest.
-    pub(crate) async fn open(&self, deadline: Timestamp) -> Result<Link, Error> {
-        let (stream, sever) = self
-            .step(deadline, ErrorKind::Network, stream::open(&self.credential.address, &self.tls))
-            .await?;
-        let (connection, mut session) = self.step(deadline, ErrorKind::Timeout, self.begin(stream)).await?;
-        let mut cbs = self
-            .step(
-                deadline,
-                ErrorKind::Timeout,
-                Cbs::attach(&mut session, &self.credential, self.token_lifetime),
-            )
-            .await?;
-        let expiry = self.step(deadline, ErrorKind::Timeout, cbs.put_token(self.clock.now())).await?;
-        let sender = self.step(deadline, ErrorKind::Timeout, attach(&mut session)).await?;
-        tracing::debug!(hub = %self.credential.address.host_name, "connected");
-        let renewal = Box::pin(cbs.keep_renewed(self.clock.clone(), self.answer_timeout, expiry));
-        Ok(Link { sender, renewal, session, connection, _sever: sever })
+    /// Connects, authorizes and attaches the link, until `deadline` at the latest. On the heap, since
+    /// the library's futures are large and connecting is rare.
+    pub(crate) fn open(&self, deadline: Timestamp) -> BoxFuture<'_, Result<Link, Error>> {
+        Box::pin(async move {
+            let Self { credential, clock, .. } = self;
+            let stream = stream::open(&credential.address, &self.tls);
+            let (stream, sever) = self.step(deadline, ErrorKind::Network, stream).await?;
+            let begun = Box::pin(self.begin(stream));
+            let (connection, mut session) = self.step(deadline, ErrorKind::Timeout, begun).await?;
+            let cbs = Cbs::attach(&mut session, credential, self.token_lifetime);
+            let mut cbs = self.step(deadline, ErrorKind::Timeout, cbs).await?;
+            let put = cbs.put_token(clock.now());
+            let validity = self.step(deadline, ErrorKind::Timeout, put).await?;
+            let sender = self.step(deadline, ErrorKind::Timeout, attach(&mut session)).await?;
+            tracing::debug!(hub = %credential.address.host_name, "connected");
+            let renewal = Box::pin(cbs.keep_renewed(clock.clone(), self.answer_timeout, validity));
+            Ok(Link { sender, renewal, session, connection, _sever: sever })
+        })
     }
 
     async fn begin(
@@ -105,8 +105,7 @@ impl Hub {
         let (host, port) = (address.connect_host(), address.amqps_port);
         let tried = || format!("connecting to {host}:{port} failed");
         let left = Duration::try_from(deadline.duration_since(self.clock.now())).unwrap_or_default();
-        // On the heap: the library's futures are large, and connecting is rare.
-        let error = match self.clock.timeout(left, Box::pin(step)).await {
+        let error = match self.clock.timeout(left, step).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(failure)) => failure.into_error(tried(), Scope::Link),
             Err(elapsed) => Error::new(late, tried()).because(elapsed),

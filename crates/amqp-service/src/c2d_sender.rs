@@ -67,7 +67,6 @@ impl C2dSender {
     }
 
     /// Starts a sender with settings of its own.
-    #[must_use]
     pub fn builder(credential: ServiceConnectionString) -> C2dSenderBuilder {
         C2dSenderBuilder {
             credential,
@@ -104,15 +103,11 @@ impl C2dSender {
     /// Dropped while it waits for its turn, the message is withdrawn. Dropped after it was handed to
     /// the connection, it is delivered or not without anybody hearing of it.
     pub async fn send(&self, device_id: &DeviceId, mut message: C2dMessage) -> Result<(), Error> {
-        self.send_checked(device_id, {
-            message.message_id.get_or_insert_with(|| Uuid::new_v4().to_string());
-            message
-        })
-        .await
-        .map_err(|error| error.for_device(device_id))
+        message.message_id.get_or_insert_with(|| Uuid::new_v4().to_string());
+        self.send_identified(device_id, message).await.map_err(|error| error.for_device(device_id))
     }
 
-    async fn send_checked(&self, device_id: &DeviceId, message: C2dMessage) -> Result<(), Error> {
+    async fn send_identified(&self, device_id: &DeviceId, message: C2dMessage) -> Result<(), Error> {
         check::check(&message)?;
         let message = EncodedMessage::new(device_id, message);
         let deadline = self.clock.after(self.send_timeout);

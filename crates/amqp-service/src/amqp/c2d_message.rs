@@ -36,7 +36,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')');
 
 /// A message ready to be sent, as often as it takes.
-pub(crate) struct EncodedMessage(pub(super) Sendable<Data>);
+pub(crate) struct EncodedMessage(pub(super) Box<Sendable<Data>>);
 
 impl EncodedMessage {
     pub(crate) fn new(device_id: &DeviceId, message: C2dMessage) -> Self {
@@ -61,7 +61,7 @@ impl EncodedMessage {
         if !application.is_empty() {
             encoded.application_properties = Some(ApplicationProperties(application));
         }
-        Self(Sendable::builder().message(encoded).build())
+        Self(Box::new(Sendable::builder().message(encoded).build()))
     }
 }
 

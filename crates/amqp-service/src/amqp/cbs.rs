@@ -53,8 +53,8 @@ impl Cbs {
         Ok(Self { sender, receiver, credential: credential.clone(), token_lifetime })
     }
 
-    /// Puts a fresh token, and returns when it expires.
-    pub(super) async fn put_token(&mut self, now: Timestamp) -> Result<Timestamp, Failure> {
+    /// Puts a token signed `now`.
+    pub(super) async fn put_token(&mut self, now: Timestamp) -> Result<Validity, Failure> {
         let token = self
             .credential
             .sas_token(now, self.token_lifetime)
@@ -81,7 +81,7 @@ impl Cbs {
                         Failure::known(ErrorKind::Disconnected, error.to_string())
                     })?;
                     if is_reply_to(reply.message(), &id) {
-                        return verdict(reply.message()).map(|()| token.expiry());
+                        return verdict(reply.message()).map(|()| Validity::from(now, token.expiry()));
                     }
                     tracing::debug!("an answer to an earlier put-token came late");
                 }
@@ -101,27 +101,45 @@ impl Cbs {
         }
     }
 
-    /// Renews the token for ever: when three quarters of its life are over, and when that fails, when
-    /// three quarters of what remains are. A hub that will not have it ends the connection in the end,
-    /// and connecting again tells why.
+    /// Renews the token for ever, see [`Validity`]. A hub that will not have a new one ends the
+    /// connection when the old one expires, and connecting again tells why.
     pub(super) async fn keep_renewed(
         mut self,
         clock: Clock,
         answer_timeout: Duration,
-        mut expiry: Timestamp,
+        mut validity: Validity,
     ) -> Infallible {
         loop {
-            let left = Duration::try_from(expiry.duration_since(clock.now())).unwrap_or_default();
-            clock.sleep((left * 3 / 4).max(MIN_PAUSE)).await;
-            match clock.timeout(answer_timeout, Box::pin(self.put_token(clock.now()))).await {
+            clock.sleep_until(validity.renew_at).await;
+            let now = clock.now();
+            let renewed = clock.timeout(answer_timeout, Box::pin(self.put_token(now))).await;
+            match renewed {
                 Ok(Ok(renewed)) => {
-                    expiry = renewed;
-                    tracing::debug!(%expiry, "token renewed");
+                    tracing::debug!(expiry = %renewed.expiry, "token renewed");
+                    validity = renewed;
+                    continue;
                 }
                 Ok(Err(failure)) => tracing::warn!(?failure, "the token was not renewed, trying again"),
                 Err(_elapsed) => tracing::warn!("no answer to the renewal of the token, trying again"),
             }
+            validity = Validity::from(now, validity.expiry);
         }
+    }
+}
+
+/// How long a token is good, and when to put the next one: when three quarters of its life are over,
+/// or, where that failed, three quarters of what remained.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Validity {
+    expiry: Timestamp,
+    renew_at: Timestamp,
+}
+
+impl Validity {
+    fn from(now: Timestamp, expiry: Timestamp) -> Self {
+        let left = Duration::try_from(expiry.duration_since(now)).unwrap_or_default();
+        let renew_at = now.checked_add((left * 3 / 4).max(MIN_PAUSE)).unwrap_or(Timestamp::MAX);
+        Self { expiry, renew_at }
     }
 }
 

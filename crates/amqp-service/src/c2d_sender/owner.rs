@@ -79,6 +79,10 @@ impl Owner {
 
     async fn send(&mut self, outgoing: Outgoing) {
         let Outgoing { message, deadline, mut reply } = outgoing;
+        if reply.is_closed() {
+            // Withdrawn by the sender.
+            return;
+        }
         if let Some((error, left)) = self.condemned.take()
             && left > 0
         {
@@ -89,7 +93,6 @@ impl Owner {
         let handed_over = tokio::select! {
             biased;
             handed_over = self.hand_over(&message, deadline) => handed_over,
-            // Withdrawn by the sender.
             () = reply.closed() => return,
         };
         match handed_over {

@@ -1,0 +1,12 @@
+//! The sender against a hub that is not ours: the server side of the AMQP library, behind TLS, doing
+//! whatever a test tells it to. It shows that the client speaks AMQP 1.0, not just our hub's dialect,
+//! and lets a test hold back any answer.
+
+// A test may stop at the first surprise, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod authorization;
+mod connection;
+mod hub;
+mod outcomes;
+mod serve;
