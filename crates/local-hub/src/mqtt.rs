@@ -8,9 +8,13 @@
 mod admission;
 mod codec;
 mod connection;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod mailbox;
 mod property_bag;
 mod telemetry;
+#[cfg(test)]
+mod test_peer;
 mod topics;
 mod user_name;
 mod wire;

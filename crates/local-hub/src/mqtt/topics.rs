@@ -89,7 +89,10 @@ pub(super) fn devicebound(device: &DeviceId, message: &C2dMessage) -> String {
         ("$.ct", &message.content_type),
         ("$.ce", &message.content_encoding),
     ] {
-        property_bag::write(&mut topic, name, value.as_deref().unwrap_or_default());
+        // An empty one says no more than none, and several clients fail on it.
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            property_bag::write(&mut topic, name, value);
+        }
     }
     if let Some(time) = message.expiry_time {
         property_bag::write(&mut topic, "$.exp", &round_trip(time));
@@ -195,7 +198,7 @@ mod tests {
             devicebound(&"d$1".parse().unwrap(), &message),
             "devices/d$1/messages/devicebound/%24.to=%2Fdevices%2Fd%241%2Fmessages%2FdeviceBound\
              &%24.mid=m%2F1&%24.uid=u%201&%24.ct=application%2Fjson&%24.ce=utf-8\
-             &%24.exp=2026-11-21T02%3A30%3A00.5000000Z&iothub-ack=full&a%2Bb=c%20d"
+             &%24.exp=2026-11-21T02%3A30%3A00.5000000Z&iothub-ack=full&a%2Bb=c%20d&empty="
         );
     }
 

@@ -1,0 +1,23 @@
+//! What fuzz targets reach of this room.
+
+use bytes::BytesMut;
+use iothub_models::DeviceId;
+
+use super::{codec, property_bag, topics, user_name};
+use crate::core::connections::ConnectionId;
+
+pub(crate) fn text(first: &str, second: &str) {
+    drop(user_name::parse(first, second));
+    drop(property_bag::read(first));
+    if let Ok(device) = second.parse::<DeviceId>() {
+        let id = ConnectionId::device(device);
+        drop(topics::parse_publish(first, &id));
+        drop(topics::parse_filter(first, &id));
+    }
+}
+
+pub(crate) fn packets(bytes: &BytesMut) {
+    drop(codec::read_connect(&mut bytes.clone()));
+    let mut rest = bytes.clone();
+    while let Ok(Some(_packet)) = codec::read(&mut rest, 256 * 1024) {}
+}

@@ -1,0 +1,183 @@
+//! For tests: a hub whose clock is turned by hand, and a device that speaks in raw bytes.
+
+use std::time::Duration;
+
+use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
+use iothub_models::{C2dMessage, DeviceId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::connection;
+use crate::config::{HostNames, HubConfig};
+use crate::core::device_write::DeviceWrite;
+use crate::core::limits::Limits;
+use crate::core::policies::{Policies, new_key};
+use crate::core::registry::Precondition;
+use crate::hub::Hub;
+
+/// Real time a test waits for what should come at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The key of every recorded message: 32 times `k`.
+const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+
+pub(super) struct Bench {
+    pub hub: Hub,
+    pub time: ManualClock,
+}
+
+impl Bench {
+    /// A hub at half past two with the device `d1`.
+    pub(super) async fn new() -> Self {
+        let time = ManualClock::new("2026-11-21T02:30:00Z".parse().unwrap());
+        let config = HubConfig {
+            name: "hub".into(),
+            host_names: HostNames::new("hub", &[]).unwrap(),
+            limits: Limits::default(),
+            keeps_devices: false,
+        };
+        let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
+        let key = || SharedAccessKey::new(KEY);
+        let write = DeviceWrite { keys: Some([key(), key()]), ..DeviceWrite::new(device()) };
+        hub.put_device(write, &Precondition::None).await.unwrap();
+        Self { hub, time }
+    }
+
+    pub(super) fn token(&self, ttl: Duration) -> String {
+        let key = SharedAccessKey::new(KEY);
+        let token = SasToken::sign("localhost/devices/d1", &key, self.time.clock().now(), ttl, None);
+        token.unwrap().reveal().to_owned()
+    }
+
+    /// A connection that has sent nothing yet, with this much room for bytes on the way.
+    pub(super) fn open(&self, room: usize) -> Peer {
+        let (stream, own) = tokio::io::duplex(room);
+        let place = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Peer { stream, served: tokio::spawn(connection::run(self.hub.clone(), own, place)) }
+    }
+
+    /// A connection of `d1` that was let in.
+    pub(super) async fn connect(&self, clean: bool, session_present: bool) -> Peer {
+        let mut peer = self.open(1024 * 1024);
+        peer.send(&connect_packet(clean, &self.token(Duration::from_secs(3600)))).await;
+        peer.expect(&[0x20, 2, u8::from(session_present), 0]).await;
+        peer
+    }
+
+    pub(super) async fn enqueue(&self, body: &str) {
+        self.hub.enqueue_c2d(&device(), C2dMessage::new(body)).await.unwrap();
+    }
+
+    /// The bodies of all telemetry, in order.
+    pub(super) fn telemetry(&self) -> Vec<String> {
+        let body = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
+        self.hub.telemetry().iter().map(|event| body(&event.message.body)).collect()
+    }
+}
+
+pub(super) fn device() -> DeviceId {
+    "d1".parse().unwrap()
+}
+
+/// Recorded packets of an official client: name and bytes.
+pub(super) fn recorded(file: &str) -> Vec<(String, Vec<u8>)> {
+    file.lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let hex = line["hex"].as_str().unwrap();
+            let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            (line["packet"].as_str().unwrap().to_owned(), (0..hex.len()).step_by(2).map(byte).collect())
+        })
+        .collect()
+}
+
+fn text(packet: &mut Vec<u8>, text: &str) {
+    packet.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+    packet.extend(text.as_bytes());
+}
+
+fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
+    let length = rest.len();
+    let mut packet =
+        vec![first, (length & 0x7f) as u8 | 0x80, (length >> 7 & 0x7f) as u8 | 0x80, (length >> 14) as u8];
+    packet.extend(rest);
+    packet
+}
+
+/// With a will that says `gone`, and a keep-alive of a minute.
+pub(super) fn connect_packet(clean: bool, token: &str) -> Vec<u8> {
+    let mut rest = b"\x00\x04MQTT\x04".to_vec();
+    rest.extend([0b1100_0100 | u8::from(clean) << 1, 0, 60]);
+    for field in ["d1", "devices/d1/messages/events/", "gone", "localhost/d1/?api-version=2021-04-12", token]
+    {
+        text(&mut rest, field);
+    }
+    packet(0x10, &rest)
+}
+
+pub(super) fn publish_packet(topic: &str, packet_id: u16, body: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    text(&mut rest, topic);
+    rest.extend(packet_id.to_be_bytes());
+    rest.extend(body);
+    packet(0x32, &rest)
+}
+
+pub(super) fn telemetry_packet(packet_id: u16, body: &str) -> Vec<u8> {
+    publish_packet("devices/d1/messages/events/", packet_id, body.as_bytes())
+}
+
+/// The PUBLISH by which the hub sends `body` to `d1`.
+pub(super) fn c2d_packet(first: u8, packet_id: Option<u16>, body: &str) -> Vec<u8> {
+    let mut rest = Vec::new();
+    text(&mut rest, "devices/d1/messages/devicebound/%24.to=%2Fdevices%2Fd1%2Fmessages%2FdeviceBound");
+    rest.extend(packet_id.map(u16::to_be_bytes).into_iter().flatten());
+    rest.extend(body.as_bytes());
+    let mut packet = vec![first, u8::try_from(rest.len()).unwrap()];
+    packet.extend(rest);
+    packet
+}
+
+/// The other end of a connection.
+pub(super) struct Peer {
+    pub stream: DuplexStream,
+    pub served: JoinHandle<()>,
+}
+
+impl Peer {
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+    }
+
+    /// Exactly these bytes are the next.
+    pub(super) async fn expect(&mut self, bytes: &[u8]) {
+        let mut found = vec![0; bytes.len()];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut found)).await;
+        read.expect("nothing came").expect("the connection ended");
+        assert_eq!(found, bytes, "{}", String::from_utf8_lossy(&found));
+    }
+
+    /// Nothing is on its way: what the hub would say now comes before the answer to a ping.
+    pub(super) async fn expect_silence(&mut self) {
+        self.send(&[0xc0, 0]).await;
+        self.expect(&[0xd0, 0]).await;
+    }
+
+    /// The hub ends the connection, having said no more, and its task ends.
+    pub(super) async fn expect_end(mut self) {
+        let mut rest = Vec::new();
+        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert_eq!(rest, Vec::<u8>::new(), "{}", String::from_utf8_lossy(&rest));
+        drop(self.stream);
+        tokio::time::timeout(PATIENCE, self.served).await.unwrap().unwrap();
+    }
+
+    pub(super) async fn subscribe_c2d(&mut self, qos: u8) {
+        let mut rest = vec![0, 9];
+        text(&mut rest, "devices/d1/messages/devicebound/#");
+        rest.push(qos);
+        self.send(&packet(0x82, &rest)).await;
+        self.expect(&[0x90, 3, 0, 9, qos.min(1)]).await;
+    }
+}
