@@ -1,1 +1,13 @@
 //! Scenarios over real sockets: the local hub on free ports, and the clients against it.
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod service_client;
+#[cfg(test)]
+mod foreign_http;
+#[cfg(test)]
+mod https_errors;
+#[cfg(test)]
+mod hub_lifecycle;
+#[cfg(test)]
+mod registry;

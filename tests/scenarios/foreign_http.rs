@@ -1,0 +1,128 @@
+//! A back end that knows nothing of our clients: plain HTTPS requests with tokens made by hand.
+
+use std::time::Duration;
+
+use iothub_auth::{SasToken, ServiceConnectionString};
+use iothub_local_hub::{PolicyName, RunningHub};
+use jiff::Timestamp;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+/// Longest wait for one answer.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A back end of one hub.
+pub(crate) struct ForeignHttp {
+    client: Client,
+    base: String,
+    /// Where tokens have their time from; that of the hub.
+    now: Timestamp,
+    strings: Vec<(PolicyName, ServiceConnectionString)>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) error_code: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) etag: Option<String>,
+    pub(crate) body: Value,
+}
+
+impl ForeignHttp {
+    pub(crate) fn new(hub: &RunningHub) -> Self {
+        let tls = iothub_auth::client_config(Some(hub.ca_file())).unwrap();
+        let client = Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .timeout(SOON)
+            .no_proxy()
+            .build()
+            .unwrap();
+        let strings = PolicyName::ALL.map(|name| (name, hub.connection_string(name).parse().unwrap()));
+        Self {
+            client,
+            base: format!("https://localhost:{}", hub.ports().https),
+            now: hub.clock().now(),
+            strings: strings.into(),
+        }
+    }
+
+    /// A token of a policy, for the hub as a whole.
+    pub(crate) fn token(&self, policy: PolicyName) -> String {
+        self.token_for("localhost", policy)
+    }
+
+    /// A token of a policy for one resource.
+    pub(crate) fn token_for(&self, resource: &str, policy: PolicyName) -> String {
+        let string = &self.strings.iter().find(|(name, _)| *name == policy).unwrap().1;
+        let hour = Duration::from_secs(3600);
+        let token = SasToken::sign(resource, &string.key, self.now, hour, Some(policy.as_str()));
+        token.unwrap().reveal().to_owned()
+    }
+
+    /// A request without a token. The API version is added where the path has no query.
+    pub(crate) fn bare(&self, method: &Method, path: &str) -> RequestBuilder {
+        let version = if path.contains('?') { "" } else { "?api-version=2021-04-12" };
+        self.client.request(method.clone(), format!("{}{path}{version}", self.base))
+    }
+
+    /// A request as the owner of the hub.
+    pub(crate) fn owner(&self, method: &Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).header("Authorization", self.token(PolicyName::IotHubOwner))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.owner(&Method::GET, path)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
+        let request = self.owner(&Method::PUT, path).header("Content-Type", "application/json; charset=utf-8");
+        answer(with_if_match(request, if_match).body(body.into())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, if_match: Option<&str>) -> Answer {
+        answer(with_if_match(self.owner(&Method::DELETE, path), if_match)).await
+    }
+}
+
+fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuilder {
+    match if_match {
+        Some(etag) => request.header("If-Match", etag),
+        None => request,
+    }
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let header = |name: &str| header(&response, name);
+    let (error_code, content_type, etag) = (header("iothub-errorcode"), header("content-type"), header("etag"));
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+    Answer { status, error_code, content_type, etag, body }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+}
+
+impl Answer {
+    /// Checks that this is a refusal with that code, in every place where official clients look, and
+    /// gives the text after the code.
+    pub(crate) fn refusal(&self, number: u32, name: &str) -> String {
+        assert_eq!(u32::from(self.status.as_u16()), number / 1000, "{self:?}");
+        assert_eq!(self.error_code.as_deref(), Some(name), "{self:?}");
+        assert_eq!(self.content_type.as_deref(), Some("application/json; charset=utf-8"));
+        let message = self.body["Message"].as_str().unwrap();
+        let text = message.strip_prefix(&format!("ErrorCode:{name};")).unwrap_or_else(|| panic!("{self:?}"));
+        let tracking = self.body["ExceptionMessage"].as_str().unwrap();
+        let id = tracking.strip_prefix("Tracking ID:").and_then(|rest| rest.split_once("-G:0-TimeStamp:"));
+        let (id, time) = id.unwrap_or_else(|| panic!("{tracking}"));
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{tracking}");
+        assert!(jiff::civil::DateTime::strptime("%m/%d/%Y %H:%M:%S", time).is_ok(), "{tracking}");
+        assert_eq!(self.body.as_object().unwrap().len(), 2, "{self:?}");
+        text.to_owned()
+    }
+}
