@@ -1,1 +1,131 @@
-fn main() {}
+//! A back end that sends cloud-to-device messages.
+//!
+//! # What you will see
+//! Two messages leave here, and arrive at `simulated_device` in another terminal. Each is sent when the
+//! hub has put it into the device's queue; the device may take it at once or when it comes back.
+//!
+//! # What explains it
+//! `docs/tutorials/c2d.md`: every step below under the same number, and what travels over the wire.
+//!
+//! # What to set
+//! - `IOTHUB_CONNECTION_STRING`: the hub's service connection string (policy `service`).
+//! - `IOTHUB_DEVICE_ID`: the device to send to.
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal and `cargo run -p simulated_device` in another; then here, with the
+//! two variables set: `cargo run -p send_c2d`. For a real hub only the connection string differs: the
+//! portal shows it under "Shared access policies".
+//!
+//! # Expected output
+//! ```text
+//! Starting the Rust IoT Hub C2D Messaging service sample...
+//! Sending message: 0
+//! Sending message: 1
+//! Press Enter to continue...
+//! ```
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::{env, io, thread};
+
+use anyhow::Context;
+use tokio::signal;
+use tokio::sync::oneshot;
+
+use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId, ServiceConnectionString};
+
+/// How many messages to send.
+const MESSAGE_COUNT: usize = 2;
+/// What the wind speeds vary around, in the body of each message.
+const AVG_WIND_SPEED: f64 = 10.0;
+
+/// What to do about a variable that is missing or wrong.
+const SET_HUB: &str = "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` \
+                       prints it for the local hub, the portal shows a real hub's under \"Shared access \
+                       policies\" (policy `service`)";
+const SET_DEVICE: &str = "set IOTHUB_DEVICE_ID to the id of a registered device: `cargo run -p iothub-cli -- device \
+                          create myDevice` registers one";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // 1. Read which hub, and which device. Nothing is tried before both can be right.
+    // ANCHOR: settings
+    let hub = setting::<ServiceConnectionString>("IOTHUB_CONNECTION_STRING", SET_HUB);
+    let device = setting::<DeviceId>("IOTHUB_DEVICE_ID", SET_DEVICE);
+    let (hub, device) = match (hub, device) {
+        (Ok(hub), Ok(device)) => (hub, device),
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // ANCHOR_END: settings
+
+    println!("Starting the Rust IoT Hub C2D Messaging service sample...");
+    match run(hub, device).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("Unexpected error {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(hub: ServiceConnectionString, device: DeviceId) -> anyhow::Result<()> {
+    // 2. Connect: over AMQP, with a token that the policy's key signed. It is renewed by itself.
+    // ANCHOR: connect
+    let sender = C2dSender::builder(hub).connect().await?;
+    // ANCHOR_END: connect
+
+    tokio::select! {
+        sent = send_messages(&sender, &device) => sent?,
+        stopped = signal::ctrl_c() => {
+            stopped?;
+            println!("IoT Hub C2D Messaging service sample stopped");
+        }
+    }
+
+    // 5. Say goodbye. The messages are in the device's queue, whatever happens here.
+    // ANCHOR: close
+    sender.close().await?;
+    // ANCHOR_END: close
+    Ok(())
+}
+
+async fn send_messages(sender: &C2dSender, device: &DeviceId) -> anyhow::Result<()> {
+    // 3. Send the messages. `send` is done when the hub has accepted the message for the device.
+    // ANCHOR: send
+    for i in 0..MESSAGE_COUNT {
+        println!("Sending message: {i}");
+        let wind_speed = AVG_WIND_SPEED + (rand::random::<f64>() * 4.0 + 2.0);
+        let message = C2dMessage {
+            // System properties: the hub and every SDK know them by name.
+            message_id: Some(format!("message_{i}")),
+            correlation_id: Some(format!("correlation_{i}")),
+            content_type: Some("application/json".to_owned()),
+            // Application properties: names and values of your own.
+            properties: [("testProperty", format!("PropMsg_{i}"))].into_iter().collect(),
+            ..C2dMessage::new(format!(r#"{{"service client sent a message": {wind_speed:.2}}}"#))
+        };
+        sender.send(device, message).await?;
+    }
+    // ANCHOR_END: send
+
+    // 4. Wait for Enter, or for the end of the input. A thread reads it, because reading from a terminal
+    //    cannot be interrupted, and Ctrl-C should not wait for it.
+    // ANCHOR: enter
+    println!("Press Enter to continue...");
+    let (pressed, enter) = oneshot::channel();
+    thread::spawn(move || pressed.send(io::stdin().read_line(&mut String::new())));
+    enter.await??;
+    // ANCHOR_END: enter
+    Ok(())
+}
+
+/// A setting from the environment; one that is missing is an empty one.
+fn setting<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    variable: &str,
+    what_to_do: &'static str,
+) -> anyhow::Result<T> {
+    env::var(variable).unwrap_or_default().trim().parse().context(what_to_do)
+}
