@@ -77,6 +77,7 @@ where
     match admitted {
         Ok(admitted) => {
             drop(place);
+            wire.trust();
             let mut connection = Connection::new(hub, wire, admitted);
             let ended = connection.serve().await;
             connection.end(&ended).await;
@@ -296,7 +297,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // Messages go back to the queue, and a newer connection goes on, before this one says its last.
         drop(self.admitted);
-        self.wire.close().await;
+        // A hub that ends waits for nobody.
+        if !matches!(ended, Ended::Shutdown) {
+            self.wire.close().await;
+        }
     }
 }
 

@@ -13,7 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// Room for a read while little comes.
 const SMALL_READ: usize = 512;
 
-/// Most bytes taken in before they are looked at.
+/// Most bytes taken in from a stranger before they are looked at.
+const STRANGER_BATCH: usize = 4 * 1024;
+
+/// Most bytes taken in from a device before they are looked at.
 const BATCH: usize = 64 * 1024;
 
 /// An output buffer above this is given back once it is written.
@@ -41,6 +44,7 @@ pub(super) struct Wire<S> {
     pub input: BytesMut,
     pub output: BytesMut,
     read_size: usize,
+    batch: usize,
     flushing: bool,
     written: u64,
 }
@@ -52,9 +56,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             input: BytesMut::new(),
             output: BytesMut::new(),
             read_size: SMALL_READ,
+            batch: STRANGER_BATCH,
             flushing: false,
             written: 0,
         }
+    }
+
+    /// From now on the peer is no stranger: it may send more at once.
+    pub(super) const fn trust(&mut self) {
+        self.batch = BATCH;
     }
 
     /// Whether bytes are still on their way out.
@@ -108,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.input = BytesMut::new();
         }
         let mut total = 0;
-        while total < BATCH {
+        while total < self.batch {
             self.input.reserve(self.read_size);
             let read = pin!(self.stream.read_buf(&mut self.input));
             match read.poll(cx) {
@@ -127,13 +137,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A read that fills its room asks for more room, a small one gives it back.
     fn adapt(&mut self, count: usize) {
         if count >= self.read_size {
-            self.read_size = (self.read_size * 4).min(BATCH);
+            self.read_size = (self.read_size * 4).min(self.batch);
         } else if count < self.read_size / 4 {
             self.read_size = (self.read_size / 2).max(SMALL_READ);
         }
     }
 
-    /// Writes what is left and closes, listening on for a moment.
+    /// Writes what is left and closes, listening on for a moment so that nothing of it is lost.
     pub(super) async fn close(mut self) {
         let (time, mut bytes) = LINGER;
         let farewell = async {
@@ -170,6 +180,7 @@ mod tests {
     #[tokio::test]
     async fn reads_all_that_is_there_and_shrinks_when_idle() {
         let (mut peer, mut wire) = pair(256 * 1024).await;
+        wire.trust();
         peer.write_all(&[7; 200_000]).await.unwrap();
         let mut reads = 0;
         while wire.input.len() < 200_000 {
@@ -186,6 +197,14 @@ mod tests {
         drop(peer);
         assert_eq!(wire.progress(true).await.unwrap(), Progress::End);
         assert!(wire.input.capacity() <= 2 * SMALL_READ, "{}", wire.input.capacity());
+    }
+
+    #[tokio::test]
+    async fn takes_little_from_a_stranger() {
+        let (mut peer, mut wire) = pair(256 * 1024).await;
+        peer.write_all(&[7; 200_000]).await.unwrap();
+        assert_eq!(wire.progress(true).await.unwrap(), Progress::Read);
+        assert!(wire.input.capacity() <= 3 * STRANGER_BATCH, "{}", wire.input.capacity());
     }
 
     #[tokio::test]
