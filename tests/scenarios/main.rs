@@ -11,3 +11,11 @@ mod https_errors;
 mod hub_lifecycle;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod mqtt_bad_input;
+#[cfg(test)]
+mod mqtt_c2d;
+#[cfg(test)]
+mod mqtt_connect;
+#[cfg(test)]
+mod raw_mqtt;

@@ -33,6 +33,9 @@ impl Table {
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(self.columns)
             .add_rows(self.rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
         print(&table.trim_fmt())
     }
 
