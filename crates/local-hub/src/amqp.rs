@@ -44,3 +44,10 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAccept
     };
     listener::serve(name, &hub, listener, tls, room).await;
 }
+
+/// What fuzz targets reach of this room.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_address(text: &str) {
+    drop(address::Node::parse(text));
+    drop(address::recipients(text).map(Iterator::count));
+}

@@ -1,0 +1,21 @@
+//! The parsers that strangers' bytes reach, for the fuzz targets. Exists only while fuzzing.
+
+use bytes::BytesMut;
+use iothub_models::DeviceId;
+
+/// Reads `text` as what an MQTT client chooses: client id, user name, topics, filters, property bags.
+pub fn mqtt_text(text: &str) {
+    let (first, second) = text.split_once('\n').unwrap_or((text, text));
+    crate::mqtt::fuzzing::text(first, second);
+}
+
+/// Reads `bytes` as MQTT packets, before and after the CONNECT.
+pub fn mqtt_packets(bytes: &[u8]) {
+    crate::mqtt::fuzzing::packets(&BytesMut::from(bytes));
+}
+
+/// Reads `text` as the address of an AMQP message, and as the id in it.
+pub fn amqp_address(text: &str) {
+    crate::amqp::fuzzing_address(text);
+    drop(text.parse::<DeviceId>());
+}
