@@ -1,7 +1,7 @@
 //! Which hub the commands mean: `--connection-string`, or `IOTHUB_CONNECTION_STRING`. What is
 //! missing or malformed gets one line that says what to set and where it comes from.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use iothub_auth::{ConnectionStringError, ServiceConnectionString};
 use iothub_rest_service::ServiceClient;
 
@@ -28,7 +28,7 @@ impl Hub {
         let connection: ServiceConnectionString = text.parse().map_err(|error: ConnectionStringError| {
             anyhow!("{name} is not usable: {}. To get one: {ORIGIN}", error.defect())
         })?;
-        let client = ServiceClient::builder(connection.clone()).build().context("could not use the hub")?;
+        let client = ServiceClient::builder(connection.clone()).build()?;
         Ok(Self { client, connection })
     }
 }
