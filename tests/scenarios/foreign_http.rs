@@ -77,7 +77,8 @@ impl ForeignHttp {
     }
 
     pub(crate) async fn put(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
-        let request = self.owner(&Method::PUT, path).header("Content-Type", "application/json; charset=utf-8");
+        let request =
+            self.owner(&Method::PUT, path).header("Content-Type", "application/json; charset=utf-8");
         answer(with_if_match(request, if_match).body(body.into())).await
     }
 
@@ -97,7 +98,8 @@ fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuil
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let header = |name: &str| header(&response, name);
-    let (error_code, content_type, etag) = (header("iothub-errorcode"), header("content-type"), header("etag"));
+    let (error_code, content_type, etag) =
+        (header("iothub-errorcode"), header("content-type"), header("etag"));
     let status = response.status();
     let text = response.text().await.unwrap();
     let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };

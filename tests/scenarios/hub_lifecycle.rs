@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use iothub_auth::{DeviceConnectionString, HubAddress, ServiceConnectionString, SharedAccessKey};
-use iothub_local_hub::{LocalHub, Limits, PolicyName, Ports};
+use iothub_local_hub::{Limits, LocalHub, PolicyName, Ports};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use tokio::io::AsyncReadExt as _;
 
@@ -56,8 +56,7 @@ async fn strings_say_where_the_hub_is_and_the_standard_ones_do_not() {
     assert_eq!((owner.key.reveal(), owner.address.host_name.as_str()), (key.reveal(), "plant.example"));
     assert_eq!(owner.address.https_port, hub.ports().https);
     assert_eq!(owner.address.trusted_ca_file.as_deref(), Some(hub.ca_file()));
-    let device: DeviceConnectionString =
-        hub.device_connection_string(&id("d1")).unwrap().parse().unwrap();
+    let device: DeviceConnectionString = hub.device_connection_string(&id("d1")).unwrap().parse().unwrap();
     assert_eq!(device.address, hub.address());
     let standard = hub.standard_connection_string(PolicyName::IotHubOwner);
     let parsed: ServiceConnectionString = standard.parse().unwrap();
@@ -107,7 +106,8 @@ async fn shutdown_is_bounded_and_frees_the_ports() {
     assert_eq!(http.get("/devices").await.status, 200);
     let begun = Instant::now();
     tokio::time::timeout(SOON, hub.shutdown()).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    // Without having to cut anybody, which it does after five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     for stream in &mut open {
         let mut rest = Vec::new();
         // Closed or reset, but over.
@@ -170,7 +170,10 @@ async fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     let port = taken.local_addr().unwrap().port();
     let ports = Ports { amqps: port, ..Ports::ANY };
     let error = LocalHub::builder().ports(ports).start().await.unwrap_err().to_string();
-    assert!(error.contains(&format!("port {port} (AMQP over TLS)")) && error.contains("--amqps-port"), "{error}");
+    assert!(
+        error.contains(&format!("port {port} (AMQP over TLS)")) && error.contains("--amqps-port"),
+        "{error}"
+    );
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hub.json"), "{ torn").unwrap();
     let error = LocalHub::builder().state_dir(folder.path()).start().await.unwrap_err().to_string();

@@ -132,7 +132,8 @@ async fn lists_are_ordered_and_cut_at_top() {
         (format!("/devices?top=5000&{version}"), vec!["a", "b", "c"]),
     ] {
         let listed = http.get(&path).await.body;
-        let ids: Vec<_> = listed.as_array().unwrap().iter().map(|device| device["deviceId"].clone()).collect();
+        let ids: Vec<_> =
+            listed.as_array().unwrap().iter().map(|device| device["deviceId"].clone()).collect();
         assert_eq!(ids, expected, "{path}");
     }
     http.get(&format!("/devices?top=many&{version}")).await.refusal(400_004, "ArgumentInvalid");

@@ -29,8 +29,12 @@ use crate::listener;
 /// What the listener offers by ALPN.
 pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
 
-/// How long a client may take for the head of a request, and an idle connection stays open.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take for the head of a request, and an idle connection stays open: longer than
+/// clients keep one for later, so that none sends into a connection that is being closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long an answer may take once the hub ends.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Longest head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -57,7 +61,11 @@ async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {
         () = hub.shutdown().cancelled() => {
             // What is being answered is answered; no further request is taken.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(GRACE, connection).await {
+                Ok(ended) => ended,
+                // It was waiting for a request that has not begun.
+                Err(_) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

@@ -54,11 +54,13 @@ pub(crate) async fn serve<F, R>(
         };
         match accepted {
             Ok((stream, place)) => {
-                let (tls, room) = (tls.clone(), room.clone());
+                let (tls, room, ending) = (tls.clone(), room.clone(), hub.shutdown().clone());
                 connections.spawn(async move {
-                    match secure(stream, tls).await {
-                        Ok(stream) => room(stream).await,
-                        Err(error) => tracing::info!(name, %error, "a connection was not made"),
+                    // A peer in the middle of its handshake has nothing that could be lost.
+                    match ending.run_until_cancelled(secure(stream, tls)).await {
+                        Some(Ok(stream)) => room(stream).await,
+                        Some(Err(error)) => tracing::info!(name, %error, "a connection was not made"),
+                        None => {}
                     }
                     drop(place);
                 });

@@ -53,6 +53,11 @@ pub(crate) enum StateError {
     /// Two hubs, one folder.
     #[error("another local hub uses the folder {0:?}: stop it, or choose another folder with --state-dir")]
     InUse(PathBuf),
+    /// A folder that connection strings cannot name.
+    #[error(
+        "the folder {0:?} cannot be named in a connection string: choose one whose path is UTF-8 text without ';'"
+    )]
+    Unnameable(PathBuf),
 }
 
 /// A folder that this hub alone uses.
@@ -70,6 +75,9 @@ impl StateDir {
         create_private(path).map_err(io_error("cannot make the folder", path))?;
         // Connection strings name the CA file, and they are used in other folders.
         let path = path.canonicalize().map_err(io_error("cannot find the folder", path))?;
+        if path.to_str().is_none_or(|text| text.contains(';')) {
+            return Err(StateError::Unnameable(path));
+        }
         let lock_path = path.join(LOCK_FILE);
         let lock = File::create(&lock_path).map_err(io_error("cannot write", &lock_path))?;
         match lock.try_lock() {
@@ -211,6 +219,12 @@ mod tests {
         assert!(matches!(StateDir::open(parent.path()), Err(StateError::InUse(_))));
         drop(first);
         assert!(StateDir::open(parent.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_no_string_can_name_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        assert!(matches!(StateDir::open(&parent.path().join("a;b")), Err(StateError::Unnameable(_))));
     }
 
     #[test]

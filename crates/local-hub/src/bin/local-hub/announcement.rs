@@ -62,11 +62,11 @@ impl Announcement<'_> {
 
     /// Which setting makes each official client trust the CA was tried with unmodified clients.
     fn official_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hub = self.hub;
-        if (Ports { amqp: Ports::STANDARD.amqp, ..hub.ports() }) != Ports::STANDARD {
+        let (hub, ports, usual) = (self.hub, self.hub.ports(), Ports::STANDARD);
+        if ports.mqtts != usual.mqtts && ports.amqps != usual.amqps && ports.https != usual.https {
             return writeln!(
                 f,
-                "Official clients have the ports 8883, 5671 and 443 in their code and find this hub on these only.\n"
+                "Official clients have the ports 8883, 5671 and 443 in their code and find a hub on these only.\n"
             );
         }
         let ca = hub.ca_file().display();

@@ -13,7 +13,7 @@ use iothub_models::DeviceId;
 /// and those of --device are kept in the state folder; devices created otherwise, waiting messages and
 /// sessions are forgotten when it ends.
 #[derive(Debug, Parser)]
-#[command(name = "local-hub", version)]
+#[command(name = "local-hub", version, args_override_self = true)]
 pub(crate) struct Arguments {
     /// The hub's name; it also answers to NAME.localhost
     #[arg(long, value_name = "NAME", default_value = "local-hub")]

@@ -4,7 +4,7 @@
 mod announcement;
 mod arguments;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,7 +20,8 @@ use self::arguments::Arguments;
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let colors = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colors).init();
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,13 +49,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(arguments: &Arguments, hub: &RunningHub) -> anyhow::Result<()> {
     // Before anybody is told that the hub is ready, since they may end it at once.
     let interrupted = interruption().context("cannot listen for Ctrl-C")?;
+    if let Some(file) = &arguments.ready_file {
+        hub.write_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be written"))?;
+    }
     let https_fell_back = arguments.wants_standard_https() && hub.ports().https == HTTPS_FALLBACK_PORT;
     // A closed screen is no reason to end.
     write!(io::stdout(), "{}", Announcement { hub, https_fell_back }).ok();
     io::stdout().flush().ok();
-    if let Some(file) = &arguments.ready_file {
-        hub.write_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be written"))?;
-    }
     interrupted.await;
     tracing::info!("stopping");
     Ok(())
