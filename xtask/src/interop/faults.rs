@@ -192,8 +192,12 @@ fn difference(expected: &Map<String, Value>, error: &Value) -> Option<String> {
             }
             "cause_class" => causes().any(|cause| cause["class"] == **wanted),
             "condition" => causes().any(|cause| cause["condition"] == **wanted),
-            // `step`, `class`, `status`; a name this does not know is a mistake of the table.
-            name => error[name] == **wanted,
+            // `step`, `class`, `status`, where a list means any of it; a name this does not know is a
+            // mistake of the table.
+            name => match wanted.as_array() {
+                Some(any) => any.contains(&error[name]),
+                None => error[name] == **wanted,
+            },
         };
         !met
     });
@@ -211,7 +215,9 @@ mod tests {
         let expects = |json: Value| difference(json.as_object().unwrap(), &error);
         assert_eq!(expects(json!({"step": "send", "class": "E", "text": "401", "cause_class": "C"})), None);
         assert_eq!(expects(json!({"text": "because", "condition": "amqp:not-found", "status": 401})), None);
+        assert_eq!(expects(json!({"class": ["D", "E"]})), None);
         for wrong in [
+            json!({"class": ["C", "D"]}),
             json!({"step": "open"}),
             json!({"class": "C"}),
             json!({"text": "403"}),

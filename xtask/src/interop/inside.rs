@@ -35,6 +35,9 @@ pub(crate) fn run(options: &InsideOptions) -> Result<()> {
 async fn run_cases(options: &InsideOptions) -> Result<()> {
     let (cases, skipped): (Vec<Case>, Vec<Case>) =
         cases::all(options.only.as_deref())?.into_iter().partition(|case| case.can_run(&options.language));
+    if cases.is_empty() && skipped.is_empty() {
+        bail!("no case has that name");
+    }
     let (on_program, embedded): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.hub == Hub::Program);
     let state = tempfile::tempdir().context("no temporary folder")?;

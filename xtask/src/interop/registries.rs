@@ -103,7 +103,9 @@ async fn whole_life(site: Arc<Site>, language: Language) -> Result<()> {
     let counts = registry.result(json!({"op": "registry_statistics"})).await?;
     ensure!(counts["disabled"].as_u64() >= Some(1), "statistics count no disabled device");
     ensure!(counts["total"].as_u64() >= counts["disabled"].as_u64(), "statistics: fewer than disabled");
-    registry.result(json!({"op": "service_statistics"})).await?;
+    let connected = registry.call(json!({"op": "service_statistics"})).await?;
+    let event = connected["event"].as_str().unwrap_or_default();
+    ensure!(matches!(event, "result" | "unsupported"), "service statistics gave {event:?}");
 
     registry.result(json!({"op": "delete", "device_id": id})).await?;
     ensure!(!site.has_device(&id).await?, "delete left the device");
