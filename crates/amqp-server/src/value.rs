@@ -171,6 +171,18 @@ from_for_value! {
     Array => Array,
 }
 
+impl From<crate::message::MessageId> for Value {
+    fn from(id: crate::message::MessageId) -> Self {
+        use crate::message::MessageId;
+        match id {
+            MessageId::Ulong(id) => Self::Ulong(id),
+            MessageId::Uuid(id) => Self::Uuid(id),
+            MessageId::Binary(id) => Self::Binary(id),
+            MessageId::String(id) => Self::String(id),
+        }
+    }
+}
+
 /// An AMQP map: entries in the order of the wire. Looking up is linear, since the maps of this
 /// protocol are small.
 #[derive(Clone, Debug, Default, PartialEq)]

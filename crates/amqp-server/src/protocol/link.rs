@@ -149,7 +149,9 @@ impl Protocol {
             let text = format!("handle {} is above handle-max {handle_max}", attach.handle);
             return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
         };
-        if session.links.contains_key(&handle) {
+        // A handle we have detached may be used again even before the peer's own detach: some clients
+        // never send one for a link that was refused.
+        if session.links.get(&handle).is_some_and(|link| !link.detaching) {
             let text = format!("handle {handle} is attached already");
             return Err(Fault::Session(channel, AmqpError::new(condition::HANDLE_IN_USE, text)));
         }

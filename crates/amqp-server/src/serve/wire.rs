@@ -98,7 +98,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_progress(&mut self, cx: &mut Context<'_>, protocol: &mut Protocol) -> Poll<io::Result<Progress>> {
-        let had_room = protocol.has_room();
         let was_stalled = self.stalled_since.is_some();
         match self.poll_write_all(cx, protocol.output()) {
             Poll::Ready(result) => result?,
@@ -116,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
         }
         if protocol.has_room() {
-            if !had_room && protocol.has_ready_links() {
+            if protocol.has_ready_links() {
                 return Poll::Ready(Ok(Progress::Room));
             }
             if let Poll::Ready(count) = self.poll_read(cx) {

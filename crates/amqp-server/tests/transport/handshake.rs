@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fe2o3_amqp_types::performatives::*;
+use fe2o3_amqp_types::{definitions::Role, performatives::*};
 use iothub_amqp_server::{AmqpError, ConnectionEnd, condition};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     nodes::Event,
-    peer::{AMQP, Peer, SASL, config, frame, open},
+    peer::{AMQP, Peer, SASL, attach, config, frame, open},
 };
 
 /// `sasl-init` as typed: mechanism and an initial response.
@@ -21,7 +21,15 @@ fn sasl_init(mechanism: &str, response: &[u8]) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn without_sasl_everything_may_be_pipelined() {
-    let mut peer = Peer::open().await;
+    let mut peer = Peer::connect(config(), 4096);
+    let begin = frame(0, 3, b"\x00\x53\x11\xc0\x06\x04\x40\x43\x52\x0a\x43");
+    let open = frame(0, 0, &serde_amqp::to_vec(&open()).unwrap());
+    let attach = serde_amqp::to_vec(&attach(0, Role::Receiver, "/feed/settled", "/us")).unwrap();
+    peer.write(&[&AMQP[..], &open, &begin, &frame(0, 3, &attach)].concat()).await;
+    peer.read_exact(&mut [0; 8]).await;
+    assert!(matches!(peer.recv().await, Performative::Open(_)));
+    assert!(matches!(peer.recv_on(3).await.0, Performative::Begin(_)));
+    assert!(matches!(peer.recv_on(3).await.0, Performative::Attach(_)));
     let remote = peer.event(|event| if let Event::Open(open) = event { Some(open) } else { None }).await;
     assert_eq!((remote.container_id.as_str(), remote.hostname.as_deref()), ("peer", Some("here")));
     peer.send(0, Performative::Close(Close { error: None })).await;

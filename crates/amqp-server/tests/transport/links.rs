@@ -120,10 +120,7 @@ async fn links_end_with_their_session_and_their_connection() {
     let error = AmqpError::new(condition::CONNECTION_FORCED, "enough");
     peer.handle().close(error.clone());
     assert_eq!(peer.recv_error().await, ("close", "amqp:connection:forced".into()));
-    peer.event(
-        |event| if let Event::Detach(Some(why)) = event { Some(assert_eq!(why, error)) } else { None },
-    )
-    .await;
+    peer.event(|event| matches!(event, Event::Detach(Some(why)) if why == error).then_some(())).await;
     peer.send(0, Performative::Close(Close { error: None })).await;
     let handle = peer.handle();
     assert_eq!(

@@ -17,9 +17,9 @@ pub(crate) enum Event {
     Attach(AttachRequest),
     Message(LinkId, Delivery),
     Outcome(LinkId, SentDelivery),
-    Credit(LinkId, Credit),
+    Credit(Credit),
     Detach(Option<AmqpError>),
-    Closed(ConnectionEnd),
+    Closed,
 }
 
 /// Messages that `/feed` nodes send when they may.
@@ -120,7 +120,7 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_credit(&mut self, link: LinkId, credit: Credit, links: &mut Links<'_>) {
-        self.tell(Event::Credit(link, credit));
+        self.tell(Event::Credit(credit));
         if self.links[&link] == "/reply" {
             return;
         }
@@ -148,8 +148,8 @@ impl ConnectionHandler for Nodes {
         self.tell(Event::Detach(error.cloned()));
     }
 
-    fn on_closed(&mut self, end: &ConnectionEnd) {
+    fn on_closed(&mut self, _: &ConnectionEnd) {
         assert!(self.links.is_empty(), "links left at the end: {:?}", self.links);
-        self.tell(Event::Closed(end.clone()));
+        self.tell(Event::Closed);
     }
 }

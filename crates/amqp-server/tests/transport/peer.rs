@@ -69,6 +69,10 @@ impl Peer {
         let mut peer = Self::connect(config, pipe);
         peer.write(AMQP).await;
         peer.send(0, open()).await;
+        let mut header = [0; 8];
+        peer.read_exact(&mut header).await;
+        assert_eq!(&header, AMQP);
+        assert!(matches!(peer.recv().await, Performative::Open(_)));
         peer.begin(0, 100).await;
         peer
     }
@@ -90,12 +94,6 @@ impl Peer {
             properties: None,
         };
         self.send(channel, Performative::Begin(begin)).await;
-        if channel == 0 && self.queue.is_empty() {
-            let mut header = [0; 8];
-            self.read_exact(&mut header).await;
-            assert_eq!(&header, AMQP);
-            assert!(matches!(self.recv().await, Performative::Open(_)));
-        }
         let Performative::Begin(begin) = self.recv_on(channel).await.0 else { panic!("no begin") };
         assert_eq!(begin.remote_channel, Some(channel));
     }
@@ -223,17 +221,22 @@ impl Peer {
         }
     }
 
-    /// Waits for the server to end, dropping what it still sends.
+    /// Waits for the server to end, dropping what it still sends. The handler's last word is `on_closed`.
     pub(crate) async fn end(mut self) -> ConnectionEnd {
         timeout(PATIENCE, self.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-        drop(self.stream);
-        timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap()
+        self.vanish().await
     }
 
     /// Stops listening and talking, as a peer that crashed.
-    pub(crate) async fn vanish(self) -> ConnectionEnd {
+    pub(crate) async fn vanish(mut self) -> ConnectionEnd {
         drop(self.stream);
-        timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap()
+        let end = timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap();
+        let mut last = None;
+        while let Some(event) = self.events.recv().await {
+            last = Some(event);
+        }
+        assert!(matches!(last, Some(Event::Closed)), "{last:?}");
+        end
     }
 }
 

@@ -100,7 +100,7 @@ async fn frames_of_several_links_and_sessions_interleave() {
     peer.attach_sender(0, "/accept").await;
     peer.attach_sender(1, "/accept").await;
     let message_0 = data(&[b'a'; 2500]);
-    let message_1 = data(&[b'b'; 1500]);
+    let message_1 = data(&[b'b'; 1400]);
     let mut rest_0 = message_0.chunks(900).peekable();
     let mut rest_1 = message_1.chunks(500).peekable();
     while let Some(chunk) = rest_0.next() {

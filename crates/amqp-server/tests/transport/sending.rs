@@ -64,8 +64,7 @@ async fn messages_go_as_far_as_credit_and_on_a_wake() {
     let mut grant = flow_fields(Some(0), 10);
     grant.delivery_count = Some(3);
     peer.send(0, Performative::Flow(grant)).await;
-    peer.event(|event| matches!(event, Event::Credit(_, credit) if credit.available == 10).then_some(()))
-        .await;
+    peer.event(|event| matches!(event, Event::Credit(credit) if credit.available == 10).then_some(())).await;
     peer.feed(1, 10);
     peer.handle().wake(link);
     assert_eq!(peer.recv_transfer().await.0.delivery_id, Some(3));
@@ -264,7 +263,8 @@ async fn a_slow_reader_costs_bounded_memory_and_a_stopped_one_its_connection() {
     let start = Instant::now();
     let server = peer.server;
     assert_eq!(server.await.unwrap().unwrap(), ConnectionEnd::SlowPeer);
-    assert_eq!(start.elapsed().as_secs(), 30);
+    // It took its last byte up to 100 ms before.
+    assert_eq!(start.elapsed().as_secs(), 29);
 }
 
 #[tokio::test(start_paused = true)]
