@@ -62,7 +62,7 @@ impl<'q> Aggregation<'q> {
         }
         let mut key = String::new();
         for path in &self.query.group_by {
-            write_canonical(row.get(path).as_deref(), &mut key);
+            write_canonical(row.value_at(path).as_deref(), &mut key);
             key.push(',');
         }
         let full = self.groups.len() == MAX_GROUPS;
@@ -111,7 +111,7 @@ impl State {
     /// Of a group that this document opens.
     fn of_group<R: Row + ?Sized>(value: &GroupValue, row: &R) -> Self {
         match value {
-            GroupValue::Path(path) => Self::Value(row.get(path).map(Cow::into_owned)),
+            GroupValue::Path(path) => Self::Value(row.value_at(path).map(Cow::into_owned)),
             other => Self::new(other),
         }
     }
@@ -121,13 +121,14 @@ impl State {
             (Self::Count(count), _) => *count += 1,
             // Whatever is no number is passed over.
             (Self::Numbers { sum, count }, GroupValue::Aggregate(_, path)) => {
-                if let Some(number) = row.get(path).and_then(|value| value.as_f64()) {
+                if let Some(number) = row.value_at(path).and_then(|value| value.as_f64()) {
                     *sum += number;
                     *count += 1;
                 }
             }
             (Self::Extreme(extreme), GroupValue::Aggregate(aggregate, path)) => {
-                let Some(value) = row.get(path).filter(|value| value.is_number() || value.is_string()) else {
+                let Some(value) = row.value_at(path).filter(|value| value.is_number() || value.is_string())
+                else {
                     return;
                 };
                 let wanted =

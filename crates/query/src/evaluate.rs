@@ -36,7 +36,7 @@ pub(crate) fn is_true<R: Row + ?Sized>(condition: &Expression, row: &R) -> bool 
 /// The value of an expression as JSON; nothing if it is undefined. A property comes out as it is stored.
 pub(crate) fn value<R: Row + ?Sized>(expression: &Expression, row: &R) -> Option<Value> {
     match expression {
-        Expression::Path(path) => row.get(path).map(Cow::into_owned),
+        Expression::Path(path) => row.value_at(path).map(Cow::into_owned),
         expression => evaluate(expression, row).into_value(),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn evaluate<'a, R: Row + ?Sized>(expression: &'a Expression, row: &'a
             let items = items.iter().filter_map(Literal::to_value).collect();
             Computed::Composite(Cow::Owned(Value::Array(items)))
         }
-        Expression::Path(path) => row.get(path).map_or(Computed::Undefined, Computed::from),
+        Expression::Path(path) => row.value_at(path).map_or(Computed::Undefined, Computed::from),
         Expression::Call(function, arguments) => function::call(*function, arguments, row),
         Expression::Negate(operand) => match evaluate(operand, row) {
             Computed::Number(value) => Computed::Number(-value),

@@ -36,6 +36,8 @@ mod error;
 mod evaluate;
 mod expression;
 mod function;
+#[cfg(test)]
+mod generated;
 mod hint;
 mod lexer;
 pub mod limits;

@@ -13,7 +13,7 @@ use crate::token::{Keyword, Kind, Token};
 
 /// What a token that cannot be a name should have been.
 const NAME: &str =
-    "a name (others than letters, digits, `_` and `$`, and words of the language, as [[name]])";
+    "a name, or [[name]] for one that is a word of the language or has more than letters, digits, _ and $";
 
 struct Parser<'t, D> {
     text: &'t str,

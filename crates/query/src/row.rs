@@ -12,14 +12,14 @@ use crate::path::{Path, Segment};
 /// it to answer the extracted paths without reading the bytes.
 pub trait Row {
     /// The value at a path, or nothing where there is none. `null` is a value.
-    fn get(&self, path: &Path) -> Option<Cow<'_, Value>>;
+    fn value_at(&self, path: &Path) -> Option<Cow<'_, Value>>;
 
     /// The whole document, for `SELECT *`.
     fn document(&self) -> Cow<'_, Value>;
 }
 
 impl Row for Value {
-    fn get(&self, path: &Path) -> Option<Cow<'_, Value>> {
+    fn value_at(&self, path: &Path) -> Option<Cow<'_, Value>> {
         let first = self.as_object()?.get(path.first())?;
         let value = path.rest().iter().try_fold(first, |value, segment| match segment {
             Segment::Name(name) => value.as_object()?.get(name),
@@ -34,8 +34,8 @@ impl Row for Value {
 }
 
 impl<R: Row + ?Sized> Row for &R {
-    fn get(&self, path: &Path) -> Option<Cow<'_, Value>> {
-        (**self).get(path)
+    fn value_at(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        (**self).value_at(path)
     }
 
     fn document(&self) -> Cow<'_, Value> {
