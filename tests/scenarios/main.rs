@@ -2,15 +2,11 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
-mod service_client;
-#[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;
 #[cfg(test)]
 mod hub_lifecycle;
-#[cfg(test)]
-mod registry;
 #[cfg(test)]
 mod mqtt_bad_input;
 #[cfg(test)]
@@ -19,3 +15,11 @@ mod mqtt_c2d;
 mod mqtt_connect;
 #[cfg(test)]
 mod raw_mqtt;
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod service_client;
+#[cfg(test)]
+mod c2d_outcomes;
+#[cfg(test)]
+mod c2d_send;
