@@ -165,8 +165,8 @@ impl Registry {
         }
     }
 
-    pub(crate) fn contains(&self, id: &DeviceId) -> bool {
-        self.devices.contains_key(id)
+    pub(crate) fn status(&self, id: &DeviceId) -> Option<DeviceStatus> {
+        self.devices.get(id).map(|device| device.status)
     }
 
     /// Up to `top` identities, ordered by id.

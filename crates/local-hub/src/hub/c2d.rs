@@ -1,18 +1,22 @@
 //! Cloud-to-device messages: in from back ends, out to devices.
 
-use iothub_models::{C2dMessage, DeviceId};
+use iothub_models::{C2dMessage, DeviceId, DeviceStatus, ErrorCode};
 
 use super::{Hub, lock};
 use crate::core::c2d_queue::{LeasedC2d, LockToken};
 use crate::core::refusal::HubError;
 
 impl Hub {
-    /// Puts a message into the device's queue and wakes its connection. A disabled device's queue takes
-    /// messages too: they wait until it is enabled, or expire.
+    /// Puts a message into the device's queue and wakes its connection. A disabled device gets none, in
+    /// the words of the service's error reference; what it was sent before waits.
     pub(crate) async fn enqueue_c2d(&self, device: &DeviceId, message: C2dMessage) -> Result<(), HubError> {
         let registry = self.registry();
-        if !registry.contains(device) {
-            return Err(HubError::device_not_found(device));
+        match registry.status(device) {
+            Some(DeviceStatus::Enabled) => {}
+            Some(DeviceStatus::Disabled) => {
+                return Err(HubError::new(ErrorCode::DeviceNotFound, format!("{device} is disabled")));
+            }
+            None => return Err(HubError::device_not_found(device)),
         }
         lock(&self.0.c2d).enqueue(device, message, self.0.clock.now())?;
         lock(&self.0.connections).wake(device);

@@ -79,10 +79,12 @@ async fn disabling_ends_the_connection_and_keeps_the_queue() {
     let hub = hub();
     let grant = create(&hub, "d1").await;
     let connection = connect(&hub, "d1", &grant);
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
     let disabled = DeviceWrite { status: DeviceStatus::Disabled, ..DeviceWrite::new(id("d1")) };
     hub.put_device(disabled, &Precondition::Exists).await.unwrap();
     assert_eq!(connection.signals().close_reason(), Some(CloseReason::DeviceDisabled));
-    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    let refused = hub.enqueue_c2d(&id("d1"), C2dMessage::new("y")).await.unwrap_err();
+    assert_eq!((refused.code, refused.text.as_str()), (ErrorCode::DeviceNotFound, "d1 is disabled"));
     assert_eq!(hub.pending_c2d(&id("d1")), 1);
 }
 
