@@ -31,7 +31,8 @@ const MAX_PACKET: usize = 384 * 1024;
 /// waiting, which is what makes `write` synchronous.
 const GATHERED: usize = 8 * 1024;
 
-/// How long the answer to a ping may take: a dead link is noticed after the keep-alive and this.
+/// How long the answer to a ping may take, if the keep-alive is no shorter: a dead link is noticed
+/// after the keep-alive and this.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a goodbye may take.
@@ -270,16 +271,17 @@ impl Link {
     fn check_alive(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let due = self.heard.min(self.spoke) + self.keep_alive;
+        let patience = PING_TIMEOUT.min(self.keep_alive);
         let next = match self.pinged {
-            Some(pinged) if now >= pinged + PING_TIMEOUT => return Err(Failure::Silent(now - self.heard)),
-            Some(pinged) => pinged + PING_TIMEOUT,
+            Some(pinged) if now >= pinged + patience => return Err(Failure::Silent(now - self.heard)),
+            Some(pinged) => pinged + patience,
             None if now >= due => {
                 // Without room a flush is stuck, which the same deadline ends.
                 if self.has_room() {
                     self.write(Packet::PingReq)?;
                 }
                 self.pinged = Some(now);
-                now + PING_TIMEOUT
+                now + patience
             }
             None => due,
         };

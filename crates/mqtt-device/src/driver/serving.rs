@@ -121,6 +121,8 @@ impl Driver {
                     if taken == 0 {
                         session.leave(Leaving::Abandoned, Duration::ZERO);
                     }
+                    // All of the batch is obeyed, whatever one of them asks for.
+                    let mut reconnect = false;
                     for command in batch.drain(..) {
                         match self.obey(command) {
                             None => {}
@@ -135,8 +137,11 @@ impl Driver {
                             Some(Request::Stop) => {
                                 session.leave(Leaving::Shutdown, self.options.shutdown_timeout);
                             }
-                            Some(Request::Reconnect) => return Err(Failure::Timeout(self.options.send_timeout)),
+                            Some(Request::Reconnect) => reconnect = true,
                         }
+                    }
+                    if reconnect {
+                        return Err(Failure::Timeout(self.options.send_timeout));
                     }
                 }
                 () = &mut renewal, if session.leaving.is_none() => session.leave(Leaving::Renewal, SETTLE),
