@@ -25,7 +25,6 @@
 //! ```
 
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::{env, io, thread};
 
 use anyhow::Context;
@@ -39,28 +38,15 @@ const MESSAGE_COUNT: usize = 2;
 /// What the wind speeds vary around, in the body of each message.
 const AVG_WIND_SPEED: f64 = 10.0;
 
-/// What to do about a variable that is missing or wrong.
-const SET_HUB: &str = "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` \
-                       prints it for the local hub, the portal shows a real hub's under \"Shared access \
-                       policies\" (policy `service`)";
-const SET_DEVICE: &str = "set IOTHUB_DEVICE_ID to the id of a registered device: `cargo run -p iothub-cli -- device \
-                          create myDevice` registers one";
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    // 1. Read which hub, and which device. Nothing is tried before both can be right.
-    // ANCHOR: settings
-    let hub = setting::<ServiceConnectionString>("IOTHUB_CONNECTION_STRING", SET_HUB);
-    let device = setting::<DeviceId>("IOTHUB_DEVICE_ID", SET_DEVICE);
-    let (hub, device) = match (hub, device) {
-        (Ok(hub), Ok(device)) => (hub, device),
-        (Err(error), _) | (_, Err(error)) => {
+    let (hub, device) = match settings() {
+        Ok(settings) => settings,
+        Err(error) => {
             eprintln!("{error:#}");
             return ExitCode::FAILURE;
         }
     };
-    // ANCHOR_END: settings
-
     println!("Starting the Rust IoT Hub C2D Messaging service sample...");
     match run(hub, device).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,6 +55,21 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
+    // 1. Read which hub, and which device. A variable that is missing is an empty one here.
+    // ANCHOR: settings
+    let hub = env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
+        "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
+         local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
+    )?;
+    let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
+        "set IOTHUB_DEVICE_ID to the id of a registered device: `cargo run -p iothub-cli -- device create \
+         myDevice` registers one",
+    )?;
+    // ANCHOR_END: settings
+    Ok((hub, device))
 }
 
 async fn run(hub: ServiceConnectionString, device: DeviceId) -> anyhow::Result<()> {
@@ -120,12 +121,4 @@ async fn send_messages(sender: &C2dSender, device: &DeviceId) -> anyhow::Result<
     enter.await??;
     // ANCHOR_END: enter
     Ok(())
-}
-
-/// A setting from the environment; one that is missing is an empty one.
-fn setting<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
-    variable: &str,
-    what_to_do: &'static str,
-) -> anyhow::Result<T> {
-    env::var(variable).unwrap_or_default().trim().parse().context(what_to_do)
 }
