@@ -75,7 +75,9 @@ mod tests {
         for address in ["$cbs", "$CBS", "amqps://h/$cbs"] {
             assert_eq!(Node::parse(address), Some(Node::Cbs), "{address}");
         }
-        for address in ["", "/", "amqps://h", "messages", "messages/devicebound/x", "messages/events", "$cbs2"] {
+        for address in
+            ["", "/", "amqps://h", "messages", "messages/devicebound/x", "messages/events", "$cbs2"]
+        {
             assert_eq!(Node::parse(address), None, "{address}");
         }
     }
@@ -96,7 +98,13 @@ mod tests {
 
     #[test]
     fn what_is_no_device_s_address_is_refused() {
-        for to in ["", "/devices", "/devices/d/messages/events", "/devices/d/modules/m/messages/deviceBound", "x/d/messages/devicebound"] {
+        for to in [
+            "",
+            "/devices",
+            "/devices/d/messages/events",
+            "/devices/d/modules/m/messages/deviceBound",
+            "x/d/messages/devicebound",
+        ] {
             assert_eq!(ids(to), None, "{to}");
         }
         assert_eq!(ids("/devices/a%2Fb/messages/devicebound").unwrap(), ["a%2Fb"]);

@@ -82,7 +82,9 @@ fn text(value: &Value) -> Option<String> {
         Value::Uuid(bytes) => Some(Uuid::from_bytes(*bytes).to_string()),
         Value::Null => Some(String::new()),
         Value::Timestamp(time) => Some(Timestamp::from_millisecond(time.0).ok()?.to_string()),
-        other => other.as_str().map(str::to_owned).or_else(|| other.as_i64().map(|number| number.to_string())),
+        other => {
+            other.as_str().map(str::to_owned).or_else(|| other.as_i64().map(|number| number.to_string()))
+        }
     }
 }
 
@@ -149,9 +151,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_carried_is_refused_with_its_name() {
-        let unknown_ack = Message { application_properties: Map::new().with("iothub-ack", "maybe"), ..message() };
+        let unknown_ack =
+            Message { application_properties: Map::new().with("iothub-ack", "maybe"), ..message() };
         assert!(read(unknown_ack).unwrap_err().contains("maybe"));
-        let list = Message { application_properties: Map::new().with("list", Value::List(vec![])), ..message() };
+        let list =
+            Message { application_properties: Map::new().with("list", Value::List(vec![])), ..message() };
         assert!(read(list).unwrap_err().contains("list"));
         let sequence = Message { body: Body::Sequence(vec![]), ..message() };
         assert!(read(sequence).is_err());

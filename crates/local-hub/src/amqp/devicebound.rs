@@ -53,7 +53,8 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
     if delivery.message_format != 0 {
         return Err(invalid("batched messages are not taken here: send one message per transfer".to_owned()));
     }
-    let message = delivery.decode().map_err(|error| invalid(format!("the message cannot be read: {error}")))?;
+    let message =
+        delivery.decode().map_err(|error| invalid(format!("the message cannot be read: {error}")))?;
     let to = message.properties.to.as_deref().unwrap_or_default();
     let recipients: Vec<DeviceId> = address::recipients(to)
         .ok_or_else(|| invalid("to must be /devices/{deviceId}/messages/devicebound".to_owned()))?

@@ -19,7 +19,9 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     let tracking_id = uuid::Uuid::new_v4().simple().to_string();
     tracing::info!(tracking_id, code = %refusal.code, reason = refusal.text, "refused over AMQP");
     let condition = match refusal.code {
-        ErrorCode::DeviceNotFound | ErrorCode::ModuleNotFound | ErrorCode::GenericNotFound => condition::NOT_FOUND,
+        ErrorCode::DeviceNotFound | ErrorCode::ModuleNotFound | ErrorCode::GenericNotFound => {
+            condition::NOT_FOUND
+        }
         ErrorCode::DeviceMaximumQueueDepthExceeded => condition::RESOURCE_LIMIT_EXCEEDED,
         ErrorCode::MessageTooLarge => condition::MESSAGE_SIZE_EXCEEDED,
         ErrorCode::IotHubUnauthorizedAccess | ErrorCode::IotHubUnauthorized => condition::UNAUTHORIZED_ACCESS,

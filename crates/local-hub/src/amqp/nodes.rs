@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use iothub_amqp_server::{
-    Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler, Credit,
-    Delivery, Direction, Disposition, LinkId, Links, Outcome, RemoteOpen, SaslInit, SaslVerdict, SentDelivery,
-    condition,
+    Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler,
+    Credit, Delivery, Direction, Disposition, LinkId, Links, Outcome, RemoteOpen, SaslInit, SaslVerdict,
+    SentDelivery, condition,
 };
 use iothub_models::ErrorCode;
 
@@ -29,13 +29,26 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(hub: Hub) -> Self {
-        Self { hub, grants: Grants::default(), cbs: Cbs::default(), devicebound: HashSet::new(), worker: None }
+        Self {
+            hub,
+            grants: Grants::default(),
+            cbs: Cbs::default(),
+            devicebound: HashSet::new(),
+            worker: None,
+        }
     }
 
-    fn attach_devicebound(&mut self, request: &AttachRequest, links: &Links<'_>) -> Result<Accept, AmqpError> {
+    fn attach_devicebound(
+        &mut self,
+        request: &AttachRequest,
+        links: &Links<'_>,
+    ) -> Result<Accept, AmqpError> {
         self.grants.check_service(self.hub.clock().now()).map_err(|denied| amqp_error(&denied))?;
         if request.direction == Direction::Outgoing {
-            return Err(AmqpError::new(condition::NOT_ALLOWED, "/messages/devicebound takes messages and gives none"));
+            return Err(AmqpError::new(
+                condition::NOT_ALLOWED,
+                "/messages/devicebound takes messages and gives none",
+            ));
         }
         if self.devicebound.len() == devicebound::MAX_LINKS {
             let text = format!("a connection may have {} links to this node", devicebound::MAX_LINKS);

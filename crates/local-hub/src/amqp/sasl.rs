@@ -34,7 +34,9 @@ pub(super) fn verdict(init: &SaslInit, hub: &Hub, grants: &mut Grants) -> SaslVe
         // The true reason is in the log already.
         Some((_, Err(_))) => SaslVerdict::Refuse,
         None => {
-            tracing::warn!("SASL PLAIN: the user name must be POLICY@sas.root.HUB and the password a SAS token");
+            tracing::warn!(
+                "SASL PLAIN: the user name must be POLICY@sas.root.HUB and the password a SAS token"
+            );
             SaslVerdict::Refuse
         }
     }
@@ -56,7 +58,13 @@ mod tests {
     fn plain_names_a_policy_and_carries_a_token() {
         assert_eq!(plain(b"\0service@sas.root.hub\0token"), Some(("service", "token")));
         assert_eq!(plain(b"x\0service@SAS.root.hub\0token"), Some(("service", "token")));
-        for bad in [&b""[..], b"\0service\0token", b"\0d@sas.hub\0t", b"\0a@sas.root.h\0t\0more", b"\0\xff@sas.root.h\0t"] {
+        for bad in [
+            &b""[..],
+            b"\0service\0token",
+            b"\0d@sas.hub\0t",
+            b"\0a@sas.root.h\0t\0more",
+            b"\0\xff@sas.root.h\0t",
+        ] {
             assert_eq!(plain(bad), None);
         }
     }
