@@ -10,8 +10,9 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    attach::LinkId,
+    delivery::{DeliveryId, Outcome},
     error::AmqpError,
-    handler::{DeliveryId, LinkId, Outcome},
 };
 
 /// A cheap clone that reaches one connection from any task or thread. No method blocks or waits.

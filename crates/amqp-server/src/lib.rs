@@ -58,8 +58,10 @@
 //! }
 //! ```
 
+mod attach;
 pub mod codec;
 mod config;
+mod delivery;
 mod error;
 mod frame;
 mod handle;
@@ -71,15 +73,16 @@ mod protocol;
 mod serve;
 mod value;
 
+pub use attach::{
+    Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode, Refuse, SenderSettleMode,
+    SessionId, Terminus,
+};
 pub use codec::{Encode, MapWriter};
 pub use config::ConnectionConfig;
+pub use delivery::{Credit, Delivery, DeliveryId, DeliveryTag, Disposition, Outcome, SentDelivery};
 pub use error::{AmqpError, DecodeError, ServeError, condition};
 pub use handle::ConnectionHandle;
-pub use handler::{
-    Accept, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandler, Credit, Delivery, DeliveryId,
-    DeliveryTag, Direction, Disposition, LinkId, Outcome, ReceiverSettleMode, Refuse, RemoteOpen, SaslInit,
-    SaslVerdict, SenderSettleMode, SentDelivery, SessionId, Terminus,
-};
+pub use handler::{ConnectionEnd, ConnectionHandler, RemoteOpen, SaslInit, SaslVerdict};
 pub use links::{Links, SendError, SendOptions};
 pub use message::{Body, Header, Message, MessageId, MessageWriter, Properties};
 pub use serve::serve;

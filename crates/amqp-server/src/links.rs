@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::{
+    attach::LinkId,
     config::ConnectionConfig,
+    delivery::{DeliveryId, DeliveryTag, Outcome},
     error::AmqpError,
     handle::ConnectionHandle,
-    handler::{DeliveryId, DeliveryTag, LinkId, Outcome},
     protocol::Protocol,
 };
 

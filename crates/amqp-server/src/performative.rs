@@ -5,9 +5,10 @@ pub(crate) mod encode;
 mod terminus;
 
 use crate::{
+    attach::{ReceiverSettleMode, SenderSettleMode, Terminus},
     codec::{Fields, Item, Reader},
+    delivery::Outcome,
     error::{AmqpError, DecodeError},
-    handler::{Outcome, ReceiverSettleMode, SenderSettleMode, Terminus},
     value::{Map, Symbol},
 };
 

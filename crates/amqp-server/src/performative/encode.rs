@@ -9,11 +9,12 @@ use super::{
     terminus::{SOURCE_FIELDS, TARGET_FIELDS},
 };
 use crate::{
+    attach::{ReceiverSettleMode, SenderSettleMode, Terminus},
     codec::{Encode, ListWriter, put_descriptor},
     config::ConnectionConfig,
+    delivery::{DeliveryTag, Outcome},
     error::AmqpError,
     frame,
-    handler::{DeliveryTag, Outcome, ReceiverSettleMode, SenderSettleMode, Terminus},
     value::{Array, Map, Value},
 };
 

@@ -2,9 +2,10 @@
 
 use super::{DeliveryState, delivery_state, descriptor};
 use crate::{
+    attach::Terminus,
     codec::Item,
+    delivery::Outcome,
     error::DecodeError,
-    handler::{Outcome, Terminus},
     value::{Map, Value},
 };
 

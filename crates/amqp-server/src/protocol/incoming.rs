@@ -4,9 +4,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Fault, Protocol, decode_error, link::Partial};
 use crate::{
+    attach::LinkId,
     codec,
+    delivery::{Delivery, DeliveryId, DeliveryTag, Disposition, Outcome},
     error::{AmqpError, condition},
-    handler::{ConnectionHandler, Delivery, DeliveryId, DeliveryTag, Disposition, LinkId, Outcome},
+    handler::ConnectionHandler,
     links::Links,
     performative::{Transfer, encode, encode::LinkFlow},
 };

@@ -6,11 +6,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Event, Fault, Protocol, session::Session};
 use crate::{
+    attach::{Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode, Refuse},
+    delivery::{DeliveryTag, Outcome},
     error::{AmqpError, condition},
-    handler::{
-        Accept, AttachRequest, AttachVerdict, ConnectionHandler, DeliveryTag, Direction, LinkId, Outcome,
-        ReceiverSettleMode, Refuse,
-    },
+    handler::ConnectionHandler,
     links::{Links, SendOptions},
     performative::{Attach, Detach, encode, encode::AttachReply},
 };

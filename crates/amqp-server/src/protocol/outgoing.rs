@@ -10,11 +10,10 @@ use super::{
     session::Sent,
 };
 use crate::{
+    attach::LinkId,
+    delivery::{Credit, DeliveryId, DeliveryTag, Disposition as Settle, Outcome, SentDelivery},
     error::{AmqpError, condition},
-    handler::{
-        ConnectionHandler, Credit, DeliveryId, DeliveryTag, Disposition as Settle, LinkId, Outcome,
-        SentDelivery,
-    },
+    handler::ConnectionHandler,
     links::{Links, SendError, SendOptions},
     performative::{
         DeliveryState, Disposition, Flow,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::{Event, Fault, Protocol, link::Link};
 use crate::{
+    attach::SessionId,
+    delivery::{DeliveryTag, Outcome},
     error::{AmqpError, condition},
-    handler::{DeliveryTag, SessionId},
     performative::{Begin, Flow, encode, encode::SessionFlow},
 };
 
@@ -211,8 +212,7 @@ impl Protocol {
         for (channel, session) in self.sessions.iter_mut().enumerate() {
             if let Some(range) = session.as_mut().and_then(|session| session.accepted.take()) {
                 let channel = u16::try_from(channel).unwrap_or(u16::MAX);
-                let accepted = crate::handler::Outcome::Accepted;
-                encode::disposition(&mut self.output, channel, true, range, &accepted);
+                encode::disposition(&mut self.output, channel, true, range, &Outcome::Accepted);
             }
         }
     }
