@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy knows. Each rule is a
 //! pure function over what was read, so that its tests show it a bad tree and see it fail.
 
+mod fidelity;
 mod files;
 mod lock;
 mod rooms;
@@ -85,6 +86,7 @@ fn findings() -> Result<Vec<Finding>> {
     };
 
     let mut findings = files::check(&files);
+    findings.extend(fidelity::check(&files));
     findings.extend(seams::check(&files));
     findings.extend(samples::check(&files));
     findings.extend(rooms::check(&rooms::packages(&metadata)));
