@@ -1,1 +1,116 @@
-fn main() {}
+//! A device that receives cloud-to-device messages.
+//!
+//! # What you will see
+//! The device connects to its hub, waits, and prints every message that a back end sends it, with all
+//! its properties, until you press Ctrl-C.
+//!
+//! # What explains it
+//! `docs/tutorials/c2d.md`: every step below under the same number, and what travels over the wire.
+//!
+//! # What to set
+//! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string.
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal; then here, with the variable set: `cargo run -p simulated_device`.
+//! `cargo run -p send_c2d` in a third terminal sends it messages. For a real hub only the connection
+//! string differs: the portal shows it on the device's page.
+//!
+//! # Expected output
+//! ```text
+//! Starting the Rust IoT Hub C2D Messaging device sample...
+//! Waiting for C2D messages, press Ctrl-C to exit
+//!
+//! Message received:
+//!     (data, {"service client sent a message": 13.37})
+//!     (custom_properties, {"testProperty": "PropMsg_0"})
+//!     ...
+//! Total calls received: 1
+//! ```
+
+use std::process::ExitCode;
+use std::{env, io};
+
+use anyhow::Context;
+use tokio::signal;
+use tracing_subscriber::filter::LevelFilter;
+
+use iothub_mqtt_device::{C2dMessage, DeviceClient, DeviceConnectionString};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // What the client has to say beside the story, such as a lost connection, goes to the error output.
+    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::WARN).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    // 1. Read who this device is. A variable that is missing is an empty one here.
+    // ANCHOR: settings
+    let device: DeviceConnectionString =
+        env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
+            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
+             running: `cargo run -p iothub-cli -- device create myDevice`, then `cargo run -p iothub-cli -- \
+             device connection-string show myDevice`; for a real hub the portal shows it on the device's page",
+        )?;
+    // ANCHOR_END: settings
+    println!("Starting the Rust IoT Hub C2D Messaging device sample...");
+
+    // 2. Connect: over MQTT, with a token that the device's key signed. The client renews it, and connects
+    //    again by itself when the connection is lost.
+    // ANCHOR: connect
+    let client = DeviceClient::connect(&device).await?;
+    // ANCHOR_END: connect
+
+    // 3. Ask for messages. The hub has queued those that were sent while the device was away.
+    // ANCHOR: subscribe
+    let mut messages = client.c2d_messages().await?;
+    println!("Waiting for C2D messages, press Ctrl-C to exit");
+    // ANCHOR_END: subscribe
+
+    // 4. Handle each message, then complete it: only now the hub forgets it. Had this program crashed
+    //    before, the hub would deliver the message again.
+    // ANCHOR: receive
+    let stop = signal::ctrl_c();
+    tokio::pin!(stop);
+    let mut received = 0;
+    loop {
+        tokio::select! {
+            Some(message) = messages.next() => {
+                received += 1;
+                print_message(&message, received);
+                if let Err(error) = message.complete() {
+                    eprintln!("{error}");
+                }
+            }
+            stopped = &mut stop => {
+                stopped?;
+                println!("IoT Hub C2D Messaging device sample stopped");
+                break;
+            }
+        }
+    }
+    // ANCHOR_END: receive
+
+    // 5. Say goodbye. What was not completed stays in the hub's queue.
+    // ANCHOR: shutdown
+    println!("Shutting down IoT Hub Client");
+    client.shutdown().await?;
+    // ANCHOR_END: shutdown
+    Ok(())
+}
+
+// ANCHOR: print
+fn print_message(message: &C2dMessage, received: usize) {
+    println!("\nMessage received:");
+    for (name, value) in message.fields() {
+        println!("    ({name}, {value})");
+    }
+    println!("Total calls received: {received}");
+}
+// ANCHOR_END: print
