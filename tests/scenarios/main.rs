@@ -23,3 +23,7 @@ mod service_client;
 mod c2d_outcomes;
 #[cfg(test)]
 mod c2d_send;
+#[cfg(test)]
+mod device_client;
+#[cfg(test)]
+mod device_outbox;
