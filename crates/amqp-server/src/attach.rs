@@ -102,14 +102,15 @@ impl AttachRequest {
 pub enum AttachVerdict {
     /// The link is up; the peer's source and target are echoed.
     Accept(Accept),
-    /// The link is refused: an attach, then a detach with this error.
-    Refuse(Refuse),
+    /// The link is refused: an attach with source and target null, as the standard has it, then a detach
+    /// with this error.
+    Refuse(AmqpError),
 }
 
 impl AttachVerdict {
-    /// Refuses with source and target null, as the specification has it.
+    /// Refuses with an error.
     pub fn refuse(error: AmqpError) -> Self {
-        Self::Refuse(Refuse { error, echo_termini: false })
+        Self::Refuse(error)
     }
 }
 
@@ -132,14 +133,4 @@ impl Default for Accept {
     fn default() -> Self {
         Self { credit: 100, max_message_size: None, sender_settle_mode: None, properties: Map::new() }
     }
-}
-
-/// How a link is refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refuse {
-    /// Why, as the peer will read it.
-    pub error: AmqpError,
-    /// Echo the peer's source and target in the attach that precedes the detach. Clients that stumble
-    /// over a null terminus then still get to read the error.
-    pub echo_termini: bool,
 }

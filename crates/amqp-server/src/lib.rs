@@ -74,8 +74,8 @@ mod serve;
 mod value;
 
 pub use attach::{
-    Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode, Refuse, SenderSettleMode,
-    SessionId, Terminus,
+    Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode, SenderSettleMode, SessionId,
+    Terminus,
 };
 pub use codec::{Encode, MapWriter};
 pub use config::ConnectionConfig;

@@ -22,7 +22,7 @@ pub struct Links<'a> {
 pub struct SendOptions {
     /// The delivery tag; `None` lets the transport count. Tags of unsettled deliveries must differ.
     pub tag: Option<DeliveryTag>,
-    /// Sent settled: nothing more is heard of it. Otherwise the peer's outcome comes to
+    /// Sent settled: nothing more is heard of it. The caller keeps to the link's settle mode. Otherwise the peer's outcome comes to
     /// [`on_outcome`](crate::ConnectionHandler::on_outcome).
     pub settled: bool,
     /// The message format; 0 is the standard's own.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Event, Fault, Protocol, session::Session};
 use crate::{
-    attach::{Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode, Refuse},
+    attach::{Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode},
     delivery::{DeliveryTag, Outcome},
     error::{AmqpError, condition},
     handler::ConnectionHandler,
@@ -177,7 +177,7 @@ impl Protocol {
         }
         match verdict {
             AttachVerdict::Accept(accept) => self.accept(id, attach, &accept),
-            AttachVerdict::Refuse(refuse) => self.refuse(id, attach, refuse),
+            AttachVerdict::Refuse(error) => self.refuse(id, attach, &error),
         }
         Ok(())
     }
@@ -226,16 +226,16 @@ impl Protocol {
     }
 
     /// Answers with an attach, so that the peer has a link to be told about, and detaches it.
-    fn refuse(&mut self, id: LinkId, attach: &Attach, refuse: Refuse) {
+    fn refuse(&mut self, id: LinkId, attach: &Attach, error: &AmqpError) {
         let reply = AttachReply {
             sender_settle_mode: attach.sender_settle_mode,
             receiver_settle_mode: ReceiverSettleMode::First,
-            echo_termini: refuse.echo_termini,
+            echo_termini: false,
             max_message_size: self.config.max_message_size,
             properties: &crate::value::Map::new(),
         };
         encode::attach(&mut self.output, id.channel, attach, &reply);
-        encode::detach(&mut self.output, id.channel, attach.handle, true, Some(&refuse.error));
+        encode::detach(&mut self.output, id.channel, attach.handle, true, Some(error));
         // Kept until the peer's detach, so that its frames for the link are known to be stale.
         let side = Side::Incoming(Incoming::default());
         if let Some(session) = self.session(id.channel) {

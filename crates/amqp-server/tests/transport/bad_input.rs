@@ -1,8 +1,13 @@
 //! What a peer does wrong gets a close with a condition; the process, its memory and other connections do not
 //! notice.
 
-use fe2o3_amqp_types::{definitions::Role, performatives::*};
+use fe2o3_amqp_types::{
+    definitions::{ReceiverSettleMode, Role},
+    messaging::{Accepted, DeliveryState},
+    performatives::*,
+};
 use iothub_amqp_server::ConnectionEnd;
+use proptest::prelude::*;
 
 use crate::{
     nodes::Event,
@@ -236,4 +241,83 @@ async fn more_commands_than_fit_close_the_connection_instead_of_losing_one() {
         handle.settle(link, id, iothub_amqp_server::Outcome::Accepted);
     }
     assert_eq!(peer.recv_error().await, ("close", "amqp:resource-limit-exceeded".into()));
+}
+
+/// A whole conversation, from header to close, as one run of bytes.
+fn conversation() -> Vec<u8> {
+    let mut second = attach(1, Role::Receiver, "/feed/unsettled", "/us");
+    second.rcv_settle_mode = ReceiverSettleMode::Second;
+    let accepted = Some(DeliveryState::Accepted(Accepted {}));
+    let outcome = Disposition {
+        role: Role::Receiver,
+        first: 0,
+        last: Some(1),
+        settled: false,
+        state: accepted,
+        batchable: false,
+    };
+    let frames = [
+        (open(), vec![]),
+        (begin(), vec![]),
+        (Performative::Attach(attach(0, Role::Sender, "/us", "/accept")), vec![]),
+        (Performative::Attach(second), vec![]),
+        (flow(Some(1), 2), vec![]),
+        (transfer(0, 0, false, true), data(b"12345678")[..9].to_vec()),
+        (transfer(0, 0, false, false), data(b"12345678")[9..].to_vec()),
+        (transfer(0, 1, true, false), data(b"abc")),
+        (Performative::Disposition(outcome), vec![]),
+        (Performative::Attach(attach(2, Role::Sender, "/us", "/nowhere")), vec![]),
+        (Performative::Detach(Detach { handle: 2.into(), closed: true, error: None }), vec![]),
+        (Performative::Detach(Detach { handle: 0.into(), closed: true, error: None }), vec![]),
+        (Performative::End(End { error: None }), vec![]),
+        (Performative::Close(Close { error: None }), vec![]),
+    ];
+    let mut bytes = AMQP.to_vec();
+    for (performative, payload) in frames {
+        bytes.extend(frame(0, 0, &[serde_amqp::to_vec(&performative).unwrap(), payload].concat()));
+    }
+    bytes
+}
+
+/// Says all of it in pieces, and returns how the connection ended.
+fn say(bytes: &[u8], piece: usize) -> ConnectionEnd {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut peer = Peer::connect(config(), 1 << 20);
+        peer.feed.lock().unwrap().extend([data(b"x").into(), data(b"y").into()]);
+        for piece in bytes.chunks(piece) {
+            // The server may have hung up by now.
+            if peer.try_write(piece).await.is_err() {
+                break;
+            }
+        }
+        peer.vanish().await
+    })
+}
+
+#[test]
+fn a_conversation_may_come_in_any_pieces() {
+    let bytes = conversation();
+    for piece in [1, 3, 7, 100, bytes.len()] {
+        assert_eq!(say(&bytes, piece), ConnectionEnd::ClosedByPeer(None));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is damaged, the connection ends, no callback is missing, and nothing panics.
+    #[test]
+    fn a_damaged_conversation_ends_as_well(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        piece in 1..500usize,
+    ) {
+        let mut bytes = conversation();
+        for (at, to) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+        }
+        say(&bytes, piece);
+    }
 }

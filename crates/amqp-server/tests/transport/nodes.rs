@@ -27,7 +27,7 @@ pub(crate) type Feed = Arc<Mutex<VecDeque<Bytes>>>;
 
 /// Targets: `/accept`, `/reject`, `/later`, `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on
 /// the session's `/reply` link). Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later`, `/reply`.
-/// All others are refused; those under `/echo` with source and target echoed.
+/// All others are refused.
 pub(crate) struct Nodes {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) feed: Feed,
@@ -84,8 +84,8 @@ impl ConnectionHandler for Nodes {
             feed if feed.starts_with("/feed/") => {}
             other => {
                 let info = Map::new().with(Symbol::from("address"), "elsewhere");
-                let error = AmqpError::new(condition::NOT_FOUND, format!("no node {other}")).with_info(info);
-                return AttachVerdict::Refuse(Refuse { error, echo_termini: other.starts_with("/echo") });
+                let error = AmqpError::new(condition::NOT_FOUND, format!("no node {other}"));
+                return AttachVerdict::Refuse(error.with_info(info));
             }
         }
         accept.properties.push(Symbol::from("seen"), 1);

@@ -102,6 +102,11 @@ impl Peer {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
     }
 
+    /// Writes unless the server has hung up.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap()
+    }
+
     pub(crate) async fn send(&mut self, channel: u16, performative: Performative) {
         self.send_with(channel, performative, &[]).await;
     }
