@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::expression::{Comparison, Expression};
 use crate::limits::MAX_CHARACTERS;
 use crate::{Collection, Query, Row, evaluate};
-use strategies::{any_query, condition, document, documents, literals, operand, token_soup};
+use strategies::{any_expression, any_query, condition, document, documents, literals, operand, token_soup};
 
 fn value(expression: &Expression, document: &Value) -> Option<Value> {
     evaluate::value(expression, document)
@@ -54,13 +54,21 @@ fn exercise(text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn what_is_printed_reads_the_same_again(query in any_query()) {
         let printed = query.to_string();
         prop_assume!(printed.chars().count() <= MAX_CHARACTERS);
         prop_assert_eq!(Query::parse(&printed).map_err(|error| error.to_string()), Ok(query), "{}", printed);
+    }
+
+    #[test]
+    fn every_expression_is_printed_as_it_binds(expression in any_expression()) {
+        let query = selecting(expression);
+        let printed = query.filter.as_ref().map(ToString::to_string).unwrap_or_default();
+        prop_assume!(printed.chars().count() <= MAX_CHARACTERS);
+        prop_assert_eq!(Query::parse_condition(&printed).map_err(|error| error.to_string()), Ok(query), "{}", printed);
     }
 
     #[test]

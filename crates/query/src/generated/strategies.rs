@@ -60,7 +60,7 @@ fn any_literal() -> impl Strategy<Value = Literal> + Clone {
     .boxed()
 }
 
-fn any_expression() -> impl Strategy<Value = Expression> {
+pub(super) fn any_expression() -> impl Strategy<Value = Expression> {
     let leaf = prop_oneof![
         any_literal().prop_map(Expression::Literal),
         vec(any_literal(), 1..4).prop_map(Expression::Array),
@@ -76,11 +76,11 @@ fn any_expression() -> impl Strategy<Value = Expression> {
         let products =
             chain(inner.clone(), vec![Arithmetic::Multiply, Arithmetic::Divide, Arithmetic::Remainder]);
         prop_oneof![
-            call,
-            sums,
-            products,
-            inner.clone().prop_map(|operand| Expression::Negate(operand.into())),
-            logic(inner, any_literal()),
+            1 => call,
+            1 => sums,
+            1 => products,
+            1 => inner.clone().prop_map(|operand| Expression::Negate(operand.into())),
+            4 => logic(inner, any_literal()),
         ]
     })
 }
@@ -195,7 +195,20 @@ pub(super) fn operand() -> impl Strategy<Value = Expression> + Clone {
 pub(super) fn condition() -> impl Strategy<Value = Expression> {
     let prefix = (operand(), operand())
         .prop_map(|(text, prefix)| Expression::Call(Function::StartsWith, vec![text, prefix]));
-    let leaf = prop_oneof![2 => operand(), 2 => prefix, 6 => logic(operand(), literal())];
+    let path_compared =
+        (path(), select(&COMPARISONS[..]), literal()).prop_map(|(path, comparison, literal)| {
+            Expression::Compare(
+                Expression::Path(path).into(),
+                comparison,
+                Expression::Literal(literal).into(),
+            )
+        });
+    let leaf = prop_oneof![
+        2 => operand(),
+        2 => prefix,
+        3 => path_compared,
+        3 => logic(operand(), literal()),
+    ];
     leaf.prop_recursive(3, 12, 3, |inner| logic(inner, literal()))
 }
 
