@@ -1,7 +1,7 @@
 //! A device identity as the identity registry shows it.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{DeviceId, SharedAccessKey};
 
@@ -47,6 +47,12 @@ pub struct DeviceIdentity {
     /// What the device is, beside a device.
     #[serde(default)]
     pub capabilities: DeviceCapabilities,
+    /// Which IoT Edge device the device is behind, or is. A write that leaves this out takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_scope: Option<String>,
+    /// The scopes of the IoT Edge devices right above this one.
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
+    pub parent_scopes: Vec<String>,
 }
 
 impl DeviceIdentity {
@@ -66,8 +72,14 @@ impl DeviceIdentity {
             cloud_to_device_message_count: 0,
             authentication: Authentication::default(),
             capabilities: DeviceCapabilities::default(),
+            device_scope: None,
+            parent_scopes: Vec::new(),
         }
     }
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What the service writes for a time that never was: the first instant of the year 1.
@@ -181,7 +193,8 @@ mod tests {
         "authentication": {
             "symmetricKey": {"primaryKey": "cHJpbWFyeQ==", "secondaryKey": "c2Vjb25kYXJ5"},
             "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null}, "type": "sas"},
-        "capabilities": {"iotEdge": false}, "deviceScope": "unknown to us"}"#;
+        "capabilities": {"iotEdge": false}, "deviceScope": "ms-azure-iot-edge://e1-637",
+        "parentScopes": ["ms-azure-iot-edge://e1-637"], "unknown": "to us"}"#;
 
     #[test]
     fn reads_what_the_service_sends() {
@@ -190,8 +203,12 @@ mod tests {
         assert_eq!(identity.status_updated_time, NEVER);
         assert_eq!(identity.last_activity_time.to_string(), "2026-11-21T02:30:00.1234567Z");
         assert_eq!(identity.cloud_to_device_message_count, 3);
+        assert_eq!(identity.device_scope.as_ref(), identity.parent_scopes.first());
         let keys = identity.authentication.symmetric_key.unwrap();
         assert_eq!(keys.primary_key.unwrap().reveal(), "cHJpbWFyeQ==");
+        let unparented: DeviceIdentity =
+            serde_json::from_str(r#"{"deviceId":"d1","parentScopes":null}"#).unwrap();
+        assert!(unparented.parent_scopes.is_empty());
     }
 
     #[test]

@@ -45,6 +45,7 @@ error_codes! {
     401001 IotHubNotFound
     401002 IotHubUnauthorizedAccess
     401003 IotHubUnauthorized
+    401100 SystemModuleModifyUnauthorizedAccess
     403002 IotHubQuotaExceeded
     403004 DeviceMaximumQueueDepthExceeded
     403009 InvalidMessageExpiryTime
@@ -57,9 +58,11 @@ error_codes! {
     405000 GenericMethodNotAllowed
     409001 DeviceAlreadyExists
     409002 LinkCreationConflict
+    409301 ModuleAlreadyExistsOnDevice
     412001 PreconditionFailed
     412002 DeviceMessageLockLost
     413001 MessageTooLarge
+    413003 TooManyModulesOnDevice
     415000 GenericUnsupportedMediaType
     429001 ThrottlingException
     500001 ServerError

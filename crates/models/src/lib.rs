@@ -5,10 +5,10 @@
 //!
 //! | concept | type |
 //! |---|---|
-//! | who a device is | [`DeviceId`], [`ModuleId`], [`DeviceIdentity`] |
+//! | who a device is | [`DeviceId`], [`ModuleId`], [`DeviceIdentity`], [`ModuleIdentity`] |
 //! | its keys | [`SharedAccessKey`] (never printed, wiped when dropped) |
 //! | what it sends | [`TelemetryMessage`] |
-//! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinProperties`] |
+//! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinReplacement`], [`TwinProperties`] |
 //! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
 //! | what the service answers when it refuses | [`ErrorCode`] |
 
@@ -17,6 +17,7 @@ mod c2d_message;
 mod device_id;
 mod device_identity;
 mod error_code;
+mod module_identity;
 mod properties;
 mod shared_access_key;
 mod statistics;
@@ -31,8 +32,9 @@ pub use device_identity::{
     SymmetricKeys, X509Thumbprints,
 };
 pub use error_code::ErrorCode;
+pub use module_identity::ModuleIdentity;
 pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
 pub use statistics::{RegistryStatistics, ServiceStatistics};
 pub use telemetry_message::TelemetryMessage;
-pub use twin::{SectionKind, Twin, TwinPatch, TwinProperties, TwinSection, merge};
+pub use twin::{SectionKind, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, merge};

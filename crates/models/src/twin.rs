@@ -2,6 +2,7 @@
 
 mod merge;
 mod patch;
+mod replacement;
 mod section;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 
 pub use self::merge::merge;
 pub use self::patch::TwinPatch;
+pub use self::replacement::TwinReplacement;
 pub use self::section::{SectionKind, TwinSection};
 use crate::device_identity::never;
 use crate::{
