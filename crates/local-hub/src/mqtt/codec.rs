@@ -185,11 +185,13 @@ fn check_connect(frame: &[u8]) -> Result<(), Fault> {
     // At most four bytes of length, the last of which has no continuation bit.
     let length_bytes = frame[1..].iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
     let variable = frame.get(1 + length_bytes..).unwrap_or_default();
-    let rest = variable.strip_prefix(b"\x00\x04MQTT").ok_or_else(|| match variable {
-        // MQTT 3.1: it has another name, and a level like all others.
-        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => Fault::ProtocolLevel(*level),
-        _ => Fault::NotMqtt,
-    })?;
+    let Some(rest) = variable.strip_prefix(b"\x00\x04MQTT") else {
+        return Err(match variable {
+            // MQTT 3.1: it has another name, and a level like all others.
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => Fault::ProtocolLevel(*level),
+            _ => Fault::NotMqtt,
+        });
+    };
     match rest {
         [4, flags, ..] => {
             let (user_name, password) = (flags & 0x80 != 0, flags & 0x40 != 0);

@@ -18,6 +18,9 @@ const MAX_PROPERTIES: usize = 1000;
 
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// A name and its value.
+pub(super) type Property<'b> = (Cow<'b, str>, Cow<'b, str>);
+
 /// A bag that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BagError {
@@ -31,7 +34,7 @@ pub(super) enum BagError {
 
 /// Names and values of a bag, decoded, in its order; a name without `=` has an empty value. Of a
 /// repeated name all are returned.
-pub(super) fn read(bag: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, BagError> {
+pub(super) fn read(bag: &str) -> Result<Vec<Property<'_>>, BagError> {
     let bag = bag.strip_prefix('?').unwrap_or(bag);
     let bag = bag.strip_suffix('/').unwrap_or(bag);
     let mut pairs = Vec::new();
