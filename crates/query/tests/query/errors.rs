@@ -2,7 +2,7 @@
 
 use iothub_query::{Query, limits};
 
-/// A caret under the column, in the text; then what the error says.
+/// The text, the column, what was expected there and what was found.
 const REFUSED: &[(&str, usize, &str, &str)] = &[
     ("", 1, "SELECT", "the end of the query"),
     ("UPDATE devices", 1, "SELECT", "`UPDATE`"),
