@@ -10,6 +10,7 @@
 mod c2d_message;
 mod cbs;
 mod failure;
+mod inbound;
 mod stream;
 
 use std::convert::Infallible;
@@ -28,13 +29,12 @@ use futures_util::future::BoxFuture;
 use iothub_auth::{Clock, ServiceConnectionString};
 use jiff::Timestamp;
 use rustls::ClientConfig;
-use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 pub(crate) use self::c2d_message::EncodedMessage;
 use self::cbs::Cbs;
 use self::failure::Failure;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Cause, Error, ErrorKind};
 use crate::refusal::Scope;
 
 /// Where a hub takes cloud-to-device messages.
@@ -58,24 +58,30 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Connects, authorizes and attaches the link, until `deadline` at the latest. On the heap, since
-    /// the library's futures are large and connecting is rare.
-    pub(crate) fn open(&self, deadline: Timestamp) -> BoxFuture<'_, Result<Link, Error>> {
-        Box::pin(async move {
-            let Self { credential, clock, .. } = self;
-            let stream = stream::open(&credential.address, &self.tls);
-            let (stream, sever) = self.step(deadline, ErrorKind::Network, stream).await?;
-            let begun = Box::pin(self.begin(stream));
-            let (connection, mut session) = self.step(deadline, ErrorKind::Timeout, begun).await?;
-            let cbs = Cbs::attach(&mut session, credential, self.token_lifetime);
-            let mut cbs = self.step(deadline, ErrorKind::Timeout, cbs).await?;
-            let put = cbs.put_token(clock.now());
-            let validity = self.step(deadline, ErrorKind::Timeout, put).await?;
-            let sender = self.step(deadline, ErrorKind::Timeout, attach(&mut session)).await?;
-            tracing::debug!(hub = %credential.address.host_name, "connected");
-            let renewal = Box::pin(cbs.keep_renewed(clock.clone(), self.answer_timeout, validity));
-            Ok(Link { sender, renewal, session, connection, _sever: sever })
-        })
+    /// Connects, authorizes and attaches the link, until `deadline` at the latest.
+    pub(crate) async fn open(&self, deadline: Timestamp) -> Result<Link, Error> {
+        let stream = stream::open(&self.credential.address, &self.tls);
+        let (stream, guard) = self.step(deadline, ErrorKind::Network, stream).await?;
+        // On the heap: the library's futures are large, and connecting is rare.
+        let established = Box::pin(self.establish(stream, deadline)).await;
+        let (connection, session, sender, renewal) = established.map_err(|error| match guard.defect() {
+            Some(defect) => Error::new(ErrorKind::Protocol, self.tried()).because(Cause(defect.into())),
+            None => error,
+        })?;
+        tracing::debug!(hub = %self.credential.address.host_name, "connected");
+        Ok(Link { sender, renewal, session, connection, _guard: guard })
+    }
+
+    async fn establish(&self, stream: stream::Severable, deadline: Timestamp) -> Result<Established, Error> {
+        let late = ErrorKind::Timeout;
+        let begun = Box::pin(self.begin(stream));
+        let (connection, mut session) = self.step(deadline, late, begun).await?;
+        let cbs = Cbs::attach(&mut session, &self.credential, self.token_lifetime);
+        let mut cbs = self.step(deadline, late, cbs).await?;
+        let validity = self.step(deadline, late, cbs.put_token(self.clock.now())).await?;
+        let sender = self.step(deadline, late, attach(&mut session)).await?;
+        let renewal = Box::pin(cbs.keep_renewed(self.clock.clone(), self.answer_timeout, validity));
+        Ok((connection, session, sender, renewal))
     }
 
     async fn begin(
@@ -101,24 +107,30 @@ impl Hub {
         late: ErrorKind,
         step: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Error> {
-        let address = &self.credential.address;
-        let (host, port) = (address.connect_host(), address.amqps_port);
-        let tried = || format!("connecting to {host}:{port} failed");
         let left = Duration::try_from(deadline.duration_since(self.clock.now())).unwrap_or_default();
         let error = match self.clock.timeout(left, step).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(failure)) => failure.into_error(tried(), Scope::Link),
-            Err(elapsed) => Error::new(late, tried()).because(elapsed),
+            Ok(Err(failure)) => failure.into_error(self.tried(), Scope::Link),
+            Err(elapsed) => Error::new(late, self.tried()).because(elapsed),
         };
         if error.kind() != ErrorKind::Network {
             return Err(error);
         }
+        let port = self.credential.address.amqps_port;
         Err(error.hint(format!(
             "is HostName right, does the hub run, and does no firewall block outgoing port {port} (AMQP over \
              TLS)? A hub on another port says so with AmqpsPort= in its connection string"
         )))
     }
+
+    fn tried(&self) -> String {
+        let address = &self.credential.address;
+        format!("connecting to {}:{} failed", address.connect_host(), address.amqps_port)
+    }
 }
+
+/// What a [`Link`] is made of, beside its stream.
+type Established = (ConnectionHandle<()>, SessionHandle<()>, Sender, BoxFuture<'static, Infallible>);
 
 async fn attach(session: &mut SessionHandle<()>) -> Result<Sender, Failure> {
     let sender = Sender::builder()
@@ -138,7 +150,7 @@ pub(crate) struct Link {
     renewal: BoxFuture<'static, Infallible>,
     session: SessionHandle<()>,
     connection: ConnectionHandle<()>,
-    _sever: DropGuard,
+    _guard: stream::Guard,
 }
 
 impl Link {
@@ -175,7 +187,7 @@ impl Link {
 
     /// Says goodbye: link, session and connection, each answered by the hub.
     pub(crate) async fn close(self) -> Result<(), Error> {
-        let Self { sender, renewal, mut session, mut connection, _sever } = self;
+        let Self { sender, renewal, mut session, mut connection, _guard } = self;
         drop(renewal);
         let closed = async {
             sender.close().await?;

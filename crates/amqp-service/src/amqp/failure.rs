@@ -9,6 +9,7 @@ use fe2o3_amqp::link::{
     SessionStopReason,
 };
 use fe2o3_amqp::session::BeginError;
+use fe2o3_amqp::transport;
 use fe2o3_amqp_types::definitions::{self, ErrorCondition};
 use fe2o3_amqp_types::messaging::Outcome;
 use serde_amqp::Value;
@@ -111,7 +112,9 @@ impl From<OpenError> for Failure {
             OpenError::RemoteClosed => {
                 Self::known(ErrorKind::Disconnected, "the hub closed the connection without a reason")
             }
-            OpenError::Io(error) => Self::Io(ErrorKind::Network, error),
+            OpenError::Io(error) | OpenError::TransportError(transport::Error::Io(error)) => {
+                Self::Io(ErrorKind::Network, error)
+            }
             OpenError::TransportError(error) => Self::known(ErrorKind::Disconnected, error.to_string()),
             OpenError::ProtocolHeaderMismatch(header) => {
                 Self::known(ErrorKind::Protocol, format!("it answered {header:?} where AMQP 1.0 begins"))

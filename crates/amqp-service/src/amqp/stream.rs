@@ -1,30 +1,37 @@
-//! TCP and TLS to a hub, as a stream that can be cut from outside.
+//! TCP and TLS to a hub, as a stream that can be cut from outside and lets only sound frames in.
 //!
 //! The AMQP library's tasks own the stream, and wait for the hub's last word even when nobody waits for
 //! them any more. Cutting the stream ends them, whatever the hub does.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use iothub_auth::HubAddress;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
+use super::MAX_FRAME_SIZE;
 use super::failure::Failure;
+use super::inbound::{Defect, Inbound};
 use crate::error::ErrorKind;
+
+/// How much is read at a time; what hubs send this client is far shorter.
+const READ_SIZE: usize = 4096;
 
 /// Opens the stream, and returns with it the guard that cuts it when dropped.
 pub(super) async fn open(
     address: &HubAddress,
     tls: &Arc<ClientConfig>,
-) -> Result<(Severable, DropGuard), Failure> {
+) -> Result<(Severable, Guard), Failure> {
     let host = address.connect_host();
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| Failure::known(ErrorKind::InvalidArgument, format!("{host:?}: {error}")))?;
@@ -37,30 +44,71 @@ pub(super) async fn open(
     })?;
     let sever = CancellationToken::new();
     let severed = Box::pin(sever.clone().cancelled_owned());
-    Ok((Severable { tls, severed }, sever.drop_guard()))
+    let defect = Arc::default();
+    let guard = Guard { defect: Arc::clone(&defect), _sever: sever.drop_guard() };
+    let inbound = Inbound::default();
+    Ok((Severable { tls, severed, inbound, arrived: BytesMut::new(), readable: 0, defect }, guard))
 }
 
-/// A stream that ends when its guard is dropped.
+/// Cuts its stream when dropped.
+#[derive(Debug)]
+pub(super) struct Guard {
+    defect: Arc<OnceLock<Defect>>,
+    _sever: DropGuard,
+}
+
+impl Guard {
+    /// Why the stream let nothing more in, if it was that which ended the connection.
+    pub(super) fn defect(&self) -> Option<Defect> {
+        self.defect.get().copied()
+    }
+}
+
+/// A stream that ends when its guard is dropped, and yields only what [`Inbound`] has passed.
 #[derive(Debug)]
 pub(super) struct Severable {
     tls: TlsStream<TcpStream>,
     severed: Pin<Box<WaitForCancellationFutureOwned>>,
+    inbound: Inbound,
+    /// What has arrived: first what may be read, then what is not a whole frame yet.
+    arrived: BytesMut,
+    readable: usize,
+    defect: Arc<OnceLock<Defect>>,
 }
 
 impl AsyncRead for Severable {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // What has arrived comes first: it may be the verdict on a message.
-        match Pin::new(&mut self.tls).poll_read(cx, buffer) {
-            Poll::Pending => {
-                ready!(self.severed.as_mut().poll(cx));
-                Poll::Ready(Ok(()))
+        let this = self.get_mut();
+        while this.readable == 0 {
+            this.arrived.reserve(READ_SIZE);
+            let arrived = match pin!(this.tls.read_buf(&mut this.arrived)).poll(cx) {
+                Poll::Ready(arrived) => arrived?,
+                // What has arrived comes first: it may be the verdict on a message.
+                Poll::Pending => {
+                    ready!(this.severed.as_mut().poll(cx));
+                    0
+                }
+            };
+            if arrived == 0 {
+                return Poll::Ready(Ok(()));
             }
-            done => done,
+            match this.inbound.whole_frames(&this.arrived, MAX_FRAME_SIZE as usize) {
+                Ok(readable) => this.readable = readable,
+                Err(defect) => {
+                    tracing::warn!(defect, "the hub sent what is not AMQP");
+                    let defect = this.defect.get_or_init(|| defect);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, *defect)));
+                }
+            }
         }
+        let read = this.readable.min(buffer.remaining());
+        buffer.put_slice(&this.arrived.split_to(read));
+        this.readable -= read;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -68,6 +68,14 @@ async fn a_string_that_is_none_is_an_invalid_argument() {
 }
 
 #[tokio::test]
+async fn a_hub_cannot_end_the_process() {
+    let hub = ForeignHub::start_with(Behaviour { door: Door::Abysmal, ..Behaviour::default() }).await;
+    let failure = soon(hub.builder().connect()).await.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Protocol);
+    assert!(failure.source().unwrap().to_string().contains("nested too deep"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_hub_that_says_nothing_is_not_waited_for_beyond_the_deadline() {
     let hub = ForeignHub::start_with(Behaviour { door: Door::Silent, ..Behaviour::default() }).await;
     let clock = manual();

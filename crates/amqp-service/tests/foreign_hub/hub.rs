@@ -54,6 +54,8 @@ pub(crate) enum Door {
     Slammed,
     /// Takes the connection and says nothing.
     Silent,
+    /// Answers with an Open whose properties nest 5,000 deep.
+    Abysmal,
 }
 
 impl Default for Behaviour {

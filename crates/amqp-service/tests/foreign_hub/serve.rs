@@ -32,9 +32,13 @@ async fn serve(tcp: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
     match door {
         Door::Slammed => return,
         Door::Silent => return drop(cut.changed().await),
-        Door::Open => {}
+        Door::Open | Door::Abysmal => {}
     }
-    let Ok(tls) = tls.accept(tcp).await else { return };
+    let Ok(mut tls) = tls.accept(tcp).await else { return };
+    if door == Door::Abysmal {
+        tls.write_all(&abysmal_open()).await.unwrap();
+        return drop(cut.changed().await);
+    }
     let (near, far) = tokio::io::duplex(64 * 1024);
     let amqp = tokio::spawn(connection(near, Arc::clone(&shared)));
     let (mut from_client, mut to_client) = tokio::io::split(tls);
@@ -51,6 +55,21 @@ async fn serve(tcp: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
     }
     amqp.abort();
     shared.ended.send_modify(|count| *count += 1);
+}
+
+/// The protocol header, and an Open with too much in it.
+fn abysmal_open() -> Vec<u8> {
+    let mut properties = vec![0x45];
+    for _ in 0..5000 {
+        let size = u32::try_from(properties.len() + 4).unwrap();
+        properties = [&[0xd0], &size.to_be_bytes()[..], &[0, 0, 0, 1], &properties].concat();
+    }
+    let list = [b"\0\0\0\x0a\xa1\x01c\x40\x40\x40\x40\x40\x40\x40\x40".as_slice(), &properties].concat();
+    let size = |bytes: &[u8]| u32::try_from(bytes.len() + 4).unwrap().to_be_bytes();
+    let body =
+        [b"\0\x53\x10\xd0".as_slice(), &u32::try_from(list.len()).unwrap().to_be_bytes(), &list].concat();
+    let rest = [&[2, 0, 0, 0], &body[..]].concat();
+    [b"AMQP\0\x01\0\0".as_slice(), &size(&rest), &rest].concat()
 }
 
 /// Copies bytes until the end of the stream, or until frozen, for ever.
