@@ -97,7 +97,7 @@ impl AttachRequest {
     }
 }
 
-/// The answer to [`ConnectionHandler::on_attach`].
+/// The answer to [`crate::ConnectionHandler::on_attach`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttachVerdict {
     /// The link is up; the peer's source and target are echoed.

@@ -1,5 +1,5 @@
-//! Bytes to values and back. Inbound bytes pass [`scan`] first, which is iterative and knows no
-//! recursion to exhaust; only then does [`decode`] build values. [`encode`] writes.
+//! Bytes to values and back. Inbound bytes pass `scan` first, which is iterative and knows no
+//! recursion to exhaust; only then does `decode` build values. `encode` writes.
 //!
 //! The codec is our own for three reasons: a general one leaves out what some clients need on the wire,
 //! its limits would have to be guarded from outside, and the clients we test with bring another, so that a

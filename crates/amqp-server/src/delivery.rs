@@ -7,7 +7,7 @@ use crate::{
     message::Message,
 };
 
-/// One unsettled delivery, meaningful together with its [`LinkId`].
+/// One unsettled delivery, meaningful together with its [`crate::LinkId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(pub(crate) u32);
 
@@ -70,7 +70,7 @@ pub enum Outcome {
 pub enum Disposition {
     /// With this outcome, as soon as the callback returns.
     Now(Outcome),
-    /// By a later call of [`ConnectionHandle::settle`] or [`Links::settle`].
+    /// By a later call of [`crate::ConnectionHandle::settle`] or [`crate::Links::settle`].
     Later,
 }
 

@@ -39,7 +39,7 @@ pub trait ConnectionHandler: Send {
     ///
     /// If the peer has not settled yet (`rcv-settle-mode` second), it waits for the answer: the
     /// outcome given here is sent back settled. Answer what the peer said to agree; answer
-    /// [`Outcome::Rejected`] if it came too late. If the peer has settled, the answer is ignored.
+    /// [`crate::Outcome::Rejected`] if it came too late. If the peer has settled, the answer is ignored.
     fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, links: &mut Links<'_>) -> Disposition;
 
     /// An outgoing link may send: credit came, a closed window or a full output opened again, or
