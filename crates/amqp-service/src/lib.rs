@@ -10,8 +10,8 @@
 //!
 //! This crate refuses to manage identities (that is HTTPS, and another crate) and to show types of its
 //! AMQP library. It logs through `tracing`, at `info` when a connection was lost and at `warn` when
-//! renewing a token failed; the library's own logging is switched off at compile time, because it
-//! reports every ordinary disconnect as an error.
+//! renewing a token failed. The library's own logging is not compiled in, because it reports every
+//! ordinary disconnect as an error; where another crate turns it on, filter its target `fe2o3_amqp`.
 
 mod amqp;
 mod backoff;
