@@ -10,6 +10,8 @@ pub(crate) mod refusal;
 pub(crate) mod registry;
 pub(crate) mod sessions;
 pub(crate) mod telemetry;
+pub(crate) mod twin_limits;
+pub(crate) mod twins;
 
 /// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what
 /// a client reads back is what it saw first.

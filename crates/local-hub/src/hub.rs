@@ -8,6 +8,7 @@ mod c2d;
 mod connection;
 mod identities;
 mod inspect;
+mod twins;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,7 @@ use crate::core::refusal::HubError;
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
 use crate::core::telemetry::{TelemetryEvent, TelemetryLog};
+use crate::core::twins::Twins;
 
 /// A hub. Cheap to clone: all clones are the same hub.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ struct Inner {
     policies: Policies,
     shutdown: CancellationToken,
     registry: Mutex<Registry>,
+    twins: Mutex<Twins>,
     c2d: Mutex<C2dQueues>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
@@ -50,6 +53,7 @@ impl Hub {
         let limits = config.limits.clone();
         Self(Arc::new(Inner {
             registry: Mutex::new(Registry::new(limits.devices, first_etag)),
+            twins: Mutex::default(),
             telemetry: Mutex::new(TelemetryLog::new(
                 limits.telemetry_kept_messages,
                 limits.telemetry_kept_bytes,

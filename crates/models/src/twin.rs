@@ -15,8 +15,8 @@ pub use self::replacement::TwinReplacement;
 pub use self::section::{SectionKind, TwinSection};
 use crate::device_identity::never;
 use crate::{
-    AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceStatus, ModuleId,
-    X509Thumbprints,
+    AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus,
+    ModuleId, X509Thumbprints,
 };
 
 /// A device twin, or a module twin where it has a `module_id`, as back ends see it.
@@ -79,6 +79,33 @@ pub struct Twin {
     /// What the service says that is not modelled here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Twin {
+    /// A device's twin, with what its identity says.
+    #[must_use]
+    pub fn new(identity: DeviceIdentity, tags: Map<String, Value>, properties: TwinProperties) -> Self {
+        Self {
+            device_id: identity.device_id,
+            module_id: None,
+            etag: String::new(),
+            device_etag: identity.etag,
+            status: identity.status,
+            status_reason: identity.status_reason,
+            status_update_time: identity.status_updated_time,
+            connection_state: identity.connection_state,
+            last_activity_time: identity.last_activity_time,
+            cloud_to_device_message_count: identity.cloud_to_device_message_count,
+            authentication_type: identity.authentication.kind,
+            x509_thumbprint: identity.authentication.x509_thumbprint.unwrap_or_default(),
+            model_id: String::new(),
+            version: 0,
+            tags,
+            properties,
+            capabilities: Some(identity.capabilities),
+            extra: Map::new(),
+        }
+    }
 }
 
 /// Both sections of a twin. This is also the whole twin as its device sees it.

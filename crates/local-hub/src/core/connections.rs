@@ -5,11 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use iothub_models::{DeviceId, ErrorCode, ModuleId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use super::twins::DesiredChange;
+
+/// Changes of desired properties that may wait for a connection. One that takes none of so many is
+/// ended rather than left to miss one.
+const MAX_TOLD: usize = 256;
 
 /// The identity a connection belongs to: a device, or one of its modules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +50,8 @@ pub(crate) enum CloseReason {
     DeviceDisabled,
     /// The hub was emptied.
     Reset,
+    /// It did not take the changes of its twin; it reads the twin again when it comes back.
+    Slow,
 }
 
 impl CloseReason {
@@ -53,6 +61,7 @@ impl CloseReason {
             Self::NewerConnection => ErrorCode::ConnectionForcefullyClosedOnNewConnection,
             Self::DeviceDeleted | Self::Reset => ErrorCode::DeviceNotFound,
             Self::DeviceDisabled => ErrorCode::DeviceDisabled,
+            Self::Slow => ErrorCode::ThrottlingException,
         }
     }
 }
@@ -64,6 +73,7 @@ impl fmt::Display for CloseReason {
             Self::DeviceDeleted => "the device was deleted",
             Self::DeviceDisabled => "the device was disabled",
             Self::Reset => "the hub was reset",
+            Self::Slow => "too many changes of its desired properties wait for the device",
         })
     }
 }
@@ -76,6 +86,8 @@ pub(crate) struct Signals {
     /// The connection must end.
     pub(crate) closed: CancellationToken,
     reason: OnceLock<CloseReason>,
+    /// Changes of desired properties that the connection has not taken yet, oldest first.
+    told: Mutex<Vec<DesiredChange>>,
     /// The connection has ended and given back what it held.
     pub(crate) gone: CancellationToken,
 }
@@ -84,6 +96,11 @@ impl Signals {
     /// Why the connection must end, once it must.
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         self.reason.get().copied()
+    }
+
+    /// Takes the changes of desired properties that came since the last call.
+    pub(crate) fn take_told(&self) -> Vec<DesiredChange> {
+        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn close(&self, reason: CloseReason) {
@@ -135,6 +152,20 @@ impl Connections {
         if let Some((_, signals)) = self.current.get(&ConnectionId::device(device.clone())) {
             signals.wake.notify_one();
         }
+    }
+
+    /// Tells the identity's connection, if it has one, of a change of its desired properties. Nobody
+    /// is told later: a device that was away reads its twin.
+    pub(crate) fn tell(&self, id: &ConnectionId, change: DesiredChange) {
+        let Some((_, signals)) = self.current.get(id) else { return };
+        let mut told = signals.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() == MAX_TOLD {
+            drop(told);
+            return signals.close(CloseReason::Slow);
+        }
+        told.push(change);
+        drop(told);
+        signals.wake.notify_one();
     }
 
     pub(crate) fn is_connected(&self, id: &ConnectionId) -> bool {

@@ -10,14 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{
     Authentication, AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceIdentity,
-    DeviceStatus, ErrorCode, RegistryStatistics, SharedAccessKey, SymmetricKeys, X509Thumbprints,
+    DeviceStatus, ErrorCode, RegistryStatistics, SharedAccessKey, SymmetricKeys, Twin, X509Thumbprints,
 };
 use jiff::Timestamp;
 
+use super::connections::ConnectionId;
 use super::device_write::DeviceWrite;
 use super::policies::new_key;
 use super::refusal::HubError;
 use super::truncated;
+use super::twins::TwinState;
 
 /// What a request says about the state it expects (`If-Match`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +192,18 @@ impl Registry {
             authentication: device.authentication,
             keys: device.keys.clone(),
         })
+    }
+
+    /// The twin with what the identity says of itself.
+    pub(crate) fn twin(&self, id: &ConnectionId, state: TwinState) -> Result<Twin, HubError> {
+        let Some(device) = self.devices.get(&id.device) else {
+            return Err(HubError::device_not_found(&id.device));
+        };
+        let identity = device.show(&id.device);
+        let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
+        twin.etag = state.etag;
+        twin.version = state.version;
+        Ok(twin)
     }
 
     /// Notes that the device has a connection, or has none any more.

@@ -3,7 +3,7 @@
 use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, RegistryStatistics, ServiceStatistics};
 
 use super::{Hub, lock};
-use crate::core::connections::CloseReason;
+use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::DeviceWrite;
 use crate::core::refusal::HubError;
 use crate::core::registry::{Credentials, Precondition};
@@ -19,6 +19,10 @@ impl Hub {
         let now = self.0.clock.now();
         let mut registry = self.registry();
         let mut identity = registry.put(write, precondition, now)?;
+        if *precondition == Precondition::None {
+            // Only a write without a precondition creates.
+            lock(&self.0.twins).create(ConnectionId::device(identity.device_id.clone()), now);
+        }
         self.count_pending(&mut identity);
         if identity.status == DeviceStatus::Disabled {
             lock(&self.0.connections).close_device(&identity.device_id, CloseReason::DeviceDisabled);
@@ -36,6 +40,7 @@ impl Hub {
     ) -> Result<(), HubError> {
         let mut registry = self.registry();
         registry.delete(device, precondition)?;
+        lock(&self.0.twins).remove_device(device);
         lock(&self.0.c2d).remove(device);
         lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);
         lock(&self.0.sessions).remove_device(device);

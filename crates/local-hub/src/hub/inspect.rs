@@ -29,6 +29,7 @@ impl Hub {
     pub(crate) fn clear(&self) {
         let mut registry = self.registry();
         registry.clear();
+        lock(&self.0.twins).clear();
         lock(&self.0.c2d).clear();
         lock(&self.0.connections).close_all(CloseReason::Reset);
         lock(&self.0.sessions).clear();

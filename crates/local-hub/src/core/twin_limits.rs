@@ -1,0 +1,194 @@
+//! What a twin's section may hold: sizes, depth, names, values.
+//!
+//! Source: *Understand and use device twins in IoT Hub*, "Tags and properties format" and "Device twin
+//! size".
+
+use iothub_models::ErrorCode;
+use serde_json::{Map, Value};
+
+use super::refusal::HubError;
+
+/// Size of all tags.
+const TAGS_BYTES: usize = 8 * 1024;
+/// Size of all desired, and of all reported properties.
+const PROPERTIES_BYTES: usize = 32 * 1024;
+/// Longest name, in bytes.
+const KEY_BYTES: usize = 1024;
+/// Longest string, in bytes.
+const STRING_BYTES: usize = 4 * 1024;
+/// Objects and arrays within each other, below the section itself.
+const DEPTH: usize = 10;
+/// Whole numbers between these.
+const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
+
+/// The part of a twin a limit is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Tags,
+    Desired,
+    Reported,
+}
+
+impl Section {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tags => "tags",
+            Self::Desired => "properties.desired",
+            Self::Reported => "properties.reported",
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Tags => TAGS_BYTES,
+            Self::Desired | Self::Reported => PROPERTIES_BYTES,
+        }
+    }
+}
+
+/// Checks what a request brings. Names that begin with `$` at the root are the hub's own: they are
+/// passed over here, as they are when the change is made.
+pub(crate) fn check_change(section: Section, change: &Map<String, Value>) -> Result<(), HubError> {
+    for (key, value) in change.iter().filter(|(key, _)| !key.starts_with('$')) {
+        check_key(section, key)?;
+        check_value(section, key, value, 0)?;
+    }
+    Ok(())
+}
+
+/// Checks the size of a section as a change would leave it.
+pub(crate) fn check_size(section: Section, properties: &Map<String, Value>) -> Result<(), HubError> {
+    let (bytes, limit) = (size_of_members(properties), section.bytes());
+    if bytes > limit {
+        return Err(HubError::new(
+            ErrorCode::MessageTooLarge,
+            format!("{} would have {bytes} bytes; at most {limit} are allowed", section.name()),
+        ));
+    }
+    Ok(())
+}
+
+fn invalid(section: Section, text: impl AsRef<str>) -> HubError {
+    HubError::new(ErrorCode::ArgumentInvalid, format!("{}: {}", section.name(), text.as_ref()))
+}
+
+fn check_key(section: Section, key: &str) -> Result<(), HubError> {
+    let shown: String = key.chars().take(64).collect();
+    if key.is_empty() || key.len() > KEY_BYTES {
+        return Err(invalid(section, format!("the name {shown:?} must have 1 to {KEY_BYTES} bytes")));
+    }
+    if key.chars().any(|c| c.is_control() || matches!(c, '.' | '$' | ' ')) {
+        let text = format!("the name {shown:?} holds a control character, '.', '$' or a space");
+        return Err(invalid(section, text));
+    }
+    Ok(())
+}
+
+fn check_value(section: Section, key: &str, value: &Value, depth: usize) -> Result<(), HubError> {
+    let at = || key.chars().take(64).collect::<String>();
+    match value {
+        Value::String(text) if text.len() > STRING_BYTES => {
+            Err(invalid(section, format!("the value of {:?} has more than {STRING_BYTES} bytes", at())))
+        }
+        Value::Number(number)
+            if !number.is_f64() && !number.as_i64().is_some_and(|n| INTEGERS.contains(&n)) =>
+        {
+            let (least, most) = (INTEGERS.start(), INTEGERS.end());
+            Err(invalid(section, format!("the whole number at {:?} is not within {least} and {most}", at())))
+        }
+        Value::Object(_) | Value::Array(_) if depth >= DEPTH => {
+            Err(invalid(section, format!("{:?} is nested deeper than {DEPTH} levels", at())))
+        }
+        Value::Object(members) => members.iter().try_for_each(|(key, member)| {
+            check_key(section, key)?;
+            check_value(section, key, member, depth + 1)
+        }),
+        Value::Array(items) => items.iter().try_for_each(|item| {
+            if item.is_null() {
+                return Err(invalid(section, format!("the array {:?} holds null", at())));
+            }
+            check_value(section, key, item, depth + 1)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+/// Names count their bytes, strings their characters without control characters, numbers 8, booleans 4.
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).count(),
+        Value::Array(items) => items.iter().map(size_of).sum(),
+        Value::Object(members) => size_of_members(members),
+    }
+}
+
+fn size_of_members(members: &Map<String, Value>) -> usize {
+    members.iter().map(|(key, value)| key.len() + size_of(value)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(change: &Value) -> Result<(), HubError> {
+        check_change(Section::Desired, change.as_object().unwrap())
+    }
+
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+    }
+
+    #[test]
+    fn what_is_allowed_passes() {
+        for change in [
+            json!({}),
+            json!({"a": null, "b": {"c": null}, "$version": 3, "$metadata": {"any thing": "."}}),
+            json!({"\u{e9}\u{4e16}": "\u{1f600}", "a-b_c#d": [1, "x", {"y": 2.5}]}),
+            json!({"a": 4_503_599_627_370_495_i64, "b": -4_503_599_627_370_496_i64, "c": 1e300}),
+            json!({ "a": "x".repeat(4096), "k".repeat(1024): 1 }),
+            nested(11),
+        ] {
+            assert_eq!(check(&change), Ok(()), "{change:.80}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_refused_with_its_place() {
+        for (change, expected) in [
+            (json!({"a.b": 1}), "\"a.b\""),
+            (json!({"a": {"b c": 1}}), "\"b c\""),
+            (json!({"a": {"$b": 1}}), "\"$b\""),
+            (json!({"a\u{7}": 1}), "control"),
+            (json!({"": 1}), "1 to 1024"),
+            (json!({ "k".repeat(1025): 1 }), "1 to 1024"),
+            (json!({ "a": "x".repeat(4097) }), "4096"),
+            (json!({"a": 4_503_599_627_370_496_i64}), "whole number"),
+            (json!({"a": u64::MAX}), "whole number"),
+            (json!({"a": [1, null]}), "holds null"),
+            (nested(12), "deeper than 10"),
+        ] {
+            let error = check(&change).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ArgumentInvalid);
+            assert!(error.text.contains(expected), "{change:.80}: {}", error.text);
+        }
+    }
+
+    #[test]
+    fn sizes_count_as_documented_and_the_limit_is_exact() {
+        assert_eq!(
+            size_of(&json!({"ab": "c\u{7}\u{e9}", "n": 1.5, "t": true, "l": [1, "x"]})),
+            4 + 9 + 5 + 10
+        );
+        // Eight properties of 4 KB with names of one byte, less those bytes.
+        let mut full: Map<_, _> =
+            (b'a'..b'i').map(|key| (char::from(key).to_string(), json!("x".repeat(4095)))).collect();
+        assert_eq!(check_size(Section::Reported, &full), Ok(()));
+        assert_eq!(check_size(Section::Tags, &full).unwrap_err().code, ErrorCode::MessageTooLarge);
+        full.insert("z".to_owned(), Value::Null);
+        assert!(check_size(Section::Reported, &full).is_err());
+    }
+}

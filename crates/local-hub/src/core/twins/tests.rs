@@ -1,0 +1,138 @@
+//! Versions, ETags, preconditions and what the device is told.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn id() -> ConnectionId {
+    ConnectionId::device("d".parse().unwrap())
+}
+
+fn twins() -> Twins {
+    let mut twins = Twins::default();
+    twins.create(id(), Timestamp::UNIX_EPOCH);
+    twins
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("{other} is not an object"),
+    }
+}
+
+fn desired(value: Value) -> TwinWrite {
+    TwinWrite { desired: Some(object(value)), tags: None }
+}
+
+fn write(twins: &mut Twins, write: &TwinWrite, mode: WriteMode) -> Result<Option<DesiredChange>, HubError> {
+    twins.write(&id(), write, mode, &Precondition::None, Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn a_new_twin_has_the_service_s_first_versions() {
+    let twin = twins().get(&id()).unwrap();
+    assert_eq!((twin.etag.as_str(), twin.version), ("AAAAAAAAAAE=", 2));
+    let properties = twin.document.properties;
+    assert_eq!((properties.desired.version, properties.reported.version), (1, 1));
+}
+
+#[test]
+fn each_section_has_its_own_version_and_tags_have_none() {
+    let mut twins = twins();
+    let tags = TwinWrite { tags: Some(object(json!({"plant": "a", "$x": 1}))), desired: None };
+    assert_eq!(write(&mut twins, &tags, WriteMode::Merge), Ok(None));
+    let change =
+        write(&mut twins, &desired(json!({"p": 1, "gone": null})), WriteMode::Merge).unwrap().unwrap();
+    assert_eq!(change.version, 2);
+    assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"p":1,"gone":null,"$version":2}"#);
+    assert_eq!(twins.report(&id(), &object(json!({"r": 1})), None, Timestamp::UNIX_EPOCH), Ok(2));
+    let twin = twins.get(&id()).unwrap();
+    assert_eq!((twin.etag.as_str(), twin.version), ("AAAAAAAAAAM=", 5));
+    assert_eq!(Value::Object(twin.document.tags), json!({"plant": "a"}));
+    assert_eq!(Value::Object(twin.document.properties.desired.properties), json!({"p": 1}));
+}
+
+#[test]
+fn a_replaced_section_is_told_whole() {
+    let mut twins = twins();
+    write(&mut twins, &desired(json!({"a": 1, "b": 2})), WriteMode::Merge).unwrap();
+    let change =
+        write(&mut twins, &desired(json!({"b": 3, "n": null})), WriteMode::Replace).unwrap().unwrap();
+    assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"b":3,"$version":3}"#);
+}
+
+#[test]
+fn a_stale_etag_and_a_stale_version_change_nothing() {
+    let mut twins = twins();
+    let before = twins.get(&id()).unwrap();
+    let stale = Precondition::Etag("AAAAAAAAAAI=".to_owned());
+    let refused =
+        twins.write(&id(), &desired(json!({"a": 1})), WriteMode::Merge, &stale, Timestamp::UNIX_EPOCH);
+    assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
+    let refused = twins.report(&id(), &object(json!({"a": 1})), Some(7), Timestamp::UNIX_EPOCH);
+    assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
+    assert_eq!(twins.get(&id()).unwrap(), before);
+    let fitting = Precondition::Etag(before.etag);
+    assert!(
+        twins
+            .write(&id(), &desired(json!({"a": 1})), WriteMode::Merge, &fitting, Timestamp::UNIX_EPOCH)
+            .is_ok()
+    );
+}
+
+#[test]
+fn what_is_over_a_limit_changes_nothing() {
+    let mut twins = twins();
+    let before = twins.get(&id()).unwrap();
+    for bad in [json!({"a.b": 1}), json!({"a": u64::MAX})] {
+        assert!(write(&mut twins, &desired(bad.clone()), WriteMode::Merge).is_err());
+        assert!(twins.report(&id(), &object(bad), None, Timestamp::UNIX_EPOCH).is_err());
+    }
+    for key in 0..9 {
+        let patch = object(json!({ format!("k{key}"): "x".repeat(4000) }));
+        let result = twins.report(&id(), &patch, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(result.is_ok(), key < 8, "{key}");
+    }
+    assert_eq!(twins.get(&id()).unwrap().document.properties.desired, before.document.properties.desired);
+}
+
+#[test]
+fn a_device_s_modules_go_with_it() {
+    let mut twins = twins();
+    let module = ConnectionId { module: Some("m".parse().unwrap()), ..id() };
+    let neighbour = ConnectionId::device("d2".parse().unwrap());
+    twins.create(module.clone(), Timestamp::UNIX_EPOCH);
+    twins.create(neighbour.clone(), Timestamp::UNIX_EPOCH);
+    twins.remove_device(&id().device);
+    assert_eq!(twins.get(&module).unwrap_err().code, ErrorCode::ModuleNotFound);
+    assert_eq!(twins.get(&id()).unwrap_err().code, ErrorCode::DeviceNotFound);
+    assert!(twins.get(&neighbour).is_ok());
+}
+
+proptest! {
+    /// A device that gets the twin once and then every change has the desired properties the hub has.
+    #[test]
+    fn changes_told_to_a_device_add_up_to_the_twin(
+        changes in proptest::collection::vec((proptest::collection::hash_map("[a-c]", prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!({"x": 1, "y": null})), Just(json!({"x": null, "z": 2}))], 0..4), any::<bool>()), 1..12)
+    ) {
+        let mut twins = twins();
+        let mut seen = twins.get(&id()).unwrap().document.properties.desired;
+        for (change, replace) in changes {
+            let mode = if replace { WriteMode::Replace } else { WriteMode::Merge };
+            let told = write(&mut twins, &desired(json!(change)), mode).unwrap().unwrap();
+            let told: TwinSection = serde_json::from_slice(&told.body).unwrap();
+            prop_assert_eq!(told.version, seen.version + 1);
+            if replace {
+                seen.properties = told.properties;
+            } else {
+                merge(&mut seen.properties, &told.properties);
+            }
+            seen.version = told.version;
+        }
+        let twin = twins.get(&id()).unwrap().document.properties.desired;
+        prop_assert_eq!(Value::Object(seen.properties), Value::Object(twin.properties));
+        prop_assert_eq!(seen.version, twin.version);
+    }
+}
