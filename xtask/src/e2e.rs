@@ -134,7 +134,7 @@ async fn run_all(kind: &hub::Kind, tutorials: &[Tutorial], repeat: u32) -> (Vec<
 
 /// One tutorial on a hub of its own. Whatever happens, what it made on the hub is removed again.
 async fn run_one(kind: &hub::Kind, tutorial: Tutorial, reader: &mut Reader) -> bool {
-    let Some(hub) = reader.step("start the hub", Hub::start(kind)).await else { return false };
+    let Some(hub) = reader.step(kind.first_step(), Hub::start(kind)).await else { return false };
     let walk = async {
         match tutorial {
             Tutorial::C2d => c2d::walk(reader, &hub).await,

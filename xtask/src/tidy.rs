@@ -3,10 +3,12 @@
 
 mod fidelity;
 mod files;
+mod links;
 mod lock;
 mod rooms;
 mod samples;
 mod seams;
+mod unused;
 
 use std::fmt;
 use std::fs;
@@ -87,9 +89,11 @@ fn findings() -> Result<Vec<Finding>> {
 
     let mut findings = files::check(&files);
     findings.extend(fidelity::check(&files));
+    findings.extend(links::check(&files, &workspace::tracked_files()?.into_iter().collect()));
     findings.extend(seams::check(&files));
     findings.extend(samples::check(&files));
     findings.extend(rooms::check(&rooms::packages(&metadata)));
+    findings.extend(unused::check(&unused::packages(&metadata), &files));
     findings.extend(lock::check(&lock::versions(&read("Cargo.lock")?), &read("deny.toml")?));
     findings.extend(docs::paste(true)?.into_iter().map(|problem| Finding::new("docs", problem)));
     Ok(findings)

@@ -39,6 +39,14 @@ impl Kind {
         }
     }
 
+    /// What a reader does about the hub before all else.
+    pub(super) const fn first_step(&self) -> &'static str {
+        match self {
+            Self::Local => "start the hub",
+            Self::Other(_) => "take the hub's connection string",
+        }
+    }
+
     /// What device ids begin with: on somebody else's hub each run has its own, so that it can neither
     /// meet nor remove what it did not make.
     pub(super) fn device_prefix(&self) -> String {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
+use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
 use tokio::process::Command;
 
 use super::hub::Hub;
-use crate::program;
 use crate::steps::{Status, Step, human};
 use crate::workspace;
 
@@ -83,17 +83,19 @@ impl Reader {
         id
     }
 
-    /// Removes what this run registered, through the program a reader would use.
+    /// Removes what this run registered, or was about to register when it was interrupted.
     pub(super) async fn remove_devices(&mut self, hub: &Hub) {
         let devices = std::mem::take(&mut self.devices);
         if devices.is_empty() {
             return;
         }
         let removed = async {
+            let service = ServiceClient::from_connection_string(hub.owner())?;
             for id in &devices {
-                let mut command = command("iothub", &[("IOTHUB_CONNECTION_STRING", hub.owner())]);
-                command.args(["device", "delete", id]);
-                program::run("iothub device delete", command, SOON).await?;
+                match service.devices().delete(&id.parse()?, Precondition::Any).await {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
             }
             Ok(())
         };
