@@ -49,6 +49,7 @@ error_codes! {
     403002 IotHubQuotaExceeded
     403004 DeviceMaximumQueueDepthExceeded
     403009 InvalidMessageExpiryTime
+    403010 OperationNotAvailableInCurrentTier
     403012 DeviceDisabled
     404000 GenericNotFound
     404001 DeviceNotFound

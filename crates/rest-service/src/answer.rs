@@ -16,15 +16,20 @@ use iothub_models::ErrorCode;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::shown_text::shown;
+pub(crate) use self::shown_text::shown;
 
 /// An answer, read in full and within bounds.
+#[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The header `iothub-errorcode`.
     pub(crate) error_code: Option<String>,
     pub(crate) retry_after: Option<String>,
     pub(crate) date: Option<String>,
+    /// What the rows of a query are.
+    pub(crate) item_type: Option<String>,
+    /// Where the next page of a query begins; text that is no such token is kept as it came.
+    pub(crate) continuation: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 

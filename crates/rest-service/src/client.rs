@@ -9,8 +9,10 @@ use iothub_auth::{Clock, ServiceConnectionString};
 use crate::devices::Devices;
 use crate::error::{Error, ErrorKind};
 use crate::http::Http;
+use crate::modules::Modules;
 use crate::retry::RetryPolicy;
 use crate::token::TokenCache;
+use crate::twins::Twins;
 
 /// How long a call may take in all, unless the builder says otherwise.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,6 +64,18 @@ impl ServiceClient {
     #[must_use]
     pub fn devices(&self) -> Devices {
         Devices::new(self.clone())
+    }
+
+    /// The module identities of the hub's identity registry.
+    #[must_use]
+    pub fn modules(&self) -> Modules {
+        Modules::new(self.clone())
+    }
+
+    /// The twins of devices and modules.
+    #[must_use]
+    pub fn twins(&self) -> Twins {
+        Twins::new(self.clone())
     }
 }
 

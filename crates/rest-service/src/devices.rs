@@ -1,32 +1,23 @@
-//! Device identities: `/devices`. Sends the parts of an identity that a back end may write, and never
-//! those that only the hub writes.
+//! Device identities: `/devices`.
 //!
 //! Source: *Understand the identity registry in your IoT hub* and the REST reference of the service.
 
 use iothub_models::{DeviceId, DeviceIdentity};
-use serde_json::Value;
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
 use crate::error::Error;
 use crate::precondition::Precondition;
+use crate::writable::Writable;
 
 /// The most identities that one call lists; the service has no further pages.
 const MAX_LISTED: u16 = 1000;
 
-/// What only the hub writes.
-const READ_ONLY: &[&str] = &[
-    "generationId",
-    "etag",
-    "connectionState",
-    "connectionStateUpdatedTime",
-    "statusUpdatedTime",
-    "lastActivityTime",
-    "cloudToDeviceMessageCount",
-];
+/// The policies that may read identities.
+pub(crate) const READERS: &str = "registryRead, registryReadWrite and iothubowner";
 
-const READERS: &str = "registryRead, registryReadWrite and iothubowner";
-const WRITERS: &str = "registryReadWrite and iothubowner";
+/// The policies that may write them.
+pub(crate) const WRITERS: &str = "registryReadWrite and iothubowner";
 
 /// The device identities of a hub; made by [`ServiceClient::devices`].
 ///
@@ -52,9 +43,8 @@ impl Devices {
     /// # Cancel safety
     /// Dropping the future does not take the call back: the device may be registered.
     pub async fn create(&self, identity: DeviceIdentity) -> Result<DeviceIdentity, Error> {
-        let mut call = Self::call(Method::Put, &identity.device_id, WRITERS, "create")?;
-        call.body = Some(body(&call, &identity)?);
-        self.client.send_for(&call).await
+        let call = Self::call(Method::Put, &identity.device_id, WRITERS, "create")?;
+        self.client.send_for(&call.json(&Writable(&identity))?).await
     }
 
     /// The identity of a device.
@@ -120,8 +110,7 @@ impl Devices {
     /// # Cancel safety
     /// Dropping the future does not take the call back: the device may be gone.
     pub async fn delete(&self, id: &DeviceId, precondition: Precondition) -> Result<(), Error> {
-        let mut call = Self::call(Method::Delete, id, WRITERS, "delete")?;
-        call.if_match = Some(if_match(&call, &precondition)?);
+        let call = Self::call(Method::Delete, id, WRITERS, "delete")?.only_if(&precondition)?;
         self.client.send(&call).await.map(drop)
     }
 
@@ -130,88 +119,11 @@ impl Devices {
         identity: &DeviceIdentity,
         precondition: Precondition,
     ) -> Result<DeviceIdentity, Error> {
-        let mut call = Self::call(Method::Put, &identity.device_id, WRITERS, "update")?;
-        call.if_match = Some(if_match(&call, &precondition)?);
-        call.body = Some(body(&call, identity)?);
-        self.client.send_for(&call).await
+        let call = Self::call(Method::Put, &identity.device_id, WRITERS, "update")?;
+        self.client.send_for(&call.only_if(&precondition)?.json(&Writable(identity))?).await
     }
 
     fn call(method: Method, id: &DeviceId, policies: &'static str, verb: &str) -> Result<Call, Error> {
-        Call::on_device(method, "devices", id, policies, verb)
-    }
-}
-
-fn if_match(call: &Call, precondition: &Precondition) -> Result<String, Error> {
-    precondition.header().ok_or_else(|| {
-        call.invalid_argument(
-            "it has no usable ETag: use one that was read from the hub, or ask for no check",
-        )
-    })
-}
-
-/// The identity as JSON, without what only the hub writes and without what is not set.
-fn body(call: &Call, identity: &DeviceIdentity) -> Result<Vec<u8>, Error> {
-    let unusable = |_| call.invalid_argument("the identity cannot be written as JSON");
-    let mut json = serde_json::to_value(identity).map_err(unusable)?;
-    if let Some(fields) = json.as_object_mut() {
-        fields.retain(|name, _| !READ_ONLY.contains(&name.as_str()));
-    }
-    prune(&mut json);
-    serde_json::to_vec(&json).map_err(unusable)
-}
-
-/// Takes out nulls, and objects that hold nothing else.
-fn prune(value: &mut Value) {
-    if let Value::Object(fields) = value {
-        fields.values_mut().for_each(prune);
-        fields
-            .retain(|_, field| !field.is_null() && !field.as_object().is_some_and(serde_json::Map::is_empty));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use iothub_models::{SharedAccessKey, SymmetricKeys};
-
-    use super::*;
-
-    fn body_of(identity: &DeviceIdentity) -> Value {
-        let call = Devices::call(Method::Put, &identity.device_id, WRITERS, "create").unwrap();
-        serde_json::from_slice(&body(&call, identity).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_new_identity_says_only_what_is_known() {
-        let identity = DeviceIdentity::new("d1".parse().unwrap());
-        assert_eq!(
-            body_of(&identity),
-            serde_json::json!({
-                "deviceId": "d1", "status": "enabled",
-                "authentication": {"type": "sas"}, "capabilities": {"iotEdge": false},
-            })
-        );
-    }
-
-    #[test]
-    fn keys_are_sent_and_the_hub_s_own_fields_are_not() {
-        let mut identity = DeviceIdentity::new("d1".parse().unwrap());
-        identity.etag = "MA==".to_owned();
-        identity.generation_id = "1".to_owned();
-        identity.status_reason = Some("repair".to_owned());
-        identity.authentication.symmetric_key = Some(SymmetricKeys {
-            primary_key: Some(SharedAccessKey::new("cHJpbWFyeQ==")),
-            secondary_key: Some(SharedAccessKey::new("c2Vjb25kYXJ5")),
-        });
-        assert_eq!(
-            body_of(&identity),
-            serde_json::json!({
-                "deviceId": "d1", "status": "enabled", "statusReason": "repair",
-                "authentication": {
-                    "type": "sas",
-                    "symmetricKey": {"primaryKey": "cHJpbWFyeQ==", "secondaryKey": "c2Vjb25kYXJ5"},
-                },
-                "capabilities": {"iotEdge": false},
-            })
-        );
+        Call::on(method, "devices", id.into(), policies, verb)
     }
 }

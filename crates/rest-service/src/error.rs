@@ -7,7 +7,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use iothub_models::{DeviceId, ErrorCode};
+use iothub_models::{DeviceId, ErrorCode, ModuleId};
+
+use crate::call::Call;
 
 /// A call that was not done.
 ///
@@ -21,6 +23,7 @@ struct Inner {
     tried: String,
     advice: Cow<'static, str>,
     device_id: Option<DeviceId>,
+    module_id: Option<ModuleId>,
     http_status: Option<u16>,
     error_code: Option<ErrorCode>,
     tracking_id: Option<String>,
@@ -34,7 +37,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such device, or no such hub.
+    /// There is no such device, module or hub.
     NotFound,
     /// There is one with this id already.
     AlreadyExists,
@@ -71,6 +74,7 @@ impl Error {
             tried,
             advice: advice.into(),
             device_id: None,
+            module_id: None,
             http_status: None,
             error_code: None,
             tracking_id: None,
@@ -84,8 +88,9 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, tried, advice)
     }
 
-    pub(crate) fn about(mut self, device_id: &DeviceId) -> Self {
-        self.0.device_id = Some(device_id.clone());
+    pub(crate) fn about(mut self, call: &Call) -> Self {
+        self.0.device_id.clone_from(&call.device_id);
+        self.0.module_id.clone_from(&call.module_id);
         self
     }
 
@@ -122,6 +127,12 @@ impl Error {
     #[must_use]
     pub fn device_id(&self) -> Option<&DeviceId> {
         self.0.device_id.as_ref()
+    }
+
+    /// The module the call was about.
+    #[must_use]
+    pub fn module_id(&self) -> Option<&ModuleId> {
+        self.0.module_id.as_ref()
     }
 
     /// How long the hub asks to wait before the next attempt.

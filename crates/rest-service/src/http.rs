@@ -11,9 +11,6 @@ use rustls::CertificateError;
 use crate::answer::Answer;
 use crate::call::{Call, Method};
 
-/// The largest answer that is read: a list of 1,000 identities takes about 1.3 MB.
-const MAX_ANSWER: usize = 8 * 1024 * 1024;
-
 /// How much of a refusal is read; what it says stands at its beginning.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -21,6 +18,8 @@ const MAX_REFUSAL: usize = 64 * 1024;
 const JSON: &str = "application/json; charset=utf-8";
 
 const ERROR_CODE: &str = "iothub-errorcode";
+const ITEM_TYPE: &str = "x-ms-item-type";
+const CONTINUATION: &str = "x-ms-continuation";
 const REQUEST_ID: &str = "Request-Id";
 
 #[derive(Debug)]
@@ -96,18 +95,23 @@ impl Http {
         let method = match call.method {
             Method::Get => reqwest::Method::GET,
             Method::Put => reqwest::Method::PUT,
+            Method::Patch => reqwest::Method::PATCH,
+            Method::Post => reqwest::Method::POST,
             Method::Delete => reqwest::Method::DELETE,
         };
         let mut authorization = HeaderValue::from_str(token).map_err(Failure::from_error)?;
         authorization.set_sensitive(true);
         let mut request = self
             .client
-            .request(method, format!("{}{}", self.base, call.target))
+            .request(method, format!("{}{}", self.base, call.uri))
             .header(AUTHORIZATION, authorization)
             .header(ACCEPT, "application/json")
             .header(REQUEST_ID, request_id);
         if let Some(etag) = &call.if_match {
             request = request.header(IF_MATCH, etag);
+        }
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
         }
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, JSON).body(body.clone());
@@ -122,10 +126,15 @@ impl Http {
             error_code: header(ERROR_CODE),
             retry_after: header(RETRY_AFTER.as_str()),
             date: header(DATE.as_str()),
+            item_type: header(ITEM_TYPE),
+            continuation: response
+                .headers()
+                .get(CONTINUATION)
+                .map(|token| String::from_utf8_lossy(token.as_bytes()).into_owned()),
             body: Vec::new(),
         };
         let success = answer.is_success();
-        let limit = if success { MAX_ANSWER } else { MAX_REFUSAL };
+        let limit = if success { call.max_answer } else { MAX_REFUSAL };
         loop {
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,

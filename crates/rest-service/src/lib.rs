@@ -1,8 +1,7 @@
 //! The service side of Azure IoT Hub over HTTPS: what a back end asks the hub to keep and to tell.
 //!
 //! ```no_run
-//! use iothub_models::DeviceIdentity;
-//! use iothub_rest_service::ServiceClient;
+//! use iothub_rest_service::{DeviceIdentity, ServiceClient};
 //!
 //! # async fn example(connection_string: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = ServiceClient::from_connection_string(connection_string)?;
@@ -15,6 +14,9 @@
 //! | resource | handle | file |
 //! |---|---|---|
 //! | device identities | [`ServiceClient::devices`] | `devices.rs` |
+//! | module identities | [`ServiceClient::modules`] | `modules.rs` |
+//! | twins of devices and modules | [`ServiceClient::twins`] | `twins.rs` |
+//! | queries over twins and jobs | [`ServiceClient::query`], [`ServiceClient::query_twins`], [`ServiceClient::query_as`] | `query.rs` |
 //! | statistics of registry and hub | [`ServiceClient::registry_statistics`], [`ServiceClient::service_statistics`] | `statistics.rs` |
 //!
 //! One file per resource, each made of calls (`call.rs`) that `attempts.rs` carries out: with a
@@ -29,13 +31,26 @@ mod client;
 mod devices;
 mod error;
 mod http;
+mod modules;
 mod precondition;
+mod query;
 mod retry;
 mod statistics;
+mod target;
 mod token;
+mod twins;
+mod writable;
 
 pub use client::{ServiceClient, ServiceClientBuilder};
 pub use devices::Devices;
 pub use error::{Error, ErrorKind};
+pub use iothub_auth::ServiceConnectionString;
+pub use iothub_models::{
+    DeviceId, DeviceIdentity, ModuleId, ModuleIdentity, Twin, TwinPatch, TwinReplacement,
+};
+pub use modules::Modules;
 pub use precondition::Precondition;
+pub use query::{ItemType, Page, Query, Rows};
 pub use retry::RetryPolicy;
+pub use target::Target;
+pub use twins::Twins;

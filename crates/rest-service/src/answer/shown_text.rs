@@ -5,7 +5,7 @@
 const MAX_TEXT: usize = 300;
 
 /// `text` on one line, bounded, and with stars where a key seems to be.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut shown = String::with_capacity(text.len().min(MAX_TEXT));
     let mut rest = text.as_str();

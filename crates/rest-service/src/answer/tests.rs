@@ -8,9 +8,8 @@ fn answer(status: u16, header: Option<&str>, body: &str) -> Answer {
     Answer {
         status,
         error_code: header.map(str::to_owned),
-        retry_after: None,
-        date: None,
         body: body.as_bytes().to_vec(),
+        ..Answer::default()
     }
 }
 

@@ -37,8 +37,7 @@ impl Error {
         if kind == ErrorKind::ServiceUnavailable && call.repeat == Repeat::Unsafe {
             advice.to_mut().push_str(UNKNOWN_OUTCOME);
         }
-        let mut error = Self::new(kind, call.tried.clone(), advice);
-        error.0.device_id.clone_from(&call.device_id);
+        let mut error = Self::new(kind, call.tried.clone(), advice).about(call);
         error.0.http_status = Some(answer.status);
         error.0.error_code = refusal.code;
         error.0.tracking_id.clone_from(&refusal.tracking_id);
@@ -110,8 +109,7 @@ impl Error {
         if in_doubt && call.repeat == Repeat::Unsafe {
             advice.push_str(UNKNOWN_OUTCOME);
         }
-        let mut error = Self::new(kind, call.tried.clone(), advice);
-        error.0.device_id.clone_from(&call.device_id);
+        let mut error = Self::new(kind, call.tried.clone(), advice).about(call);
         error.0.not_done = !in_doubt;
         error.because(failure.cause)
     }
@@ -132,8 +130,7 @@ impl Error {
         if call.repeat == Repeat::Unsafe {
             advice.push_str(UNKNOWN_OUTCOME);
         }
-        let mut error = Self::new(ErrorKind::Timeout, call.tried.clone(), advice);
-        error.0.device_id.clone_from(&call.device_id);
+        let error = Self::new(ErrorKind::Timeout, call.tried.clone(), advice).about(call);
         match last {
             Some(last) => error.because(last),
             None => error.because(iothub_auth::Elapsed),
@@ -143,8 +140,7 @@ impl Error {
     /// The hub did it, and what it answered cannot be read.
     pub(crate) fn unreadable(call: &Call, status: u16, cause: &serde_json::Error) -> Self {
         let advice = "the hub answered what is no answer to this call. Is there a proxy or another service at this address?";
-        let mut error = Self::new(ErrorKind::Protocol, call.tried.clone(), advice);
-        error.0.device_id.clone_from(&call.device_id);
+        let mut error = Self::new(ErrorKind::Protocol, call.tried.clone(), advice).about(call);
         error.0.http_status = Some(status);
         error.because(Unreadable { category: cause.classify(), line: cause.line(), column: cause.column() })
     }
@@ -164,14 +160,15 @@ struct Unreadable {
 fn kind_of(status: u16, code: Option<ErrorCode>) -> ErrorKind {
     match (status, code) {
         (_, Some(ErrorCode::IotHubNotFound)) => ErrorKind::NotFound,
-        (403, Some(ErrorCode::IotHubQuotaExceeded | ErrorCode::DeviceMaximumQueueDepthExceeded)) => {
-            ErrorKind::QuotaExceeded
-        }
+        (403, Some(ErrorCode::IotHubQuotaExceeded | ErrorCode::DeviceMaximumQueueDepthExceeded))
+        | (413, Some(ErrorCode::TooManyModulesOnDevice)) => ErrorKind::QuotaExceeded,
         (400, _) => ErrorKind::InvalidArgument,
         (401 | 403, _) => ErrorKind::NotAuthorized,
         (404, _) => ErrorKind::NotFound,
         (408, _) => ErrorKind::Timeout,
-        (409, Some(ErrorCode::DeviceAlreadyExists)) => ErrorKind::AlreadyExists,
+        (409, Some(ErrorCode::DeviceAlreadyExists | ErrorCode::ModuleAlreadyExistsOnDevice)) => {
+            ErrorKind::AlreadyExists
+        }
         (409, _) => ErrorKind::Conflict,
         (412, _) => ErrorKind::PreconditionFailed,
         (413, _) => ErrorKind::TooLarge,
@@ -188,10 +185,29 @@ fn advice_for(
     credential: &ServiceConnectionString,
 ) -> Cow<'static, str> {
     let host = &credential.address.host_name;
-    match kind {
-        ErrorKind::NotFound if refusal.code == Some(ErrorCode::DeviceNotFound) => {
-            format!("{host} has no device with this id; ids are case-sensitive").into()
+    match refusal.code {
+        Some(ErrorCode::DeviceNotFound) => {
+            return format!("{host} has no device with this id; ids are case-sensitive").into();
         }
+        Some(ErrorCode::ModuleNotFound) => {
+            return "the device has no module with this id; ids are case-sensitive".into();
+        }
+        Some(ErrorCode::ModuleAlreadyExistsOnDevice) => {
+            return "the device has a module with this id already: use that one, update it, or delete it first"
+                .into();
+        }
+        Some(ErrorCode::TooManyModulesOnDevice) => {
+            return "the device has as many modules as it may have: delete one first".into();
+        }
+        Some(ErrorCode::SystemModuleModifyUnauthorizedAccess) => {
+            return "modules whose id begins with $ belong to IoT Edge, and only it may change them".into();
+        }
+        Some(ErrorCode::OperationNotAvailableInCurrentTier) => {
+            return format!("the tier of {host} does not offer this: choose a standard tier").into();
+        }
+        _ => {}
+    }
+    match kind {
         ErrorKind::NotFound => format!("{host} does not have it. Check HostName= in the connection string").into(),
         ErrorKind::AlreadyExists => {
             format!("{host} has a device with this id already: use that one, update it, or delete it first").into()

@@ -4,8 +4,12 @@
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod query;
+#[cfg(test)]
 mod retries;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
 mod tokens;
+#[cfg(test)]
+mod twins;

@@ -11,16 +11,15 @@ fn credential() -> ServiceConnectionString {
 
 fn call(method: Method) -> Call {
     let id: DeviceId = "d1".parse().unwrap();
-    Call::on_device(method, "devices", &id, "registryReadWrite and iothubowner", "write").unwrap()
+    Call::on(method, "devices", (&id).into(), "registryReadWrite and iothubowner", "write").unwrap()
 }
 
 fn refused(status: u16, code: Option<&str>, method: Method) -> Error {
     let answer = Answer {
         status,
         error_code: code.map(str::to_owned),
-        retry_after: None,
         date: Some("Sat, 21 Nov 2026 00:00:00 GMT".to_owned()),
-        body: Vec::new(),
+        ..Answer::default()
     };
     Error::refused(&call(method), &answer, &credential(), "2026-11-21T00:10:30Z".parse().unwrap())
 }
@@ -40,6 +39,8 @@ fn every_status_has_its_kind_and_the_code_decides_where_the_status_misleads() {
         (405, None, Protocol, false),
         (408, None, Timeout, true),
         (409, Some("DeviceAlreadyExists"), AlreadyExists, false),
+        (409, Some("ModuleAlreadyExistsOnDevice"), AlreadyExists, false),
+        (413, Some("TooManyModulesOnDevice"), QuotaExceeded, false),
         (409, None, Conflict, false),
         (412, None, PreconditionFailed, false),
         (413, None, TooLarge, false),
@@ -76,8 +77,24 @@ fn a_refused_policy_names_the_policies_that_would_do_and_the_clock() {
 }
 
 #[test]
+fn where_the_code_says_more_than_the_kind_so_does_the_advice() {
+    for (status, code, part) in [
+        (404, "ModuleNotFound", "has no module"),
+        (409, "ModuleAlreadyExistsOnDevice", "has a module with this id already"),
+        (413, "TooManyModulesOnDevice", "as many modules as it may"),
+        (401, "SystemModuleModifyUnauthorizedAccess", "belong to IoT Edge"),
+        (403, "OperationNotAvailableInCurrentTier", "choose a standard tier"),
+    ] {
+        let text = refused(status, Some(code), Method::Put).to_string();
+        assert!(text.contains(part) && !text.contains("SharedAccessKey"), "{text}");
+    }
+}
+
+#[test]
 fn a_call_that_may_have_been_done_says_so() {
-    for (method, in_doubt) in [(Method::Get, false), (Method::Put, true), (Method::Delete, true)] {
+    for (method, in_doubt) in
+        [(Method::Get, false), (Method::Put, true), (Method::Patch, true), (Method::Delete, true)]
+    {
         let texts = [
             refused(500, None, method).to_string(),
             Error::timed_out(&call(method), Duration::from_secs(30), &credential(), None).to_string(),

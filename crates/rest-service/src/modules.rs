@@ -1,0 +1,133 @@
+//! Module identities: `/devices/{id}/modules`.
+//!
+//! Source: *Understand and use module twins in IoT Hub* and the REST reference of the service.
+
+use iothub_models::{DeviceId, ModuleId, ModuleIdentity};
+
+use crate::call::{Call, Method};
+use crate::client::ServiceClient;
+use crate::devices::{READERS, WRITERS};
+use crate::error::Error;
+use crate::precondition::Precondition;
+use crate::writable::Writable;
+
+/// The module identities of a hub; made by [`ServiceClient::modules`].
+///
+/// Every method fails as [`ErrorKind`](crate::ErrorKind) lists it, and never waits longer than the
+/// client's deadline.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    client: ServiceClient,
+}
+
+impl Modules {
+    pub(crate) const fn new(client: ServiceClient) -> Self {
+        Self { client }
+    }
+
+    /// Registers a module of a device, and returns the identity with what the hub added. Where the
+    /// identity has no keys, the hub makes them.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the device has a module with this id,
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device,
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded) if the device has as many modules as it may
+    /// have. After a [`Timeout`](crate::ErrorKind::Timeout) or a lost connection the module may be
+    /// there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the module may be registered.
+    pub async fn create(&self, identity: ModuleIdentity) -> Result<ModuleIdentity, Error> {
+        let call = Self::call(Method::Put, &identity.device_id, &identity.module_id, WRITERS, "create")?;
+        self.client.send_for(&call.json(&Writable(&identity))?).await
+    }
+
+    /// The identity of a module.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device or no such module; the
+    /// [`error_code`](Error::error_code) says which.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn get(&self, device: &DeviceId, module: &ModuleId) -> Result<ModuleIdentity, Error> {
+        self.client.send_for(&Self::call(Method::Get, device, module, READERS, "get")?).await
+    }
+
+    /// All modules of a device, in no certain order.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn list(&self, device: &DeviceId) -> Result<Vec<ModuleIdentity>, Error> {
+        let tried = format!("list the modules of device {device}");
+        let call = Call::new(Method::Get, &["devices", device.as_str(), "modules"], READERS, tried);
+        self.client.send_for(&call.about(device.into())?).await
+    }
+
+    /// Writes an identity that was read before, if it has not changed since, and returns it with its
+    /// new ETag.
+    ///
+    /// # Errors
+    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if it was changed since it was
+    /// read: read it again. [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it has no ETag.
+    /// After a [`Timeout`](crate::ErrorKind::Timeout) or a lost connection it may be written.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the identity may be written.
+    pub async fn update(&self, identity: &ModuleIdentity) -> Result<ModuleIdentity, Error> {
+        self.write(identity, Precondition::IfMatch(identity.etag.clone())).await
+    }
+
+    /// Writes an identity whatever others wrote meanwhile; the module must be there.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such module. After a
+    /// [`Timeout`](crate::ErrorKind::Timeout) or a lost connection it may be written.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the identity may be written.
+    pub async fn update_unconditionally(&self, identity: &ModuleIdentity) -> Result<ModuleIdentity, Error> {
+        self.write(identity, Precondition::Any).await
+    }
+
+    /// Removes a module, with its twin.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such module,
+    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if it was changed since its ETag
+    /// was read. After a [`Timeout`](crate::ErrorKind::Timeout) or a lost connection it may be gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the module may be gone.
+    pub async fn delete(
+        &self,
+        device: &DeviceId,
+        module: &ModuleId,
+        precondition: Precondition,
+    ) -> Result<(), Error> {
+        let call = Self::call(Method::Delete, device, module, WRITERS, "delete")?.only_if(&precondition)?;
+        self.client.send(&call).await.map(drop)
+    }
+
+    async fn write(
+        &self,
+        identity: &ModuleIdentity,
+        precondition: Precondition,
+    ) -> Result<ModuleIdentity, Error> {
+        let call = Self::call(Method::Put, &identity.device_id, &identity.module_id, WRITERS, "update")?;
+        self.client.send_for(&call.only_if(&precondition)?.json(&Writable(identity))?).await
+    }
+
+    fn call(
+        method: Method,
+        device: &DeviceId,
+        module: &ModuleId,
+        policies: &'static str,
+        verb: &str,
+    ) -> Result<Call, Error> {
+        Call::on(method, "devices", (device, module).into(), policies, verb)
+    }
+}

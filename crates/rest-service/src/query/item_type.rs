@@ -1,0 +1,56 @@
+//! What the rows of a query are.
+
+use std::fmt;
+
+/// What the rows of a query are, as the hub says beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ItemType {
+    /// Whole twins, of devices or modules.
+    Twin,
+    /// What a job did on each device.
+    DeviceJob,
+    /// Jobs.
+    JobResponse,
+    /// What the query selected, and nothing else.
+    Raw,
+}
+
+impl ItemType {
+    const ALL: [Self; 4] = [Self::Twin, Self::DeviceJob, Self::JobResponse, Self::Raw];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Twin => "Twin",
+            Self::DeviceJob => "DeviceJob",
+            Self::JobResponse => "JobResponse",
+            Self::Raw => "Raw",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name.trim()))
+    }
+}
+
+impl fmt::Display for ItemType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        for known in ItemType::ALL {
+            assert_eq!(ItemType::from_name(known.name()), Some(known));
+            assert_eq!(ItemType::from_name(&known.name().to_lowercase()), Some(known));
+        }
+        assert_eq!(ItemType::from_name("unknown"), None);
+    }
+}
