@@ -16,6 +16,7 @@ mod telemetry;
 #[cfg(test)]
 mod test_peer;
 mod topics;
+mod twin;
 mod user_name;
 mod wire;
 

@@ -157,9 +157,11 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
         hub.authorize_device(&claim.id.device, claim.id.module.as_ref(), token).map_err(Refusal::Denied)?;
     let limit = hub.config().limits.telemetry_message_bytes;
     let will = connect.will.map(|will| {
-        let PublishTopic::Telemetry { bag } =
-            topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)?;
-        telemetry::read_will(bag, &will, limit).map_err(Refusal::Will)
+        match topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)? {
+            PublishTopic::Telemetry { bag } => telemetry::read_will(bag, &will, limit).map_err(Refusal::Will),
+            // A will is telemetry, and nothing else.
+            PublishTopic::Twin(_) => Err(Refusal::WillTopic(TopicError::Unknown)),
+        }
     });
     let will = will.transpose()?;
     let sender = Sender::new(&claim.id, &grant, claim.model_id);

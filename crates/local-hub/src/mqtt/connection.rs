@@ -5,6 +5,7 @@
 //! cloud-to-device messages when it has room. A peer that does not take its output is not read from
 //! beyond a bound, and after a while it is disconnected.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::admission::{self, Admitted};
 use super::codec::{self, Fault, Packet, Publish};
 use super::telemetry::{self, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
+use super::twin::TwinRequest;
 use super::wire::{Progress, Wire};
 use crate::core::connections::CloseReason;
 use crate::core::refusal::HubError;
@@ -39,7 +41,7 @@ enum Ended {
     #[error("the device left without a DISCONNECT")]
     Left,
     #[error("the connection broke: {0}")]
-    Io(std::io::Error),
+    Io(io::Error),
     #[error("{code}: {0}", code = .0.code())]
     Told(CloseReason),
     #[error("the hub shuts down")]
@@ -97,6 +99,8 @@ struct Connection<S> {
     /// Since when the peer has taken nothing, and how much it had taken by then.
     stalled: Option<(Timestamp, u64)>,
     packet_limit: usize,
+    /// Packets wait unread, since their answers would not have fit.
+    input_waits: bool,
 }
 
 /// What a read batch amounts to.
@@ -110,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(hub: Hub, wire: Wire<S>, admitted: Admitted) -> Self {
         let last_heard = hub.clock().now();
         let packet_limit = hub.config().limits.telemetry_message_bytes + codec::PUBLISH_OVERHEAD;
-        Self { hub, wire, admitted, last_heard, stalled: None, packet_limit }
+        Self { hub, wire, admitted, last_heard, stalled: None, packet_limit, input_waits: false }
     }
 
     async fn serve(&mut self) -> Ended {
@@ -134,6 +138,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if may_have_mail && has_room {
                 self.admitted.mailbox.deliver(&mut self.wire.output);
                 may_have_mail = false;
+            }
+            if self.input_waits && has_room {
+                if let Err(ended) = self.take_batch().await {
+                    return ended;
+                }
+                continue;
             }
             self.watch_output();
             let next_deadline = self.next_deadline();
@@ -165,39 +175,73 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     Ok(Progress::Written) => {}
                     Ok(Progress::End) => return Ended::Left,
+                    // Many clients leave without a word, be it TCP's or TLS's.
+                    Err(error) if is_departure(&error) => return Ended::Left,
                     Err(error) => return Ended::Io(error),
                 }
             }
         }
     }
 
-    /// Handles all packets that are here.
+    /// Handles all packets that are here, as long as there is room for answers.
     async fn take_batch(&mut self) -> Result<(), Ended> {
         let mut batch = Batch::default();
         let now = self.hub.clock().now();
+        self.input_waits = false;
         let handled = loop {
+            if self.wire.output.len() + batch.answers.len() >= OUTPUT_BOUND {
+                self.input_waits = true;
+                break Ok(());
+            }
             match codec::read(&mut self.wire.input, self.packet_limit) {
-                Ok(Some(packet)) => {
-                    if let Err(ended) = self.handle(packet, now, &mut batch) {
-                        break Err(ended);
+                Ok(Some(packet)) => match self.handle(packet, now, &mut batch) {
+                    Ok(None) => {}
+                    Ok(Some(request)) => {
+                        // Acknowledgements go out in the order of what they acknowledge.
+                        self.keep(&mut batch).await?;
+                        self.answer(request).await;
                     }
-                }
+                    Err(ended) => break Err(ended),
+                },
                 Ok(None) => break Ok(()),
                 Err(fault) => break Err(Ended::Fault(fault)),
             }
         };
         // What came before a fault is kept and answered all the same.
-        if !batch.telemetry.is_empty() {
-            self.hub.accept_telemetry(batch.telemetry).await.map_err(Ended::NotKept)?;
-        }
-        self.wire.output.unsplit(batch.answers);
+        self.keep(&mut batch).await?;
         handled
     }
 
-    fn handle(&mut self, packet: Packet, now: Timestamp, batch: &mut Batch) -> Result<(), Ended> {
+    /// Keeps what a batch brought so far, and only then answers it.
+    async fn keep(&mut self, batch: &mut Batch) -> Result<(), Ended> {
+        let telemetry = std::mem::take(&mut batch.telemetry);
+        if !telemetry.is_empty() {
+            self.hub.accept_telemetry(telemetry).await.map_err(Ended::NotKept)?;
+        }
+        self.wire.output.unsplit(batch.answers.split());
+        Ok(())
+    }
+
+    /// Does what a request about the twin asks, acknowledges it and answers it.
+    async fn answer(&mut self, (request, publish): (TwinRequest, Publish)) {
+        let mailbox = &mut self.admitted.mailbox;
+        let answer = request.answer(&self.hub, mailbox.id(), &publish.payload).await;
+        if publish.qos == Qos::AtLeastOnce {
+            codec::write_puback(&mut self.wire.output, publish.packet_id);
+        }
+        mailbox.answer(&answer, &mut self.wire.output);
+    }
+
+    /// Handles one packet; a request about the twin is given back, since it takes a transition of its own.
+    fn handle(
+        &mut self,
+        packet: Packet,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Option<(TwinRequest, Publish)>, Ended> {
         let mailbox = &mut self.admitted.mailbox;
         match packet {
-            Packet::Publish(publish) => self.publish(publish, now, batch)?,
+            Packet::Publish(publish) => return self.publish(publish, now, batch),
             Packet::PubAck(packet_id) => mailbox.acknowledge(packet_id),
             Packet::Subscribe { packet_id, filters } => {
                 let mut granted = Vec::with_capacity(filters.len());
@@ -225,22 +269,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::PingReq => codec::write_pingresp(&mut batch.answers),
             Packet::Disconnect => return Err(Ended::Goodbye),
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn publish(&self, publish: Publish, now: Timestamp, batch: &mut Batch) -> Result<(), Ended> {
+    fn publish(
+        &self,
+        publish: Publish,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Option<(TwinRequest, Publish)>, Ended> {
         match topics::parse_publish(&publish.topic, self.admitted.mailbox.id()) {
             Ok(PublishTopic::Telemetry { bag }) => {
                 let limit = self.hub.config().limits.telemetry_message_bytes;
                 let telemetry = telemetry::read(bag, &publish, limit).map_err(Ended::Telemetry)?;
                 batch.telemetry.push(self.admitted.sender.event(telemetry, now));
             }
+            Ok(PublishTopic::Twin(request)) => return Ok(Some((request, publish))),
             Err(error) => return Err(Ended::PublishTopic(shown(publish.topic), error)),
         }
         if publish.qos == Qos::AtLeastOnce {
             codec::write_puback(&mut batch.answers, publish.packet_id);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Notes since when output waits without any of it leaving.
@@ -304,6 +354,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+fn is_departure(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
 fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
@@ -320,3 +375,5 @@ fn shown(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twin_tests;

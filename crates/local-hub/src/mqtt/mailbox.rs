@@ -16,6 +16,7 @@ use crate::core::connections::ConnectionId;
 use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
 use crate::hub::{Connection, Hub};
 
+use super::twin::{self, Answer};
 use super::{codec, topics};
 
 /// Messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
@@ -83,8 +84,34 @@ impl Mailbox {
         self.connection.keep_session(&self.session);
     }
 
-    /// Writes the messages that wait and for which there is room.
+    /// Writes the answer to a request about the twin. A device that did not subscribe gets none.
+    pub(super) fn answer(&self, answer: &Answer, output: &mut BytesMut) {
+        if self.session.subscriptions.get(Subscription::TwinResponses).is_some() {
+            self.write(&answer.topic, &answer.body, output);
+        }
+    }
+
+    /// Writes the changes of desired properties that came, if the device subscribed to them.
+    fn tell(&self, output: &mut BytesMut) {
+        let told = self.connection.signals().take_told();
+        if self.session.subscriptions.get(Subscription::DesiredProperties).is_some() {
+            for change in told {
+                self.write(&twin::desired_topic(change.version), &change.body, output);
+            }
+        }
+    }
+
+    /// Writes at QoS 0.
+    fn write(&self, topic: &str, body: &[u8], output: &mut BytesMut) {
+        if let Err(error) = codec::write_publish(output, topic, body, None, false) {
+            // The only part of such a topic that a device chooses is bounded.
+            tracing::error!(device = %self.id(), %error, "an answer cannot be sent");
+        }
+    }
+
+    /// Writes what the device is to be told, and the messages that wait and for which there is room.
     pub(super) fn deliver(&mut self, output: &mut BytesMut) {
+        self.tell(output);
         let Some(qos) = self.session.subscriptions.get(Subscription::C2d) else { return };
         let room = WINDOW.saturating_sub(self.in_flight.len() + self.leaving.len());
         if room == 0 || self.id().module.is_some() {

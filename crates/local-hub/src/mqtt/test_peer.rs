@@ -60,8 +60,14 @@ impl Bench {
     /// A connection of `d1` that was let in.
     pub(super) async fn connect(&self, clean: bool, session_present: bool) -> Peer {
         let mut peer = self.open(1024 * 1024);
-        peer.send(&connect_packet(clean, &self.token(Duration::from_secs(3600)))).await;
-        peer.expect(&[0x20, 2, u8::from(session_present), 0]).await;
+        peer.let_in(self, clean, session_present).await;
+        peer
+    }
+
+    /// A connection of `d1` that was let in, with this much room for bytes on the way.
+    pub(super) async fn connect_with_room(&self, room: usize) -> Peer {
+        let mut peer = self.open(room);
+        peer.let_in(self, true, false).await;
         peer
     }
 
@@ -152,9 +158,7 @@ impl Peer {
 
     /// Exactly these bytes are the next.
     pub(super) async fn expect(&mut self, bytes: &[u8]) {
-        let mut found = vec![0; bytes.len()];
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut found)).await;
-        read.expect("nothing came").expect("the connection ended");
+        let found = self.take(bytes.len()).await;
         assert_eq!(found, bytes, "{}", String::from_utf8_lossy(&found));
     }
 
@@ -174,8 +178,41 @@ impl Peer {
     }
 
     pub(super) async fn subscribe_c2d(&mut self, qos: u8) {
+        self.subscribe("devices/d1/messages/devicebound/#", qos).await;
+    }
+
+    /// The next packet, which is a PUBLISH at QoS 0: its topic and body.
+    pub(super) async fn publish(&mut self) -> (String, Vec<u8>) {
+        assert_eq!(self.take(1).await, [0x30]);
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = self.take(1).await[0];
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let packet = self.take(length).await;
+        let topic = usize::from(packet[0]) << 8 | usize::from(packet[1]);
+        (String::from_utf8(packet[2..2 + topic].to_vec()).unwrap(), packet[2 + topic..].to_vec())
+    }
+
+    async fn take(&mut self, length: usize) -> Vec<u8> {
+        let mut found = vec![0; length];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut found)).await;
+        read.expect("nothing came").expect("the connection ended");
+        found
+    }
+
+    async fn let_in(&mut self, bench: &Bench, clean: bool, session_present: bool) {
+        self.send(&connect_packet(clean, &bench.token(Duration::from_secs(3600)))).await;
+        self.expect(&[0x20, 2, u8::from(session_present), 0]).await;
+    }
+
+    pub(super) async fn subscribe(&mut self, filter: &str, qos: u8) {
         let mut rest = vec![0, 9];
-        text(&mut rest, "devices/d1/messages/devicebound/#");
+        text(&mut rest, filter);
         rest.push(qos);
         self.send(&packet(0x82, &rest)).await;
         self.expect(&[0x90, 3, 0, 9, qos.min(1)]).await;

@@ -11,12 +11,15 @@ use crate::core::connections::ConnectionId;
 use crate::core::sessions::Subscription;
 
 use super::property_bag;
+use super::twin::{self, TwinRequest};
 
 /// What a device publishes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PublishTopic<'t> {
     /// Telemetry, with its property bag.
     Telemetry { bag: &'t str },
+    /// Something about its twin.
+    Twin(TwinRequest),
 }
 
 /// A topic or filter that ends the connection.
@@ -24,8 +27,10 @@ pub(super) enum PublishTopic<'t> {
 pub(super) enum TopicError {
     #[error("it belongs to another device or module")]
     Foreign,
-    #[error("twins and direct methods are not served yet")]
+    #[error("direct methods are not served yet")]
     NotServed,
+    #[error("a request about a twin needs a $rid of 1 to 256 characters")]
+    NoRid,
     #[error("IoT Hub has no such topic")]
     Unknown,
 }
@@ -41,9 +46,12 @@ pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<Pub
             None => Err(TopicError::Unknown),
         };
     }
+    if let Some(rest) = topic.strip_prefix("$iothub/twin/") {
+        return twin::parse(rest).map(PublishTopic::Twin);
+    }
     Err(if topic.starts_with("devices/") {
         TopicError::Foreign
-    } else if topic.starts_with("$iothub/twin/") || topic.starts_with("$iothub/methods/") {
+    } else if topic.starts_with("$iothub/methods/") {
         TopicError::NotServed
     } else {
         TopicError::Unknown
@@ -138,7 +146,7 @@ mod tests {
             (None, "devices//messages/events/", Err(TopicError::Foreign)),
             (Some("m"), "devices/d/messages/events/", Err(TopicError::Foreign)),
             (Some("m"), "devices/d/modules/m2/messages/events/", Err(TopicError::Foreign)),
-            (None, "$iothub/twin/GET/?$rid=1", Err(TopicError::NotServed)),
+            (None, "$iothub/twin/GET/", Err(TopicError::NoRid)),
             (None, "$iothub/methods/res/200/?$rid=1", Err(TopicError::NotServed)),
             (None, "sensors/temperature", Err(TopicError::Unknown)),
             (None, "", Err(TopicError::Unknown)),

@@ -1,0 +1,204 @@
+//! Twins over MQTT: requests with their `$rid`, answers, and changes of desired properties.
+//!
+//! | topic | |
+//! |---|---|
+//! | `$iothub/twin/GET/?$rid={id}` | the device reads its twin; the body does not count |
+//! | `$iothub/twin/PATCH/properties/reported/?$rid={id}[&$version={v}]` | it changes its reported properties |
+//! | `$iothub/twin/res/{status}/?$rid={id}[&$version={v}]` | the answer to either |
+//! | `$iothub/twin/PATCH/properties/desired/?$version={v}` | a back end changed its desired properties |
+//!
+//! Answers and changes are sent at QoS 0: they are worth nothing to a later connection, which reads the
+//! twin instead. Source: *Communicate with your IoT hub using the MQTT protocol*.
+
+use iothub_models::ErrorCode;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::core::connections::ConnectionId;
+use crate::core::refusal::HubError;
+use crate::core::truncated;
+use crate::hub::Hub;
+
+use super::topics::TopicError;
+
+/// Longest `$rid`: official clients use UUIDs and counters.
+const RID_LENGTH: usize = 256;
+
+/// What a device asks of its twin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TwinRequest {
+    /// Echoed in the answer, byte for byte.
+    rid: Box<str>,
+    operation: Operation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Get,
+    /// With the version the reported properties must have, where the device gives one.
+    Report {
+        expected: Option<Expected>,
+    },
+}
+
+/// A `$version`, or what stood there instead of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Version(i64),
+    NotANumber,
+}
+
+/// Topic and body of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) topic: String,
+    pub(super) body: Vec<u8>,
+}
+
+/// Reads what stands behind `$iothub/twin/`.
+pub(super) fn parse(rest: &str) -> Result<TwinRequest, TopicError> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let parameter = |name: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
+            .map(|(_, value)| value)
+    };
+    let rid = parameter("$rid").filter(|rid| (1..=RID_LENGTH).contains(&rid.len())).ok_or(TopicError::NoRid);
+    let operation = match path.trim_end_matches('/') {
+        "GET" => Operation::Get,
+        "PATCH/properties/reported" => {
+            let expected = parameter("$version")
+                .map(|text| text.parse().map_or(Expected::NotANumber, Expected::Version));
+            Operation::Report { expected }
+        }
+        _ => return Err(TopicError::Unknown),
+    };
+    Ok(TwinRequest { rid: rid?.into(), operation })
+}
+
+impl TwinRequest {
+    /// Does what is asked and words the answer.
+    pub(super) async fn answer(&self, hub: &Hub, id: &ConnectionId, body: &[u8]) -> Answer {
+        let done = match self.operation {
+            Operation::Get => hub.twin_properties(id).and_then(|twin| {
+                let body = serde_json::to_vec(&twin)
+                    .map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))?;
+                Ok((200, None, body))
+            }),
+            Operation::Report { expected } => {
+                report(hub, id, body, expected).await.map(|version| (204, Some(version), Vec::new()))
+            }
+        };
+        match done {
+            Ok((status, version, body)) => Answer { topic: self.topic(status, version), body },
+            Err(refusal) => self.refusal(&refusal, hub.clock().now()),
+        }
+    }
+
+    fn topic(&self, status: u16, version: Option<i64>) -> String {
+        let version = version.map(|version| format!("&$version={version}")).unwrap_or_default();
+        format!("$iothub/twin/res/{status}/?$rid={}{version}", self.rid)
+    }
+
+    /// The body that the official Node client takes an error from.
+    fn refusal(&self, refusal: &HubError, now: Timestamp) -> Answer {
+        let tracking_id = Uuid::new_v4().simple().to_string();
+        tracing::info!(tracking_id, code = %refusal.code, reason = refusal.text, "a twin request was refused");
+        let body = json!({
+            "errorCode": refusal.code.number(),
+            "trackingId": tracking_id,
+            "message": refusal.text,
+            "timestampUtc": truncated(now).to_string(),
+        });
+        Answer { topic: self.topic(refusal.code.http_status(), None), body: body.to_string().into() }
+    }
+}
+
+async fn report(
+    hub: &Hub,
+    id: &ConnectionId,
+    body: &[u8],
+    expected: Option<Expected>,
+) -> Result<i64, HubError> {
+    let expected = match expected {
+        Some(Expected::NotANumber) => {
+            return Err(HubError::new(ErrorCode::ArgumentInvalid, "$version is not a whole number"));
+        }
+        Some(Expected::Version(version)) => Some(version),
+        None => None,
+    };
+    hub.report(id, &object(body)?, expected).await
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, HubError> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => {
+            Err(HubError::new(ErrorCode::ArgumentInvalid, "the reported properties must be a JSON object"))
+        }
+        Err(error) => {
+            let text = format!(
+                "the reported properties are not JSON: line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            Err(HubError::new(ErrorCode::IotHubFormatError, text))
+        }
+    }
+}
+
+/// The topic of a change of desired properties.
+pub(super) fn desired_topic(version: i64) -> String {
+    format!("$iothub/twin/PATCH/properties/desired/?$version={version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(rid: &str, operation: Operation) -> Result<TwinRequest, TopicError> {
+        Ok(TwinRequest { rid: rid.into(), operation })
+    }
+
+    #[test]
+    fn requests_of_every_client() {
+        let report = |expected| Operation::Report { expected };
+        for (rest, expected) in [
+            ("GET/?$rid=0f9a-1", request("0f9a-1", Operation::Get)),
+            ("GET?$rid=1", request("1", Operation::Get)),
+            ("PATCH/properties/reported/?$rid=a", request("a", report(None))),
+            (
+                "PATCH/properties/reported/?$rid=a&$version=7",
+                request("a", report(Some(Expected::Version(7)))),
+            ),
+            (
+                "PATCH/properties/reported/?$version=x&$rid=a",
+                request("a", report(Some(Expected::NotANumber))),
+            ),
+            ("GET/", Err(TopicError::NoRid)),
+            ("GET/?$rid=", Err(TopicError::NoRid)),
+            ("GET/?rid=1", Err(TopicError::NoRid)),
+            ("PATCH/properties/desired/?$rid=1", Err(TopicError::Unknown)),
+            ("PUT/?$rid=1", Err(TopicError::Unknown)),
+            ("", Err(TopicError::Unknown)),
+        ] {
+            assert_eq!(parse(rest), expected, "{rest}");
+        }
+        assert_eq!(parse(&format!("GET/?$rid={}", "x".repeat(257))), Err(TopicError::NoRid));
+    }
+
+    #[test]
+    fn answers_have_the_rid_first() {
+        let TwinRequest { rid, operation } = request("r/1", Operation::Get).unwrap();
+        let request = TwinRequest { rid, operation };
+        assert_eq!(request.topic(200, None), "$iothub/twin/res/200/?$rid=r/1");
+        assert_eq!(request.topic(204, Some(9)), "$iothub/twin/res/204/?$rid=r/1&$version=9");
+        let refused =
+            request.refusal(&HubError::new(ErrorCode::ArgumentInvalid, "why"), Timestamp::UNIX_EPOCH);
+        assert_eq!(refused.topic, "$iothub/twin/res/400/?$rid=r/1");
+        let body: Value = serde_json::from_slice(&refused.body).unwrap();
+        assert_eq!((&body["errorCode"], &body["message"]), (&json!(400_004), &json!("why")));
+    }
+}
