@@ -1,0 +1,132 @@
+//! A back end that writes tags and desired properties into a device twin, and queries twins.
+//!
+//! # What you will see
+//! The device is tagged with its plant, and a query for that plant finds it. A second query asks which of
+//! them report a cellular network: none, until `report_connectivity` has run as that device.
+//!
+//! # What explains it
+//! `docs/tutorials/twins.md`: every step below under the same number, and what travels over the wire.
+//!
+//! # What to set
+//! - `IOTHUB_CONNECTION_STRING`: the hub's service connection string, of the policy `iothubowner` or of one
+//!   that has service connect and registry write.
+//! - `IOTHUB_DEVICE_ID`: the device to tag.
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal; then here, with the variables set: `cargo run -p add_tags_and_query`.
+//! For a real hub only the string differs: the portal shows it under "Shared access policies".
+//!
+//! # Expected output
+//! ```text
+//! Starting the Rust IoT Hub Device Twin service sample...
+//!
+//! Devices in Redmond43 plant: myDevice
+//!
+//! Devices in Redmond43 plant using cellular network:
+//! ```
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::TryStreamExt;
+use serde_json::json;
+use tokio::{signal, time};
+
+use iothub_rest_service::{DeviceId, Error, Precondition, ServiceClient, ServiceConnectionString, TwinPatch};
+
+/// The devices of the plant.
+const IN_PLANT: &str = "SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'";
+/// How long the hub's index of twins may take until it knows the new tags.
+const INDEX_DEADLINE: Duration = Duration::from_secs(30);
+/// How long to wait between two looks: a small hub answers 20 queries a minute.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let (hub, device) = match settings() {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("Starting the Rust IoT Hub Device Twin service sample...");
+    println!();
+    let ended = tokio::select! {
+        ended = run(hub, &device) => ended,
+        stopped = signal::ctrl_c() => stopped
+            .map(|()| println!("IoT Hub Device Twin service sample stopped"))
+            .map_err(anyhow::Error::from),
+    };
+    if let Err(error) = ended {
+        println!("Unexpected error {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
+    // 1. Read which hub, and which device.
+    // ANCHOR: settings
+    let hub = env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
+        "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
+         local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `iothubowner`)",
+    )?;
+    let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
+        "set IOTHUB_DEVICE_ID to the id of a registered device: `cargo run -p iothub-cli -- device create \
+         myDevice` registers one",
+    )?;
+    // ANCHOR_END: settings
+    Ok((hub, device))
+}
+
+async fn run(hub: ServiceConnectionString, device: &DeviceId) -> anyhow::Result<()> {
+    // 2. Make a client. It connects with the first call, and keeps that connection for the next ones.
+    // ANCHOR: client
+    let client = ServiceClient::builder(hub).build()?;
+    // ANCHOR_END: client
+
+    // 3. Write tags and a desired property. The patch is laid over what is there; with the ETag, the hub
+    //    refuses it if another back end has changed the twin since it was read.
+    // ANCHOR: patch
+    let twin = client.twins().get(device).await?;
+    let location = json!({"region": "US", "plant": "Redmond43"});
+    let patch = TwinPatch::new().tag("location", location).desired("power_level", 1);
+    client.twins().patch(device, &patch, Precondition::IfMatch(twin.etag)).await?;
+    // ANCHOR_END: patch
+
+    // 4. Query for the plant. A real hub answers from an index that follows the twins with some delay, so
+    //    look again until the device is there.
+    // ANCHOR: plant
+    let listed = async {
+        loop {
+            match devices(&client, IN_PLANT).await {
+                Ok(devices) if !devices.contains(device) => time::sleep(LOOK_INTERVAL).await,
+                result => return result,
+            }
+        }
+    };
+    let in_plant = time::timeout(INDEX_DEADLINE, listed).await.with_context(|| {
+        format!("the hub's index does not know the tags of device {device} yet: run this again")
+    })??;
+    println!("Devices in Redmond43 plant: {}", in_plant.join(", "));
+    println!();
+    // ANCHOR_END: plant
+
+    // 5. Query for the devices that are on a cellular network as well. They report it themselves.
+    // ANCHOR: cellular
+    let query = format!("{IN_PLANT} AND properties.reported.connectivity = 'cellular'");
+    let on_cellular = devices(&client, &query).await?;
+    println!("Devices in Redmond43 plant using cellular network: {}", on_cellular.join(", "));
+    // ANCHOR_END: cellular
+    Ok(())
+}
+
+// ANCHOR: devices
+/// The devices whose twins a query finds. The hub gives them page by page; `rows` asks for the pages.
+async fn devices(client: &ServiceClient, query: &str) -> Result<Vec<DeviceId>, Error> {
+    client.query_twins(query).rows().map_ok(|twin| twin.device_id).try_collect().await
+}
+// ANCHOR_END: devices
