@@ -35,7 +35,7 @@ pub(crate) fn cargo() -> Command {
 /// libraries they share: built apart, cargo would compile tokio and its like a second time.
 pub(crate) fn build(packages: &[&str]) -> Result<()> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--bins", "--package", "xtask"]);
+    command.args(["build", "--bins", "--package", "xtask"]);
     for package in packages {
         command.args(["--package", package]);
     }

@@ -1,7 +1,6 @@
 //! Which hub the tutorials run on: one started here, or the one that the environment names.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use iothub_auth::ServiceConnectionString;
@@ -52,10 +51,7 @@ impl Kind {
     pub(super) fn device_prefix(&self) -> String {
         match self {
             Self::Local => String::new(),
-            Self::Other(_) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                format!("e2e-{}-{}-", now.as_micros(), std::process::id())
-            }
+            Self::Other(_) => format!("e2e-{:016x}-", rand::random::<u64>()),
         }
     }
 }
