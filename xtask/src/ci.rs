@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::steps::{human, table};
 use crate::{docs, e2e, fuzz, interop, new, tidy, workspace};
@@ -29,10 +30,25 @@ const STEPS: &[Step] = &[
     ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
 ];
 
-pub(crate) fn run() -> Result<()> {
+/// What the command line says.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Begin with this step: after a failure that was cured, for example
+    #[arg(long)]
+    from: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let first = match &options.from {
+        None => 0,
+        Some(from) => STEPS.iter().position(|(name, _)| name == from).with_context(|| {
+            let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+            format!("there is no step {from:?}; there are {}", names.join(", "))
+        })?,
+    };
     let mut results = table(&["step", "result", "time"]);
     let started = Instant::now();
-    for (name, step) in STEPS {
+    for (name, step) in &STEPS[first..] {
         println!("\n== {name}");
         let step_started = Instant::now();
         let outcome = step();

@@ -72,7 +72,7 @@ enum Command {
         target: Option<String>,
     },
     /// Everything that must pass before a change lands
-    Ci,
+    Ci(ci::Options),
 }
 
 fn main() -> ExitCode {
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Tidy => tidy::run(),
         Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
