@@ -38,28 +38,32 @@ impl Capacity {
         }
     }
 
-    /// A place for `size` bytes, in the order of asking.
+    /// Waits for a place for `size` bytes, in the order of asking; does not wait where a full outbox
+    /// refuses.
     ///
     /// # Cancel safety
     /// Dropping the future takes no place.
     pub(crate) async fn take(&self, size: u32) -> Result<Place, NoPlace> {
-        let (messages, bytes) = (Arc::clone(&self.messages), Arc::clone(&self.bytes));
         match self.when_full {
+            WhenFull::Refuse => self.try_take(size),
             WhenFull::Wait => {
+                let (messages, bytes) = (Arc::clone(&self.messages), Arc::clone(&self.bytes));
                 let message = messages.acquire_owned().await.map_err(|_| NoPlace::Closed)?;
                 let bytes = bytes.acquire_many_owned(size).await.map_err(|_| NoPlace::Closed)?;
                 Ok(Place { _message: message, _bytes: bytes })
             }
-            WhenFull::Refuse => {
-                let refused = |error| match error {
-                    TryAcquireError::NoPermits => NoPlace::Full,
-                    TryAcquireError::Closed => NoPlace::Closed,
-                };
-                let message = messages.try_acquire_owned().map_err(refused)?;
-                let bytes = bytes.try_acquire_many_owned(size).map_err(refused)?;
-                Ok(Place { _message: message, _bytes: bytes })
-            }
         }
+    }
+
+    /// A place for `size` bytes if there is one now. Those who wait already come first.
+    pub(crate) fn try_take(&self, size: u32) -> Result<Place, NoPlace> {
+        let refused = |error| match error {
+            TryAcquireError::NoPermits => NoPlace::Full,
+            TryAcquireError::Closed => NoPlace::Closed,
+        };
+        let message = Arc::clone(&self.messages).try_acquire_owned().map_err(refused)?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).map_err(refused)?;
+        Ok(Place { _message: message, _bytes: bytes })
     }
 
     /// From now on there is no place for anything new.

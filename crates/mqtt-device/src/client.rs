@@ -74,9 +74,10 @@ impl DeviceClient {
 
     /// Sends telemetry, and returns when the hub has acknowledged it.
     ///
-    /// Messages leave in the order of the calls, many at a time. What is not acknowledged when a
-    /// connection ends is sent again on the next, so the hub may see a message twice, and never out of
-    /// sight; set a `message_id` if readers must tell repeats.
+    /// Messages leave in the order in which the calls take their places in the outbox: the order of
+    /// their first polls while there is room. Many are on their way at a time. What is not acknowledged
+    /// when a connection ends is sent again on the next, so the hub may get a message twice; set a
+    /// `message_id` if readers must tell repeats.
     ///
     /// # Errors
     /// Before anything is sent: [`ErrorKind::TooLarge`], [`ErrorKind::InvalidArgument`],
@@ -95,7 +96,7 @@ impl DeviceClient {
             Error::of(unsendable.kind, self.device_id(), text)
         })?;
         let size = topic.len() + payload.len();
-        let place = match u32::try_from(size) {
+        let size = match u32::try_from(size) {
             Ok(size) if size as usize <= shared.options.outbox.bytes => size,
             _ => {
                 let text = format!(
@@ -107,17 +108,23 @@ impl DeviceClient {
         };
         let clock = self.clock();
         let deadline = clock.after(shared.options.send_timeout);
-        let place = tokio::select! {
-            biased;
-            place = shared.capacity.take(place) => place.map_err(|reason| self.no_place(&reason))?,
-            () = clock.sleep_until(deadline) => {
-                let text = format!(
-                    "the outbox had no place for a message within {:?}; it was never sent",
-                    shared.options.send_timeout
-                );
-                return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
-            }
-        };
+        // Without an await where there is room: calls started in order then keep their order, which a
+        // future that yields could not promise.
+        let place = match shared.capacity.try_take(size) {
+            Err(NoPlace::Full) => tokio::select! {
+                biased;
+                place = shared.capacity.take(size) => place,
+                () = clock.sleep_until(deadline) => {
+                    let text = format!(
+                        "the outbox had no place for a message within {:?}; it was never sent",
+                        shared.options.send_timeout
+                    );
+                    return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
+                }
+            },
+            taken => taken,
+        }
+        .map_err(|reason| self.no_place(&reason))?;
         let (waiter, mut acknowledged) = waiter();
         let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
         self.hand_over(Command::Send {

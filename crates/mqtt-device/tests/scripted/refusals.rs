@@ -115,7 +115,7 @@ async fn arguments_are_checked_before_anything_is_tried() {
 #[tokio::test]
 async fn an_expired_token_that_cannot_be_renewed_is_said_to_be_so() {
     let broker = Broker::start().await;
-    let string = format!("{}", broker.string()).replace(
+    let string = broker.string().replace(
         &format!("SharedAccessKey={KEY}"),
         "SharedAccessSignature=SharedAccessSignature sr=localhost%2Fdevices%2Fd1&sig=c2ln&se=1700000000",
     );
