@@ -10,8 +10,9 @@ use std::time::Duration;
 /// time is kept first. A wait that would end after the call's deadline is not begun: the call fails
 /// at once with what the hub said.
 ///
-/// What is sent again: reading calls, on a lost connection, 429, 500, 502, 503 and 504; all other
-/// calls only if the hub certainly did nothing, which is a connection that was never made, or 429.
+/// What is sent again: reading calls and queries, on a lost connection, 429, 500, 502, 503 and 504;
+/// all other calls only if the hub certainly did nothing, which is a connection that was never made,
+/// or 429.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts in all; 1 means no retry.
