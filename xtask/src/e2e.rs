@@ -4,6 +4,8 @@
 mod c2d;
 mod hub;
 mod reader;
+mod settings;
+mod twins;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,12 +45,15 @@ impl Options {
 enum Tutorial {
     /// Send cloud-to-device messages
     C2d,
+    /// Device twins: tags, properties, queries
+    Twins,
 }
 
 impl Tutorial {
     const fn name(self) -> &'static str {
         match self {
             Self::C2d => "c2d",
+            Self::Twins => "twins",
         }
     }
 
@@ -56,6 +61,21 @@ impl Tutorial {
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::C2d => &["simulated_device", "send_c2d"],
+            Self::Twins => &["report_connectivity", "add_tags_and_query"],
+        }
+    }
+
+    const fn steps(self) -> &'static [&'static str] {
+        match self {
+            Self::C2d => c2d::STEPS,
+            Self::Twins => twins::STEPS,
+        }
+    }
+
+    async fn walk(self, reader: &mut Reader, hub: &Hub) -> Option<()> {
+        match self {
+            Self::C2d => c2d::walk(reader, hub).await,
+            Self::Twins => twins::walk(reader, hub).await,
         }
     }
 }
@@ -135,19 +155,11 @@ async fn run_all(kind: &hub::Kind, tutorials: &[Tutorial], repeat: u32) -> (Vec<
 /// One tutorial on a hub of its own. Whatever happens, what it made on the hub is removed again.
 async fn run_one(kind: &hub::Kind, tutorial: Tutorial, reader: &mut Reader) -> bool {
     let Some(hub) = reader.step(kind.first_step(), Hub::start(kind)).await else { return false };
-    let walk = async {
-        match tutorial {
-            Tutorial::C2d => c2d::walk(reader, &hub).await,
-        }
-    };
     let interrupted = tokio::select! {
-        _ = walk => false,
+        _ = tutorial.walk(reader, &hub) => false,
         _ = tokio::signal::ctrl_c() => true,
     };
-    let steps = match tutorial {
-        Tutorial::C2d => c2d::STEPS,
-    };
-    reader.skip_what_is_left(steps);
+    reader.skip_what_is_left(tutorial.steps());
     reader.remove_devices(&hub).await;
     hub.stop().await;
     interrupted

@@ -12,6 +12,7 @@ mod ours;
 mod pairings;
 mod registries;
 mod telemetry;
+mod twins;
 
 use std::path::PathBuf;
 use std::process::Command;

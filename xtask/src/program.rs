@@ -123,9 +123,23 @@ impl Program {
 
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) -> Result<()> {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Holds it where it is, like a machine that sleeps, until [`wake`](Self::wake).
+    pub(crate) fn sleep(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn wake(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let id = self.child.id().ok_or_else(|| self.complaint("has ended already".to_owned()))?;
         let id = Pid::from_raw(i32::try_from(id)?);
-        kill(id, Signal::SIGINT).with_context(|| format!("{} cannot be interrupted", self.name))
+        kill(id, signal).with_context(|| format!("{} cannot be sent {signal}", self.name))
     }
 
     /// The process, to look at from outside.

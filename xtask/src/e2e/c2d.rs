@@ -1,15 +1,12 @@
 //! The cloud-to-device tutorial, in the order of its page: register a device, start it, send it two
 //! messages, see them arrive, stop it.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::hub::Hub;
-use super::reader::{Reader, SOON, command};
-use crate::program::{self, Program};
-
-const DEVICE_STRING: &str = "IOTHUB_DEVICE_CONNECTION_STRING";
-const SERVICE_STRING: &str = "IOTHUB_CONNECTION_STRING";
-const DEVICE_ID: &str = "IOTHUB_DEVICE_ID";
+use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
+use super::settings::{back_end_needs, copy_string, device_needs, register};
+use crate::program::Program;
 
 /// How many messages `send_c2d` sends.
 const MESSAGES: usize = 2;
@@ -27,7 +24,7 @@ pub(super) const STEPS: &[&str] = &[REGISTER, COPY, FORGET, START, SEND, SEE, ST
 pub(super) async fn walk(reader: &mut Reader, hub: &Hub) -> Option<()> {
     let id = reader.new_device("c2d-device");
     reader.step(REGISTER, register(hub, &id)).await?;
-    let device_string = reader.step(COPY, connection_string(hub, &id)).await?;
+    let device_string = reader.step(COPY, copy_string(hub, &id)).await?;
     reader.step(FORGET, forget_variables(hub, &device_string)).await?;
     let mut device = reader.step(START, start_device(&device_string)).await?;
     reader.step(SEND, send(hub, &id)).await?;
@@ -35,44 +32,9 @@ pub(super) async fn walk(reader: &mut Reader, hub: &Hub) -> Option<()> {
     reader.step(STOP, stop_device(device)).await
 }
 
-async fn register(hub: &Hub, id: &str) -> Result<()> {
-    let mut create = command("iothub", &[(SERVICE_STRING, hub.owner())]);
-    create.args(["device", "create", id]);
-    let printed = program::run("iothub device create", create, SOON).await?;
-    if !printed.iter().any(|line| line.contains(id)) {
-        bail!("iothub device create does not name {id}");
-    }
-    Ok(())
-}
-
-/// As the shell takes it: the one line that is printed.
-async fn connection_string(hub: &Hub, id: &str) -> Result<String> {
-    let mut show = command("iothub", &[(SERVICE_STRING, hub.owner())]);
-    show.args(["device", "connection-string", "show", id]);
-    let printed = program::run("iothub device connection-string show", show, SOON).await?;
-    match printed.as_slice() {
-        [line] if line.starts_with("HostName=") => Ok(line.clone()),
-        lines => bail!("one line with a connection string was expected, and {} lines came", lines.len()),
-    }
-}
-
-/// What happens to a reader who forgot a line of the page, or pasted half of one.
 async fn forget_variables(hub: &Hub, device_string: &str) -> Result<()> {
-    let half = device_string.split_once(';').map_or(device_string, |(host, _)| host);
-    // The program, what is set, and the variable that must be named.
-    type Forgotten<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-    let refused: [Forgotten<'_>; 6] = [
-        ("simulated_device", &[], DEVICE_STRING),
-        ("simulated_device", &[(DEVICE_STRING, "")], DEVICE_STRING),
-        ("simulated_device", &[(DEVICE_STRING, half)], DEVICE_STRING),
-        ("send_c2d", &[(DEVICE_ID, "d")], SERVICE_STRING),
-        ("send_c2d", &[(SERVICE_STRING, hub.service())], DEVICE_ID),
-        ("send_c2d", &[(SERVICE_STRING, "nonsense"), (DEVICE_ID, "d")], SERVICE_STRING),
-    ];
-    for (program, variables, named) in refused {
-        program::run_refused(program, command(program, variables), &[named], SOON).await?;
-    }
-    Ok(())
+    device_needs("simulated_device", device_string).await?;
+    back_end_needs("send_c2d", hub.service()).await
 }
 
 async fn start_device(device_string: &str) -> Result<Program> {

@@ -92,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// The string to register devices with.
+    /// The string to register devices and write twins with.
     pub(super) fn owner(&self) -> &str {
         &self.owner
     }
@@ -100,6 +100,11 @@ impl Hub {
     /// The string to send messages with.
     pub(super) fn service(&self) -> &str {
         &self.service
+    }
+
+    /// Whether it was started here, so that only this run's devices are on it.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.running.is_some()
     }
 
     pub(super) async fn stop(self) {

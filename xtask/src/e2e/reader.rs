@@ -19,14 +19,13 @@ const STEP_DEADLINE: Duration = Duration::from_secs(90);
 /// The end of patience for one answer or one line.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
+pub(super) const DEVICE_STRING: &str = "IOTHUB_DEVICE_CONNECTION_STRING";
+pub(super) const SERVICE_STRING: &str = "IOTHUB_CONNECTION_STRING";
+pub(super) const DEVICE_ID: &str = "IOTHUB_DEVICE_ID";
+
 /// Variables that would change what a program does; each run sets what it needs.
-const VARIABLES: &[&str] = &[
-    "IOTHUB_DEVICE_CONNECTION_STRING",
-    "IOTHUB_CONNECTION_STRING",
-    "IOTHUB_DEVICE_ID",
-    "EVENTHUB_CONNECTION_STRING",
-    "RUST_LOG",
-];
+const VARIABLES: &[&str] =
+    &[DEVICE_STRING, SERVICE_STRING, DEVICE_ID, "EVENTHUB_CONNECTION_STRING", "RUST_LOG"];
 
 pub(super) struct Reader {
     steps: Vec<Step>,

@@ -19,6 +19,9 @@ const QUEUE_DEPTH: usize = 50;
 /// One more than telemetry may have.
 const TELEMETRY_TOO_LARGE: usize = 256 * 1024 + 1;
 
+/// A module of the device, where one must be there.
+const MODULE: &str = "cam";
+
 /// Another key than any device or policy has.
 const WRONG_KEY: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";
 
@@ -66,6 +69,7 @@ struct Setup {
     device_exists: bool,
     disabled: bool,
     wrong_key: bool,
+    module_exists: bool,
     /// Index of the message that fails, where it is not the first.
     fails_at: Option<usize>,
 }
@@ -92,6 +96,15 @@ fn setup(fault: &str, program: &str, id: &str) -> Setup {
             }
             _ => vec![json!({"op": "get", "device_id": id})],
         }
+    } else if program.contains("twin_service") {
+        vec![twin_call(fault, id)]
+    } else if program.contains("twin_device") {
+        let patch = match fault {
+            "reported_too_large" => too_large_a_section(),
+            "reported_not_an_object" => json!([1]),
+            _ => json!({"a": 1}),
+        };
+        vec![json!({"cmd": "report", "patch": patch})]
     } else if fault == "telemetry_too_large" {
         vec![json!({"cmd": "telemetry", "tag": "large", "body_size": TELEMETRY_TOO_LARGE})]
     } else {
@@ -102,12 +115,34 @@ fn setup(fault: &str, program: &str, id: &str) -> Setup {
         device_exists: fault != "unknown_device",
         disabled: fault == "disabled_device",
         wrong_key: fault == "wrong_key",
+        module_exists: fault == "module_exists",
         fails_at: match fault {
             "queue_full" => Some(QUEUE_DEPTH),
             "too_large" => Some(1),
             _ => None,
         },
     }
+}
+
+/// The one call of a back end that makes this fault.
+fn twin_call(fault: &str, id: &str) -> Value {
+    let patch = json!({"tags": {"a": 1}});
+    match fault {
+        "unknown_module" => json!({"op": "get", "device_id": id, "module_id": "none"}),
+        "module_exists" => json!({"op": "create_module", "device_id": id, "module_id": MODULE}),
+        "wrong_etag" => json!({"op": "update", "device_id": id, "patch": patch, "etag": "d3Jvbmc="}),
+        "desired_too_large" => {
+            json!({"op": "update", "device_id": id, "patch": {"desired": too_large_a_section()}, "etag": "*"})
+        }
+        "bad_query" => json!({"op": "query", "query": "SELECT * FROM nowhere"}),
+        _ => json!({"op": "get", "device_id": id}),
+    }
+}
+
+/// Names of 1 byte and values of 4,095, eight times, and one more property of one byte.
+fn too_large_a_section() -> Value {
+    let full = ('a'..='h').map(|name| (name.to_string(), Value::from("x".repeat(4095))));
+    full.chain([("z".to_owned(), "".into())]).collect()
 }
 
 /// Starts the program of a row, says to it what there is to say, and returns all its lines.
@@ -119,6 +154,9 @@ async fn lines(
     setup: &Setup,
 ) -> Result<(Program, Vec<Value>)> {
     let identity = site.create_device(id).await?;
+    if setup.module_exists {
+        site.create_module(id, MODULE).await?;
+    }
     let mut device_string = site.device_string(&identity)?;
     let mut owner_string = site.owner_string();
     if setup.disabled {
@@ -240,6 +278,6 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_is_a_case() {
-        assert!(cases().unwrap().len() > 35);
+        assert!(cases().unwrap().len() > 55);
     }
 }

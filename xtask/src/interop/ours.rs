@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use iothub_amqp_service::C2dSender;
 use iothub_auth::{DeviceConnectionString, HubAddress, ServiceConnectionString};
 use iothub_local_hub::RunningHub;
-use iothub_models::{C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, Properties, TelemetryMessage};
+use iothub_models::{
+    C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, ModuleId, ModuleIdentity, Properties,
+    TelemetryMessage,
+};
 use iothub_mqtt_device::{C2dMessages, DeviceClient};
 use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
 use jiff::Timestamp;
@@ -62,11 +65,39 @@ impl Site {
 
     /// The same of a device.
     pub(super) fn device_string(&self, identity: &DeviceIdentity) -> Result<String> {
-        Ok(DeviceConnectionString { address: HubAddress::new("localhost"), ..self.credential(identity)? }
-            .reveal())
+        Ok(self.as_official(&self.credential(identity)?))
     }
 
-    fn credential(&self, identity: &DeviceIdentity) -> Result<DeviceConnectionString> {
+    /// A connection string as a real hub's would look.
+    pub(super) fn as_official(&self, credential: &DeviceConnectionString) -> String {
+        DeviceConnectionString { address: HubAddress::new("localhost"), ..credential.clone() }.reveal()
+    }
+
+    /// Our own client of this hub.
+    pub(super) const fn service(&self) -> &ServiceClient {
+        &self.registry
+    }
+
+    pub(super) async fn create_module(&self, device: &str, module: &str) -> Result<()> {
+        let identity = ModuleIdentity::new(device.parse()?, module.parse()?);
+        self.registry.modules().create(identity).await?;
+        Ok(())
+    }
+
+    /// What a module connects with.
+    pub(super) async fn module_credential(
+        &self,
+        device: &DeviceId,
+        module: &ModuleId,
+    ) -> Result<DeviceConnectionString> {
+        let identity = self.registry.modules().get(device, module).await?;
+        let keys = identity.authentication.symmetric_key;
+        let key = keys.and_then(|keys| keys.primary_key).context("the module has no key")?;
+        let device = DeviceConnectionString::new(self.owner.address.clone(), device.clone(), key);
+        Ok(DeviceConnectionString { module_id: Some(module.clone()), ..device })
+    }
+
+    pub(super) fn credential(&self, identity: &DeviceIdentity) -> Result<DeviceConnectionString> {
         let keys = identity.authentication.symmetric_key.clone();
         let key = keys.and_then(|keys| keys.primary_key).context("the device has no key")?;
         Ok(DeviceConnectionString::new(self.owner.address.clone(), identity.device_id.clone(), key))
