@@ -1,0 +1,218 @@
+//! Twins in every pairing of back end and device, ours and Microsoft's: each step of
+//! `tests/interop/twins.json` from both sides, ETags, replacements, modules, and what changed while a
+//! device was away.
+
+mod device;
+mod queries;
+mod service;
+mod steps;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothub_auth::DeviceConnectionString;
+use serde_json::{Map, Value, json};
+
+use self::device::Device;
+use self::service::{Answer, Owner, Service, Write};
+use self::steps::{Section, difference, properties, steps};
+use super::cases::Case;
+use super::language::Language;
+use super::ours::Site;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for service in Language::ALL {
+        for device in Language::OFFICIAL {
+            let name = format!("twin {} <-> {}", service.name(), device.name());
+            cases.push(Case::new(name, &[service, device], move |site| every_step(site, service, device)));
+            let name = format!("module twin {} <-> {}", service.name(), device.name());
+            cases.push(Case::new(name, &[service, device], move |site| of_a_module(site, service, device)));
+        }
+        let name = format!("twin etag {}", service.name());
+        cases.push(Case::new(name, &[service], move |site| etags(site, service)));
+    }
+    cases.extend(queries::cases());
+    cases
+}
+
+async fn every_step(site: Arc<Site>, service: Language, device: Language) -> Result<()> {
+    let id = format!("twin-{}-{}", service.name(), device.name());
+    let identity = site.create_device(&id).await?;
+    both_sides(&site, service, device, &Owner::device(&id)?, &site.credential(&identity)?).await
+}
+
+async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Result<()> {
+    let id = format!("module-{}-{}", service.name(), device.name());
+    site.create_device(&id).await?;
+    let owner = Owner { device: id.parse()?, module: Some("cam".parse()?) };
+    let module = owner.module.as_ref().context("a module")?;
+    let mut back_end = Service::start(&site, service)?;
+    back_end.create_module(&owner.device, module).await?;
+    ensure!(back_end.modules(&owner.device).await? == ["cam"], "the module is not in the list");
+
+    let credential = site.module_credential(&owner.device, module).await?;
+    let mut device = Device::start(&site, device, &credential).await?;
+    let patch = object(json!({"interval": 30, "zone": {"name": "Ω"}}));
+    change_desired(&mut back_end, &mut device, &owner, patch.clone(), &patch).await?;
+    let reported = object(json!({"status": "scanning"}));
+    ensure!(device.report(&reported).await?, "the hub refused reported properties of a module");
+    let twin = back_end.get(&owner).await?;
+    ensure!(twin["moduleId"] == "cam" && twin["deviceId"] == id.as_str(), "another twin: {twin}");
+    same(&twin, Section::Reported, &reported)?;
+    let of_device = back_end.get(&Owner::device(&id)?).await?;
+    same(&of_device, Section::Desired, &Map::new()).context("the device's own twin")?;
+    device.stop().await?;
+
+    back_end.delete_module(&owner.device, module).await?;
+    ensure!(back_end.modules(&owner.device).await?.is_empty(), "the module is still in the list");
+    back_end.end().await
+}
+
+/// Every step on desired properties, then on reported ones.
+async fn both_sides(
+    site: &Site,
+    service: Language,
+    device: Language,
+    owner: &Owner,
+    credential: &DeviceConnectionString,
+) -> Result<()> {
+    let mut back_end = Service::start(site, service)?;
+    let mut device = Device::start(site, device, credential).await?;
+
+    let mut known = Map::new();
+    for step in steps(Section::Desired)? {
+        let change = step.change(&known)?;
+        let named = || format!("desired, {}", step.name());
+        match change.then {
+            Some(then) => {
+                change_desired(&mut back_end, &mut device, owner, change.patch, &then)
+                    .await
+                    .with_context(named)?;
+                known = then;
+            }
+            None => {
+                let write = Write::desired(change.patch);
+                let answer = back_end.update(owner, &write, None).await.with_context(named)?;
+                let Answer::Refused(400) = answer else { bail!("{}: not refused: {answer:?}", named()) };
+                same(&back_end.get(owner).await?, Section::Desired, &known).with_context(named)?;
+            }
+        }
+    }
+    let seen = device.twin().await?;
+    ensure_same(&known, &seen["desired"]).context("the device's own view of desired")?;
+    replace(&mut back_end, &mut device, owner).await?;
+
+    let mut known = Map::new();
+    for step in steps(Section::Reported)? {
+        let change = step.change(&known)?;
+        let named = || format!("reported, {}", step.name());
+        let taken = device.report(&change.patch).await.with_context(named)?;
+        ensure!(taken == change.then.is_some(), "{}: the hub should have decided otherwise", named());
+        known = change.then.unwrap_or(known);
+        same(&back_end.get(owner).await?, Section::Reported, &known).with_context(named)?;
+    }
+    let seen = device.twin().await?;
+    ensure_same(&known, &seen["reported"]).context("the device's own view of reported")?;
+    device.stop().await?;
+    back_end.end().await
+}
+
+/// A change of desired properties: what the back end is answered, and what the device is told.
+async fn change_desired(
+    back_end: &mut Service,
+    device: &mut Device,
+    owner: &Owner,
+    patch: Map<String, Value>,
+    then: &Map<String, Value>,
+) -> Result<()> {
+    let before = version(&back_end.get(owner).await?)?;
+    let twin = match back_end.update(owner, &Write::desired(patch.clone()), None).await? {
+        Answer::Done(twin) => twin,
+        other => bail!("the hub did not take it: {other:?}"),
+    };
+    same(&twin, Section::Desired, then)?;
+    let after = version(&twin)?;
+    // Our client sends no empty patch, and then nothing changed.
+    if after != before {
+        ensure!(after == before + 1, "version {before} became {after}");
+        told(device, after, &patch).await?;
+    }
+    Ok(())
+}
+
+/// The device is told of this version, with these properties and the version last.
+async fn told(device: &mut Device, version: i64, patch: &Map<String, Value>) -> Result<()> {
+    let change = device.change(version).await?;
+    ensure_same(patch, &change).context("what the device was told")?;
+    let last = change.as_object().and_then(|members| members.keys().next_back());
+    ensure!(last.is_some_and(|last| last == "$version"), "$version is not the last member: {change}");
+    Ok(())
+}
+
+/// New content in the place of all there was, where the client can say that.
+async fn replace(back_end: &mut Service, device: &mut Device, owner: &Owner) -> Result<()> {
+    let new = object(json!({"only": {"this": 1}}));
+    let tags = object(json!({"plant": "Redmond43"}));
+    let write = Write { tags: Some(tags.clone()), desired: Some(new.clone()) };
+    let twin = match back_end.replace(owner, &write).await? {
+        Answer::Unsupported => return Ok(()),
+        Answer::Done(twin) => twin,
+        Answer::Refused(status) => bail!("the replacement was refused with {status}"),
+    };
+    same(&twin, Section::Desired, &new).context("replaced")?;
+    ensure_same(&tags, &twin["tags"]).context("tags, replaced")?;
+    told(device, version(&twin)?, &new).await.context("replaced")
+}
+
+/// A write happens if the ETag is that of the twin, and is refused with 412 otherwise.
+async fn etags(site: Arc<Site>, service: Language) -> Result<()> {
+    let id = format!("etag-{}", service.name());
+    site.create_device(&id).await?;
+    let owner = Owner::device(&id)?;
+    let mut back_end = Service::start(&site, service)?;
+    let tags = |n: u32| Write { tags: Some(object(json!({"n": n, "gone": null}))), desired: None };
+    let etag = |twin: &Value| twin["etag"].as_str().map(str::to_owned).context("a twin without etag");
+
+    let first = etag(&back_end.get(&owner).await?)?;
+    let Answer::Done(twin) = back_end.update(&owner, &tags(1), Some(&first)).await? else {
+        bail!("the right etag was refused");
+    };
+    let second = etag(&twin)?;
+    ensure!(second != first, "the etag stayed {first}");
+    ensure_same(&object(json!({"n": 1})), &twin["tags"]).context("tags")?;
+    let answer = back_end.update(&owner, &tags(2), Some(&first)).await?;
+    ensure!(matches!(answer, Answer::Refused(412)), "an old etag: {answer:?}");
+    let twin = back_end.get(&owner).await?;
+    ensure!(etag(&twin)? == second, "a refused write changed the etag");
+    ensure_same(&object(json!({"n": 1})), &twin["tags"]).context("tags after a refused write")?;
+    let Answer::Done(twin) = back_end.update(&owner, &tags(3), None).await? else {
+        bail!("a write without etag was refused");
+    };
+    ensure_same(&object(json!({"n": 3})), &twin["tags"]).context("tags")?;
+    back_end.end().await
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// The version of the desired properties.
+fn version(twin: &Value) -> Result<i64> {
+    twin["properties"]["desired"]["$version"].as_i64().context("desired properties without $version")
+}
+
+/// A section of a twin, as a back end sees it, has these properties and no others.
+fn same(twin: &Value, section: Section, expected: &Map<String, Value>) -> Result<()> {
+    ensure_same(expected, &twin["properties"][section.name()])
+}
+
+fn ensure_same(expected: &Map<String, Value>, found: &Value) -> Result<()> {
+    match difference(expected, &properties(found)) {
+        None => Ok(()),
+        Some(difference) => bail!(difference),
+    }
+}
