@@ -202,6 +202,11 @@ impl DeviceClientBuilder {
         })?;
         let topics =
             Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_deref()));
+        if topics.user_name.len() > usize::from(u16::MAX) {
+            return Err(invalid(format!(
+                "the user name of {identity} is too long for MQTT: shorten product_info and model_id"
+            )));
+        }
         let target = Arc::new(Target {
             host: identity.address.connect_host().to_owned(),
             port: identity.address.mqtts_port,

@@ -100,9 +100,11 @@ impl Options {
     /// The first option that cannot work, and what would.
     pub(crate) fn defect(&self) -> Option<&'static str> {
         let seconds = Duration::from_secs;
-        let no_wait = [self.connect_timeout, self.response_timeout, self.send_timeout, self.shutdown_timeout]
-            .into_iter()
-            .any(|timeout| timeout.is_zero());
+        let year = seconds(366 * 24 * 3600);
+        let beyond_reason =
+            [self.connect_timeout, self.response_timeout, self.send_timeout, self.shutdown_timeout]
+                .into_iter()
+                .any(|timeout| timeout.is_zero() || timeout > year);
         if self.window == 0 || self.window > 10_000 {
             Some("window: set 1 to 10,000 messages")
         } else if self.outbox.messages == 0 {
@@ -114,12 +116,12 @@ impl Options {
         // The hub counts one and a half keep-alives, and 1,767 s at most.
         } else if self.keep_alive < seconds(1) || self.keep_alive > seconds(1177) {
             Some("keep_alive: set 1 s to 1,177 s")
-        } else if self.token_ttl < seconds(1) || self.token_ttl > seconds(366 * 24 * 3600) {
+        } else if self.token_ttl < seconds(1) || self.token_ttl > year {
             Some("token_ttl: set 1 s to one year")
-        } else if no_wait {
-            Some("timeouts must be longer than nothing")
-        } else if self.reconnect.floor > self.reconnect.cap {
-            Some("reconnect: floor must not be above cap")
+        } else if beyond_reason {
+            Some("timeouts: set more than nothing and at most a year")
+        } else if self.reconnect.floor > self.reconnect.cap || self.reconnect.cap > year {
+            Some("reconnect: set floor to at most cap, and cap to at most a year")
         } else {
             None
         }
@@ -146,6 +148,11 @@ mod tests {
             Options { keep_alive: Duration::from_secs(1178), ..Options::default() },
             Options { token_ttl: Duration::from_millis(999), ..Options::default() },
             Options { connect_timeout: Duration::ZERO, ..Options::default() },
+            Options { shutdown_timeout: Duration::MAX, ..Options::default() },
+            Options {
+                reconnect: ReconnectPolicy { cap: Duration::MAX, ..Default::default() },
+                ..Options::default()
+            },
             Options {
                 reconnect: ReconnectPolicy { floor: Duration::from_secs(61), ..Default::default() },
                 ..Options::default()

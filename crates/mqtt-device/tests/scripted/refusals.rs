@@ -110,6 +110,8 @@ async fn arguments_are_checked_before_anything_is_tried() {
     assert_eq!(x509.kind(), ErrorKind::InvalidArgument);
     let window = DeviceClient::builder(&format!("{hub}SharedAccessKey={KEY}")).window(0).start().unwrap_err();
     assert!(shown(&window).contains("window"));
+    let long = DeviceClient::builder(&format!("{hub}SharedAccessKey={KEY}")).product_info("x".repeat(70_000));
+    assert_eq!(long.start().unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 #[tokio::test]

@@ -1,0 +1,146 @@
+//! Desired properties as the application gets them: what they were when it began to listen, then every
+//! change. How changes are kept in order and caught up with is in `desired/tracker`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use iothub_models::{TwinSection, merge};
+
+use crate::queue::{Bounds, Queue, Reader};
+
+mod one_line;
+mod tracker;
+
+pub(crate) use tracker::Tracker;
+
+/// Changes that nobody has read; what exceeds this is replaced by the whole, read anew.
+const UNREAD: Bounds = Bounds { items: 64, bytes: 1024 * 1024 };
+
+pub(crate) type Changes = Queue<DesiredChange>;
+
+pub(crate) fn changes() -> Changes {
+    Queue::new(UNREAD)
+}
+
+/// The desired properties of a twin, as they change.
+///
+/// [`initial`](Self::initial) is what they were when this stream began; the items are what changed since.
+/// Laid over it in order with [`apply_to`](DesiredChange::apply_to), they always give what back ends want:
+/// no change is missed, none comes twice, and none that is older than another comes after it, however
+/// often the connection is lost.
+///
+/// One stream at a time; after it is dropped another may be asked for. The stream does not keep the client
+/// alive, and ends when the client does.
+#[derive(Debug)]
+pub struct DesiredProperties {
+    initial: TwinSection,
+    reader: Reader<DesiredChange>,
+}
+
+impl DesiredProperties {
+    pub(crate) const fn new(initial: TwinSection, reader: Reader<DesiredChange>) -> Self {
+        Self { initial, reader }
+    }
+
+    /// The desired properties when this stream began.
+    #[must_use]
+    pub const fn initial(&self) -> &TwinSection {
+        &self.initial
+    }
+
+    /// The next change; `None` once the client is shut down.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change.
+    pub async fn next(&mut self) -> Option<DesiredChange> {
+        std::future::poll_fn(|cx| self.reader.poll(cx)).await
+    }
+}
+
+impl Stream for DesiredProperties {
+    type Item = DesiredChange;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.reader.poll(cx)
+    }
+}
+
+/// What became of the desired properties.
+///
+/// A program that only wants to show or log changes may treat both alike; one that keeps the properties
+/// uses [`apply_to`](Self::apply_to). `Display` is one line of JSON with `$version` at its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DesiredChange {
+    /// What a back end changed, as the hub told it: null means that a property is gone.
+    ///
+    /// When a back end replaces the desired properties instead of patching them, the service tells the
+    /// new ones in this form too, and does not name those that are gone.
+    Patch(TwinSection),
+    /// All desired properties, as they are now: sent when they changed while the client had no
+    /// connection, or faster than the stream was read. What is not in it is gone.
+    Full(TwinSection),
+}
+
+impl DesiredChange {
+    const fn section(&self) -> &TwinSection {
+        match self {
+            Self::Patch(section) | Self::Full(section) => section,
+        }
+    }
+
+    /// The `$version` the desired properties have with this change.
+    #[must_use]
+    pub const fn version(&self) -> i64 {
+        self.section().version
+    }
+
+    /// The properties that changed, or all of them.
+    #[must_use]
+    pub const fn properties(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.section().properties
+    }
+
+    /// Brings `known` up to date: lays a patch over it, or replaces it.
+    pub fn apply_to(&self, known: &mut TwinSection) {
+        match self {
+            Self::Patch(patch) => {
+                merge(&mut known.properties, &patch.properties);
+                known.version = patch.version;
+            }
+            Self::Full(section) => known.clone_from(section),
+        }
+    }
+}
+
+impl fmt::Display for DesiredChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line::json(self.section()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(text: &str) -> TwinSection {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn shows_itself_as_the_tutorial_does() {
+        let patch = r#"{"power_level": 1, "a": {"b": [1, "x, y: \"z\""], "c": {}}, "d": null, "$version": 3}"#;
+        assert_eq!(DesiredChange::Patch(section(patch)).to_string(), patch);
+    }
+
+    #[test]
+    fn a_patch_is_laid_over_and_the_whole_replaces() {
+        let mut known = section(r#"{"a":1,"b":{"x":1,"y":2},"$version":4}"#);
+        DesiredChange::Patch(section(r#"{"a":null,"b":{"y":3},"c":4,"$version":5}"#)).apply_to(&mut known);
+        assert_eq!(known, section(r#"{"b":{"x":1,"y":3},"c":4,"$version":5}"#));
+        let full = DesiredChange::Full(section(r#"{"d":1,"$version":9}"#));
+        full.apply_to(&mut known);
+        assert_eq!((known.version, known.properties.len(), full.properties().len()), (9, 1, 1));
+    }
+}

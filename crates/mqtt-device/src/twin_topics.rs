@@ -1,0 +1,101 @@
+//! The MQTT topics of twins: requests that carry an id, the hub's answers to them, and changes of desired
+//! properties. They name no device; the connection does. This crate's own reading of the public
+//! documents, shared with no hub.
+//!
+//! Source: *Communicate with an IoT hub using the MQTT protocol*, "Retrieving a device twin's properties",
+//! "Update device twin's reported properties" and "Receiving desired properties update notifications".
+
+use crate::property_bag;
+
+/// What to subscribe to for the answers to requests.
+pub(crate) const ANSWERS_FILTER: &str = "$iothub/twin/res/#";
+
+/// What to subscribe to for changes of desired properties.
+pub(crate) const DESIRED_FILTER: &str = "$iothub/twin/PATCH/properties/desired/#";
+
+const ANSWERS: &str = "$iothub/twin/res/";
+const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/";
+
+/// What a topic of the hub says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum TwinTopic {
+    /// The answer to a request; `request_id` is `None` if the id is none of ours.
+    Answer { status: u16, request_id: Option<u64>, version: Option<i64> },
+    /// The desired properties were changed.
+    DesiredChange,
+}
+
+/// Where to ask for the twin.
+pub(crate) fn get(request_id: u64) -> String {
+    format!("$iothub/twin/GET/?$rid={request_id:x}")
+}
+
+/// Where to patch the reported properties; with `expected`, only if they have that version.
+pub(crate) fn report(request_id: u64, expected: Option<i64>) -> String {
+    let version = expected.map(|version| format!("&$version={version}")).unwrap_or_default();
+    format!("$iothub/twin/PATCH/properties/reported/?$rid={request_id:x}{version}")
+}
+
+/// Reads a topic of the hub; `None` if it is about no twin.
+pub(crate) fn read(topic: &str) -> Option<TwinTopic> {
+    if topic.starts_with(DESIRED) {
+        return Some(TwinTopic::DesiredChange);
+    }
+    let (status, bag) = topic.strip_prefix(ANSWERS)?.split_once('/')?;
+    let (mut request_id, mut version) = (None, None);
+    for (name, value) in property_bag::pairs(bag) {
+        match &*name {
+            "$rid" => request_id = u64::from_str_radix(&value, 16).ok(),
+            "$version" => version = value.parse().ok(),
+            _ => {}
+        }
+    }
+    Some(TwinTopic::Answer { status: status.parse().ok()?, request_id, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn requests_as_the_documents_show_them() {
+        assert_eq!(get(0x1a), "$iothub/twin/GET/?$rid=1a");
+        assert_eq!(report(0x1a, None), "$iothub/twin/PATCH/properties/reported/?$rid=1a");
+        assert_eq!(report(1, Some(7)), "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=7");
+    }
+
+    #[test]
+    fn answers_as_the_documents_show_them() {
+        for (topic, status, request_id, version) in [
+            ("$iothub/twin/res/200/?$rid=1a", 200, Some(0x1a), None),
+            ("$iothub/twin/res/204/?$rid=1a&$version=6", 204, Some(0x1a), Some(6)),
+            ("$iothub/twin/res/204/?$version=6&$rid=1a", 204, Some(0x1a), Some(6)),
+            ("$iothub/twin/res/429/?$rid=not-ours", 429, None, None),
+            ("$iothub/twin/res/400/", 400, None, None),
+        ] {
+            assert_eq!(read(topic), Some(TwinTopic::Answer { status, request_id, version }), "{topic}");
+        }
+        assert_eq!(
+            read("$iothub/twin/PATCH/properties/desired/?$version=3"),
+            Some(TwinTopic::DesiredChange)
+        );
+        for other in ["$iothub/twin/res/", "$iothub/twin/res/abc/?$rid=1", "devices/d1/messages/devicebound/", ""] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_topic_breaks_the_reader(rest in "\\PC*", request_id: u64) {
+            let _read = read(&rest);
+            let _read = read(&format!("$iothub/twin/res/{rest}"));
+            let answer = format!("$iothub/twin/res/200/?{}", get(request_id).split_once('?').unwrap().1);
+            prop_assert_eq!(
+                read(&answer),
+                Some(TwinTopic::Answer { status: 200, request_id: Some(request_id), version: None })
+            );
+        }
+    }
+}
