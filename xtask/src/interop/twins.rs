@@ -32,6 +32,10 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("twin etag {}", service.name());
         cases.push(Case::new(name, &[service], move |site| etags(site, service)));
     }
+    for device in Language::OFFICIAL {
+        let name = format!("twin changed while away -> {}", device.name());
+        cases.push(Case::new(name, &[device], move |site| changed_while_away(site, device)));
+    }
     cases.extend(queries::cases());
     cases
 }
@@ -163,6 +167,39 @@ async fn replace(back_end: &mut Service, device: &mut Device, owner: &Owner) -> 
     same(&twin, Section::Desired, &new).context("replaced")?;
     ensure_same(&tags, &twin["tags"]).context("tags, replaced")?;
     told(device, version(&twin)?, &new).await.context("replaced")
+}
+
+/// Changes made while the device has no connection, and one after it is back.
+async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
+    let id = format!("away-{}", device.name());
+    let owner = Owner::device(&id)?;
+    let credential = site.credential(&site.create_device(&id).await?)?;
+    let mut back_end = Service::start(&site, Language::Rust)?;
+    let mut device = Device::start(&site, device, &credential).await?;
+    let before = object(json!({"kept": 1, "gone": {"x": 1}}));
+    change_desired(&mut back_end, &mut device, &owner, before.clone(), &before).await?;
+
+    device.sleep(&credential).await?;
+    for patch in [json!({"gone": null, "new": [1]}), json!({"new": [2], "last": "Ω"})] {
+        back_end.update(&owner, &Write::desired(object(patch)), None).await?;
+    }
+    let twin = back_end.get(&owner).await?;
+    let known = object(json!({"kept": 1, "new": [2], "last": "Ω"}));
+    same(&twin, Section::Desired, &known)?;
+    device.wake().await?;
+
+    // Python reads the twin by itself after it connected, Node when told to: both tell it as a change.
+    ensure_same(&known, &device.twin().await?["desired"]).context("after it was away")?;
+    let told_again = device.change(version(&twin)?).await?;
+    ensure_same(&known, &told_again).context("what it was told after it was away")?;
+    let then = object(json!({"kept": 2, "new": [2], "last": "Ω"}));
+    change_desired(&mut back_end, &mut device, &owner, object(json!({"kept": 2})), &then)
+        .await
+        .context("after it came back")?;
+    let reported = object(json!({"back": true}));
+    ensure!(device.report(&reported).await?, "reported properties were refused after it came back");
+    same(&back_end.get(&owner).await?, Section::Reported, &reported)?;
+    device.stop().await
 }
 
 /// A write happens if the ETag is that of the twin, and is refused with 412 otherwise.

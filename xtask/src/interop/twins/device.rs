@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
+use iothub_mqtt_device::DeviceClient;
 use serde_json::{Map, Value, json};
 
 use crate::interop::language::Language;
@@ -74,6 +75,33 @@ impl Device {
                     return Ok(change["patch"].take());
                 }
             },
+        }
+    }
+
+    /// Falls asleep, and another connection of the same identity takes its place.
+    pub(super) async fn sleep(&mut self, credential: &DeviceConnectionString) -> Result<()> {
+        match self {
+            Self::Theirs(theirs) => theirs.program.sleep()?,
+        }
+        let other = DeviceClient::builder(credential).connect().await.context("the other connection")?;
+        Ok(other.shutdown().await?)
+    }
+
+    /// Wakes up and connects again.
+    pub(super) async fn wake(&mut self) -> Result<()> {
+        match self {
+            Self::Theirs(theirs) => {
+                theirs.program.wake()?;
+                loop {
+                    let event = theirs.event_or_error("connection").await?;
+                    // Python tells the loss of a connection as an error of its own too.
+                    let lost = event["event"] == "error" && event["step"] == "background";
+                    ensure!(lost || event["event"] == "connection", "woke up to {event}");
+                    if event["connected"] == true {
+                        return Ok(());
+                    }
+                }
+            }
         }
     }
 
