@@ -27,3 +27,7 @@ mod c2d_send;
 mod device_client;
 #[cfg(test)]
 mod device_outbox;
+#[cfg(test)]
+mod query_service;
+#[cfg(test)]
+mod twin_service;
