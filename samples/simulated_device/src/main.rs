@@ -39,7 +39,11 @@ use iothub_mqtt_device::{C2dMessage, DeviceClient, DeviceConnectionString};
 #[tokio::main]
 async fn main() -> ExitCode {
     // What the client has to say beside the story, such as a lost connection, goes to the error output.
-    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(LevelFilter::WARN)
+        .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
