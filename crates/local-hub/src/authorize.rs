@@ -10,6 +10,7 @@ use iothub_auth::{CLOCK_SKEW, SasToken};
 use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId};
 use jiff::Timestamp;
 
+use crate::core::connections::ConnectionId;
 use crate::core::policies::{Permission, Policy};
 use crate::hub::Hub;
 
@@ -33,7 +34,7 @@ pub(crate) struct ServiceGrant {
     pub(crate) expiry: Timestamp,
 }
 
-/// A device that proved who it is.
+/// A device or module that proved who it is.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceGrant {
     /// The identity's generation at that moment; a connection is only opened while it is the same.
@@ -47,8 +48,10 @@ pub(crate) struct DeviceGrant {
 /// With whose key a device's token was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GrantScope {
-    /// Its own.
+    /// Its own, of a device.
     Device,
+    /// Its own, of a module.
+    Module,
     /// That of a shared access policy.
     Hub,
 }
@@ -60,6 +63,9 @@ impl DeviceGrant {
         match self.scope {
             GrantScope::Device => {
                 r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
+            }
+            GrantScope::Module => {
+                r#"{"scope":"module","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
             }
             GrantScope::Hub => {
                 r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
@@ -108,39 +114,38 @@ impl Hub {
         Ok(ServiceGrant { policy: policy.clone(), expiry: token.expiry() })
     }
 
-    /// Whether whoever shows `sas_token` is this device, and may connect now.
+    /// Whether whoever shows `sas_token` is this device or this module of it, and may connect now.
     pub(crate) fn authorize_device(
         &self,
         device: &DeviceId,
         module: Option<&ModuleId>,
         sas_token: Option<&str>,
     ) -> Result<DeviceGrant, Denied> {
-        self.verify_device(device, module, sas_token).inspect_err(
-            |denied| tracing::warn!(%device, code = %denied.code, reason = denied.reason, "a device was refused"),
+        let id = ConnectionId { device: device.clone(), module: module.cloned() };
+        self.verify_device(&id, sas_token).inspect_err(
+            |denied| tracing::warn!(%id, code = %denied.code, reason = denied.reason, "a device was refused"),
         )
     }
 
-    fn verify_device(
-        &self,
-        device: &DeviceId,
-        module: Option<&ModuleId>,
-        sas_token: Option<&str>,
-    ) -> Result<DeviceGrant, Denied> {
+    fn verify_device(&self, id: &ConnectionId, sas_token: Option<&str>) -> Result<DeviceGrant, Denied> {
         let Some(sas_token) = sas_token else {
             return Err(Denied::unauthorized(
                 "there is no SAS token, and this hub does not take client certificates yet",
             ));
         };
-        let token = self.token(sas_token, &["devices", device.as_str()])?;
-        let Some(identity) = self.credentials(device) else {
-            return Err(Denied { code: ErrorCode::DeviceNotFound, reason: self.unknown_device() });
-        };
-        if let Some(module) = module {
-            return Err(Denied {
-                code: ErrorCode::ModuleNotFound,
-                reason: format!("module {module}: this hub has no module identities yet"),
-            });
+        let mut resource = vec!["devices", id.device.as_str()];
+        if let Some(module) = &id.module {
+            resource.extend(["modules", module.as_str()]);
         }
+        let token = self.token(sas_token, &resource)?;
+        let Some(identity) = self.credentials(id) else {
+            let code = if id.module.is_some() && self.device(&id.device).is_ok() {
+                ErrorCode::ModuleNotFound
+            } else {
+                ErrorCode::DeviceNotFound
+            };
+            return Err(Denied { code, reason: self.unknown(code) });
+        };
         let now = self.clock().now();
         let scope = match token.policy() {
             Some(name) => {
@@ -161,7 +166,7 @@ impl Hub {
                 token
                     .verify(identity.keys.iter().flatten(), now, CLOCK_SKEW)
                     .map_err(|error| Denied::unauthorized(error.to_string()))?;
-                GrantScope::Device
+                if id.module.is_some() { GrantScope::Module } else { GrantScope::Device }
             }
         };
         if identity.status == DeviceStatus::Disabled {
@@ -197,7 +202,10 @@ impl Hub {
             .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
     }
 
-    fn unknown_device(&self) -> String {
+    fn unknown(&self, code: ErrorCode) -> String {
+        if code == ErrorCode::ModuleNotFound {
+            return "the device has no such module".to_owned();
+        }
         if self.config().keeps_devices {
             return "there is no such device; a restart of this hub forgets all devices but those given with \
                     --device, so create it again"

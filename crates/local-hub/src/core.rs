@@ -3,14 +3,21 @@
 
 pub(crate) mod c2d_queue;
 pub(crate) mod connections;
+pub(crate) mod continuation;
 pub(crate) mod device_write;
 pub(crate) mod limits;
+pub(crate) mod packed;
 pub(crate) mod policies;
 pub(crate) mod refusal;
+pub(crate) mod registered;
 pub(crate) mod registry;
 pub(crate) mod sessions;
 pub(crate) mod telemetry;
+pub(crate) mod twin_document;
+pub(crate) mod twin_index;
 pub(crate) mod twin_limits;
+pub(crate) mod twin_query;
+pub(crate) mod twin_row;
 pub(crate) mod twins;
 
 /// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what

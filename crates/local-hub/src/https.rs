@@ -3,12 +3,18 @@
 //! HTTP/1.1, as every official client speaks it; connections can be upgraded. Bounded: headers by
 //! size and time, bodies by size and time, connections by the listener.
 
+mod authentication_json;
 mod device_json;
 mod devices;
 mod error;
+mod json_object;
+mod modules;
+mod query;
 mod request;
 mod router;
 mod statistics;
+mod twin_json;
+mod twins;
 
 use std::time::Duration;
 

@@ -8,6 +8,8 @@ mod c2d;
 mod connection;
 mod identities;
 mod inspect;
+mod modules;
+mod query;
 mod twins;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +19,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connection::Connection;
+pub use self::query::QueryPage;
 use crate::config::HubConfig;
 use crate::core::c2d_queue::C2dQueues;
-use crate::core::connections::Connections;
-use crate::core::policies::Policies;
+use crate::core::connections::{ConnectionId, Connections};
+use crate::core::continuation::Continuations;
+use crate::core::policies::{Policies, PolicyName};
 use crate::core::refusal::HubError;
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
@@ -36,6 +40,7 @@ struct Inner {
     config: HubConfig,
     clock: Clock,
     policies: Policies,
+    continuations: Continuations,
     shutdown: CancellationToken,
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
@@ -63,6 +68,8 @@ impl Hub {
             sessions: Mutex::default(),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
+            // As long as the hub keeps its keys, pages can be asked for, also after a restart.
+            continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
             config,
             clock,
             policies,
@@ -95,9 +102,12 @@ impl Hub {
             let mut previous = None;
             // A batch comes from one connection, so nearly always from one device.
             for event in &batch {
-                if previous != Some(&event.device_id) {
-                    registry.touch(&event.device_id, now);
-                    previous = Some(&event.device_id);
+                let sender = (&event.device_id, &event.module_id);
+                if previous != Some(sender) {
+                    let id =
+                        ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+                    registry.touch(&id, now);
+                    previous = Some(sender);
                 }
             }
         }

@@ -49,5 +49,6 @@ pub use crate::core::refusal::HubError;
 pub use crate::core::telemetry::TelemetryEvent;
 pub use builder::{LocalHub, LocalHubBuilder};
 pub use error::StartError;
+pub use hub::QueryPage;
 pub use ports::{HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
 pub use running::RunningHub;

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, HubAddress, ServiceConnectionString};
-use iothub_models::{C2dMessage, DeviceId, RegistryStatistics, ServiceStatistics};
+use iothub_models::{C2dMessage, DeviceId, ModuleId, RegistryStatistics, ServiceStatistics, Twin, TwinPatch};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
-use crate::core::device_write::DeviceWrite;
+use crate::core::connections::ConnectionId;
+use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::policies::PolicyName;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
 use crate::core::telemetry::TelemetryEvent;
-use crate::hub::Hub;
+use crate::core::twins::{SectionWrite, TwinWrite};
+use crate::hub::{Hub, QueryPage};
 use crate::ports::Ports;
 use crate::state_dir::StateDir;
 
@@ -124,8 +127,27 @@ impl RunningHub {
     }
 
     fn device_string(&self, address: HubAddress, device: &DeviceId) -> Option<String> {
-        let [primary, _] = self.hub.credentials(device)?.keys?;
-        Some(DeviceConnectionString::new(address, device.clone(), primary).reveal())
+        self.identity_string(address, ConnectionId::device(device.clone()))
+    }
+
+    /// A module's connection string for our clients; `None` if there is no such module, or if it has no
+    /// key.
+    #[must_use]
+    pub fn module_connection_string(&self, device: &DeviceId, module: &ModuleId) -> Option<String> {
+        self.identity_string(self.address(), module_id(device, module))
+    }
+
+    /// A module's connection string as the portal shows it, for official clients.
+    #[must_use]
+    pub fn standard_module_connection_string(&self, device: &DeviceId, module: &ModuleId) -> Option<String> {
+        self.identity_string(self.standard_address(), module_id(device, module))
+    }
+
+    fn identity_string(&self, address: HubAddress, id: ConnectionId) -> Option<String> {
+        let [primary, _] = self.hub.credentials(&id)?.keys?;
+        let mut string = DeviceConnectionString::new(address, id.device, primary);
+        string.module_id = id.module;
+        Some(string.reveal())
     }
 
     /// Creates a device with keys of the hub's making, and gives its connection string.
@@ -138,6 +160,21 @@ impl RunningHub {
     pub async fn create_device(&self, device: &DeviceId) -> Result<String, HubError> {
         self.hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await?;
         self.device_connection_string(device).ok_or_else(|| HubError::device_not_found(device))
+    }
+
+    /// Creates a module of a device with keys of the hub's making, and gives its connection string.
+    ///
+    /// # Errors
+    /// What a back end would get: there is no such device, the module exists already, or there are too
+    /// many.
+    ///
+    /// # Cancel safety
+    /// The module may exist although the string was not returned.
+    pub async fn create_module(&self, device: &DeviceId, module: &ModuleId) -> Result<String, HubError> {
+        let write = ModuleWrite::new(device.clone(), module.clone());
+        let id = write.id();
+        self.hub.put_module(write, &Precondition::None).await?;
+        self.identity_string(self.address(), id.clone()).ok_or_else(|| HubError::not_found(&id))
     }
 
     /// Deletes a device with everything the hub holds for it, and ends its connection.
@@ -155,6 +192,55 @@ impl RunningHub {
     #[must_use]
     pub fn device_ids(&self) -> Vec<DeviceId> {
         self.hub.devices(usize::MAX).into_iter().map(|identity| identity.device_id).collect()
+    }
+
+    /// A device's twin, as back ends see it.
+    ///
+    /// # Errors
+    /// What a back end would get: there is no such device.
+    pub fn twin(&self, device: &DeviceId) -> Result<Twin, HubError> {
+        self.hub.twin(&ConnectionId::device(device.clone()))
+    }
+
+    /// A module's twin, as back ends see it.
+    ///
+    /// # Errors
+    /// What a back end would get: there is no such device or module.
+    pub fn module_twin(&self, device: &DeviceId, module: &ModuleId) -> Result<Twin, HubError> {
+        self.hub.twin(&module_id(device, module))
+    }
+
+    /// Changes a device's tags and desired properties as a back end would; the twin as it is then.
+    ///
+    /// # Errors
+    /// What a back end would get: no such device, a section that would be too large, a name or a value
+    /// that a twin cannot hold.
+    ///
+    /// # Cancel safety
+    /// The change may be made although nothing was returned.
+    pub async fn update_twin(&self, device: &DeviceId, patch: &TwinPatch) -> Result<Twin, HubError> {
+        let merge = |section: &Map<String, Value>| {
+            (!section.is_empty()).then(|| SectionWrite::Merge(section.clone()))
+        };
+        let write = TwinWrite { tags: merge(&patch.tags), desired: merge(patch.desired_properties()) };
+        self.hub.write_twin(&ConnectionId::device(device.clone()), &write, &Precondition::None).await
+    }
+
+    /// Runs a query as a back end would, one page of it: up to `most` items, from the beginning or from
+    /// where an earlier page ended.
+    ///
+    /// # Errors
+    /// What a back end would get: the query cannot be read, or the continuation is not of this query.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn query(
+        &self,
+        text: &str,
+        most: usize,
+        continuation: Option<&str>,
+    ) -> Result<QueryPage, HubError> {
+        self.hub.query(text, most.max(1), continuation).await
     }
 
     /// Sends a cloud-to-device message as a back end would.
@@ -243,6 +329,10 @@ impl RunningHub {
             self.rooms.shutdown().await;
         }
     }
+}
+
+fn module_id(device: &DeviceId, module: &ModuleId) -> ConnectionId {
+    ConnectionId { device: device.clone(), module: Some(module.clone()) }
 }
 
 impl Drop for RunningHub {

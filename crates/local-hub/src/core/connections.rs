@@ -192,6 +192,13 @@ impl Connections {
         }
     }
 
+    /// Ends the connection of one identity.
+    pub(crate) fn close_one(&mut self, id: &ConnectionId, reason: CloseReason) {
+        if let Some((_, signals)) = self.current.remove(id) {
+            signals.close(reason);
+        }
+    }
+
     /// Ends all connections.
     pub(crate) fn close_all(&mut self, reason: CloseReason) {
         for (_, signals) in std::mem::take(&mut self.current).into_values() {

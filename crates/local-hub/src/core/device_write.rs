@@ -1,12 +1,14 @@
-//! What a back end may write of a device identity, checked: everything else about it is the hub's.
+//! What a back end may write of a device or module identity, checked: everything else about it is the
+//! hub's.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{
-    AuthenticationType, DeviceId, DeviceStatus, ErrorCode, SharedAccessKey, X509Thumbprints,
+    AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId, SharedAccessKey, X509Thumbprints,
 };
 
-use super::limits::STATUS_REASON_LENGTH;
+use super::connections::ConnectionId;
+use super::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
 use super::refusal::HubError;
 
 /// The writable part of a device identity. What a request leaves out has its default here: a write
@@ -43,22 +45,96 @@ impl DeviceWrite {
 
     /// Refuses what the service refuses before it looks at the registry.
     pub(crate) fn check(&self) -> Result<(), HubError> {
-        let invalid = |text: &str| Err(HubError::new(ErrorCode::ArgumentInvalid, text));
         if self.status_reason.as_ref().is_some_and(|reason| reason.chars().count() > STATUS_REASON_LENGTH) {
             return invalid("statusReason: at most 128 characters are allowed");
         }
-        for key in self.keys.iter().flatten() {
-            let decoded = STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new);
-            if !decoded.is_ok_and(|bytes| KEY_BYTES.contains(&bytes.len())) {
-                return invalid("authentication.symmetricKey: a key is base64 of 16 to 64 bytes");
-            }
-        }
-        let thumbprints = [&self.thumbprints.primary_thumbprint, &self.thumbprints.secondary_thumbprint];
-        for text in thumbprints.into_iter().flatten() {
-            if !matches!(text.len(), 40 | 64) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return invalid("authentication.x509Thumbprint: 40 or 64 hexadecimal digits are expected");
-            }
-        }
-        Ok(())
+        check_proof(&self.keys, &self.thumbprints)
     }
+
+    pub(super) fn into_proof(self) -> Proof {
+        Proof { authentication: self.authentication, keys: self.keys, thumbprints: self.thumbprints }
+    }
+}
+
+/// The writable part of a module identity, as [`DeviceWrite`].
+#[derive(Clone, Debug)]
+pub(crate) struct ModuleWrite {
+    pub(crate) device_id: DeviceId,
+    pub(crate) module_id: ModuleId,
+    pub(crate) managed_by: Option<String>,
+    pub(crate) authentication: AuthenticationType,
+    pub(crate) keys: Option<[SharedAccessKey; 2]>,
+    pub(crate) thumbprints: X509Thumbprints,
+}
+
+impl ModuleWrite {
+    /// A module whose keys the hub makes.
+    pub(crate) fn new(device_id: DeviceId, module_id: ModuleId) -> Self {
+        Self {
+            device_id,
+            module_id,
+            managed_by: None,
+            authentication: AuthenticationType::default(),
+            keys: None,
+            thumbprints: X509Thumbprints::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        ConnectionId { device: self.device_id.clone(), module: Some(self.module_id.clone()) }
+    }
+
+    /// Refuses what the service refuses before it looks at the registry. Names with `$` are those of
+    /// the IoT Edge runtime, which come and go with their device.
+    pub(crate) fn check(&self) -> Result<(), HubError> {
+        if is_system(&self.module_id) {
+            return Err(HubError::system_module(&self.module_id));
+        }
+        if self.module_id.as_str().starts_with('$') {
+            return invalid("moduleId: only the modules of the IoT Edge runtime begin with $");
+        }
+        if self.managed_by.as_ref().is_some_and(|by| by.chars().count() > MANAGED_BY_LENGTH) {
+            return invalid("managedBy: at most 128 characters are allowed");
+        }
+        check_proof(&self.keys, &self.thumbprints)
+    }
+
+    pub(super) fn into_proof(self) -> Proof {
+        Proof { authentication: self.authentication, keys: self.keys, thumbprints: self.thumbprints }
+    }
+}
+
+/// The modules that every IoT Edge device has.
+/// Source: *Understand the Azure IoT Edge runtime and its architecture*.
+pub(super) const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+
+pub(super) fn is_system(module: &ModuleId) -> bool {
+    SYSTEM_MODULES.contains(&module.as_str())
+}
+
+/// How an identity proves who it is, as it is written.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) authentication: AuthenticationType,
+    pub(super) keys: Option<[SharedAccessKey; 2]>,
+    pub(super) thumbprints: X509Thumbprints,
+}
+
+fn invalid(text: &str) -> Result<(), HubError> {
+    Err(HubError::new(ErrorCode::ArgumentInvalid, text))
+}
+
+fn check_proof(keys: &Option<[SharedAccessKey; 2]>, thumbprints: &X509Thumbprints) -> Result<(), HubError> {
+    for key in keys.iter().flatten() {
+        let decoded = STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new);
+        if !decoded.is_ok_and(|bytes| KEY_BYTES.contains(&bytes.len())) {
+            return invalid("authentication.symmetricKey: a key is base64 of 16 to 64 bytes");
+        }
+    }
+    for text in [&thumbprints.primary_thumbprint, &thumbprints.secondary_thumbprint].into_iter().flatten() {
+        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return invalid("authentication.x509Thumbprint: 40 or 64 hexadecimal digits are expected");
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Device identities in the registry.
+    /// Device and module identities in the registry, together.
     pub devices: usize,
     /// Cloud-to-device messages waiting for one device, delivered and not yet completed ones included.
     /// Source: *Send cloud-to-device messages from an IoT hub*.
@@ -55,8 +55,18 @@ pub(crate) const MESSAGE_ID_LENGTH: usize = 128;
 /// Longest reason of a device's status. Source: *Understand the identity registry in your IoT hub*.
 pub(crate) const STATUS_REASON_LENGTH: usize = 128;
 
+/// Longest name of who manages a module. Ours, so that identities stay small.
+pub(crate) const MANAGED_BY_LENGTH: usize = 128;
+
+/// Modules on one device, those of the IoT Edge runtime included.
+/// Source: *IoT Hub quotas and throttling*.
+pub(crate) const MODULES_PER_DEVICE: usize = 50;
+
 /// Most devices one list shows. Source: the service's REST reference, "Get devices".
 pub(crate) const LIST_LENGTH: usize = 1000;
+
+/// Most items on one page of a query's result. Source: the service's REST reference, "Query twins".
+pub(crate) const QUERY_PAGE: usize = 1000;
 
 /// Longest MQTT topic, which carries all properties of a cloud-to-device message. Source: MQTT 3.1.1.
 pub(crate) const TOPIC_BYTES: usize = u16::MAX as usize;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use iothub_models::{DeviceId, ErrorCode};
+use iothub_models::{DeviceId, ErrorCode, ModuleId};
+
+use super::connections::ConnectionId;
 
 /// What the hub answers when it does not do what it was asked to. The text goes to the peer, so it
 /// never holds a secret.
@@ -20,6 +22,23 @@ impl HubError {
     /// The service names the device and nothing else.
     pub(crate) fn device_not_found(id: &DeviceId) -> Self {
         Self::new(ErrorCode::DeviceNotFound, id.as_str())
+    }
+
+    /// The service names the device, or the device and its module.
+    pub(crate) fn not_found(id: &ConnectionId) -> Self {
+        match &id.module {
+            None => Self::device_not_found(&id.device),
+            Some(_) => Self::new(ErrorCode::ModuleNotFound, id.to_string()),
+        }
+    }
+
+    pub(crate) fn system_module(module: &ModuleId) -> Self {
+        Self::new(
+            ErrorCode::SystemModuleModifyUnauthorizedAccess,
+            format!(
+                "{module} belongs to the IoT Edge runtime: it comes and goes with capabilities.iotEdge of its device"
+            ),
+        )
     }
 
     /// The service's error code.

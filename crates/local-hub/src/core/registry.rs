@@ -3,23 +3,22 @@
 //! Refused here: creating what exists, changing what does not, a stale ETag, an identity over the
 //! limit. Source: *Understand the identity registry in your IoT hub*.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod modules;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+
 use iothub_models::{
-    Authentication, AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceIdentity,
-    DeviceStatus, ErrorCode, RegistryStatistics, SharedAccessKey, SymmetricKeys, Twin, X509Thumbprints,
+    DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, ErrorCode, RegistryStatistics,
 };
 use jiff::Timestamp;
 
+pub(crate) use self::modules::Module;
 use super::connections::ConnectionId;
 use super::device_write::DeviceWrite;
-use super::policies::new_key;
 use super::refusal::HubError;
+use super::registered::{Credentials, Registered};
 use super::truncated;
-use super::twins::TwinState;
 
 /// What a request says about the state it expects (`If-Match`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,38 +31,23 @@ pub(crate) enum Precondition {
     Etag(String),
 }
 
-/// One identity, kept small: there may be a million.
+/// One device.
 #[derive(Debug)]
-struct Registered {
-    generation_id: Arc<str>,
-    etag: u64,
-    status: DeviceStatus,
-    status_reason: Option<Box<str>>,
-    status_updated: Option<Timestamp>,
-    connected: bool,
-    connection_updated: Option<Timestamp>,
-    last_activity: Option<Timestamp>,
-    authentication: AuthenticationType,
-    keys: Option<[SharedAccessKey; 2]>,
-    thumbprints: Option<Box<X509Thumbprints>>,
-    iot_edge: bool,
-}
-
-/// What a connection has to know of an identity to be let in.
-#[derive(Clone, Debug)]
-pub(crate) struct Credentials {
-    pub(crate) generation_id: Arc<str>,
+pub(crate) struct Device {
+    pub(crate) registered: Registered,
     pub(crate) status: DeviceStatus,
-    pub(crate) authentication: AuthenticationType,
-    pub(crate) keys: Option<[SharedAccessKey; 2]>,
+    pub(crate) status_reason: Option<Box<str>>,
+    pub(crate) status_updated: Option<Timestamp>,
+    pub(crate) iot_edge: bool,
 }
 
 /// The registry.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    devices: BTreeMap<DeviceId, Registered>,
+    devices: BTreeMap<DeviceId, Device>,
+    modules: BTreeMap<ConnectionId, Module>,
     disabled: usize,
-    max_devices: usize,
+    max_identities: usize,
     last_etag: u64,
     last_generation: i64,
 }
@@ -71,8 +55,15 @@ pub(crate) struct Registry {
 impl Registry {
     /// An empty registry. `first_etag` is best random: an ETag that a client kept from before a restart
     /// must not fit another version.
-    pub(crate) const fn new(max_devices: usize, first_etag: u64) -> Self {
-        Self { devices: BTreeMap::new(), disabled: 0, max_devices, last_etag: first_etag, last_generation: 0 }
+    pub(crate) const fn new(max_identities: usize, first_etag: u64) -> Self {
+        Self {
+            devices: BTreeMap::new(),
+            modules: BTreeMap::new(),
+            disabled: 0,
+            max_identities,
+            last_etag: first_etag,
+            last_generation: 0,
+        }
     }
 
     /// Creates the identity, or with a precondition replaces what may be written of it.
@@ -92,8 +83,9 @@ impl Registry {
                 ));
             }
             (Precondition::None, None) => self.create(write, now)?,
-            (precondition, found) => {
-                check_precondition(&id, found, precondition)?;
+            (_, None) => return Err(HubError::device_not_found(&id)),
+            (precondition, Some(device)) => {
+                device.registered.check(precondition)?;
                 self.replace(write, now)?;
             }
         }
@@ -101,62 +93,48 @@ impl Registry {
     }
 
     fn create(&mut self, write: DeviceWrite, now: Timestamp) -> Result<(), HubError> {
-        if self.devices.len() >= self.max_devices {
-            return Err(HubError::new(
-                ErrorCode::IotHubQuotaExceeded,
-                format!("the hub holds {} device identities, which is the limit", self.max_devices),
-            ));
-        }
-        let keys = keys(write.authentication, write.keys)?;
-        // Two identities never share a generation, not even within one tick of the clock.
-        self.last_generation = ticks(now).max(self.last_generation + 1);
-        self.last_etag += 1;
-        self.disabled += usize::from(write.status == DeviceStatus::Disabled);
-        let registered = Registered {
-            generation_id: self.last_generation.to_string().into(),
-            etag: self.last_etag,
+        self.check_room()?;
+        let device = Device {
             status: write.status,
-            status_reason: write.status_reason.map(Into::into),
+            status_reason: write.status_reason.clone().map(Into::into),
             status_updated: None,
-            connected: false,
-            connection_updated: None,
-            last_activity: None,
-            authentication: write.authentication,
-            keys,
-            thumbprints: kept_thumbprints(write.thumbprints),
             iot_edge: write.iot_edge,
+            registered: Registered::new(
+                self.next_generation(now),
+                self.next_etag(),
+                write.clone().into_proof(),
+            )?,
         };
-        self.devices.insert(write.device_id, registered);
+        self.disabled += usize::from(device.status == DeviceStatus::Disabled);
+        self.devices.insert(write.device_id, device);
         Ok(())
     }
 
     fn replace(&mut self, write: DeviceWrite, now: Timestamp) -> Result<(), HubError> {
+        let etag = self.next_etag();
         let Some(device) = self.devices.get_mut(&write.device_id) else {
             return Err(HubError::device_not_found(&write.device_id));
         };
-        let keys = keys(write.authentication, write.keys.or_else(|| device.keys.clone()))?;
-        self.last_etag += 1;
+        let (status, status_reason, iot_edge) = (write.status, write.status_reason.clone(), write.iot_edge);
+        device.registered.rewrite(etag, write.into_proof())?;
         self.disabled -= usize::from(device.status == DeviceStatus::Disabled);
-        self.disabled += usize::from(write.status == DeviceStatus::Disabled);
-        if device.status != write.status {
+        self.disabled += usize::from(status == DeviceStatus::Disabled);
+        if device.status != status {
             device.status_updated = Some(truncated(now));
         }
-        device.etag = self.last_etag;
-        device.status = write.status;
-        device.status_reason = write.status_reason.map(Into::into);
-        device.authentication = write.authentication;
-        device.keys = keys;
-        device.thumbprints = kept_thumbprints(write.thumbprints);
-        device.iot_edge = write.iot_edge;
+        device.status = status;
+        device.status_reason = status_reason.map(Into::into);
+        device.iot_edge = iot_edge;
         Ok(())
     }
 
-    /// Removes the identity. Without a precondition it goes whatever its ETag is.
+    /// Removes the identity and its modules. Without a precondition it goes whatever its ETag is.
     pub(crate) fn delete(&mut self, id: &DeviceId, precondition: &Precondition) -> Result<(), HubError> {
-        check_precondition(id, self.devices.get(id), precondition)?;
-        if self.devices.remove(id).is_some_and(|device| device.status == DeviceStatus::Disabled) {
-            self.disabled -= 1;
-        }
+        let Some(device) = self.devices.get(id) else { return Err(HubError::device_not_found(id)) };
+        device.registered.check(precondition)?;
+        self.disabled -= usize::from(device.status == DeviceStatus::Disabled);
+        self.devices.remove(id);
+        self.remove_modules_of(id);
         Ok(())
     }
 
@@ -165,6 +143,18 @@ impl Registry {
             Some(device) => Ok(device.show(id)),
             None => Err(HubError::device_not_found(id)),
         }
+    }
+
+    pub(crate) fn device(&self, id: &DeviceId) -> Option<&Device> {
+        self.devices.get(id)
+    }
+
+    /// The devices whose ids come after `after`, or all, in their order.
+    pub(crate) fn devices_after<'s>(
+        &'s self,
+        after: Option<&DeviceId>,
+    ) -> impl Iterator<Item = (&'s DeviceId, &'s Device)> + use<'s> {
+        self.devices.range::<DeviceId, _>((after.map_or(Unbounded, Excluded), Unbounded))
     }
 
     pub(crate) fn status(&self, id: &DeviceId) -> Option<DeviceStatus> {
@@ -185,114 +175,85 @@ impl Registry {
         }
     }
 
-    pub(crate) fn credentials(&self, id: &DeviceId) -> Option<Credentials> {
-        self.devices.get(id).map(|device| Credentials {
-            generation_id: Arc::clone(&device.generation_id),
-            status: device.status,
-            authentication: device.authentication,
-            keys: device.keys.clone(),
-        })
+    /// Of a device or of a module; `None` if there is no such identity.
+    pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
+        let device = self.devices.get(&id.device)?;
+        Some(self.registered(id)?.credentials(device.status))
     }
 
-    /// The twin with what the identity says of itself.
-    pub(crate) fn twin(&self, id: &ConnectionId, state: TwinState) -> Result<Twin, HubError> {
-        let Some(device) = self.devices.get(&id.device) else {
-            return Err(HubError::device_not_found(&id.device));
-        };
-        let identity = device.show(&id.device);
-        let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
-        twin.etag = state.etag;
-        twin.version = state.version;
-        Ok(twin)
-    }
-
-    /// Notes that the device has a connection, or has none any more.
-    pub(crate) fn set_connected(&mut self, id: &DeviceId, connected: bool, now: Timestamp) {
-        if let Some(device) = self.devices.get_mut(id) {
-            device.connected = connected;
-            device.connection_updated = Some(truncated(now));
-            device.last_activity = Some(truncated(now));
+    /// Notes that the identity has a connection, or has none any more.
+    pub(crate) fn set_connected(&mut self, id: &ConnectionId, connected: bool, now: Timestamp) {
+        if let Some(registered) = self.registered_mut(id) {
+            registered.set_connected(connected, now);
         }
     }
 
-    /// Notes that the device sent or took something.
-    pub(crate) fn touch(&mut self, id: &DeviceId, now: Timestamp) {
-        if let Some(device) = self.devices.get_mut(id) {
-            device.last_activity = Some(truncated(now));
+    /// Notes that the identity sent or took something.
+    pub(crate) fn touch(&mut self, id: &ConnectionId, now: Timestamp) {
+        if let Some(registered) = self.registered_mut(id) {
+            registered.touch(now);
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.devices.clear();
+        self.modules.clear();
         self.disabled = 0;
+    }
+
+    fn registered(&self, id: &ConnectionId) -> Option<&Registered> {
+        match &id.module {
+            None => self.devices.get(&id.device).map(|device| &device.registered),
+            Some(_) => self.modules.get(id).map(|module| &module.registered),
+        }
+    }
+
+    fn registered_mut(&mut self, id: &ConnectionId) -> Option<&mut Registered> {
+        match &id.module {
+            None => self.devices.get_mut(&id.device).map(|device| &mut device.registered),
+            Some(_) => self.modules.get_mut(id).map(|module| &mut module.registered),
+        }
+    }
+
+    fn check_room(&self) -> Result<(), HubError> {
+        if self.devices.len() + self.modules.len() < self.max_identities {
+            return Ok(());
+        }
+        Err(HubError::new(
+            ErrorCode::IotHubQuotaExceeded,
+            format!("the hub holds {} device and module identities, which is the limit", self.max_identities),
+        ))
+    }
+
+    /// Two identities never share a generation, not even within one tick of the clock.
+    fn next_generation(&mut self, now: Timestamp) -> i64 {
+        self.last_generation = ticks(now).max(self.last_generation + 1);
+        self.last_generation
+    }
+
+    const fn next_etag(&mut self) -> u64 {
+        self.last_etag += 1;
+        self.last_etag
     }
 }
 
-impl Registered {
-    fn etag(&self) -> String {
-        STANDARD.encode(self.etag.to_string())
-    }
-
+impl Device {
     fn show(&self, id: &DeviceId) -> DeviceIdentity {
+        let registered = &self.registered;
         let mut shown = DeviceIdentity::new(id.clone());
-        shown.generation_id = self.generation_id.to_string();
-        shown.etag = self.etag();
+        shown.generation_id = registered.generation_id();
+        shown.etag = registered.etag();
         shown.status = self.status;
         shown.status_reason = self.status_reason.as_deref().map(str::to_owned);
         shown.status_updated_time = self.status_updated.unwrap_or(shown.status_updated_time);
-        if self.connected {
-            shown.connection_state = ConnectionState::Connected;
-        }
+        shown.connection_state = registered.connection_state();
         shown.connection_state_updated_time =
-            self.connection_updated.unwrap_or(shown.connection_state_updated_time);
-        shown.last_activity_time = self.last_activity.unwrap_or(shown.last_activity_time);
-        let [primary_key, secondary_key] = match &self.keys {
-            Some([primary, secondary]) => [Some(primary.clone()), Some(secondary.clone())],
-            None => [None, None],
-        };
-        shown.authentication = Authentication {
-            kind: self.authentication,
-            symmetric_key: Some(SymmetricKeys { primary_key, secondary_key }),
-            x509_thumbprint: Some(self.thumbprints.as_deref().cloned().unwrap_or_default()),
-        };
+            registered.connection_updated().unwrap_or(shown.connection_state_updated_time);
+        shown.last_activity_time = registered.last_activity().unwrap_or(shown.last_activity_time);
+        shown.authentication = registered.authentication();
         shown.capabilities = DeviceCapabilities { iot_edge: self.iot_edge };
         shown
     }
-}
-
-fn check_precondition(
-    id: &DeviceId,
-    found: Option<&Registered>,
-    precondition: &Precondition,
-) -> Result<(), HubError> {
-    let Some(device) = found else { return Err(HubError::device_not_found(id)) };
-    match precondition {
-        Precondition::Etag(etag) if *etag != device.etag() => Err(HubError::new(
-            ErrorCode::PreconditionFailed,
-            "the etag in If-Match is not that of the identity: read the identity again, and repeat the change on it",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// The keys an identity gets: those given, those the hub makes for a device that signs tokens, none
-/// for one that has a certificate.
-fn keys(
-    authentication: AuthenticationType,
-    given: Option<[SharedAccessKey; 2]>,
-) -> Result<Option<[SharedAccessKey; 2]>, HubError> {
-    match (authentication, given) {
-        (AuthenticationType::Sas, None) => {
-            let key = || new_key().map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()));
-            Ok(Some([key()?, key()?]))
-        }
-        (AuthenticationType::Sas, given) => Ok(given),
-        _ => Ok(None),
-    }
-}
-
-fn kept_thumbprints(thumbprints: X509Thumbprints) -> Option<Box<X509Thumbprints>> {
-    (thumbprints != X509Thumbprints::default()).then(|| Box::new(thumbprints))
 }
 
 /// 100 ns steps since the start of the year 1, as `.NET` counts: 18 digits until the year 3168.

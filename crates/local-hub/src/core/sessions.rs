@@ -132,6 +132,11 @@ impl Sessions {
         }
     }
 
+    /// Forgets the session of one identity.
+    pub(crate) fn remove(&mut self, id: &ConnectionId) {
+        self.kept.remove(id);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.kept.clear();
     }

@@ -1,32 +1,26 @@
 //! Device and module twins: documents that back ends and devices change in turn.
 //!
-//! A twin is kept as the bytes of its JSON, since there may be a million: as a tree of values it would
-//! take ten times the memory. Every change is one transition: read, check, merge, write. Refused: a
-//! stale ETag or version, and what [`twin_limits`](super::twin_limits) forbids.
+//! Every change is one transition: read, check, merge, write, and with it the indexes. Refused: a stale
+//! ETag or version, and what [`twin_limits`](super::twin_limits) forbids.
 //! Source: *Understand and use device twins in IoT Hub*.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{DeviceId, ErrorCode, SectionKind, TwinProperties, TwinSection, merge};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::connections::ConnectionId;
+use super::packed::Packed;
 use super::refusal::HubError;
 use super::registry::Precondition;
 use super::truncated;
+use super::twin_document::TwinDocument;
+use super::twin_index::TwinIndexes;
 use super::twin_limits::{Section, check_change, check_size};
-
-/// What back ends and device write, and its metadata.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TwinDocument {
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub(crate) tags: Map<String, Value>,
-    pub(crate) properties: TwinProperties,
-}
 
 /// A twin as it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,17 +33,17 @@ pub(crate) struct TwinState {
 /// What a back end writes. A section that is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TwinWrite {
-    pub(crate) tags: Option<Map<String, Value>>,
-    pub(crate) desired: Option<Map<String, Value>>,
+    pub(crate) tags: Option<SectionWrite>,
+    pub(crate) desired: Option<SectionWrite>,
 }
 
-/// How a back end writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WriteMode {
+/// How a section is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SectionWrite {
     /// Laid over what is there; null deletes.
-    Merge,
+    Merge(Map<String, Value>),
     /// In the place of what is there.
-    Replace,
+    Replace(Map<String, Value>),
 }
 
 /// A change of desired properties, for the device if it is there to hear it.
@@ -60,17 +54,26 @@ pub(crate) struct DesiredChange {
     pub(crate) body: Vec<u8>,
 }
 
+/// A twin as it is kept.
 #[derive(Debug)]
-struct Stored {
+pub(crate) struct Stored {
     etag: u64,
     version: i64,
     document: Box<[u8]>,
 }
 
+/// All twins of one kind, in the order of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct TwinSet {
+    kept: BTreeMap<ConnectionId, Stored>,
+    pub(super) indexes: TwinIndexes,
+}
+
 /// All twins.
 #[derive(Debug, Default)]
 pub(crate) struct Twins {
-    twins: BTreeMap<ConnectionId, Stored>,
+    devices: TwinSet,
+    modules: TwinSet,
 }
 
 impl Twins {
@@ -78,27 +81,40 @@ impl Twins {
     pub(crate) fn create(&mut self, id: ConnectionId, now: Timestamp) {
         let section = TwinSection::new(truncated(now));
         let properties = TwinProperties { desired: section.clone(), reported: section };
-        let document = TwinDocument { tags: Map::new(), properties };
-        self.twins.insert(id, Stored { etag: 1, version: 2, document: encode(&document).into() });
+        let document = TwinDocument { tags: Map::new(), properties }.pack();
+        self.set_of_mut(&id).put(&id, Stored { etag: 1, version: 2, document });
     }
 
     /// Forgets the twin of a device, and those of its modules.
     pub(crate) fn remove_device(&mut self, device: &DeviceId) {
-        self.twins.retain(|id, _| id.device != *device);
+        let device = ConnectionId::device(device.clone());
+        self.devices.remove(&device);
+        let modules = self.modules.after(Some(&device)).map(|(id, _)| id);
+        let modules: Vec<_> = modules.take_while(|id| id.device == device.device).cloned().collect();
+        for module in modules {
+            self.modules.remove(&module);
+        }
     }
 
     /// Forgets one twin.
     pub(crate) fn remove(&mut self, id: &ConnectionId) {
-        self.twins.remove(id);
+        self.set_of_mut(id).remove(id);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.twins.clear();
+        *self = Self::default();
     }
 
     pub(crate) fn get(&self, id: &ConnectionId) -> Result<TwinState, HubError> {
-        let stored = self.stored(id)?;
-        Ok(TwinState { etag: stored.etag(), version: stored.version, document: decode(&stored.document)? })
+        self.stored(id)?.state()
+    }
+
+    pub(crate) const fn devices(&mut self) -> &mut TwinSet {
+        &mut self.devices
+    }
+
+    pub(crate) const fn modules(&mut self) -> &mut TwinSet {
+        &mut self.modules
     }
 
     /// A back end's change. Whether the device must hear of it is in the answer.
@@ -106,42 +122,21 @@ impl Twins {
         &mut self,
         id: &ConnectionId,
         write: &TwinWrite,
-        mode: WriteMode,
         precondition: &Precondition,
         now: Timestamp,
     ) -> Result<Option<DesiredChange>, HubError> {
         let stored = self.stored(id)?;
         check_etag(&stored.etag(), precondition)?;
-        let now = truncated(now);
-        let mut document = decode(&stored.document)?;
+        let mut document = TwinDocument::unpack(&stored.document)?;
+        let (etag, version) = (stored.etag + 1, stored.version + 1);
         if let Some(tags) = &write.tags {
-            check_change(Section::Tags, tags)?;
-            let tags = without_own_names(tags);
-            if mode == WriteMode::Replace {
-                document.tags.clear();
-            }
-            merge(&mut document.tags, &tags);
-            check_size(Section::Tags, &document.tags)?;
+            write_tags(&mut document.tags, tags)?;
         }
-        let mut change = None;
-        if let Some(desired) = &write.desired {
-            check_change(Section::Desired, desired)?;
-            let section = &mut document.properties.desired;
-            match mode {
-                WriteMode::Merge => section.patch(SectionKind::Desired, desired, now),
-                WriteMode::Replace => section.replace(SectionKind::Desired, desired, now),
-            }
-            check_size(Section::Desired, &section.properties)?;
-            let told = match mode {
-                WriteMode::Merge => without_own_names(desired),
-                WriteMode::Replace => section.properties.clone(),
-            };
-            change = Some(DesiredChange::new(told, section.version));
-        }
-        let stored = self.stored_mut(id)?;
-        stored.etag += 1;
-        stored.version += 1;
-        stored.document = encode(&document).into();
+        let change = match &write.desired {
+            Some(desired) => Some(write_desired(&mut document.properties.desired, desired, truncated(now))?),
+            None => None,
+        };
+        self.set_of_mut(id).put(id, Stored { etag, version, document: document.pack() });
         Ok(change)
     }
 
@@ -155,7 +150,8 @@ impl Twins {
         now: Timestamp,
     ) -> Result<i64, HubError> {
         let stored = self.stored(id)?;
-        let mut document = decode(&stored.document)?;
+        let (etag, version) = (stored.etag, stored.version + 1);
+        let mut document = TwinDocument::unpack(&stored.document)?;
         let section = &mut document.properties.reported;
         if expected.is_some_and(|expected| expected != section.version) {
             return Err(HubError::new(
@@ -169,40 +165,134 @@ impl Twins {
         check_change(Section::Reported, patch)?;
         section.patch(SectionKind::Reported, patch, truncated(now));
         check_size(Section::Reported, &section.properties)?;
-        let version = section.version;
-        let stored = self.stored_mut(id)?;
-        stored.version += 1;
-        stored.document = encode(&document).into();
-        Ok(version)
+        let section_version = section.version;
+        self.set_of_mut(id).put(id, Stored { etag, version, document: document.pack() });
+        Ok(section_version)
     }
 
-    fn stored(&self, id: &ConnectionId) -> Result<&Stored, HubError> {
-        self.twins.get(id).ok_or_else(|| not_found(id))
+    pub(crate) fn stored(&self, id: &ConnectionId) -> Result<&Stored, HubError> {
+        let set = if id.module.is_none() { &self.devices } else { &self.modules };
+        set.get(id).ok_or_else(|| HubError::not_found(id))
     }
 
-    fn stored_mut(&mut self, id: &ConnectionId) -> Result<&mut Stored, HubError> {
-        self.twins.get_mut(id).ok_or_else(|| not_found(id))
+    const fn set_of_mut(&mut self, id: &ConnectionId) -> &mut TwinSet {
+        if id.module.is_none() { &mut self.devices } else { &mut self.modules }
+    }
+}
+
+impl TwinSet {
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    pub(crate) fn get(&self, id: &ConnectionId) -> Option<&Stored> {
+        self.kept.get(id)
+    }
+
+    /// The twins whose ids come after `after`, or all.
+    pub(crate) fn after<'s>(
+        &'s self,
+        after: Option<&ConnectionId>,
+    ) -> impl Iterator<Item = (&'s ConnectionId, &'s Stored)> + use<'s> {
+        self.kept.range::<ConnectionId, _>((after.map_or(Unbounded, Excluded), Unbounded))
+    }
+
+    /// The twins whose ids are `from` or come after it.
+    pub(crate) fn from<'s>(
+        &'s self,
+        from: &ConnectionId,
+    ) -> impl Iterator<Item = (&'s ConnectionId, &'s Stored)> + use<'s> {
+        self.kept.range(from..)
+    }
+
+    fn put(&mut self, id: &ConnectionId, stored: Stored) {
+        match self.kept.get_mut(id) {
+            Some(kept) => {
+                self.indexes.changed(id, Some(kept.packed()), Some(stored.packed()));
+                *kept = stored;
+            }
+            None => {
+                self.indexes.changed(id, None, Some(stored.packed()));
+                self.kept.insert(id.clone(), stored);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &ConnectionId) {
+        if let Some(stored) = self.kept.remove(id) {
+            self.indexes.changed(id, Some(stored.packed()), None);
+        }
+    }
+
+    /// Indexes up to `most` more twins, if an index is being built; whether there are more to do.
+    pub(crate) fn build_indexes(&mut self, most: usize) -> bool {
+        let Self { kept, indexes } = self;
+        indexes.build(most, |after| {
+            kept.range::<ConnectionId, _>((after.map_or(Unbounded, Excluded), Unbounded))
+                .map(|(id, stored)| (id, stored.packed()))
+        })
     }
 }
 
 impl Stored {
     /// Eight bytes, the counter in network order.
-    fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         STANDARD.encode(self.etag.to_be_bytes())
     }
+
+    pub(crate) const fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Tags and properties.
+    pub(crate) fn packed(&self) -> Packed<'_> {
+        Packed::new(&self.document)
+    }
+
+    pub(crate) fn state(&self) -> Result<TwinState, HubError> {
+        let document = TwinDocument::unpack(&self.document)?;
+        Ok(TwinState { etag: self.etag(), version: self.version, document })
+    }
+}
+
+fn write_tags(tags: &mut Map<String, Value>, write: &SectionWrite) -> Result<(), HubError> {
+    let (SectionWrite::Merge(change) | SectionWrite::Replace(change)) = write;
+    check_change(Section::Tags, change)?;
+    if matches!(write, SectionWrite::Replace(_)) {
+        tags.clear();
+    }
+    merge(tags, &without_own_names(change));
+    check_size(Section::Tags, tags)
+}
+
+fn write_desired(
+    section: &mut TwinSection,
+    write: &SectionWrite,
+    now: Timestamp,
+) -> Result<DesiredChange, HubError> {
+    let (SectionWrite::Merge(change) | SectionWrite::Replace(change)) = write;
+    check_change(Section::Desired, change)?;
+    let told = match write {
+        SectionWrite::Merge(change) => {
+            section.patch(SectionKind::Desired, change, now);
+            without_own_names(change)
+        }
+        SectionWrite::Replace(properties) => {
+            section.replace(SectionKind::Desired, properties, now);
+            section.properties.clone()
+        }
+    };
+    check_size(Section::Desired, &section.properties)?;
+    DesiredChange::new(told, section.version)
 }
 
 impl DesiredChange {
-    fn new(properties: Map<String, Value>, version: i64) -> Self {
+    fn new(properties: Map<String, Value>, version: i64) -> Result<Self, HubError> {
         let shown = TwinSection { properties, metadata: Map::new(), version };
-        Self { version, body: encode(&shown) }
-    }
-}
-
-fn not_found(id: &ConnectionId) -> HubError {
-    match &id.module {
-        None => HubError::device_not_found(&id.device),
-        Some(module) => HubError::new(ErrorCode::ModuleNotFound, format!("{}/{module}", id.device)),
+        let body = serde_json::to_vec(&shown).map_err(|error| {
+            HubError::new(ErrorCode::ServerError, format!("the change cannot be told: {error}"))
+        })?;
+        Ok(Self { version, body })
     }
 }
 
@@ -223,17 +313,6 @@ fn without_own_names(change: &Map<String, Value>) -> Map<String, Value> {
         .filter(|(key, _)| !key.starts_with('$'))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
-}
-
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    // Maps with string keys always serialize; an empty text would be refused by every reader.
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-fn decode(document: &[u8]) -> Result<TwinDocument, HubError> {
-    serde_json::from_slice(document).map_err(|error| {
-        HubError::new(ErrorCode::ServerError, format!("a kept twin cannot be read: {error}"))
-    })
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ETAG, HeaderValue};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use iothub_models::{DeviceIdentity, ErrorCode};
 
 use super::device_json;
-use super::error::{ApiError, json};
+use super::error::{ApiError, json, json_with_etag};
 use super::request::{DeviceOfPath, json_body, precondition, query};
 use crate::core::limits::LIST_LENGTH;
 use crate::hub::Hub;
@@ -58,12 +57,6 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Official clients take 200 for every success. The header has the ETag of the body: one client puts
-/// the header's over the body's.
 fn identity(identity: &DeviceIdentity) -> Response {
-    let mut response = json(StatusCode::OK, identity);
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", identity.etag)) {
-        response.headers_mut().insert(ETAG, etag);
-    }
-    response
+    json_with_etag(identity, &identity.etag)
 }

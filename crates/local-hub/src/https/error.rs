@@ -6,7 +6,7 @@
 //! beside `iothub-errorcode: {Name}`: official clients find the error class in one or the other, and
 //! one of them only if both agree. Source: *Understand and resolve Azure IoT Hub errors*.
 
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use iothub_models::ErrorCode;
@@ -76,6 +76,16 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// What a read or a write of something with an ETag answers. Official clients take 200 for every
+/// success. The header has the ETag of the body: one client puts the header's over the body's.
+pub(super) fn json_with_etag(value: &impl Serialize, etag: &str) -> Response {
+    let mut response = json(StatusCode::OK, value);
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
 }
 
 /// No resource has this path.

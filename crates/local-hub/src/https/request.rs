@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use iothub_models::{DeviceId, ErrorCode};
 
 use super::error::ApiError;
+use crate::core::connections::ConnectionId;
 use crate::core::registry::Precondition;
 
 /// Longest body of a request. Ours: the largest thing the service takes is smaller.
@@ -58,15 +59,33 @@ pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
 #[derive(Debug)]
 pub(super) struct DeviceOfPath(pub(super) DeviceId);
 
+/// The identity a path names: a device, or a module of one.
+#[derive(Debug)]
+pub(super) struct IdentityOfPath(pub(super) ConnectionId);
+
 impl<S: Send + Sync> FromRequestParts<S> for DeviceOfPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let IdentityOfPath(id) = IdentityOfPath::from_request_parts(parts, state).await?;
+        Ok(Self(id.device))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdentityOfPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
+        let Path(segments) = Path::<Vec<String>>::from_request_parts(parts, state)
             .await
             .map_err(|error| invalid(error.body_text()))?;
-        text.parse().map(Self).map_err(|error| invalid(format!("device id: {error}")))
+        let mut segments = segments.iter();
+        let device = segments.next().ok_or_else(|| invalid("the path names no device".to_owned()))?;
+        let device = device.parse().map_err(|error| invalid(format!("device id: {error}")))?;
+        let module = segments.next().map(|module| module.parse()).transpose();
+        let module = module.map_err(|error| invalid(format!("module id: {error}")))?;
+        Ok(Self(ConnectionId { device, module }))
     }
 }
 

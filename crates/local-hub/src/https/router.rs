@@ -12,23 +12,39 @@ use iothub_models::ErrorCode;
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
-use super::{devices, request, statistics};
+use super::{devices, modules, query, request, statistics, twins};
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
+const MODULES: &str = "/devices/{id}/modules";
+const MODULE: &str = "/devices/{id}/modules/{mid}";
+const TWIN: &str = "/twins/{id}";
+const MODULE_TWIN: &str = "/twins/{id}/modules/{mid}";
 const REGISTRY_STATISTICS: &str = "/statistics/devices";
 const SERVICE_STATISTICS: &str = "/statistics/service";
 
 /// Which permission each route needs; where several stand, one of them is enough. A route that is not
 /// here is not served. Source: *Control access to IoT Hub using shared access signatures*. It does not
-/// say what the service's statistics need, so either of the plausible permissions is taken.
+/// say what queries and the service's statistics need, so either of the plausible permissions is taken.
 const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, DEVICES, &[RegistryRead]),
     (Method::GET, DEVICE, &[RegistryRead]),
     (Method::PUT, DEVICE, &[RegistryWrite]),
     (Method::DELETE, DEVICE, &[RegistryWrite]),
+    // `/devices/query`, which for the other methods is a device of that name.
+    (Method::POST, DEVICE, &[ServiceConnect, RegistryRead]),
+    (Method::GET, MODULES, &[RegistryRead]),
+    (Method::GET, MODULE, &[RegistryRead]),
+    (Method::PUT, MODULE, &[RegistryWrite]),
+    (Method::DELETE, MODULE, &[RegistryWrite]),
+    (Method::GET, TWIN, &[ServiceConnect]),
+    (Method::PATCH, TWIN, &[ServiceConnect]),
+    (Method::PUT, TWIN, &[ServiceConnect]),
+    (Method::GET, MODULE_TWIN, &[ServiceConnect]),
+    (Method::PATCH, MODULE_TWIN, &[ServiceConnect]),
+    (Method::PUT, MODULE_TWIN, &[ServiceConnect]),
     (Method::GET, REGISTRY_STATISTICS, &[RegistryRead]),
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
@@ -37,7 +53,11 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
 pub(super) fn router(hub: Hub) -> Router {
     Router::new()
         .route(DEVICES, get(devices::list))
-        .route(DEVICE, get(devices::get).put(devices::put).delete(devices::delete))
+        .route(DEVICE, get(devices::get).put(devices::put).delete(devices::delete).post(query::post))
+        .route(MODULES, get(modules::list))
+        .route(MODULE, get(modules::get).put(modules::put).delete(modules::delete))
+        .route(TWIN, get(twins::get).patch(twins::patch).put(twins::put))
+        .route(MODULE_TWIN, get(twins::get).patch(twins::patch).put(twins::put))
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))

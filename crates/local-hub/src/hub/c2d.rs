@@ -4,6 +4,7 @@ use iothub_models::{C2dMessage, DeviceId, DeviceStatus, ErrorCode};
 
 use super::{Hub, lock};
 use crate::core::c2d_queue::{LeasedC2d, LockToken};
+use crate::core::connections::ConnectionId;
 use crate::core::refusal::HubError;
 
 impl Hub {
@@ -27,7 +28,7 @@ impl Hub {
 
     /// Removes messages the device has acknowledged.
     pub(crate) async fn complete_c2d(&self, device: &DeviceId, locks: &[LockToken]) {
-        self.registry().touch(device, self.0.clock.now());
+        self.registry().touch(&ConnectionId::device(device.clone()), self.0.clock.now());
         lock(&self.0.c2d).complete(device, locks);
         self.changed();
     }

@@ -65,20 +65,21 @@ impl Hub {
     pub(crate) fn connect(&self, id: ConnectionId, grant: &DeviceGrant) -> Result<Connection, Denied> {
         let mut registry = self.registry();
         let denied = |code, reason: &str| Err(Denied { code, reason: reason.to_owned() });
-        match registry.credentials(&id.device) {
+        match registry.credentials(&id) {
             Some(identity) if identity.generation_id != grant.generation_id => {
-                return denied(ErrorCode::DeviceNotFound, "the device was created again while it connected");
+                return denied(
+                    ErrorCode::DeviceNotFound,
+                    "the identity was created again while it connected",
+                );
             }
             Some(identity) if identity.status == DeviceStatus::Disabled => {
                 return denied(ErrorCode::DeviceDisabled, "the device was disabled while it connected");
             }
             Some(_) => {}
-            None => return denied(ErrorCode::DeviceNotFound, "the device was deleted while it connected"),
+            None => return denied(ErrorCode::DeviceNotFound, "the identity was deleted while it connected"),
         }
         let Opened { number, signals, displaced } = lock(&self.0.connections).open(id.clone());
-        if id.module.is_none() {
-            registry.set_connected(&id.device, true, self.0.clock.now());
-        }
+        registry.set_connected(&id, true, self.0.clock.now());
         drop(registry);
         self.changed();
         Ok(Connection { hub: self.clone(), id, number, signals, displaced })
@@ -90,8 +91,8 @@ impl Drop for Connection {
         let hub = &self.hub;
         let mut registry = hub.registry();
         let was_current = lock(&hub.0.connections).ended(&self.id, self.number);
-        if was_current && self.id.module.is_none() {
-            registry.set_connected(&self.id.device, false, hub.0.clock.now());
+        if was_current {
+            registry.set_connected(&self.id, false, hub.0.clock.now());
         }
         drop(registry);
         self.signals.gone.cancel();

@@ -6,7 +6,8 @@ use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::DeviceWrite;
 use crate::core::refusal::HubError;
-use crate::core::registry::{Credentials, Precondition};
+use crate::core::registered::Credentials;
+use crate::core::registry::Precondition;
 
 impl Hub {
     /// Creates an identity, or with a precondition replaces what may be written of it. A device that is
@@ -22,6 +23,13 @@ impl Hub {
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
             lock(&self.0.twins).create(ConnectionId::device(identity.device_id.clone()), now);
+        }
+        let (came, went) = registry.settle_system_modules(&identity.device_id, now)?;
+        for module in came {
+            lock(&self.0.twins).create(module, now);
+        }
+        for module in went {
+            self.forget_module(&module);
         }
         self.count_pending(&mut identity);
         if identity.status == DeviceStatus::Disabled {
@@ -75,8 +83,8 @@ impl Hub {
     }
 
     /// What a connection must prove; `None` if there is no such identity.
-    pub(crate) fn credentials(&self, device: &DeviceId) -> Option<Credentials> {
-        self.registry().credentials(device)
+    pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
+        self.registry().credentials(id)
     }
 
     fn count_pending(&self, identity: &mut DeviceIdentity) {

@@ -7,7 +7,9 @@ use super::{Hub, lock};
 use crate::core::connections::ConnectionId;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
-use crate::core::twins::{TwinState, TwinWrite, WriteMode};
+use crate::core::registry::Registry;
+use crate::core::twin_row::{Owner, TwinRow};
+use crate::core::twins::{TwinState, TwinWrite, Twins};
 
 #[expect(clippy::unused_async, reason = "a change returns once it is kept, which later means written")]
 impl Hub {
@@ -17,23 +19,23 @@ impl Hub {
         &self,
         id: &ConnectionId,
         write: &TwinWrite,
-        mode: WriteMode,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
         let now = self.0.clock.now();
         let registry = self.registry();
         let mut twins = lock(&self.0.twins);
-        let change = twins.write(id, write, mode, precondition, now).map_err(as_argument)?;
-        let state = twins.get(id)?;
+        // A module of no device is not found for want of the device.
+        registry.check_device(&id.device)?;
+        let change = twins.write(id, write, precondition, now).map_err(as_argument)?;
         if let Some(change) = change {
             // Told under the lock of the twins, so that changes are told in their order.
             lock(&self.0.connections).tell(id, change);
         }
+        let twin = self.show(&registry, &twins, id);
         drop(twins);
-        let twin = registry.twin(id, state)?;
         drop(registry);
         self.changed();
-        Ok(self.with_pending(twin))
+        twin
     }
 
     /// The device's change of its reported properties; their new version.
@@ -44,7 +46,7 @@ impl Hub {
         expected: Option<i64>,
     ) -> Result<i64, HubError> {
         let now = self.0.clock.now();
-        self.registry().touch(&id.device, now);
+        self.registry().touch(id, now);
         let version = lock(&self.0.twins).report(id, patch, expected, now)?;
         self.changed();
         Ok(version)
@@ -55,10 +57,8 @@ impl Hub {
     /// The twin as back ends see it.
     pub(crate) fn twin(&self, id: &ConnectionId) -> Result<Twin, HubError> {
         let registry = self.registry();
-        let state = lock(&self.0.twins).get(id)?;
-        let twin = registry.twin(id, state)?;
-        drop(registry);
-        Ok(self.with_pending(twin))
+        let twins = lock(&self.0.twins);
+        self.show(&registry, &twins, id)
     }
 
     /// The twin as its device sees it: both sections, without metadata and without tags.
@@ -69,12 +69,13 @@ impl Hub {
         Ok(TwinProperties { desired: plain(desired), reported: plain(reported) })
     }
 
-    fn with_pending(&self, mut twin: Twin) -> Twin {
-        if twin.module_id.is_none() {
-            let pending = lock(&self.0.c2d).alive(&twin.device_id, self.0.clock.now());
-            twin.cloud_to_device_message_count = u32::try_from(pending).unwrap_or(u32::MAX);
-        }
-        twin
+    fn show(&self, registry: &Registry, twins: &Twins, id: &ConnectionId) -> Result<Twin, HubError> {
+        // A module of no device is not found for want of the device.
+        registry.check_device(&id.device)?;
+        let owner = Owner::of(registry, id).ok_or_else(|| HubError::not_found(id))?;
+        let stored = twins.stored(id)?;
+        let queues = lock(&self.0.c2d);
+        TwinRow { id, owner, stored, queues: &queues, now: self.0.clock.now() }.twin()
     }
 }
 

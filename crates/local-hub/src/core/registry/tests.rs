@@ -1,6 +1,9 @@
 //! The registry's rules, one test each.
 
+use iothub_models::{AuthenticationType, ConnectionState, ModuleId, SharedAccessKey, X509Thumbprints};
+
 use super::*;
+use crate::core::device_write::ModuleWrite;
 
 fn now() -> Timestamp {
     "2026-11-21T02:30:00.123456789Z".parse().unwrap()
@@ -149,10 +152,87 @@ fn the_limit_is_refused_aloud_and_leaves_the_rest() {
 fn the_connection_state_shows_and_survives_an_update() {
     let mut registry = registry();
     create(&mut registry, "d1");
-    registry.set_connected(&id("d1"), true, now());
+    registry.set_connected(&ConnectionId::device(id("d1")), true, now());
     let seen = registry.put(DeviceWrite::new(id("d1")), &Precondition::Exists, now()).unwrap();
     assert_eq!(seen.connection_state, ConnectionState::Connected);
     assert_eq!(seen.connection_state_updated_time.to_string(), "2026-11-21T02:30:00.1234567Z");
-    registry.set_connected(&id("d1"), false, now());
+    registry.set_connected(&ConnectionId::device(id("d1")), false, now());
     assert_eq!(registry.get(&id("d1")).unwrap().connection_state, ConnectionState::Disconnected);
+}
+
+fn module(name: &str) -> ModuleWrite {
+    ModuleWrite::new(id("d1"), name.parse::<ModuleId>().unwrap())
+}
+
+fn module_id(name: &str) -> ConnectionId {
+    module(name).id()
+}
+
+#[test]
+fn modules_follow_the_rules_of_devices() {
+    let mut registry = Registry::new(100, 1);
+    let none = &Precondition::None;
+    let refused = registry.put_module(module("m"), none, now()).unwrap_err();
+    assert_eq!((refused.code, refused.text.as_str()), (ErrorCode::DeviceNotFound, "d1"));
+    let device = create(&mut registry, "d1");
+    let missing = registry.put_module(module("m"), &Precondition::Exists, now()).unwrap_err();
+    assert_eq!((missing.code, missing.text.as_str()), (ErrorCode::ModuleNotFound, "d1/m"));
+    let created = registry.put_module(module("m"), none, now()).unwrap();
+    assert!(created.generation_id > device.generation_id && created.etag != device.etag);
+    let again = registry.put_module(module("m"), none, now()).unwrap_err();
+    assert_eq!(again.code, ErrorCode::ModuleAlreadyExistsOnDevice);
+    let stale = Precondition::Etag("MQ==".into());
+    assert_eq!(
+        registry.put_module(module("m"), &stale, now()).unwrap_err().code,
+        ErrorCode::PreconditionFailed
+    );
+    let fits = Precondition::Etag(created.etag.clone());
+    let managed = ModuleWrite { managed_by: Some("IotEdge".into()), ..module("m") };
+    let changed = registry.put_module(managed, &fits, now()).unwrap();
+    assert_eq!(changed.managed_by.as_deref(), Some("IotEdge"));
+    assert_eq!(changed.generation_id, created.generation_id);
+    assert_eq!(
+        registry.delete_module(&module_id("m"), &fits).unwrap_err().code,
+        ErrorCode::PreconditionFailed
+    );
+    registry.delete_module(&module_id("m"), &Precondition::Exists).unwrap();
+    assert_eq!(registry.module(&module_id("m")).unwrap_err().code, ErrorCode::ModuleNotFound);
+}
+
+#[test]
+fn a_device_has_fifty_modules_and_they_go_with_it() {
+    let mut registry = Registry::new(100, 1);
+    create(&mut registry, "d1");
+    create(&mut registry, "d10");
+    for number in 0..50 {
+        registry.put_module(module(&format!("m{number}")), &Precondition::None, now()).unwrap();
+    }
+    let refused = registry.put_module(module("more"), &Precondition::None, now()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::TooManyModulesOnDevice);
+    assert_eq!(registry.modules(&id("d1")).unwrap().len(), 50);
+    assert!(registry.modules(&id("d10")).unwrap().is_empty());
+    registry.delete(&id("d1"), &Precondition::None).unwrap();
+    create(&mut registry, "d1");
+    assert!(registry.modules(&id("d1")).unwrap().is_empty());
+}
+
+#[test]
+fn the_modules_of_the_edge_runtime_come_and_go_with_the_device() {
+    let mut registry = Registry::new(100, 1);
+    create(&mut registry, "d1");
+    let refused = registry.put_module(module("$edgeAgent"), &Precondition::None, now()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SystemModuleModifyUnauthorizedAccess);
+    let refused = registry.put_module(module("$mine"), &Precondition::None, now()).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
+    let edge = DeviceWrite { iot_edge: true, ..DeviceWrite::new(id("d1")) };
+    registry.put(edge, &Precondition::Exists, now()).unwrap();
+    let (came, went) = registry.settle_system_modules(&id("d1"), now()).unwrap();
+    assert_eq!((came, went), (vec![module_id("$edgeAgent"), module_id("$edgeHub")], vec![]));
+    let refused = registry.delete_module(&module_id("$edgeHub"), &Precondition::Exists).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SystemModuleModifyUnauthorizedAccess);
+    let agent = registry.module(&module_id("$edgeAgent")).unwrap();
+    assert_eq!(agent.authentication.kind, AuthenticationType::None);
+    registry.put(DeviceWrite::new(id("d1")), &Precondition::Exists, now()).unwrap();
+    let (came, went) = registry.settle_system_modules(&id("d1"), now()).unwrap();
+    assert_eq!((came.len(), went.len()), (0, 2));
 }

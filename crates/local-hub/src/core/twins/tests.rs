@@ -23,11 +23,15 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 fn desired(value: Value) -> TwinWrite {
-    TwinWrite { desired: Some(object(value)), tags: None }
+    TwinWrite { desired: Some(SectionWrite::Merge(object(value))), tags: None }
 }
 
-fn write(twins: &mut Twins, write: &TwinWrite, mode: WriteMode) -> Result<Option<DesiredChange>, HubError> {
-    twins.write(&id(), write, mode, &Precondition::None, Timestamp::UNIX_EPOCH)
+fn replaced(value: Value) -> TwinWrite {
+    TwinWrite { desired: Some(SectionWrite::Replace(object(value))), tags: None }
+}
+
+fn write(twins: &mut Twins, write: &TwinWrite) -> Result<Option<DesiredChange>, HubError> {
+    twins.write(&id(), write, &Precondition::None, Timestamp::UNIX_EPOCH)
 }
 
 #[test]
@@ -41,10 +45,10 @@ fn a_new_twin_has_the_service_s_first_versions() {
 #[test]
 fn each_section_has_its_own_version_and_tags_have_none() {
     let mut twins = twins();
-    let tags = TwinWrite { tags: Some(object(json!({"plant": "a", "$x": 1}))), desired: None };
-    assert_eq!(write(&mut twins, &tags, WriteMode::Merge), Ok(None));
-    let change =
-        write(&mut twins, &desired(json!({"p": 1, "gone": null})), WriteMode::Merge).unwrap().unwrap();
+    let tags =
+        TwinWrite { tags: Some(SectionWrite::Merge(object(json!({"plant": "a", "$x": 1})))), desired: None };
+    assert_eq!(write(&mut twins, &tags), Ok(None));
+    let change = write(&mut twins, &desired(json!({"p": 1, "gone": null}))).unwrap().unwrap();
     assert_eq!(change.version, 2);
     assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"p":1,"gone":null,"$version":2}"#);
     assert_eq!(twins.report(&id(), &object(json!({"r": 1})), None, Timestamp::UNIX_EPOCH), Ok(2));
@@ -57,9 +61,8 @@ fn each_section_has_its_own_version_and_tags_have_none() {
 #[test]
 fn a_replaced_section_is_told_whole() {
     let mut twins = twins();
-    write(&mut twins, &desired(json!({"a": 1, "b": 2})), WriteMode::Merge).unwrap();
-    let change =
-        write(&mut twins, &desired(json!({"b": 3, "n": null})), WriteMode::Replace).unwrap().unwrap();
+    write(&mut twins, &desired(json!({"a": 1, "b": 2}))).unwrap();
+    let change = write(&mut twins, &replaced(json!({"b": 3, "n": null}))).unwrap().unwrap();
     assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"b":3,"$version":3}"#);
 }
 
@@ -68,18 +71,13 @@ fn a_stale_etag_and_a_stale_version_change_nothing() {
     let mut twins = twins();
     let before = twins.get(&id()).unwrap();
     let stale = Precondition::Etag("AAAAAAAAAAI=".to_owned());
-    let refused =
-        twins.write(&id(), &desired(json!({"a": 1})), WriteMode::Merge, &stale, Timestamp::UNIX_EPOCH);
+    let refused = twins.write(&id(), &desired(json!({"a": 1})), &stale, Timestamp::UNIX_EPOCH);
     assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
     let refused = twins.report(&id(), &object(json!({"a": 1})), Some(7), Timestamp::UNIX_EPOCH);
     assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
     assert_eq!(twins.get(&id()).unwrap(), before);
     let fitting = Precondition::Etag(before.etag);
-    assert!(
-        twins
-            .write(&id(), &desired(json!({"a": 1})), WriteMode::Merge, &fitting, Timestamp::UNIX_EPOCH)
-            .is_ok()
-    );
+    assert!(twins.write(&id(), &desired(json!({"a": 1})), &fitting, Timestamp::UNIX_EPOCH).is_ok());
 }
 
 #[test]
@@ -87,7 +85,7 @@ fn what_is_over_a_limit_changes_nothing() {
     let mut twins = twins();
     let before = twins.get(&id()).unwrap();
     for bad in [json!({"a.b": 1}), json!({"a": u64::MAX})] {
-        assert!(write(&mut twins, &desired(bad.clone()), WriteMode::Merge).is_err());
+        assert!(write(&mut twins, &desired(bad.clone())).is_err());
         assert!(twins.report(&id(), &object(bad), None, Timestamp::UNIX_EPOCH).is_err());
     }
     for key in 0..9 {
@@ -120,8 +118,8 @@ proptest! {
         let mut twins = twins();
         let mut seen = twins.get(&id()).unwrap().document.properties.desired;
         for (change, replace) in changes {
-            let mode = if replace { WriteMode::Replace } else { WriteMode::Merge };
-            let told = write(&mut twins, &desired(json!(change)), mode).unwrap().unwrap();
+            let change = if replace { replaced(json!(change)) } else { desired(json!(change)) };
+            let told = write(&mut twins, &change).unwrap().unwrap();
             let told: TwinSection = serde_json::from_slice(&told.body).unwrap();
             prop_assert_eq!(told.version, seen.version + 1);
             if replace {

@@ -1,0 +1,153 @@
+//! Where the next page of a query begins, as text that clients carry and cannot make up.
+//!
+//! The position is an identity, not a number of rows: pages neither repeat nor leave out a twin when
+//! others come and go between them. The text is signed together with the query, so that it fits no other.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use iothub_models::{ErrorCode, SharedAccessKey};
+use ring::hmac;
+
+use super::connections::ConnectionId;
+use super::refusal::HubError;
+
+/// Bytes of the signature that are sent: too many to be guessed.
+const SIGNATURE_BYTES: usize = 16;
+
+/// How far a query has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) position: Position,
+    /// Rows that TOP still allows.
+    pub(crate) left: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// Behind this twin; at the beginning if there is none.
+    After(Option<ConnectionId>),
+    /// So many groups were shown.
+    Groups(u64),
+}
+
+/// Signs and checks the positions of one hub's queries.
+#[derive(Clone, Debug)]
+pub(crate) struct Continuations(hmac::Key);
+
+impl Continuations {
+    /// With a secret of the hub.
+    pub(crate) fn new(secret: &SharedAccessKey) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()))
+    }
+
+    pub(crate) fn write(&self, query: &str, progress: &Progress) -> String {
+        let left = progress.left;
+        let position = match &progress.position {
+            Position::After(None) => format!("{left} a"),
+            Position::After(Some(id)) => match &id.module {
+                None => format!("{left} d {}", id.device),
+                Some(module) => format!("{left} m {} {module}", id.device),
+            },
+            Position::Groups(number) => format!("{left} g {number}"),
+        };
+        let mut token = self.sign(query, &position).as_ref()[..SIGNATURE_BYTES].to_vec();
+        token.extend_from_slice(position.as_bytes());
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    pub(crate) fn read(&self, query: &str, token: &str) -> Result<Progress, HubError> {
+        let read = || {
+            let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+            let (signature, position) = bytes.split_at_checked(SIGNATURE_BYTES)?;
+            let position = std::str::from_utf8(position).ok()?;
+            let signed = self.sign(query, position);
+            // As long for a wrong one as for the right one.
+            let differs = signature
+                .iter()
+                .zip(signed.as_ref())
+                .fold(0, |differs, (left, right)| differs | left ^ right);
+            if differs != 0 {
+                return None;
+            }
+            parse(position)
+        };
+        read().ok_or_else(|| {
+            let text = "x-ms-continuation is not of this query on this hub: send the query without it, from the beginning";
+            HubError::new(ErrorCode::ArgumentInvalid, text)
+        })
+    }
+
+    fn sign(&self, query: &str, position: &str) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        // No position holds a line break, so the two cannot be divided in another way.
+        context.update(position.as_bytes());
+        context.update(b"\n");
+        context.update(query.as_bytes());
+        context.sign()
+    }
+}
+
+fn parse(text: &str) -> Option<Progress> {
+    let mut words = text.split(' ');
+    let left = words.next()?.parse().ok()?;
+    let position = match words.next()? {
+        "a" => Position::After(None),
+        "d" => Position::After(Some(ConnectionId::device(words.next()?.parse().ok()?))),
+        "m" => {
+            let (device, module) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            Position::After(Some(ConnectionId { device, module: Some(module) }))
+        }
+        "g" => Position::Groups(words.next()?.parse().ok()?),
+        _ => return None,
+    };
+    Some(Progress { position, left })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn continuations(secret: &str) -> Continuations {
+        Continuations::new(&SharedAccessKey::new(secret))
+    }
+
+    fn positions() -> [Position; 4] {
+        let module = ConnectionId { device: "d".parse().unwrap(), module: Some("$m".parse().unwrap()) };
+        let device = ConnectionId::device("a-b".parse().unwrap());
+        [
+            Position::After(None),
+            Position::After(Some(device)),
+            Position::After(Some(module)),
+            Position::Groups(7),
+        ]
+    }
+
+    #[test]
+    fn a_position_comes_back_as_it_was() {
+        for position in positions() {
+            let progress = Progress { position, left: u64::MAX };
+            let token = continuations("s").write("q", &progress);
+            assert_eq!(continuations("s").read("q", &token), Ok(progress));
+        }
+    }
+
+    #[test]
+    fn of_another_query_of_another_hub_or_made_up_it_is_refused() {
+        let progress = Progress { position: Position::Groups(3), left: 5 };
+        let token = continuations("s").write("q", &progress);
+        let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        let changed = URL_SAFE_NO_PAD.encode(&bytes);
+        for (secret, query, token) in [
+            ("s", "q2", token.as_str()),
+            ("t", "q", token.as_str()),
+            ("s", "q", changed.as_str()),
+            ("s", "q", ""),
+            ("s", "q", "eA"),
+            ("s", "q", "!"),
+        ] {
+            let refused = continuations(secret).read(query, token).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::ArgumentInvalid, "{token}");
+        }
+    }
+}

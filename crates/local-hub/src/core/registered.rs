@@ -1,0 +1,154 @@
+//! What the registry keeps of a device and of a module alike: generation, ETag, connection, proof.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use iothub_models::{
+    Authentication, AuthenticationType, ConnectionState, DeviceStatus, ErrorCode, SharedAccessKey,
+    SymmetricKeys, X509Thumbprints,
+};
+use jiff::Timestamp;
+
+use super::device_write::Proof;
+use super::policies::new_key;
+use super::refusal::HubError;
+use super::registry::Precondition;
+use super::truncated;
+
+/// What a connection has to know of an identity to be let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) generation_id: Arc<str>,
+    /// Of the device, for its modules too.
+    pub(crate) status: DeviceStatus,
+    pub(crate) authentication: AuthenticationType,
+    pub(crate) keys: Option<[SharedAccessKey; 2]>,
+}
+
+/// What every identity has. Kept small: there may be a million.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    generation_id: Arc<str>,
+    etag: u64,
+    connected: bool,
+    connection_updated: Option<Timestamp>,
+    last_activity: Option<Timestamp>,
+    authentication: AuthenticationType,
+    keys: Option<[SharedAccessKey; 2]>,
+    thumbprints: Option<Box<X509Thumbprints>>,
+}
+
+impl Registered {
+    pub(super) fn new(generation: i64, etag: u64, proof: Proof) -> Result<Self, HubError> {
+        Ok(Self {
+            generation_id: generation.to_string().into(),
+            etag,
+            connected: false,
+            connection_updated: None,
+            last_activity: None,
+            authentication: proof.authentication,
+            keys: keys(proof.authentication, proof.keys)?,
+            thumbprints: kept(proof.thumbprints),
+        })
+    }
+
+    /// Replaces the proof; keys stay when none are given.
+    pub(super) fn rewrite(&mut self, etag: u64, proof: Proof) -> Result<(), HubError> {
+        self.keys = keys(proof.authentication, proof.keys.or_else(|| self.keys.clone()))?;
+        self.authentication = proof.authentication;
+        self.thumbprints = kept(proof.thumbprints);
+        self.etag = etag;
+        Ok(())
+    }
+
+    pub(super) fn check(&self, precondition: &Precondition) -> Result<(), HubError> {
+        match precondition {
+            Precondition::Etag(etag) if *etag != self.etag() => Err(HubError::new(
+                ErrorCode::PreconditionFailed,
+                "the etag in If-Match is not that of the identity: read the identity again, and repeat the change on it",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn credentials(&self, status: DeviceStatus) -> Credentials {
+        Credentials {
+            generation_id: Arc::clone(&self.generation_id),
+            status,
+            authentication: self.authentication,
+            keys: self.keys.clone(),
+        }
+    }
+
+    pub(super) fn set_connected(&mut self, connected: bool, now: Timestamp) {
+        self.connected = connected;
+        self.connection_updated = Some(truncated(now));
+        self.last_activity = self.connection_updated;
+    }
+
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.last_activity = Some(truncated(now));
+    }
+
+    pub(crate) fn generation_id(&self) -> String {
+        self.generation_id.to_string()
+    }
+
+    pub(crate) fn etag(&self) -> String {
+        STANDARD.encode(self.etag.to_string())
+    }
+
+    pub(crate) const fn connection_state(&self) -> ConnectionState {
+        if self.connected { ConnectionState::Connected } else { ConnectionState::Disconnected }
+    }
+
+    pub(crate) const fn connection_updated(&self) -> Option<Timestamp> {
+        self.connection_updated
+    }
+
+    pub(crate) const fn last_activity(&self) -> Option<Timestamp> {
+        self.last_activity
+    }
+
+    pub(crate) const fn authentication_type(&self) -> AuthenticationType {
+        self.authentication
+    }
+
+    pub(crate) fn thumbprints(&self) -> X509Thumbprints {
+        self.thumbprints.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// With the keys.
+    pub(crate) fn authentication(&self) -> Authentication {
+        let [primary_key, secondary_key] = match &self.keys {
+            Some([primary, secondary]) => [Some(primary.clone()), Some(secondary.clone())],
+            None => [None, None],
+        };
+        Authentication {
+            kind: self.authentication,
+            symmetric_key: Some(SymmetricKeys { primary_key, secondary_key }),
+            x509_thumbprint: Some(self.thumbprints()),
+        }
+    }
+}
+
+/// The keys an identity gets: those given, those the hub makes for one that signs tokens, none for one
+/// that has a certificate.
+fn keys(
+    authentication: AuthenticationType,
+    given: Option<[SharedAccessKey; 2]>,
+) -> Result<Option<[SharedAccessKey; 2]>, HubError> {
+    match (authentication, given) {
+        (AuthenticationType::Sas, None) => {
+            let key = || new_key().map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()));
+            Ok(Some([key()?, key()?]))
+        }
+        (AuthenticationType::Sas, given) => Ok(given),
+        _ => Ok(None),
+    }
+}
+
+fn kept(thumbprints: X509Thumbprints) -> Option<Box<X509Thumbprints>> {
+    (thumbprints != X509Thumbprints::default()).then(|| Box::new(thumbprints))
+}

@@ -1,0 +1,170 @@
+//! Module identities: each belongs to a device, connects with keys of its own and goes with its device.
+//!
+//! Refused: a module of no device, more than a device may have, and any change of those that belong to
+//! the IoT Edge runtime. Source: *Understand and use module twins in IoT Hub*.
+
+use iothub_models::{AuthenticationType, DeviceId, ErrorCode, ModuleId, ModuleIdentity};
+use jiff::Timestamp;
+
+use super::{Precondition, Registry};
+use crate::core::connections::ConnectionId;
+use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
+use crate::core::limits::MODULES_PER_DEVICE;
+use crate::core::refusal::HubError;
+use crate::core::registered::Registered;
+
+/// One module.
+#[derive(Debug)]
+pub(crate) struct Module {
+    pub(crate) registered: Registered,
+    managed_by: Option<Box<str>>,
+}
+
+impl Registry {
+    /// Creates the module, or with a precondition replaces what may be written of it.
+    pub(crate) fn put_module(
+        &mut self,
+        write: ModuleWrite,
+        precondition: &Precondition,
+        now: Timestamp,
+    ) -> Result<ModuleIdentity, HubError> {
+        write.check()?;
+        let id = write.id();
+        self.check_device(&id.device)?;
+        match (precondition, self.modules.get(&id)) {
+            (Precondition::None, Some(_)) => {
+                return Err(HubError::new(
+                    ErrorCode::ModuleAlreadyExistsOnDevice,
+                    format!(
+                        "A module with ID '{}' is already registered on '{}'.",
+                        write.module_id, id.device
+                    ),
+                ));
+            }
+            (Precondition::None, None) => self.create_module(write, now)?,
+            (_, None) => return Err(HubError::not_found(&id)),
+            (precondition, Some(module)) => {
+                module.registered.check(precondition)?;
+                let etag = self.next_etag();
+                if let Some(module) = self.modules.get_mut(&id) {
+                    let managed_by = write.managed_by.clone();
+                    module.registered.rewrite(etag, write.into_proof())?;
+                    module.managed_by = managed_by.map(Into::into);
+                }
+            }
+        }
+        self.module(&id)
+    }
+
+    fn create_module(&mut self, write: ModuleWrite, now: Timestamp) -> Result<(), HubError> {
+        let id = write.id();
+        self.check_room()?;
+        if self.modules_of(&id.device).count() >= MODULES_PER_DEVICE {
+            return Err(HubError::new(
+                ErrorCode::TooManyModulesOnDevice,
+                format!("the device {} has {MODULES_PER_DEVICE} modules, which is the limit", id.device),
+            ));
+        }
+        let managed_by = write.managed_by.clone().map(Into::into);
+        let registered = Registered::new(self.next_generation(now), self.next_etag(), write.into_proof())?;
+        self.modules.insert(id, Module { registered, managed_by });
+        Ok(())
+    }
+
+    /// Gives an IoT Edge device the modules of the runtime, and takes them from any other; the ids of
+    /// those that came and of those that went.
+    pub(crate) fn settle_system_modules(
+        &mut self,
+        device: &DeviceId,
+        now: Timestamp,
+    ) -> Result<(Vec<ConnectionId>, Vec<ConnectionId>), HubError> {
+        let (mut came, mut went) = (Vec::new(), Vec::new());
+        let wanted = self.devices.get(device).is_some_and(|device| device.iot_edge);
+        for module in SYSTEM_MODULES.iter().filter_map(|name| name.parse::<ModuleId>().ok()) {
+            // It gets its proof once the runtime connects.
+            let write = ModuleWrite {
+                authentication: AuthenticationType::None,
+                ..ModuleWrite::new(device.clone(), module)
+            };
+            let id = write.id();
+            match (wanted, self.modules.contains_key(&id)) {
+                (true, false) => {
+                    self.create_module(write, now)?;
+                    came.push(id);
+                }
+                (false, true) => {
+                    self.modules.remove(&id);
+                    went.push(id);
+                }
+                _ => {}
+            }
+        }
+        Ok((came, went))
+    }
+
+    /// Removes the module. Without a precondition it goes whatever its ETag is.
+    pub(crate) fn delete_module(
+        &mut self,
+        id: &ConnectionId,
+        precondition: &Precondition,
+    ) -> Result<(), HubError> {
+        self.check_device(&id.device)?;
+        let Some(module) = self.modules.get(id) else { return Err(HubError::not_found(id)) };
+        if let Some(module) = id.module.as_ref().filter(|module| is_system(module)) {
+            return Err(HubError::system_module(module));
+        }
+        module.registered.check(precondition)?;
+        self.modules.remove(id);
+        Ok(())
+    }
+
+    pub(crate) fn module(&self, id: &ConnectionId) -> Result<ModuleIdentity, HubError> {
+        self.check_device(&id.device)?;
+        let shown = self.modules.get(id).and_then(|module| module.show(id));
+        shown.ok_or_else(|| HubError::not_found(id))
+    }
+
+    /// What is kept of a module.
+    pub(crate) fn kept_module(&self, id: &ConnectionId) -> Option<&Module> {
+        self.modules.get(id)
+    }
+
+    /// All modules of a device, ordered by id.
+    pub(crate) fn modules(&self, device: &DeviceId) -> Result<Vec<ModuleIdentity>, HubError> {
+        self.check_device(device)?;
+        Ok(self.modules_of(device).filter_map(|(id, module)| module.show(id)).collect())
+    }
+
+    pub(super) fn remove_modules_of(&mut self, device: &DeviceId) {
+        let ids: Vec<_> = self.modules_of(device).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.modules.remove(&id);
+        }
+    }
+
+    fn modules_of(&self, device: &DeviceId) -> impl Iterator<Item = (&ConnectionId, &Module)> {
+        self.modules
+            .range(ConnectionId::device(device.clone())..)
+            .take_while(move |(id, _)| id.device == *device)
+    }
+
+    pub(crate) fn check_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        if self.devices.contains_key(device) { Ok(()) } else { Err(HubError::device_not_found(device)) }
+    }
+}
+
+impl Module {
+    fn show(&self, id: &ConnectionId) -> Option<ModuleIdentity> {
+        let registered = &self.registered;
+        let mut shown = ModuleIdentity::new(id.device.clone(), id.module.clone()?);
+        shown.generation_id = registered.generation_id();
+        shown.etag = registered.etag();
+        shown.connection_state = registered.connection_state();
+        shown.connection_state_updated_time =
+            registered.connection_updated().unwrap_or(shown.connection_state_updated_time);
+        shown.last_activity_time = registered.last_activity().unwrap_or(shown.last_activity_time);
+        shown.authentication = registered.authentication();
+        shown.managed_by = self.managed_by.as_deref().map(str::to_owned);
+        Some(shown)
+    }
+}

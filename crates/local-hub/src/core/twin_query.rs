@@ -1,0 +1,254 @@
+//! A query over twins, a slice at a time: a page is put together from slices, and between two of them
+//! the state is free for others. Nothing is kept between pages but the position.
+//!
+//! Where an index or the order of ids tells which twins may be selected, only those are read.
+
+use std::collections::BTreeSet;
+
+use iothub_models::{DeviceId, ErrorCode};
+use iothub_query::{Aggregation, Collection, Constraint, Hint, ItemKind, Query};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::c2d_queue::C2dQueues;
+use super::connections::ConnectionId;
+use super::continuation::{Position, Progress};
+use super::refusal::HubError;
+use super::registry::Registry;
+use super::twin_row::{Owner, TwinRow};
+use super::twins::{TwinSet, Twins};
+
+/// Twins that one slice reads at most; fewer are not worth an index.
+const SLICE: usize = 1024;
+/// A page that has grown to this many bytes ends, whatever number of items was asked for. Ours.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The state a slice reads.
+#[derive(Debug)]
+pub(crate) struct QueryState<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) twins: &'a mut Twins,
+    pub(crate) queues: &'a C2dQueues,
+    pub(crate) now: Timestamp,
+}
+
+/// A page in the making.
+#[derive(Debug)]
+pub(crate) struct Paging<'q> {
+    query: &'q Query,
+    hints: Vec<Hint>,
+    /// Items the page may have.
+    most: usize,
+    /// The page so far: a JSON array without its end.
+    body: Vec<u8>,
+    items: usize,
+    /// The last twin that was read.
+    read: Option<ConnectionId>,
+    /// The twin of the last item.
+    shown: Option<ConnectionId>,
+    left: u64,
+    /// For queries whose rows are groups, and how many of them earlier pages showed.
+    groups: Option<(Aggregation<'q>, u64)>,
+    asked: bool,
+}
+
+/// A page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// An array.
+    pub(crate) json: String,
+    /// Where the next page begins, if there is one.
+    pub(crate) next: Option<Progress>,
+}
+
+/// What a slice found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slice {
+    More,
+    /// The page is full, and there is another unless TOP says no.
+    Full,
+    /// There are no more twins.
+    End,
+}
+
+impl<'q> Paging<'q> {
+    pub(crate) fn new(query: &'q Query, most: usize, progress: Option<Progress>) -> Self {
+        let (after, shown, left) = match progress {
+            None => (None, 0, query.top().unwrap_or(u64::MAX)),
+            Some(Progress { position: Position::After(after), left }) => (after, 0, left),
+            Some(Progress { position: Position::Groups(shown), left }) => (None, shown, left),
+        };
+        Self {
+            query,
+            hints: query.index_hints(),
+            most,
+            body: b"[".to_vec(),
+            items: 0,
+            shown: after.clone(),
+            read: after,
+            left,
+            groups: query.aggregation().map(|aggregation| (aggregation, shown)),
+            asked: false,
+        }
+    }
+
+    /// Reads the next twins.
+    pub(crate) fn slice(&mut self, state: QueryState<'_>) -> Result<Slice, HubError> {
+        let set = match self.query.collection() {
+            Collection::Devices => state.twins.devices(),
+            Collection::Modules => state.twins.modules(),
+            // No job has run on any device.
+            Collection::Jobs => return Ok(Slice::End),
+        };
+        if set.len() > SLICE {
+            if !std::mem::replace(&mut self.asked, true) {
+                set.indexes.ask(&self.hints);
+            }
+            if set.build_indexes(SLICE) {
+                return Ok(Slice::More);
+            }
+        }
+        let (queues, now) = (state.queues, state.now);
+        let candidates = candidates(set, &self.hints, self.read.as_ref());
+        if let Some(ids) = candidates {
+            for id in &ids {
+                let kept = set.get(id).zip(Owner::of(state.registry, id));
+                if let Some((stored, owner)) = kept
+                    && self.take(&TwinRow { id, owner, stored, queues, now })?
+                {
+                    return Ok(Slice::Full);
+                }
+            }
+            let ended = ids.len() < SLICE;
+            self.read = ids.into_iter().next_back().or_else(|| self.read.take());
+            return Ok(if ended { Slice::End } else { Slice::More });
+        }
+        let after = self.read.clone();
+        let mut last: Option<&ConnectionId> = None;
+        // Identities stand in the same order as twins: both are walked side by side.
+        let mut devices = state.registry.devices_after(after.as_ref().map(|id| &id.device));
+        for (number, (id, stored)) in set.after(after.as_ref()).enumerate() {
+            if number == SLICE {
+                self.read = last.cloned();
+                return Ok(Slice::More);
+            }
+            let owner = match id.module {
+                None => {
+                    devices.find(|(device, _)| **device == id.device).map(|(_, device)| Owner::Device(device))
+                }
+                Some(_) => Owner::of(state.registry, id),
+            };
+            if let Some(owner) = owner
+                && self.take(&TwinRow { id, owner, stored, queues, now })?
+            {
+                return Ok(Slice::Full);
+            }
+            last = Some(id);
+        }
+        Ok(Slice::End)
+    }
+
+    /// Puts what the query makes of a twin on the page; whether there is no room for it. A page that is
+    /// full is only known not to be the last one when there is something for the next.
+    fn take(&mut self, row: &TwinRow<'_>) -> Result<bool, HubError> {
+        if let Some((groups, _)) = &mut self.groups {
+            groups.add(row).map_err(|error| HubError::new(ErrorCode::ArgumentInvalid, error.to_string()))?;
+            return Ok(false);
+        }
+        if self.is_full() {
+            return Ok(self.left == 0 || self.query.matches(row));
+        }
+        if self.query.item_kind() == ItemKind::Twin {
+            if !self.query.matches(row) {
+                return Ok(false);
+            }
+            let twin = row.twin()?;
+            self.push(|body| serde_json::to_writer(body, &twin))?;
+        } else {
+            let Some(item) = self.query.evaluate(row) else { return Ok(false) };
+            self.push(|body| serde_json::to_writer(body, &item))?;
+        }
+        self.shown = Some(row.id.clone());
+        Ok(self.left == 0)
+    }
+
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.items == self.most || self.body.len() >= PAGE_BYTES
+    }
+
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Result<(), HubError> {
+        if self.items > 0 {
+            self.body.push(b',');
+        }
+        write(&mut self.body).map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))?;
+        self.items += 1;
+        self.left -= 1;
+        Ok(())
+    }
+
+    /// The page, once a slice found it full or found the end.
+    pub(crate) fn finish(mut self, slice: Slice) -> Result<Page, HubError> {
+        let next = match self.groups.take() {
+            Some((groups, shown)) => {
+                let rows = groups.finish();
+                let before = usize::try_from(shown).unwrap_or(usize::MAX);
+                let mut rows = rows.iter().skip(before);
+                while !self.is_full()
+                    && let Some(row) = rows.next()
+                {
+                    self.push(|body| serde_json::to_writer(body, row))?;
+                }
+                let more = self.left > 0 && rows.next().is_some();
+                more.then(|| Position::Groups(shown + self.items as u64))
+            }
+            None => (slice == Slice::Full && self.left > 0).then(|| Position::After(self.shown.take())),
+        };
+        let left = self.left;
+        self.body.push(b']');
+        let json = String::from_utf8(self.body)
+            .map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))?;
+        Ok(Page { json, next: next.map(|position| Progress { position, left }) })
+    }
+}
+
+/// The next ids among which all selected twins are, in their order; fewer than a slice are all.
+fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&ConnectionId>) -> Option<Vec<ConnectionId>> {
+    let of_id = hints.iter().find(|hint| hint.path.first() == "deviceId" && hint.path.rest().is_empty());
+    if let Some(hint) = of_id {
+        return Some(ids(set, &hint.constraint, after));
+    }
+    set.indexes.candidates(hints, after, SLICE)
+}
+
+/// The ids after `after` whose device the constraint admits.
+fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&ConnectionId>) -> Vec<ConnectionId> {
+    let wanted: BTreeSet<DeviceId> = match constraint {
+        Constraint::Eq(value) => device_id(value).into_iter().collect(),
+        Constraint::In(values) => values.iter().filter_map(device_id).collect(),
+        Constraint::Prefix(prefix) => {
+            let begins = |id: &&ConnectionId| id.device.as_str().starts_with(prefix.as_str());
+            let slice = |ids: &mut dyn Iterator<Item = &ConnectionId>| ids.take(SLICE).cloned().collect();
+            return match (prefix.parse().map(ConnectionId::device), after) {
+                // What is no id begins none.
+                (Err(_), _) if !prefix.is_empty() => Vec::new(),
+                (Ok(first), after) if after.is_none_or(|after| *after < first) => {
+                    slice(&mut set.from(&first).map(|(id, _)| id).take_while(begins))
+                }
+                _ => slice(&mut set.after(after).map(|(id, _)| id).take_while(begins)),
+            };
+        }
+    };
+    let of_device = |device: DeviceId| {
+        let first = ConnectionId::device(device.clone());
+        set.from(&first).map(|(id, _)| id).take_while(move |id| id.device == device)
+    };
+    let found = wanted.into_iter().flat_map(of_device);
+    found.filter(|id| after.is_none_or(|after| *id > after)).take(SLICE).cloned().collect()
+}
+
+fn device_id(value: &Value) -> Option<DeviceId> {
+    value.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! A twin as back ends and queries see it: what is kept of it, and what its identity says.
+
+use std::borrow::Cow;
+
+use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceIdentity, DeviceStatus, Twin};
+use iothub_query::{Path, Row, Segment};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::c2d_queue::C2dQueues;
+use super::connections::ConnectionId;
+use super::refusal::HubError;
+use super::registered::Registered;
+use super::registry::{Device, Module, Registry};
+use super::twin_index::find;
+use super::twins::Stored;
+
+/// Whose twin it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner<'a> {
+    Device(&'a Device),
+    Module(&'a Module),
+}
+
+/// A twin and everything that is shown with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TwinRow<'a> {
+    pub(crate) id: &'a ConnectionId,
+    pub(crate) owner: Owner<'a>,
+    pub(crate) stored: &'a Stored,
+    pub(crate) queues: &'a C2dQueues,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Owner<'a> {
+    pub(crate) fn of(registry: &'a Registry, id: &ConnectionId) -> Option<Self> {
+        match id.module {
+            None => registry.device(&id.device).map(Self::Device),
+            Some(_) => registry.kept_module(id).map(Self::Module),
+        }
+    }
+
+    const fn registered(self) -> &'a Registered {
+        match self {
+            Self::Device(device) => &device.registered,
+            Self::Module(module) => &module.registered,
+        }
+    }
+
+    /// Modules have no status of their own: they are shown enabled.
+    const fn status(self) -> DeviceStatus {
+        match self {
+            Self::Device(device) => device.status,
+            Self::Module(_) => DeviceStatus::Enabled,
+        }
+    }
+
+    fn status_reason(self) -> Option<&'a str> {
+        match self {
+            Self::Device(device) => device.status_reason.as_deref(),
+            Self::Module(_) => None,
+        }
+    }
+
+    const fn status_updated(self) -> Option<Timestamp> {
+        match self {
+            Self::Device(device) => device.status_updated,
+            Self::Module(_) => None,
+        }
+    }
+
+    const fn capabilities(self) -> Option<DeviceCapabilities> {
+        match self {
+            Self::Device(device) => Some(DeviceCapabilities { iot_edge: device.iot_edge }),
+            Self::Module(_) => None,
+        }
+    }
+}
+
+impl TwinRow<'_> {
+    /// The whole twin.
+    pub(crate) fn twin(&self) -> Result<Twin, HubError> {
+        let state = self.stored.state()?;
+        let (owner, registered) = (self.owner, self.owner.registered());
+        let mut identity = DeviceIdentity::new(self.id.device.clone());
+        identity.etag = registered.etag();
+        identity.status = owner.status();
+        identity.status_reason = owner.status_reason().map(str::to_owned);
+        identity.status_updated_time = owner.status_updated().unwrap_or(identity.status_updated_time);
+        identity.connection_state = registered.connection_state();
+        identity.last_activity_time = registered.last_activity().unwrap_or(identity.last_activity_time);
+        identity.cloud_to_device_message_count = self.pending();
+        identity.authentication.kind = registered.authentication_type();
+        identity.authentication.x509_thumbprint = Some(registered.thumbprints());
+        let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
+        twin.module_id.clone_from(&self.id.module);
+        twin.capabilities = owner.capabilities();
+        twin.etag = state.etag;
+        twin.version = state.version;
+        Ok(twin)
+    }
+
+    fn pending(&self) -> u32 {
+        match self.id.module {
+            None => u32::try_from(self.queues.alive(&self.id.device, self.now)).unwrap_or(u32::MAX),
+            // Messages are sent to devices.
+            Some(_) => 0,
+        }
+    }
+
+    /// A property of the twin beside tags and properties.
+    fn property(&self, name: &str) -> Option<Value> {
+        let (owner, registered) = (self.owner, self.owner.registered());
+        match name {
+            "deviceId" => Some(self.id.device.as_str().into()),
+            "moduleId" => self.id.module.as_ref().map(|module| module.as_str().into()),
+            "etag" => Some(self.stored.etag().into()),
+            "deviceEtag" => Some(registered.etag().into()),
+            "status" => json(owner.status()),
+            "statusReason" => owner.status_reason().map(Value::from),
+            "statusUpdateTime" => time(owner.status_updated()),
+            "connectionState" => json(registered.connection_state()),
+            "connectionStateUpdatedTime" => time(registered.connection_updated()),
+            "lastActivityTime" => time(registered.last_activity()),
+            "cloudToDeviceMessageCount" => Some(self.pending().into()),
+            "authenticationType" => json::<AuthenticationType>(registered.authentication_type()),
+            "x509Thumbprint" => json(registered.thumbprints()),
+            "modelId" => Some("".into()),
+            "version" => Some(self.stored.version().into()),
+            "capabilities" => json(owner.capabilities()?),
+            _ => None,
+        }
+    }
+}
+
+fn json<T: Serialize>(value: T) -> Option<Value> {
+    serde_json::to_value(value).ok()
+}
+
+/// The year 1 if never, as in the twin.
+fn time(time: Option<Timestamp>) -> Option<Value> {
+    match time {
+        Some(time) => Some(time.to_string().into()),
+        None => Some("0001-01-01T00:00:00Z".into()),
+    }
+}
+
+impl Row for TwinRow<'_> {
+    fn value_at(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        let value = match path.first() {
+            "tags" | "properties" => find(path, self.stored.packed())?.to_value()?,
+            name => {
+                let root = self.property(name)?;
+                let mut found = &root;
+                for segment in path.rest() {
+                    found = match segment {
+                        Segment::Name(name) => found.get(name)?,
+                        Segment::Index(index) => found.get(index)?,
+                    };
+                }
+                found.clone()
+            }
+        };
+        Some(Cow::Owned(value))
+    }
+
+    fn document(&self) -> Cow<'_, Value> {
+        let twin = self.twin().ok().and_then(json);
+        Cow::Owned(twin.unwrap_or_default())
+    }
+}

@@ -1,0 +1,52 @@
+//! How a device or module proves who it is, as back ends write it.
+
+use iothub_models::{AuthenticationType, ErrorCode, SharedAccessKey, X509Thumbprints};
+use serde_json::{Map, Value};
+
+use super::json_object::{Parsed, object, one_of, text};
+use crate::core::refusal::HubError;
+
+/// What `authentication` says. What it leaves out has its default.
+#[derive(Debug, Default)]
+pub(super) struct Authentication {
+    pub(super) kind: AuthenticationType,
+    pub(super) keys: Option<[SharedAccessKey; 2]>,
+    pub(super) thumbprints: X509Thumbprints,
+}
+
+/// Reads the member `authentication` of an identity.
+pub(super) fn parse(identity: &Map<String, Value>) -> Parsed<Authentication> {
+    let mut read = Authentication::default();
+    let Some(authentication) = object(identity, "authentication")? else { return Ok(read) };
+    if let Some(word) = text(authentication, "type")? {
+        const TYPES: [(&str, AuthenticationType); 4] = [
+            ("sas", AuthenticationType::Sas),
+            ("selfSigned", AuthenticationType::SelfSigned),
+            ("certificateAuthority", AuthenticationType::CertificateAuthority),
+            ("none", AuthenticationType::None),
+        ];
+        read.kind = one_of("authentication.type", word, &TYPES)?;
+    }
+    if let Some(keys) = object(authentication, "symmetricKey")? {
+        let key = |name| Ok(text(keys, name)?.filter(|key| !key.is_empty()).map(SharedAccessKey::new));
+        read.keys = match (key("primaryKey")?, key("secondaryKey")?) {
+            (Some(primary), Some(secondary)) => Some([primary, secondary]),
+            (None, None) => None,
+            _ => {
+                return Err(HubError::new(
+                    ErrorCode::ArgumentInvalid,
+                    "authentication.symmetricKey: give both keys, or none to have the hub make them",
+                ));
+            }
+        };
+    }
+    if let Some(thumbprints) = object(authentication, "x509Thumbprint")? {
+        let thumbprint =
+            |name| Ok(text(thumbprints, name)?.filter(|text| !text.is_empty()).map(str::to_owned));
+        read.thumbprints = X509Thumbprints {
+            primary_thumbprint: thumbprint("primaryThumbprint")?,
+            secondary_thumbprint: thumbprint("secondaryThumbprint")?,
+        };
+    }
+    Ok(read)
+}

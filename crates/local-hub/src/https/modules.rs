@@ -1,0 +1,52 @@
+//! `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`: the modules of a device.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use iothub_models::ErrorCode;
+
+use super::device_json;
+use super::error::{ApiError, json, json_with_etag};
+use super::request::{DeviceOfPath, IdentityOfPath, json_body, precondition};
+use crate::hub::Hub;
+
+pub(super) async fn list(
+    State(hub): State<Hub>,
+    DeviceOfPath(device): DeviceOfPath,
+) -> Result<Response, ApiError> {
+    Ok(json(StatusCode::OK, &hub.modules(&device)?))
+}
+
+pub(super) async fn get(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+) -> Result<Response, ApiError> {
+    let module = hub.module(&id)?;
+    Ok(json_with_etag(&module, &module.etag))
+}
+
+pub(super) async fn put(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
+    let write = device_json::parse_module(&body)?;
+    if write.id() != id {
+        let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());
+        return Err(ApiError::new(ErrorCode::ArgumentInvalid, text));
+    }
+    let module = hub.put_module(write, &precondition(&headers)?).await?;
+    Ok(json_with_etag(&module, &module.etag))
+}
+
+pub(super) async fn delete(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    hub.delete_module(&id, &precondition(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

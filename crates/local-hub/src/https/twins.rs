@@ -1,0 +1,56 @@
+//! `/twins/{id}` and `/twins/{id}/modules/{mid}`: twins, read, patched and replaced.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use iothub_models::Twin;
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, json_with_etag};
+use super::request::{IdentityOfPath, json_body, precondition};
+use super::twin_json;
+use crate::core::connections::ConnectionId;
+use crate::core::twins::SectionWrite;
+use crate::hub::Hub;
+
+pub(super) async fn get(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+) -> Result<Response, ApiError> {
+    Ok(twin(&hub.twin(&id)?))
+}
+
+pub(super) async fn patch(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    write(&hub, &id, &headers, body, SectionWrite::Merge).await
+}
+
+pub(super) async fn put(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    write(&hub, &id, &headers, body, SectionWrite::Replace).await
+}
+
+async fn write(
+    hub: &Hub,
+    id: &ConnectionId,
+    headers: &HeaderMap,
+    body: Body,
+    section: fn(Map<String, Value>) -> SectionWrite,
+) -> Result<Response, ApiError> {
+    let body = json_body(headers, body).await?;
+    let write = twin_json::parse(&body, section)?;
+    Ok(twin(&hub.write_twin(id, &write, &precondition(headers)?).await?))
+}
+
+fn twin(twin: &Twin) -> Response {
+    json_with_etag(twin, &twin.etag)
+}

@@ -1,0 +1,63 @@
+//! Module identities: each method is one transition of the registry, and what follows from it elsewhere.
+
+use iothub_models::{DeviceId, ModuleIdentity};
+
+use super::{Hub, lock};
+use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::device_write::ModuleWrite;
+use crate::core::refusal::HubError;
+use crate::core::registry::Precondition;
+
+impl Hub {
+    /// Creates a module, or with a precondition replaces what may be written of it.
+    pub(crate) async fn put_module(
+        &self,
+        write: ModuleWrite,
+        precondition: &Precondition,
+    ) -> Result<ModuleIdentity, HubError> {
+        let now = self.0.clock.now();
+        let id = write.id();
+        let mut registry = self.registry();
+        let identity = registry.put_module(write, precondition, now)?;
+        if *precondition == Precondition::None {
+            // Only a write without a precondition creates.
+            lock(&self.0.twins).create(id, now);
+        }
+        drop(registry);
+        self.changed();
+        Ok(identity)
+    }
+
+    /// Deletes a module with everything the hub holds for it.
+    pub(crate) async fn delete_module(
+        &self,
+        id: &ConnectionId,
+        precondition: &Precondition,
+    ) -> Result<(), HubError> {
+        let mut registry = self.registry();
+        registry.delete_module(id, precondition)?;
+        self.forget_module(id);
+        drop(registry);
+        self.changed();
+        Ok(())
+    }
+}
+
+impl Hub {
+    /// The module, with its keys.
+    pub(crate) fn module(&self, id: &ConnectionId) -> Result<ModuleIdentity, HubError> {
+        self.registry().module(id)
+    }
+
+    /// The modules of a device, ordered by id.
+    pub(crate) fn modules(&self, device: &DeviceId) -> Result<Vec<ModuleIdentity>, HubError> {
+        self.registry().modules(device)
+    }
+
+    /// What goes with a module that was taken from the registry, whose lock the caller holds.
+    pub(super) fn forget_module(&self, id: &ConnectionId) {
+        lock(&self.0.twins).remove(id);
+        lock(&self.0.connections).close_one(id, CloseReason::DeviceDeleted);
+        lock(&self.0.sessions).remove(id);
+    }
+}

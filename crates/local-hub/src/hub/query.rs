@@ -1,0 +1,69 @@
+//! Queries: a page is read a slice at a time, and between two slices all locks are free.
+
+use iothub_models::ErrorCode;
+use iothub_query::Query;
+use serde_json::Value;
+
+use super::{Hub, lock};
+use crate::core::refusal::HubError;
+use crate::core::twin_query::{Paging, QueryState, Slice};
+
+/// One page of a query's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryPage {
+    /// The items: a JSON array.
+    pub json: String,
+    /// What the items are, as the service's `x-ms-item-type` says it: `Twin`, `DeviceJob` or `Raw`.
+    pub item_type: &'static str,
+    /// What brings the next page; nothing after the last one.
+    pub continuation: Option<String>,
+}
+
+impl QueryPage {
+    /// The items.
+    #[must_use]
+    pub fn items(&self) -> Vec<Value> {
+        // The hub wrote it.
+        serde_json::from_str(&self.json).unwrap_or_default()
+    }
+}
+
+impl Hub {
+    /// Up to `most` items of a query, from the beginning or from where an earlier page ended.
+    pub(crate) async fn query(
+        &self,
+        text: &str,
+        most: usize,
+        continuation: Option<&str>,
+    ) -> Result<QueryPage, HubError> {
+        let query = Query::parse(text).map_err(|error| {
+            HubError::new(ErrorCode::ArgumentInvalid, format!("the query cannot be read: {error}"))
+        })?;
+        let progress = match continuation {
+            Some(token) => Some(self.0.continuations.read(text, token)?),
+            None => None,
+        };
+        let mut paging = Paging::new(&query, most, progress);
+        let page = loop {
+            let slice = self.slice(&mut paging)?;
+            if slice != Slice::More {
+                break paging.finish(slice)?;
+            }
+            // Others get their turn: changes of twins, and tasks of this thread.
+            tokio::task::yield_now().await;
+        };
+        Ok(QueryPage {
+            json: page.json,
+            item_type: query.item_kind().as_str(),
+            continuation: page.next.map(|next| self.0.continuations.write(text, &next)),
+        })
+    }
+
+    fn slice(&self, paging: &mut Paging<'_>) -> Result<Slice, HubError> {
+        let now = self.0.clock.now();
+        let registry = self.registry();
+        let mut twins = lock(&self.0.twins);
+        let queues = lock(&self.0.c2d);
+        paging.slice(QueryState { registry: &registry, twins: &mut twins, queues: &queues, now })
+    }
+}
