@@ -179,6 +179,10 @@ async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
     let before = object(json!({"kept": 1, "gone": {"x": 1}}));
     change_desired(&mut back_end, &mut device, &owner, before.clone(), &before).await?;
 
+    // Python's client reads the twin again when it reconnects, and can hear the answer only if it was
+    // read once before.
+    ensure_same(&before, &device.twin().await?["desired"]).context("before it was away")?;
+
     device.sleep(&credential).await?;
     for patch in [json!({"gone": null, "new": [1]}), json!({"new": [2], "last": "Ω"})] {
         back_end.update(&owner, &Write::desired(object(patch)), None).await?;
