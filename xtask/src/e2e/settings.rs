@@ -1,0 +1,49 @@
+//! What a reader sets before a program can run: a device registered, its connection string, the
+//! variables; and what the programs say when one was forgotten.
+
+use anyhow::{Result, bail};
+
+use super::hub::Hub;
+use super::reader::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING, SOON, command};
+use crate::program;
+
+pub(super) async fn register(hub: &Hub, id: &str) -> Result<()> {
+    let mut create = command("iothub", &[(SERVICE_STRING, hub.owner())]);
+    create.args(["device", "create", id]);
+    let printed = program::run("iothub device create", create, SOON).await?;
+    if !printed.iter().any(|line| line.contains(id)) {
+        bail!("iothub device create does not name {id}");
+    }
+    Ok(())
+}
+
+/// As the shell takes it: the one line that is printed.
+pub(super) async fn copy_string(hub: &Hub, id: &str) -> Result<String> {
+    let mut show = command("iothub", &[(SERVICE_STRING, hub.owner())]);
+    show.args(["device", "connection-string", "show", id]);
+    let printed = program::run("iothub device connection-string show", show, SOON).await?;
+    match printed.as_slice() {
+        [line] if line.starts_with("HostName=") => Ok(line.clone()),
+        lines => bail!("one line with a connection string was expected, and {} lines came", lines.len()),
+    }
+}
+
+/// A device program whose reader forgot a line of the page, or pasted half of one, says what to set.
+pub(super) async fn device_needs(program: &str, device_string: &str) -> Result<()> {
+    let half = device_string.split_once(';').map_or(device_string, |(host, _)| host);
+    refuses(program, &[], DEVICE_STRING).await?;
+    refuses(program, &[(DEVICE_STRING, "")], DEVICE_STRING).await?;
+    refuses(program, &[(DEVICE_STRING, half)], DEVICE_STRING).await
+}
+
+/// The same of a back end's program.
+pub(super) async fn back_end_needs(program: &str, service_string: &str) -> Result<()> {
+    refuses(program, &[(DEVICE_ID, "d")], SERVICE_STRING).await?;
+    refuses(program, &[(SERVICE_STRING, service_string)], DEVICE_ID).await?;
+    refuses(program, &[(SERVICE_STRING, "nonsense"), (DEVICE_ID, "d")], SERVICE_STRING).await
+}
+
+/// With only these variables the program must end, in one line that names the one it needs.
+async fn refuses(program: &str, variables: &[(&str, &str)], named: &str) -> Result<()> {
+    program::run_refused(program, command(program, variables), &[named], SOON).await
+}
