@@ -1,7 +1,7 @@
 //! Whom a client trusts, and with which cryptography: rustls with ring, everywhere and explicitly.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -46,9 +46,25 @@ pub fn trust_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 /// The TLS configuration of a client, with [`trust_roots`]: TLS 1.2 and 1.3, no client certificate.
 ///
+/// Clients that trust the same CA share one configuration as long as any of them lives: a copy of the
+/// system's roots takes more memory than the rest of a device client.
+///
 /// # Errors
 /// [`TlsError`] if `ca_file` cannot be used.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    static SHARED: Mutex<Vec<(Vec<u8>, Weak<ClientConfig>)>> = Mutex::new(Vec::new());
+    let pem = match ca_file {
+        Some(path) => std::fs::read(path).map_err(|source| TlsError { path: path.to_owned(), source })?,
+        None => Vec::new(),
+    };
+    // By content, not by name: a hub that was started anew may have written another CA there.
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.retain(|(_, config)| config.strong_count() > 0);
+    if let Some(config) =
+        shared.iter().find(|(known, _)| *known == pem).and_then(|(_, config)| config.upgrade())
+    {
+        return Ok(config);
+    }
     let roots = trust_roots(ca_file)?;
     let builder = ClientConfig::builder_with_provider(ring_provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)
@@ -56,7 +72,9 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
             path: ca_file.map(Path::to_owned).unwrap_or_default(),
             source: std::io::Error::other(error),
         })?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    shared.push((pem, Arc::downgrade(&config)));
+    Ok(config)
 }
 
 /// Read once: the files of the system do not change while a program runs, and reading them takes

@@ -74,6 +74,18 @@ fn a_ca_file_is_trusted_and_only_where_it_is_named() {
 }
 
 #[test]
+fn clients_of_one_ca_share_a_configuration_until_the_ca_changes() {
+    let pem = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem()).unwrap();
+    let first = client_config(Some(file.path())).unwrap();
+    assert!(Arc::ptr_eq(&first, &client_config(Some(file.path())).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &client_config(None).unwrap()));
+    std::fs::write(file.path(), pem()).unwrap();
+    assert!(!Arc::ptr_eq(&first, &client_config(Some(file.path())).unwrap()));
+}
+
+#[test]
 fn a_ca_file_that_is_none_is_named() {
     let missing = client_config(Some("/no/such/ca.pem".as_ref())).unwrap_err();
     assert!(missing.to_string().contains("/no/such/ca.pem"));
