@@ -6,7 +6,7 @@ use super::super::test_peer::{Bench, device, publish_packet, telemetry_packet};
 use super::*;
 use crate::core::connections::ConnectionId;
 use crate::core::registry::Precondition;
-use crate::core::twins::{TwinWrite, WriteMode};
+use crate::core::twins::{SectionWrite, TwinWrite};
 
 const RESPONSES: &str = "$iothub/twin/res/#";
 const CHANGES: &str = "$iothub/twin/PATCH/properties/desired/#";
@@ -24,9 +24,9 @@ fn report(rid: &str, packet_id: u16, body: &str) -> Vec<u8> {
 
 async fn set_desired(bench: &Bench, value: Value) {
     let Value::Object(desired) = value else { panic!("not an object") };
-    let write = TwinWrite { desired: Some(desired), tags: None };
+    let write = TwinWrite { desired: Some(SectionWrite::Merge(desired)), tags: None };
     let id = ConnectionId::device(device());
-    bench.hub.write_twin(&id, &write, WriteMode::Merge, &Precondition::None).await.unwrap();
+    bench.hub.write_twin(&id, &write, &Precondition::None).await.unwrap();
 }
 
 fn over_32_kilobytes() -> Value {
