@@ -85,7 +85,7 @@ async fn both_sides(
     let mut device = Device::start(site, device, credential).await?;
 
     let mut known = Map::new();
-    for step in steps(Section::Desired)? {
+    for step in steps()? {
         let change = step.change(&known)?;
         let named = || format!("desired, {}", step.name());
         match change.then {
@@ -108,7 +108,7 @@ async fn both_sides(
     replace(&mut back_end, &mut device, owner).await?;
 
     let mut known = Map::new();
-    for step in steps(Section::Reported)? {
+    for step in steps()? {
         let change = step.change(&known)?;
         let named = || format!("reported, {}", step.name());
         let taken = device.report(&change.patch).await.with_context(named)?;
