@@ -27,6 +27,8 @@ pub(crate) struct Answer {
     pub(crate) error_code: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) etag: Option<String>,
+    pub(crate) item_type: Option<String>,
+    pub(crate) continuation: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -77,9 +79,23 @@ impl ForeignHttp {
     }
 
     pub(crate) async fn put(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
-        let request =
-            self.owner(&Method::PUT, path).header("Content-Type", "application/json; charset=utf-8");
-        answer(with_if_match(request, if_match).body(body.into())).await
+        self.write(&Method::PUT, path, if_match, body.into()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
+        self.write(&Method::PATCH, path, if_match, body.into()).await
+    }
+
+    async fn write(&self, method: &Method, path: &str, if_match: Option<&str>, body: String) -> Answer {
+        let request = self.owner(method, path).header("Content-Type", "application/json; charset=utf-8");
+        answer(with_if_match(request, if_match).body(body)).await
+    }
+
+    /// A page of a query, asked for with these headers.
+    pub(crate) async fn query(&self, text: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.owner(&Method::POST, "/devices/query").header("Content-Type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        answer(request.body(serde_json::json!({ "query": text }).to_string())).await
     }
 
     pub(crate) async fn delete(&self, path: &str, if_match: Option<&str>) -> Answer {
@@ -100,10 +116,11 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let header = |name: &str| header(&response, name);
     let (error_code, content_type, etag) =
         (header("iothub-errorcode"), header("content-type"), header("etag"));
+    let (item_type, continuation) = (header("x-ms-item-type"), header("x-ms-continuation"));
     let status = response.status();
     let text = response.text().await.unwrap();
     let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-    Answer { status, error_code, content_type, etag, body }
+    Answer { status, error_code, content_type, etag, item_type, continuation, body }
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

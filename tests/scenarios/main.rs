@@ -1,6 +1,14 @@
 //! Scenarios over real sockets: the local hub on free ports, and the clients against it.
 #[cfg(test)]
+mod c2d_outcomes;
+#[cfg(test)]
+mod c2d_send;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod device_client;
+#[cfg(test)]
+mod device_outbox;
 #[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
@@ -8,11 +16,17 @@ mod https_errors;
 #[cfg(test)]
 mod hub_lifecycle;
 #[cfg(test)]
+mod module_routes;
+#[cfg(test)]
 mod mqtt_bad_input;
 #[cfg(test)]
 mod mqtt_c2d;
 #[cfg(test)]
 mod mqtt_connect;
+#[cfg(test)]
+mod query_routes;
+#[cfg(test)]
+mod query_service;
 #[cfg(test)]
 mod raw_mqtt;
 #[cfg(test)]
@@ -20,14 +34,6 @@ mod registry;
 #[cfg(test)]
 mod service_client;
 #[cfg(test)]
-mod c2d_outcomes;
-#[cfg(test)]
-mod c2d_send;
-#[cfg(test)]
-mod device_client;
-#[cfg(test)]
-mod device_outbox;
-#[cfg(test)]
-mod query_service;
+mod twin_routes;
 #[cfg(test)]
 mod twin_service;
