@@ -1,23 +1,31 @@
-//! Building a [`DeviceClient`]: from a connection string and options to a running task. Whatever is
+//! Building a client: from a connection string and options to a running task. Whatever is
 //! wrong with either is said before a connection is tried.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, client_config};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::capacity::Capacity;
-use crate::client::{DeviceClient, Shared};
+use crate::client::DeviceClient;
 use crate::connection_state::ConnectionState;
-use crate::driver::{C2dSubscription, Driver, waiter};
+use crate::core::{Core, MAX_REQUESTS};
+use crate::desired::{self, Tracker};
+use crate::driver::{Driver, random, waiter};
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
+use crate::module_client::ModuleClient;
 use crate::options::{Options, OutboxLimits, ReconnectPolicy};
 use crate::outbox::Outbox;
+use crate::requests::Requests;
+use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 use crate::transport::Target;
+
+use sealed::Connection;
 
 /// What can be read as a device's connection string: text, or one that was read already.
 pub trait ToDeviceConnectionString: sealed::Sealed {
@@ -29,7 +37,31 @@ pub trait ToDeviceConnectionString: sealed::Sealed {
 }
 
 mod sealed {
+    use std::sync::Arc;
+
+    use crate::client::DeviceClient;
+    use crate::core::Core;
+    use crate::module_client::ModuleClient;
+
     pub trait Sealed {}
+
+    /// What a client is a handle of.
+    #[derive(Debug)]
+    pub struct Connection(pub(super) Arc<Core>);
+
+    pub trait Client {
+        fn of(connection: Connection) -> Self;
+    }
+    impl Client for DeviceClient {
+        fn of(connection: Connection) -> Self {
+            Self(connection.0)
+        }
+    }
+    impl Client for ModuleClient {
+        fn of(connection: Connection) -> Self {
+            Self(connection.0)
+        }
+    }
     impl Sealed for str {}
     impl Sealed for String {}
     impl Sealed for iothub_auth::DeviceConnectionString {}
@@ -59,17 +91,31 @@ impl ToDeviceConnectionString for DeviceConnectionString {
     }
 }
 
+/// A client that a [`ClientBuilder`] can make.
+pub trait Client: sealed::Client {}
+
+impl Client for DeviceClient {}
+impl Client for ModuleClient {}
+
 /// Makes a [`DeviceClient`] with other than the default options.
+pub type DeviceClientBuilder = ClientBuilder<DeviceClient>;
+
+/// Makes a [`ModuleClient`] with other than the default options.
+pub type ModuleClientBuilder = ClientBuilder<ModuleClient>;
+
+/// Makes a client with other than the default options.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` or `start`"]
-pub struct DeviceClientBuilder {
+pub struct ClientBuilder<C> {
     identity: Result<DeviceConnectionString, Error>,
     options: Options,
+    makes: PhantomData<fn() -> C>,
 }
 
-impl DeviceClientBuilder {
+impl<C: Client> ClientBuilder<C> {
     pub(crate) fn new(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> Self {
-        Self { identity: connection_string.to_device_connection_string(), options: Options::default() }
+        let identity = connection_string.to_device_connection_string();
+        Self { identity, options: Options::default(), makes: PhantomData }
     }
 
     /// How many messages may be on their way at once, sent and not acknowledged (default 100).
@@ -158,13 +204,13 @@ impl DeviceClientBuilder {
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
-    pub async fn connect(self) -> Result<DeviceClient, Error> {
-        let (client, driver) = self.build()?;
+    pub async fn connect(self) -> Result<C, Error> {
+        let (core, driver) = self.build()?;
         let (first, connected) = waiter();
         tokio::spawn(driver.run(Some(first)));
         match connected.await {
-            Ok(outcome) => outcome.map(|()| client),
-            Err(_) => Err(client.closed()),
+            Ok(outcome) => outcome.map(|()| C::of(Connection(core))),
+            Err(_) => Err(core.closed()),
         }
     }
 
@@ -176,13 +222,13 @@ impl DeviceClientBuilder {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(self) -> Result<DeviceClient, Error> {
-        let (client, driver) = self.build()?;
+    pub fn start(self) -> Result<C, Error> {
+        let (core, driver) = self.build()?;
         tokio::spawn(driver.run(None));
-        Ok(client)
+        Ok(C::of(Connection(core)))
     }
 
-    fn build(self) -> Result<(DeviceClient, Driver), Error> {
+    fn build(self) -> Result<(Arc<Core>, Driver), Error> {
         let (identity, options) = (self.identity?, self.options);
         let invalid = |text: String| Error::of(ErrorKind::InvalidArgument, &identity.device_id, text);
         if let Some(defect) = options.defect() {
@@ -220,6 +266,7 @@ impl DeviceClientBuilder {
         let (states, received_states) = watch::channel(ConnectionState::Connecting);
         let (done, received_done) = watch::channel(None);
         let inbox = Arc::new(Inbox::default());
+        let desired_changes = Arc::new(desired::changes());
         let identity = Arc::new(identity);
         let driver = Driver {
             identity: Arc::clone(&identity),
@@ -230,21 +277,25 @@ impl DeviceClientBuilder {
             states,
             done,
             outbox: Outbox::new(options.window),
-            c2d: C2dSubscription::default(),
+            subscriptions: Subscriptions::default(),
+            requests: Requests::new(random()),
+            desired: Tracker::new(Arc::clone(&desired_changes)),
             epoch: 0,
             options: options.clone(),
         };
-        let shared = Shared {
+        let core = Core {
             identity,
             topics,
             commands,
             capacity: Capacity::new(&options.outbox),
             inbox,
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            desired_changes,
             states: received_states,
             done: received_done,
             sequence: AtomicU64::new(0),
             options,
         };
-        Ok((DeviceClient(Arc::new(shared)), driver))
+        Ok((Arc::new(core), driver))
     }
 }

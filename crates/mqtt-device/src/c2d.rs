@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::command::Command;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::{Arrived, Inbox};
+use crate::queue::Reader;
 
 /// The cloud-to-device messages of a device, in the order of their arrival.
 ///
@@ -21,34 +22,20 @@ use crate::inbox::{Arrived, Inbox};
 /// at most 50 messages per device and refuses more to the sender, so nothing grows and nothing is lost.
 #[derive(Debug)]
 pub struct C2dMessages {
-    lease: ReaderLease,
+    reader: Reader<Arrived>,
+    inbox: Arc<Inbox>,
     commands: mpsc::WeakUnboundedSender<Command>,
     device_id: DeviceId,
 }
 
-/// The right to read the inbox, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct ReaderLease(Arc<Inbox>);
-
-impl ReaderLease {
-    pub(crate) fn take(inbox: &Arc<Inbox>) -> Option<Self> {
-        inbox.take().then(|| Self(Arc::clone(inbox)))
-    }
-}
-
-impl Drop for ReaderLease {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
 impl C2dMessages {
     pub(crate) const fn new(
-        lease: ReaderLease,
+        reader: Reader<Arrived>,
+        inbox: Arc<Inbox>,
         commands: mpsc::WeakUnboundedSender<Command>,
         device_id: DeviceId,
     ) -> Self {
-        Self { lease, commands, device_id }
+        Self { reader, inbox, commands, device_id }
     }
 
     /// The next message; `None` once the client is shut down.
@@ -60,10 +47,10 @@ impl C2dMessages {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<ReceivedC2d>> {
-        self.lease.0.poll(cx).map(|arrived| {
+        self.reader.poll(cx).map(|arrived| {
             arrived.map(|arrived| ReceivedC2d {
                 arrived,
-                inbox: Arc::clone(&self.lease.0),
+                inbox: Arc::clone(&self.inbox),
                 commands: self.commands.clone(),
                 device_id: self.device_id.clone(),
                 completed: false,

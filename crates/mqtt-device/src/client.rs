@@ -1,23 +1,19 @@
-//! [`DeviceClient`]: the handle an application holds. It checks what it is given and hands it to the
-//! task that owns the connection; it owns no connection itself.
+//! [`DeviceClient`]: the handle an application holds for a device. What it promises is here; how it is kept,
+//! in `core` and `driver`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use iothub_auth::{Clock, DeviceConnectionString};
-use iothub_models::{DeviceId, TelemetryMessage};
-use tokio::sync::{mpsc, watch};
+use iothub_models::{DeviceId, TelemetryMessage, TwinProperties};
+use serde::Serialize;
 
-use crate::builder::{DeviceClientBuilder, ToDeviceConnectionString};
-use crate::c2d::{C2dMessages, ReaderLease};
-use crate::capacity::{Capacity, NoPlace};
-use crate::command::{Command, Outgoing};
+use crate::builder::{ClientBuilder, DeviceClientBuilder, ToDeviceConnectionString};
+use crate::c2d::C2dMessages;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::driver::waiter;
-use crate::error::{Error, ErrorKind};
-use crate::inbox::Inbox;
-use crate::options::Options;
-use crate::topics::Topics;
+use crate::core::Core;
+use crate::desired::DesiredProperties;
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 
 /// A device's connection to its IoT hub.
 ///
@@ -26,21 +22,7 @@ use crate::topics::Topics;
 /// dropped the connection is closed at once and what was not acknowledged is given up: call
 /// [`shutdown`](Self::shutdown) to send it first.
 #[derive(Clone, Debug)]
-pub struct DeviceClient(pub(crate) Arc<Shared>);
-
-/// What the handles share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) identity: Arc<DeviceConnectionString>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) options: Options,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) capacity: Capacity,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) states: watch::Receiver<ConnectionState>,
-    pub(crate) done: watch::Receiver<Option<usize>>,
-    pub(crate) sequence: AtomicU64,
-}
+pub struct DeviceClient(pub(crate) Arc<Core>);
 
 impl DeviceClient {
     /// Connects with the default options.
@@ -63,13 +45,13 @@ impl DeviceClient {
     /// A builder, to set options. A connection string that cannot be used is reported by its `connect`
     /// and `start`.
     pub fn builder(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> DeviceClientBuilder {
-        DeviceClientBuilder::new(connection_string)
+        ClientBuilder::new(connection_string)
     }
 
     /// The device's id.
     #[must_use]
     pub fn device_id(&self) -> &DeviceId {
-        &self.0.identity.device_id
+        self.0.device_id()
     }
 
     /// Sends telemetry, and returns when the hub has acknowledged it.
@@ -90,56 +72,7 @@ impl DeviceClient {
     /// Dropping the future does not recall the message: once it has its place in the outbox it is sent,
     /// and only the outcome goes unheard. Dropped while it waits for a place, it is not sent.
     pub async fn send_telemetry(&self, message: TelemetryMessage) -> Result<(), Error> {
-        let shared = &*self.0;
-        let (topic, payload) = shared.topics.telemetry(message).map_err(|unsendable| {
-            let text = format!("the message cannot be sent: {}", unsendable.reason);
-            Error::of(unsendable.kind, self.device_id(), text)
-        })?;
-        let size = topic.len() + payload.len();
-        let size = match u32::try_from(size) {
-            Ok(size) if size as usize <= shared.options.outbox.bytes => size,
-            _ => {
-                let text = format!(
-                    "the message takes {size} bytes and the outbox holds {}: allow it more",
-                    shared.options.outbox.bytes
-                );
-                return Err(Error::of(ErrorKind::TooLarge, self.device_id(), text));
-            }
-        };
-        let clock = self.clock();
-        let deadline = clock.after(shared.options.send_timeout);
-        // Without an await where there is room: calls started in order then keep their order, which a
-        // future that yields could not promise.
-        let place = match shared.capacity.try_take(size) {
-            Err(NoPlace::Full) => tokio::select! {
-                biased;
-                place = shared.capacity.take(size) => place,
-                () = clock.sleep_until(deadline) => {
-                    let text = format!(
-                        "the outbox had no place for a message within {:?}; it was never sent",
-                        shared.options.send_timeout
-                    );
-                    return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
-                }
-            },
-            taken => taken,
-        }
-        .map_err(|reason| self.no_place(&reason))?;
-        let (waiter, mut acknowledged) = waiter();
-        let sequence = shared.sequence.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Command::Send {
-            sequence,
-            message: Outgoing { topic, payload, waiter, _place: place },
-        })?;
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut acknowledged => outcome,
-            () = clock.sleep_until(deadline) => {
-                self.hand_over(Command::GiveUp { sequence })?;
-                acknowledged.await
-            }
-        };
-        outcome.map_err(|_| self.closed())?
+        self.0.send_telemetry(message).await
     }
 
     /// Asks the hub for cloud-to-device messages, and returns their stream when the hub has agreed.
@@ -154,44 +87,90 @@ impl DeviceClient {
     /// # Cancel safety
     /// Dropping the future loses no message; call again for the stream.
     pub async fn c2d_messages(&self) -> Result<C2dMessages, Error> {
-        let shared = &*self.0;
-        let invalid = |text: &str| Error::of(ErrorKind::InvalidArgument, self.device_id(), text);
-        if shared.identity.module_id.is_some() {
-            return Err(invalid(
-                "a module gets no cloud-to-device messages: use the device's connection string",
-            ));
-        }
-        let Some(lease) = ReaderLease::take(&shared.inbox) else {
-            return Err(invalid(
-                "there is one stream of cloud-to-device messages: use or drop the one that exists",
-            ));
-        };
-        let (done, agreed) = waiter();
-        self.hand_over(Command::SubscribeC2d { done })?;
-        match self.clock().timeout(shared.options.response_timeout, agreed).await {
-            Ok(Ok(outcome)) => outcome?,
-            Ok(Err(_)) => return Err(self.closed()),
-            Err(_) => {
-                let text = format!(
-                    "the hub did not confirm the subscription to cloud-to-device messages within {:?}: try again",
-                    shared.options.response_timeout
-                );
-                return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
-            }
-        }
-        Ok(C2dMessages::new(lease, shared.commands.downgrade(), self.device_id().clone()))
+        self.0.c2d_messages().await
+    }
+
+    /// Gets the twin as the device sees it: desired and reported properties, without tags and metadata.
+    ///
+    /// A request that is on its way when the connection ends is sent again on the next.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] without an answer within `response_timeout`, time without a connection
+    /// included; [`ErrorKind::Throttled`] if the device or others ask too often;
+    /// [`ErrorKind::Unavailable`] if the hub fails; [`ErrorKind::NotAuthorized`] if it does not have twins
+    /// or no longer this device; [`ErrorKind::Protocol`]; [`ErrorKind::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the answer.
+    pub async fn twin(&self) -> Result<TwinProperties, Error> {
+        self.0.twin().await
+    }
+
+    /// Lays `patch` over the reported properties, and returns their new version when the hub has them.
+    ///
+    /// The patch is anything that serializes to a JSON object; null deletes a property, an object is laid
+    /// over an object, an array is replaced whole. Patches are sent in the order of the calls. One that is
+    /// on its way when the connection ends is sent again on the next, before later ones: laid over twice,
+    /// it leaves the same properties, with a version that has grown twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if it is no object or the hub refuses its names or values;
+    /// [`ErrorKind::TooLarge`]; [`ErrorKind::Throttled`] and [`ErrorKind::Unavailable`], after which it may
+    /// be tried again; [`ErrorKind::Timeout`] without an answer within `response_timeout`, whose text tells
+    /// whether the hub may have it; [`ErrorKind::NotAuthorized`], [`ErrorKind::Protocol`],
+    /// [`ErrorKind::Closed`]. [`Error::tracking_id`] is the hub's name for a request it refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the hub has the patch.
+    pub async fn update_reported_properties(&self, patch: &(impl Serialize + ?Sized)) -> Result<i64, Error> {
+        self.0.update_reported_properties(patch, None).await
+    }
+
+    /// The same, if the reported properties still have the version `expected`, as
+    /// [`twin`](Self::twin) or an earlier update told it.
+    ///
+    /// Such a patch is never sent twice, since the second would be refused because of the first.
+    ///
+    /// # Errors
+    /// As [`update_reported_properties`](Self::update_reported_properties);
+    /// [`ErrorKind::PreconditionFailed`] if they have another version; [`ErrorKind::Disconnected`] if the
+    /// connection ended before the answer: get the twin to see what became of it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the hub has the patch.
+    pub async fn update_reported_properties_if_version(
+        &self,
+        patch: &(impl Serialize + ?Sized),
+        expected: i64,
+    ) -> Result<i64, Error> {
+        self.0.update_reported_properties(patch, Some(expected)).await
+    }
+
+    /// The desired properties as they are, and the stream of their changes.
+    ///
+    /// The hub tells changes only to a device that is connected; the stream makes up for it, see
+    /// [`DesiredProperties`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists; otherwise as
+    /// [`twin`](Self::twin), but what may pass is tried again until `response_timeout`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change; call again for the stream.
+    pub async fn desired_properties(&self) -> Result<DesiredProperties, Error> {
+        self.0.desired_properties().await
     }
 
     /// Whether there is a connection now.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
-        self.0.states.borrow().clone()
+        self.0.connection_state()
     }
 
     /// The present connection state and every change to come.
     #[must_use]
     pub fn connection_states(&self) -> ConnectionStates {
-        ConnectionStates::new(self.0.states.clone())
+        self.0.connection_states()
     }
 
     /// Ends the client: nothing new is taken, what the outbox holds is sent for at most
@@ -205,44 +184,6 @@ impl DeviceClient {
     /// # Cancel safety
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        self.0.capacity.close();
-        // Without a receiver the task has ended already.
-        let _ended = self.0.commands.send(Command::Shutdown);
-        let mut done = self.0.done.clone();
-        let unacknowledged = match done.wait_for(Option::is_some).await {
-            Ok(unacknowledged) => unacknowledged.unwrap_or_default(),
-            // The runtime was stopped and took the task with it.
-            Err(_) => return Err(self.closed()),
-        };
-        if unacknowledged == 0 {
-            return Ok(());
-        }
-        let text = format!(
-            "the client was shut down with {unacknowledged} unacknowledged telemetry messages: send them again"
-        );
-        Err(Error::of(ErrorKind::Closed, self.device_id(), text))
-    }
-
-    pub(crate) fn closed(&self) -> Error {
-        Error::closed(self.device_id())
-    }
-
-    fn clock(&self) -> &Clock {
-        &self.0.options.clock
-    }
-
-    fn hand_over(&self, command: Command) -> Result<(), Error> {
-        self.0.commands.send(command).map_err(|_| self.closed())
-    }
-
-    fn no_place(&self, reason: &NoPlace) -> Error {
-        match reason {
-            NoPlace::Closed => self.closed(),
-            NoPlace::Full => Error::of(
-                ErrorKind::OutboxFull,
-                self.device_id(),
-                "the outbox is full: wait for acknowledgements, allow it more, or let it wait (WhenFull::Wait)",
-            ),
-        }
+        self.0.shutdown().await
     }
 }

@@ -1,14 +1,17 @@
 //! What the handles ask of the task that owns the connection: a closed list.
 //!
 //! The queue that carries commands has no bound of its own, because every command has one: messages
-//! hold a place in the outbox, completions exist once per unacknowledged delivery, subscriptions once
-//! per stream. A handle can therefore always hand its command over without waiting.
+//! hold a place in the outbox and requests one among those that may wait, completions exist once per
+//! unacknowledged delivery, subscriptions once per stream. A handle can therefore always hand its command over without waiting.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::capacity::Place;
+use crate::desired::Start;
 use crate::error::Error;
+use crate::requests::Pending;
+use crate::subscriptions::Feed;
 
 /// The one who waits for the outcome.
 pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
@@ -19,6 +22,14 @@ pub(crate) enum Command {
     Send { sequence: u64, message: Outgoing },
     /// Nobody waits for this message any longer.
     GiveUp { sequence: u64 },
+    /// Ask the hub about the twin.
+    Request { sequence: u64, pending: Pending },
+    /// Nobody waits for this answer any longer.
+    GiveUpRequest { sequence: u64 },
+    /// A stream of desired properties begins.
+    FollowDesired { start: Start },
+    /// The hub has left this subscription unanswered for too long.
+    Unanswered { feed: Feed },
     /// Subscribe to cloud-to-device messages, now and on every connection to come.
     SubscribeC2d { done: Waiter },
     /// Acknowledge a cloud-to-device message.

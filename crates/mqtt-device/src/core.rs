@@ -18,7 +18,6 @@ use crate::driver::waiter;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
 use crate::options::Options;
-use crate::queue::Reader;
 use crate::subscriptions::Feed;
 use crate::topics::Topics;
 
@@ -106,7 +105,7 @@ impl Core {
                 "a module gets no cloud-to-device messages: use the device's connection string",
             ));
         }
-        let Some(lease) = ReaderLease::take(&self.inbox) else {
+        let Some(reader) = self.inbox.reader() else {
             return Err(invalid(
                 "there is one stream of cloud-to-device messages: use or drop the one that exists",
             ));
@@ -117,6 +116,7 @@ impl Core {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(_)) => return Err(self.closed()),
             Err(_) => {
+                self.hand_over(Command::Unanswered { feed: Feed::C2d })?;
                 let text = format!(
                     "the hub did not confirm the subscription to cloud-to-device messages within {:?}: try again",
                     self.options.response_timeout
@@ -124,7 +124,12 @@ impl Core {
                 return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
             }
         }
-        Ok(C2dMessages::new(lease, self.commands.downgrade(), self.device_id().clone()))
+        Ok(C2dMessages::new(
+            reader,
+            Arc::clone(&self.inbox),
+            self.commands.downgrade(),
+            self.device_id().clone(),
+        ))
     }
 
     pub(crate) fn connection_state(&self) -> ConnectionState {

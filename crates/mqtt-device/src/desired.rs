@@ -13,7 +13,7 @@ use crate::queue::{Bounds, Queue, Reader};
 mod one_line;
 mod tracker;
 
-pub(crate) use tracker::Tracker;
+pub(crate) use tracker::{Start, Tracker};
 
 /// Changes that nobody has read; what exceeds this is replaced by the whole, read anew.
 const UNREAD: Bounds = Bounds { items: 64, bytes: 1024 * 1024 };
@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn shows_itself_as_the_tutorial_does() {
-        let patch = r#"{"power_level": 1, "a": {"b": [1, "x, y: \"z\""], "c": {}}, "d": null, "$version": 3}"#;
+        let patch =
+            r#"{"power_level": 1, "a": {"b": [1, "x, y: \"z\""], "c": {}}, "d": null, "$version": 3}"#;
         assert_eq!(DesiredChange::Patch(section(patch)).to_string(), patch);
     }
 

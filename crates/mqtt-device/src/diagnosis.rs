@@ -1,11 +1,17 @@
 //! From how a connection failed to what its owner can do about it. All of the client's wording about
-//! connections is here, and no secret ever is.
+//! connections and the hub's answers is here, and no secret ever is.
+
+use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
+use iothub_models::DeviceId;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind};
+use crate::requests::Request;
+use crate::subscriptions::Feed;
 use crate::transport::{Failure, Refusal};
+use crate::twin_answer::Defect;
 
 /// Why an attempt to connect failed. `before`: the hub has accepted this client already.
 pub(crate) fn connect_failed(
@@ -86,7 +92,7 @@ pub(crate) fn connection_lost(
             error("was ended, since the other side broke the rules of MQTT").because(source)
         }
         Failure::Timeout(waited) => {
-            error(&format!("was ended, since the hub did not acknowledge a message within {waited:?}"))
+            error(&format!("was ended, since the hub left a message or a question unanswered for {waited:?}"))
         }
         Failure::Refused(refusal) => error("was refused").because(refusal),
     }
@@ -139,4 +145,72 @@ fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp)
             "the device is unknown or disabled there (`iothub device show {id}`), the key is not its own (`iothub device connection-string show {id}`), or {clock}"
         ),
     }
+}
+
+/// Why a request that the hub answered did not succeed. `what` names it: "reading the twin".
+pub(crate) fn request_failed(device_id: &DeviceId, what: &str, defect: Defect) -> Error {
+    let refused = match defect {
+        Defect::Refused(refused) => refused,
+        Defect::Unreadable(cause) => {
+            let text =
+                format!("{what} succeeded, and the hub's answer cannot be read: check that it is an IoT hub");
+            let error = Error::of(ErrorKind::Protocol, device_id, text);
+            return match cause {
+                Some(cause) => error.because(cause),
+                None => error,
+            };
+        }
+    };
+    let status = refused.status;
+    let (kind, advice) = match status {
+        400 => (ErrorKind::InvalidArgument, "check the names, values and depth of the properties"),
+        401 | 403 | 404 => {
+            (ErrorKind::NotAuthorized, "check that the device or module still exists and is enabled")
+        }
+        412 => {
+            (ErrorKind::PreconditionFailed, "they have another version by now: get the twin, and decide anew")
+        }
+        413 => (ErrorKind::TooLarge, "a section of a twin has 32 KB at most, and each value 4 KB"),
+        429 => (ErrorKind::Throttled, "ask less often, or give the hub more units"),
+        500..=599 => (ErrorKind::Unavailable, "try again"),
+        _ => (ErrorKind::Protocol, "no hub is known to answer so"),
+    };
+    let error =
+        Error::of(kind, device_id, format!("{what} was refused by the hub with status {status}: {advice}"))
+            .tracked(refused.tracking_id);
+    match refused.reason {
+        Some(reason) => error.because(reason),
+        None => error,
+    }
+}
+
+/// Why a request that waited for its answer has none. `left`: the hub may have seen it.
+pub(crate) fn unanswered(device_id: &DeviceId, request: &Request, left: bool, waited: Duration) -> Error {
+    let (what, fate) = match (request, left) {
+        (Request::Get, _) => ("the twin", "try again"),
+        (Request::Report { .. }, true) => ("reported properties", "it may have them; the twin tells"),
+        (Request::Report { .. }, false) => ("reported properties", "they were never sent"),
+    };
+    let text = format!("the hub gave no answer about {what} within {waited:?}: {fate}");
+    Error::of(ErrorKind::Timeout, device_id, text)
+}
+
+/// Why it is unknown what became of reported properties that were to replace one version only.
+pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
+    Error::of(
+        ErrorKind::Disconnected,
+        device_id,
+        "the connection ended before the hub answered whether it has the reported properties: get the twin and compare its version",
+    )
+}
+
+/// Why the hub does not send what it was asked for.
+pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
+    let what = match feed {
+        Feed::C2d => "cloud-to-device messages",
+        Feed::TwinAnswers => "answers about the twin",
+        Feed::DesiredChanges => "changes of desired properties",
+    };
+    let text = format!("the hub refused the subscription to {what}: a basic tier does not have them");
+    Error::of(ErrorKind::NotAuthorized, device_id, text)
 }

@@ -18,15 +18,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::backoff::Backoff;
 use crate::command::{Command, Outgoing, Waiter};
 use crate::connection_state::ConnectionState;
+use crate::desired::Tracker;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::outbox::{GivenUp, Outbox};
+use crate::requests::Requests;
+use crate::subscriptions::{Feed, Subscriptions};
 use crate::topics::Topics;
 use crate::transport::{self, Failure, Link, Target};
 
 mod serving;
+mod twin;
 
 use serving::End;
 
@@ -45,16 +49,11 @@ pub(crate) struct Driver {
     /// Tells, once, how many messages were left unacknowledged.
     pub(crate) done: watch::Sender<Option<usize>>,
     pub(crate) outbox: Outbox<Outgoing>,
-    pub(crate) c2d: C2dSubscription,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) requests: Requests,
+    pub(crate) desired: Tracker,
     /// Counts connections, so that what belongs to an old one is told apart.
     pub(crate) epoch: u64,
-}
-
-/// Whether cloud-to-device messages were asked for, and who waits to hear that they come.
-#[derive(Debug, Default)]
-pub(crate) struct C2dSubscription {
-    wanted: bool,
-    waiters: Vec<Waiter>,
 }
 
 impl Driver {
@@ -119,7 +118,7 @@ impl Driver {
                 done = &mut work => return Some(done),
                 command = self.commands.recv() => {
                     // What else a command wants is taken up when there is a connection.
-                    if self.obey(command?) == Some(Request::Stop) {
+                    if self.obey(command?) == Some(Wish::Stop) {
                         return None;
                     }
                 }
@@ -128,37 +127,41 @@ impl Driver {
     }
 
     /// Takes a command in; what needs the connection comes back.
-    fn obey(&mut self, command: Command) -> Option<Request> {
+    fn obey(&mut self, command: Command) -> Option<Wish> {
         match command {
             Command::Send { sequence, message } => self.outbox.push(sequence, message),
             Command::GiveUp { sequence } => return self.give_up(sequence),
-            Command::SubscribeC2d { done } => {
-                self.c2d.wanted = true;
-                self.c2d.waiters.retain(|waiter| !waiter.is_closed());
-                self.c2d.waiters.push(done);
-                return Some(Request::SubscribeC2d);
+            Command::Request { sequence, pending } => self.request(sequence, pending),
+            Command::GiveUpRequest { sequence } => {
+                return self.give_up_request(sequence).then_some(Wish::Reconnect);
+            }
+            Command::FollowDesired { start } => self.follow_desired(start),
+            Command::SubscribeC2d { done } => self.subscriptions.want_and_tell(Feed::C2d, done),
+            // A hub that does not answer for so long is asked anew, over a fresh connection.
+            Command::Unanswered { feed } => {
+                return self.subscriptions.is_unanswered(feed).then_some(Wish::Reconnect);
             }
             Command::Complete { epoch, packet_id } if epoch == self.epoch => {
-                return Some(Request::Acknowledge(packet_id));
+                return Some(Wish::Acknowledge(packet_id));
             }
             Command::Complete { .. } => {
                 tracing::debug!(
                     "a message of an earlier connection was completed: the hub delivers it again"
                 );
             }
-            Command::Shutdown => return Some(Request::Stop),
+            Command::Shutdown => return Some(Wish::Stop),
         }
         None
     }
 
-    fn give_up(&mut self, sequence: u64) -> Option<Request> {
+    fn give_up(&mut self, sequence: u64) -> Option<Wish> {
         let waited = self.options.send_timeout;
         let (message, text, request) = match self.outbox.give_up(sequence) {
             GivenUp::Gone => return None,
             GivenUp::Queued(message) => (message, "it was never sent", None),
             // A hub that does not answer for so long is asked anew, over a fresh connection.
             GivenUp::Offered(message) => {
-                (message, "it was sent and the hub may have it", Some(Request::Reconnect))
+                (message, "it was sent and the hub may have it", Some(Wish::Reconnect))
             }
         };
         let text = format!("the hub did not acknowledge a message within {waited:?}; {text}");
@@ -181,9 +184,8 @@ impl Driver {
             unacknowledged += 1;
             let _gone = message.waiter.send(Err(closed.clone()));
         }
-        for waiter in self.c2d.waiters.drain(..) {
-            let _gone = waiter.send(Err(closed.clone()));
-        }
+        self.subscriptions.close(&closed);
+        self.twin_closed(&closed);
         if unacknowledged > 0 {
             tracing::warn!(device_id = %self.identity.device_id, unacknowledged, "closed with unacknowledged telemetry");
         }
@@ -194,8 +196,7 @@ impl Driver {
 
 /// What a command wants of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    SubscribeC2d,
+enum Wish {
     Acknowledge(u16),
     Reconnect,
     Stop,
@@ -220,10 +221,16 @@ async fn attempt(
 
 /// A number from 0 to 1.
 fn chance() -> f64 {
-    let mut random = [0; 4];
+    // The upper half, which a double holds exactly.
+    f64::from((random() >> 32) as u32) / f64::from(u32::MAX)
+}
+
+/// Any number; the largest if the system has no chance to offer.
+pub(crate) fn random() -> u64 {
+    let mut random = [u8::MAX; 8];
     match SystemRandom::new().fill(&mut random) {
-        Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
+        Ok(()) => u64::from_le_bytes(random),
+        Err(_) => u64::MAX,
     }
 }
 

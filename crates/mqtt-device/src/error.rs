@@ -33,6 +33,10 @@ pub enum ErrorKind {
     Protocol,
     /// The hub is there and cannot serve now.
     Unavailable,
+    /// The hub is asked too much for its tier.
+    Throttled,
+    /// What is to be changed has another version than the one expected.
+    PreconditionFailed,
 }
 
 /// Why a device client could not do what it was asked.
@@ -45,24 +49,39 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     device_id: Option<DeviceId>,
+    tracking_id: Option<String>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, device_id: None, message: message.into(), source: None }))
+        Self(Arc::new(Inner {
+            kind,
+            device_id: None,
+            tracking_id: None,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     pub(crate) fn of(kind: ErrorKind, device_id: &DeviceId, message: impl Into<String>) -> Self {
         let device_id = Some(device_id.clone());
-        Self(Arc::new(Inner { kind, device_id, message: message.into(), source: None }))
+        Self(Arc::new(Inner { kind, device_id, tracking_id: None, message: message.into(), source: None }))
     }
 
     /// The same with its cause. An error that was already shared keeps the cause it has.
     pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.source = Some(source.into());
+        }
+        self
+    }
+
+    /// The same with the hub's name for the request.
+    pub(crate) fn tracked(mut self, tracking_id: Option<String>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.tracking_id = tracking_id;
         }
         self
     }
@@ -87,6 +106,7 @@ impl Error {
                 | ErrorKind::OutboxFull
                 | ErrorKind::Network
                 | ErrorKind::Unavailable
+                | ErrorKind::Throttled
         )
     }
 
@@ -94,6 +114,12 @@ impl Error {
     #[must_use]
     pub fn device_id(&self) -> Option<&DeviceId> {
         self.0.device_id.as_ref()
+    }
+
+    /// The hub's name for the request it refused, which the service's support asks for.
+    #[must_use]
+    pub fn tracking_id(&self) -> Option<&str> {
+        self.0.tracking_id.as_deref()
     }
 }
 
@@ -108,6 +134,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("device_id", &self.0.device_id)
+            .field("tracking_id", &self.0.tracking_id)
             .field("message", &self.0.message)
             .field("source", &self.0.source)
             .finish()

@@ -3,11 +3,12 @@
 //! and ends the connection. When a connection ends its messages leave the inbox, since the hub
 //! delivers them again.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use iothub_models::C2dMessage;
+
+use crate::queue::{Bounds, Full, Queue, Reader};
 
 /// Above the hub's 50 messages of 64 KB. Source: *IoT Hub quotas and throttling*.
 const MAX_MESSAGES: usize = 64;
@@ -25,17 +26,10 @@ pub(crate) struct Arrived {
 }
 
 /// What waits for the application.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Arrived>,
-    bytes: usize,
-    reader: Option<Waker>,
-    taken: bool,
-    closed: bool,
-    epoch: u64,
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    queue: Arc<Queue<Arrived>>,
+    epoch: AtomicU64,
 }
 
 /// More arrived than a hub ever leaves unacknowledged.
@@ -45,90 +39,60 @@ struct State {
 )]
 pub(crate) struct Overflow;
 
-impl Inbox {
-    /// No code panics while holding the lock, so what a poisoned one guards is whole.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for Inbox {
+    fn default() -> Self {
+        let bounds = Bounds { items: MAX_MESSAGES, bytes: MAX_BYTES };
+        Self { queue: Arc::new(Queue::new(bounds)), epoch: AtomicU64::new(0) }
     }
+}
 
+impl Inbox {
     /// A connection begins; `None`: there is none now.
     pub(crate) fn connection(&self, epoch: Option<u64>) {
-        let mut state = self.state();
-        state.epoch = epoch.unwrap_or_default();
-        state.waiting.clear();
-        state.bytes = 0;
+        self.epoch.store(epoch.unwrap_or_default(), Ordering::Release);
+        self.queue.clear();
     }
 
     pub(crate) fn push(&self, arrived: Arrived) -> Result<(), Overflow> {
-        let mut state = self.state();
         let size = arrived.message.size();
-        if state.waiting.len() >= MAX_MESSAGES || state.bytes + size > MAX_BYTES {
-            return Err(Overflow);
-        }
-        state.bytes += size;
-        state.waiting.push_back(arrived);
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
-        Ok(())
+        self.queue.push(arrived, size).map_err(|Full| Overflow)
     }
 
     /// Whether messages of this connection can still be acknowledged.
     pub(crate) fn is_current(&self, epoch: u64) -> bool {
-        self.state().epoch == epoch
+        self.epoch.load(Ordering::Acquire) == epoch
     }
 
     /// Nothing will arrive any more.
     pub(crate) fn close(&self) {
         self.connection(None);
-        let mut state = self.state();
-        state.closed = true;
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        self.queue.close();
     }
 
-    /// Makes the caller the one reader; `false` if there is one.
-    pub(crate) fn take(&self) -> bool {
-        !std::mem::replace(&mut self.state().taken, true)
-    }
-
-    /// The reader left.
-    pub(crate) fn release(&self) {
-        let mut state = self.state();
-        state.taken = false;
-        state.reader = None;
-    }
-
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
-        let mut state = self.state();
-        if let Some(arrived) = state.waiting.pop_front() {
-            state.bytes -= arrived.message.size();
-            return Poll::Ready(Some(arrived));
-        }
-        if state.closed {
-            return Poll::Ready(None);
-        }
-        state.reader = Some(cx.waker().clone());
-        Poll::Pending
+    /// The one reader; `None` if there is one.
+    pub(crate) fn reader(&self) -> Option<Reader<Arrived>> {
+        Reader::of(&self.queue)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     fn arrived(epoch: u64, size: usize) -> Arrived {
         Arrived { message: C2dMessage::new(vec![0; size]), epoch, packet_id: 1, redelivered: false }
     }
 
-    fn poll(inbox: &Inbox) -> Poll<Option<Arrived>> {
-        inbox.poll(&mut Context::from_waker(Waker::noop()))
+    fn poll(reader: &Reader<Arrived>) -> Poll<Option<Arrived>> {
+        reader.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn holds_what_a_hub_may_send_and_no_more() {
         let inbox = Inbox::default();
+        let reader = inbox.reader().unwrap();
         inbox.connection(Some(1));
         for _ in 0..50 {
             inbox.push(arrived(1, 64 * 1024)).unwrap();
@@ -137,7 +101,7 @@ mod tests {
             inbox.push(arrived(1, 0)).unwrap();
         }
         assert_eq!(inbox.push(arrived(1, 0)), Err(Overflow));
-        assert!(matches!(poll(&inbox), Poll::Ready(Some(_))));
+        assert!(matches!(poll(&reader), Poll::Ready(Some(_))));
         assert_eq!(inbox.push(arrived(1, MAX_BYTES - 49 * 64 * 1024 + 1)), Err(Overflow));
         inbox.push(arrived(1, MAX_BYTES - 49 * 64 * 1024)).unwrap();
     }
@@ -145,21 +109,14 @@ mod tests {
     #[test]
     fn forgets_what_the_hub_delivers_again() {
         let inbox = Inbox::default();
+        let reader = inbox.reader().unwrap();
         inbox.connection(Some(1));
         inbox.push(arrived(1, 8)).unwrap();
         inbox.connection(None);
-        assert!(poll(&inbox).is_pending() && !inbox.is_current(1));
+        assert!(poll(&reader).is_pending() && !inbox.is_current(1));
         inbox.connection(Some(2));
         assert!(inbox.is_current(2));
         inbox.close();
-        assert!(matches!(poll(&inbox), Poll::Ready(None)));
-    }
-
-    #[test]
-    fn has_one_reader() {
-        let inbox = Inbox::default();
-        assert!(inbox.take() && !inbox.take());
-        inbox.release();
-        assert!(inbox.take());
+        assert!(matches!(poll(&reader), Poll::Ready(None)));
     }
 }

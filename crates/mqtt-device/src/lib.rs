@@ -35,21 +35,33 @@ mod capacity;
 mod client;
 mod command;
 mod connection_state;
+mod core;
+mod desired;
 mod diagnosis;
 mod driver;
 mod error;
 mod inbox;
+mod module_client;
 mod options;
 mod outbox;
 mod property_bag;
+mod queue;
+mod requests;
+mod subscriptions;
 mod topics;
 mod transport;
+mod twin_answer;
+mod twin_topics;
 
-pub use builder::{DeviceClientBuilder, ToDeviceConnectionString};
+pub use builder::{
+    Client, ClientBuilder, DeviceClientBuilder, ModuleClientBuilder, ToDeviceConnectionString,
+};
 pub use c2d::{C2dMessages, ReceivedC2d};
 pub use client::DeviceClient;
 pub use connection_state::{ConnectionState, ConnectionStates};
+pub use desired::{DesiredChange, DesiredProperties};
 pub use error::{Error, ErrorKind};
 pub use iothub_auth::{Clock, DeviceConnectionString};
-pub use iothub_models::{C2dMessage, DeviceId, TelemetryMessage};
+pub use iothub_models::{C2dMessage, DeviceId, ModuleId, TelemetryMessage, TwinProperties, TwinSection};
+pub use module_client::ModuleClient;
 pub use options::{OutboxLimits, ReconnectPolicy, WhenFull};

@@ -34,8 +34,7 @@ pub(crate) struct Full;
 
 impl<T> Queue<T> {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        let state =
-            State { waiting: VecDeque::new(), bytes: 0, reader: None, taken: false, closed: false };
+        let state = State { waiting: VecDeque::new(), bytes: 0, reader: None, taken: false, closed: false };
         Self { bounds, state: Mutex::new(state) }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::error::Error;
+use crate::twin_answer::Answer;
 
 /// What is asked of the hub.
 #[derive(Debug)]
@@ -17,14 +18,6 @@ pub(crate) enum Request {
     Get,
     /// To lay a patch over the reported properties, where there is an `expected` version only then.
     Report { patch: Bytes, expected: Option<i64> },
-}
-
-/// What the hub said, not yet understood.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) version: Option<i64>,
-    pub(crate) body: Bytes,
 }
 
 /// A request and the one who waits for the answer.

@@ -115,7 +115,12 @@ impl Subscriptions {
                 let _gone = waiter.send(if *accepted { Ok(()) } else { Err(refused(*feed)) });
             }
         }
-        Ok(feeds.into_iter().zip(accepted).filter(|(_, accepted)| !**accepted).map(|(feed, _)| feed).collect())
+        Ok(feeds
+            .into_iter()
+            .zip(accepted)
+            .filter(|(_, accepted)| !**accepted)
+            .map(|(feed, _)| feed)
+            .collect())
     }
 
     pub(crate) fn is_granted(&self, feed: Feed) -> bool {
@@ -124,7 +129,9 @@ impl Subscriptions {
 
     /// Whether the hub has left the question unanswered.
     pub(crate) fn is_unanswered(&self, feed: Feed) -> bool {
-        self.feeds[feed as usize].state == State::Asked
+        let subscription = &self.feeds[feed as usize];
+        let settled = matches!(subscription.state, State::Granted | State::Refused);
+        self.asked.is_some() && subscription.wanted && !settled
     }
 
     /// Nobody is sent anything any more.
@@ -156,7 +163,9 @@ mod tests {
         subscriptions.asked(7, subscriptions.due());
         subscriptions.want(Feed::C2d);
         assert!(subscriptions.due().is_empty(), "one SUBSCRIBE at a time");
-        assert!(subscriptions.is_unanswered(Feed::TwinAnswers) && !subscriptions.is_granted(Feed::TwinAnswers));
+        assert!(
+            subscriptions.is_unanswered(Feed::TwinAnswers) && !subscriptions.is_granted(Feed::TwinAnswers)
+        );
         assert!(subscriptions.answered(7, &[true, true], refused).unwrap().is_empty());
         assert!(subscriptions.is_granted(Feed::TwinAnswers));
         assert_eq!(subscriptions.due(), [Feed::C2d]);

@@ -21,7 +21,7 @@ const CLIENT_TYPE: &str = concat!("iothub-rust/", env!("CARGO_PKG_VERSION"));
 
 /// Longest message, body and properties together.
 /// Source: *IoT Hub quotas and throttling*, "Other limits".
-const MAX_MESSAGE: usize = 256 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 256 * 1024;
 
 /// Longest message id, in characters. Source: *Create and read IoT Hub messages*.
 const MAX_MESSAGE_ID: usize = 128;

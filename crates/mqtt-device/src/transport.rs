@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use rumqttc::{
     ConnectReturnCode, Event, EventLoop, MqttOptions, Packet, PubAck, Publish, QoS, Subscribe,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::time::{Instant, Sleep};
 
@@ -64,6 +64,14 @@ pub(crate) struct Link {
     timer: Pin<Box<Sleep>>,
 }
 
+/// What to subscribe to.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) path: String,
+    /// Whether the hub is to wait for an acknowledgement of what it sends.
+    pub(crate) at_least_once: bool,
+}
+
 /// What happened on a connection.
 #[derive(Debug)]
 pub(crate) enum Incoming {
@@ -71,7 +79,9 @@ pub(crate) enum Incoming {
     Flushed,
     Acknowledged(u16),
     Subscribed {
-        accepted: bool,
+        packet_id: u16,
+        /// For each filter, in their order.
+        accepted: Vec<bool>,
     },
     Published {
         topic: String,
@@ -163,13 +173,32 @@ impl Link {
         }))
     }
 
+    /// Writes a publish that has no acknowledgement, for what has an answer of its own.
+    pub(crate) fn publish_once(&mut self, topic: String, payload: Bytes) -> Result<(), Failure> {
+        self.write(Packet::Publish(Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic,
+            pkid: 0,
+            payload,
+        }))
+    }
+
     /// Acknowledges a publish of the hub.
     pub(crate) fn acknowledge(&mut self, packet_id: u16) -> Result<(), Failure> {
         self.write(Packet::PubAck(PubAck::new(packet_id)))
     }
 
-    pub(crate) fn subscribe(&mut self, packet_id: u16, filter: String) -> Result<(), Failure> {
-        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+    pub(crate) fn subscribe(
+        &mut self,
+        packet_id: u16,
+        filters: impl IntoIterator<Item = Filter>,
+    ) -> Result<(), Failure> {
+        let mut subscribe = Subscribe::new_many(filters.into_iter().map(|Filter { path, at_least_once }| {
+            let qos = if at_least_once { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+            SubscribeFilter::new(path, qos)
+        }));
         subscribe.pkid = packet_id;
         self.write(Packet::Subscribe(subscribe))
     }
@@ -260,9 +289,14 @@ impl Link {
                 packet_id: publish.pkid,
                 dup: publish.dup,
             },
-            Packet::SubAck(ack) => {
-                Incoming::Subscribed { accepted: !ack.return_codes.contains(&SubscribeReasonCode::Failure) }
-            }
+            Packet::SubAck(ack) => Incoming::Subscribed {
+                packet_id: ack.pkid,
+                accepted: ack
+                    .return_codes
+                    .iter()
+                    .map(|code| !matches!(code, SubscribeReasonCode::Failure))
+                    .collect(),
+            },
             _ => return Err(Failure::unexpected()),
         }))
     }

@@ -77,11 +77,10 @@ mod tests {
         ] {
             assert_eq!(read(topic), Some(TwinTopic::Answer { status, request_id, version }), "{topic}");
         }
-        assert_eq!(
-            read("$iothub/twin/PATCH/properties/desired/?$version=3"),
-            Some(TwinTopic::DesiredChange)
-        );
-        for other in ["$iothub/twin/res/", "$iothub/twin/res/abc/?$rid=1", "devices/d1/messages/devicebound/", ""] {
+        assert_eq!(read("$iothub/twin/PATCH/properties/desired/?$version=3"), Some(TwinTopic::DesiredChange));
+        for other in
+            ["$iothub/twin/res/", "$iothub/twin/res/abc/?$rid=1", "devices/d1/messages/devicebound/", ""]
+        {
             assert_eq!(read(other), None, "{other}");
         }
     }

@@ -100,8 +100,9 @@ impl Tracker {
     }
 
     /// Whether anybody listens.
-    fn is_followed(&self) -> bool {
-        self.start.as_ref().is_some_and(|start| !start.is_closed()) || (self.seen.is_some() && self.changes.is_read())
+    pub(crate) fn is_followed(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| !start.is_closed())
+            || (self.seen.is_some() && self.changes.is_read())
     }
 
     /// Whether the whole is to be asked for now.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Driver, Request};
+use super::{Driver, Wish, twin};
 use crate::connection_state::ConnectionState;
-use crate::error::{Error, ErrorKind};
+use crate::diagnosis;
 use crate::inbox::Arrived;
 use crate::transport::{Failure, Incoming, Link};
+use crate::twin_topics;
 
 /// Commands taken at a time, so that a busy application cannot keep the connection waiting.
 const BATCH: usize = 128;
@@ -39,10 +40,6 @@ struct Session {
     acknowledgements: VecDeque<u16>,
     /// Cloud-to-device messages that the application has not completed.
     uncompleted: usize,
-    /// Whether a SUBSCRIBE is to be sent.
-    subscribe: bool,
-    /// Whether the hub has confirmed the subscription.
-    subscribed: bool,
     /// The connection is being given up, at the latest then.
     leaving: Option<(Leaving, Instant)>,
 }
@@ -60,13 +57,8 @@ impl Driver {
         self.epoch += 1;
         self.inbox.connection(Some(self.epoch));
         self.outbox.connected(link.session_present());
-        let mut session = Session {
-            acknowledgements: VecDeque::new(),
-            uncompleted: 0,
-            subscribe: self.c2d.wanted,
-            subscribed: false,
-            leaving: None,
-        };
+        self.desired.connected(link.session_present());
+        let mut session = Session { acknowledgements: VecDeque::new(), uncompleted: 0, leaving: None };
         tracing::info!(device_id = %self.identity.device_id, session_present = link.session_present(), "connected");
         self.states.send_replace(ConnectionState::Connected);
         let end = match self.serve_until(&mut link, &mut session, renew_at).await {
@@ -84,6 +76,8 @@ impl Driver {
             Err(failure) => End::Lost(failure),
         };
         self.inbox.connection(None);
+        self.subscriptions.disconnected();
+        self.twin_disconnected();
         end
     }
 
@@ -109,6 +103,7 @@ impl Driver {
                 return Ok(leaving);
             }
             let deadline = session.leaving.map(|(_, deadline)| deadline);
+            let twin_timer = self.desired.timer();
             tokio::select! {
                 incoming = link.next() => {
                     self.take_in(session, incoming?)?;
@@ -126,18 +121,16 @@ impl Driver {
                     for command in batch.drain(..) {
                         match self.obey(command) {
                             None => {}
-                            Some(Request::Acknowledge(packet_id)) => {
+                            Some(Wish::Acknowledge(packet_id)) => {
                                 session.uncompleted = session.uncompleted.saturating_sub(1);
                                 if packet_id != 0 {
                                     session.acknowledgements.push_back(packet_id);
                                 }
                             }
-                            Some(Request::SubscribeC2d) if session.subscribed => self.subscribed(Ok(())),
-                            Some(Request::SubscribeC2d) => session.subscribe = true,
-                            Some(Request::Stop) => {
+                            Some(Wish::Stop) => {
                                 session.leave(Leaving::Shutdown, self.options.shutdown_timeout);
                             }
-                            Some(Request::Reconnect) => reconnect = true,
+                            Some(Wish::Reconnect) => reconnect = true,
                         }
                     }
                     if reconnect {
@@ -145,6 +138,9 @@ impl Driver {
                     }
                 }
                 () = &mut renewal, if session.leaving.is_none() => session.leave(Leaving::Renewal, SETTLE),
+                () = clock.sleep_until(twin_timer.unwrap_or(Timestamp::MAX)), if twin_timer.is_some() => {
+                    self.twin_time_came(clock.now());
+                }
                 () = until(deadline), if deadline.is_some() => {
                     if let Some((leaving, _)) = session.leaving {
                         return Ok(leaving);
@@ -156,9 +152,11 @@ impl Driver {
 
     /// Writes what is due and fits: acknowledgements, the subscription, then the outbox in order.
     fn write(&mut self, link: &mut Link, session: &mut Session) -> Result<(), Failure> {
-        if session.subscribe && link.has_room() {
-            session.subscribe = false;
-            link.subscribe(self.outbox.spare_id(), self.topics.c2d_filter())?;
+        let feeds = self.subscriptions.due();
+        if !feeds.is_empty() && link.has_room() {
+            let id = self.outbox.spare_id();
+            link.subscribe(id, feeds.iter().map(|feed| twin::filter(&self.topics, *feed)))?;
+            self.subscriptions.asked(id, feeds);
         }
         while link.has_room()
             && let Some(packet_id) = session.acknowledgements.pop_front()
@@ -168,6 +166,7 @@ impl Driver {
         if matches!(session.leaving, Some((Leaving::Renewal | Leaving::Abandoned, _))) {
             return Ok(());
         }
+        self.write_requests(link)?;
         while link.has_room()
             && let Some(offer) = self.outbox.offer()
         {
@@ -180,8 +179,10 @@ impl Driver {
     fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
         let settled = session.acknowledgements.is_empty() && link.is_flushed();
         match leaving {
-            Leaving::Renewal => settled && self.outbox.offered() == 0 && session.uncompleted == 0,
-            Leaving::Shutdown => settled && self.outbox.is_empty(),
+            Leaving::Renewal => {
+                settled && self.outbox.offered() == 0 && self.requests.sent() == 0 && session.uncompleted == 0
+            }
+            Leaving::Shutdown => settled && self.outbox.is_empty() && self.requests.is_empty(),
             Leaving::Abandoned => true,
         }
     }
@@ -196,22 +197,26 @@ impl Driver {
                 }
                 None => tracing::debug!(id, "an acknowledgement for nothing that is waited for"),
             },
-            Incoming::Subscribed { accepted } => {
-                session.subscribed = accepted;
-                self.subscribed(if accepted {
-                    Ok(())
-                } else {
-                    Err(Error::of(
-                        ErrorKind::NotAuthorized,
-                        &self.identity.device_id,
-                        "the hub refused the subscription to cloud-to-device messages: a free or basic tier may not have them",
-                    ))
-                });
+            Incoming::Subscribed { packet_id, accepted } => {
+                let device_id = &self.identity.device_id;
+                let refused = self
+                    .subscriptions
+                    .answered(packet_id, &accepted, |feed| diagnosis::subscription_refused(device_id, feed))
+                    .map_err(|defect| Failure::Protocol(Box::new(defect)))?;
+                for feed in refused {
+                    self.feed_refused(feed);
+                }
             }
             Incoming::Published { topic, payload, packet_id, dup } => {
                 let Some(message) = self.topics.c2d_message(&topic, &payload) else {
-                    // Left over from what another program of this device subscribed to.
-                    tracing::debug!(topic, "a message that nobody asked for is acknowledged and ignored");
+                    match twin_topics::read(&topic) {
+                        Some(topic) => self.take_in_twin(topic, payload)?,
+                        // Left over from what another program of this device subscribed to.
+                        None => tracing::debug!(
+                            topic,
+                            "a message that nobody asked for is acknowledged and ignored"
+                        ),
+                    }
                     if session.acknowledgements.len() >= MAX_ACKNOWLEDGEMENTS {
                         return Err(Failure::Protocol("it sends without reading".into()));
                     }
@@ -226,12 +231,6 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    fn subscribed(&mut self, outcome: Result<(), Error>) {
-        for waiter in self.c2d.waiters.drain(..) {
-            let _gone = waiter.send(outcome.clone());
-        }
     }
 }
 

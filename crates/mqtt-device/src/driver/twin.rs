@@ -1,0 +1,154 @@
+//! The twin on one connection: sends requests once the hub has agreed to answer them, hands answers to
+//! those who wait, and reads the desired properties whenever their tracker asks for it.
+
+use bytes::Bytes;
+use iothub_models::TwinSection;
+use jiff::Timestamp;
+
+use super::{Driver, chance};
+use crate::desired::Start;
+use crate::diagnosis;
+use crate::error::Error;
+use crate::requests::{Pending, Request};
+use crate::subscriptions::Feed;
+use crate::topics::Topics;
+use crate::transport::{Failure, Filter, Link};
+use crate::twin_answer::Answer;
+use crate::twin_topics::{self, TwinTopic};
+
+/// What to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
+/// the rest is worth nothing to another connection, so nothing is gained by acknowledging it.
+pub(super) fn filter(topics: &Topics, feed: Feed) -> Filter {
+    match feed {
+        Feed::C2d => Filter { path: topics.c2d_filter(), at_least_once: true },
+        Feed::TwinAnswers => Filter { path: twin_topics::ANSWERS_FILTER.to_owned(), at_least_once: false },
+        Feed::DesiredChanges => Filter { path: twin_topics::DESIRED_FILTER.to_owned(), at_least_once: false },
+    }
+}
+
+impl Driver {
+    pub(super) fn request(&mut self, sequence: u64, pending: Pending) {
+        self.subscriptions.want(Feed::TwinAnswers);
+        self.requests.push(sequence, pending);
+    }
+
+    pub(super) fn follow_desired(&mut self, start: Start) {
+        // The whole is read once the hub tells changes, so that none falls between the two.
+        self.subscriptions.want(Feed::DesiredChanges);
+        self.subscriptions.want(Feed::TwinAnswers);
+        self.desired.begin(start);
+    }
+
+    /// Ends a request whose deadline has passed or whose caller is gone. Whether to connect anew.
+    pub(super) fn give_up_request(&mut self, sequence: u64) -> bool {
+        let Some((pending, left)) = self.requests.give_up(sequence) else { return false };
+        let error = diagnosis::unanswered(
+            &self.identity.device_id,
+            &pending.request,
+            left,
+            self.options.response_timeout,
+        );
+        // A hub that did not even answer the subscription for so long is asked anew.
+        pending.waiter.send(Err(error)).is_ok() && self.subscriptions.is_unanswered(Feed::TwinAnswers)
+    }
+
+    pub(super) fn write_requests(&mut self, link: &mut Link) -> Result<(), Failure> {
+        if !self.subscriptions.is_granted(Feed::TwinAnswers) {
+            return Ok(());
+        }
+        if self.desired.wants_to_read()
+            && self.subscriptions.is_granted(Feed::DesiredChanges)
+            && link.has_room()
+        {
+            let id = self.requests.new_id();
+            self.desired.asked(id, self.options.clock.after(self.options.response_timeout));
+            link.publish_once(twin_topics::get(id), Bytes::new())?;
+        }
+        while link.has_room()
+            && let Some((id, request)) = self.requests.offer()
+        {
+            match request {
+                Request::Get => link.publish_once(twin_topics::get(id), Bytes::new())?,
+                Request::Report { patch, expected } => {
+                    link.publish_once(twin_topics::report(id, *expected), patch.clone())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the hub says about the twin.
+    pub(super) fn take_in_twin(&mut self, topic: TwinTopic, body: Bytes) -> Result<(), Failure> {
+        match topic {
+            TwinTopic::DesiredChange if !self.desired.is_followed() => {}
+            TwinTopic::DesiredChange => {
+                let patch = serde_json::from_slice(&body)
+                    .ok()
+                    .filter(|patch: &TwinSection| patch.version > 0)
+                    // The next connection catches up with what this cannot tell.
+                    .ok_or_else(|| {
+                        Failure::Protocol("it sent a change of desired properties without a version".into())
+                    })?;
+                self.desired.changed(patch, body.len());
+            }
+            TwinTopic::Answer { status, request_id, version } => {
+                let answer = Answer { status, version, body };
+                match request_id {
+                    Some(id) if self.desired.is_asked(id) => self.desired_read(&answer),
+                    Some(id) => match self.requests.answered(id) {
+                        Some(pending) => {
+                            let _gone = pending.waiter.send(Ok(answer));
+                        }
+                        None => tracing::debug!(status, "an answer came late and is dropped"),
+                    },
+                    None => tracing::debug!(status, "an answer to a request of another client is dropped"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn desired_read(&mut self, answer: &Answer) {
+        let now = self.options.clock.now();
+        match answer.twin() {
+            Ok(twin) => self.desired.read(twin.desired, answer.body.len(), now, chance()),
+            Err(defect) => {
+                let what = "reading the desired properties";
+                let error = diagnosis::request_failed(&self.identity.device_id, what, defect);
+                self.desired.could_not_read(error, now, chance());
+            }
+        }
+    }
+
+    /// What a feed carries does not come, since the hub refuses it.
+    pub(super) fn feed_refused(&mut self, feed: Feed) {
+        let error = diagnosis::subscription_refused(&self.identity.device_id, feed);
+        if feed == Feed::TwinAnswers {
+            for pending in self.requests.drain() {
+                let _gone = pending.waiter.send(Err(error.clone()));
+            }
+        }
+        if feed != Feed::C2d {
+            self.desired.refuse(error);
+        }
+    }
+
+    pub(super) fn twin_disconnected(&mut self) {
+        for pending in self.requests.disconnected() {
+            let error = diagnosis::outcome_unknown(&self.identity.device_id);
+            let _gone = pending.waiter.send(Err(error));
+        }
+        self.desired.disconnected();
+    }
+
+    pub(super) fn twin_closed(&mut self, closed: &Error) {
+        for pending in self.requests.drain() {
+            let _gone = pending.waiter.send(Err(closed.clone()));
+        }
+        self.desired.close(closed.clone());
+    }
+
+    pub(super) fn twin_time_came(&mut self, now: Timestamp) {
+        self.desired.time_came(now, chance());
+    }
+}

@@ -1,0 +1,138 @@
+//! [`ModuleClient`]: the handle an application holds for a module of a device. What its calls promise is
+//! said at [`DeviceClient`](crate::DeviceClient), of whose connection it is another name.
+
+use std::sync::Arc;
+
+use iothub_models::{DeviceId, ModuleId, TelemetryMessage, TwinProperties};
+use serde::Serialize;
+
+use crate::builder::{ClientBuilder, ModuleClientBuilder, ToDeviceConnectionString};
+#[cfg(doc)]
+use crate::client::DeviceClient;
+use crate::connection_state::{ConnectionState, ConnectionStates};
+use crate::core::Core;
+use crate::desired::DesiredProperties;
+use crate::error::Error;
+
+/// A module's connection to its IoT hub, with a twin of its own.
+///
+/// It also accepts a device's connection string, as the official module clients do, and is then that
+/// device. Cheap to clone; clones share the connection, which one task owns, as
+/// [`DeviceClient`] describes it.
+#[derive(Clone, Debug)]
+pub struct ModuleClient(pub(crate) Arc<Core>);
+
+impl ModuleClient {
+    /// Connects with the default options, as [`DeviceClient::connect`] does.
+    ///
+    /// # Errors
+    /// As [`ModuleClientBuilder::connect`](ClientBuilder::connect).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub async fn connect(
+        connection_string: &(impl ToDeviceConnectionString + ?Sized),
+    ) -> Result<Self, Error> {
+        Self::builder(connection_string).connect().await
+    }
+
+    /// A builder, to set options. A connection string that cannot be used is reported by its `connect`
+    /// and `start`.
+    pub fn builder(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> ModuleClientBuilder {
+        ClientBuilder::new(connection_string)
+    }
+
+    /// The device's id.
+    #[must_use]
+    pub fn device_id(&self) -> &DeviceId {
+        self.0.device_id()
+    }
+
+    /// The module's id; `None` if the connection string is a device's.
+    #[must_use]
+    pub fn module_id(&self) -> Option<&ModuleId> {
+        self.0.identity.module_id.as_ref()
+    }
+
+    /// Sends telemetry, and returns when the hub has acknowledged it.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::send_telemetry`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::send_telemetry`].
+    pub async fn send_telemetry(&self, message: TelemetryMessage) -> Result<(), Error> {
+        self.0.send_telemetry(message).await
+    }
+
+    /// Gets the module's twin, or the device's, without tags and metadata.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::twin`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::twin`].
+    pub async fn twin(&self) -> Result<TwinProperties, Error> {
+        self.0.twin().await
+    }
+
+    /// Lays `patch` over the reported properties, and returns their new version when the hub has them.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::update_reported_properties`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::update_reported_properties`].
+    pub async fn update_reported_properties(&self, patch: &(impl Serialize + ?Sized)) -> Result<i64, Error> {
+        self.0.update_reported_properties(patch, None).await
+    }
+
+    /// The same, if the reported properties still have the version `expected`.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::update_reported_properties_if_version`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::update_reported_properties_if_version`].
+    pub async fn update_reported_properties_if_version(
+        &self,
+        patch: &(impl Serialize + ?Sized),
+        expected: i64,
+    ) -> Result<i64, Error> {
+        self.0.update_reported_properties(patch, Some(expected)).await
+    }
+
+    /// The desired properties as they are, and the stream of their changes.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::desired_properties`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::desired_properties`].
+    pub async fn desired_properties(&self) -> Result<DesiredProperties, Error> {
+        self.0.desired_properties().await
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn connection_state(&self) -> ConnectionState {
+        self.0.connection_state()
+    }
+
+    /// The present connection state and every change to come.
+    #[must_use]
+    pub fn connection_states(&self) -> ConnectionStates {
+        self.0.connection_states()
+    }
+
+    /// Ends the client.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::shutdown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.0.shutdown().await
+    }
+}

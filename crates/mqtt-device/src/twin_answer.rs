@@ -1,0 +1,115 @@
+//! What the hub answers to a request about the twin, understood: the twin, a new version, or a refusal with
+//! its reason. Source: *Communicate with an IoT hub using the MQTT protocol*, the tables of status codes.
+
+use bytes::Bytes;
+use iothub_models::TwinProperties;
+use serde_json::{Map, Value};
+
+/// Longest text of the hub that an error repeats, in characters.
+const SHOWN: usize = 300;
+
+/// What the hub said, not yet understood.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) version: Option<i64>,
+    pub(crate) body: Bytes,
+}
+
+/// Why an answer is not what was asked for.
+#[derive(Debug)]
+pub(crate) enum Defect {
+    /// The hub said no.
+    Refused(Refused),
+    /// The hub said yes, and what it added cannot be read.
+    Unreadable(Option<serde_json::Error>),
+}
+
+/// The hub's no.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    /// What the support of the service asks for.
+    pub(crate) tracking_id: Option<String>,
+    /// The hub's own words.
+    pub(crate) reason: Option<Reason>,
+}
+
+/// The code and the words of the hub.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub(crate) struct Reason {
+    code: i64,
+    message: String,
+}
+
+impl Answer {
+    /// The twin, if that is what was asked for.
+    pub(crate) fn twin(&self) -> Result<TwinProperties, Defect> {
+        self.accepted()?;
+        let members: Map<String, Value> =
+            serde_json::from_slice(&self.body).map_err(|error| Defect::Unreadable(Some(error)))?;
+        let twin: TwinProperties =
+            serde_json::from_value(members.into()).map_err(|error| Defect::Unreadable(Some(error)))?;
+        if twin.desired.version > 0 { Ok(twin) } else { Err(Defect::Unreadable(None)) }
+    }
+
+    /// The new version of the reported properties, if they were patched.
+    pub(crate) fn version(&self) -> Result<i64, Defect> {
+        self.accepted()?;
+        self.version.ok_or(Defect::Unreadable(None))
+    }
+
+    fn accepted(&self) -> Result<(), Defect> {
+        if (200..300).contains(&self.status) {
+            return Ok(());
+        }
+        let body: Map<String, Value> = serde_json::from_slice(&self.body).unwrap_or_default();
+        let text = |name| body.get(name).and_then(Value::as_str).map(shown);
+        let code = body.get("errorCode").and_then(Value::as_i64);
+        let message = text("message");
+        let reason = (code.is_some() || message.is_some()).then(|| Reason {
+            code: code.unwrap_or_else(|| i64::from(self.status)),
+            message: message.unwrap_or_default(),
+        });
+        Err(Defect::Refused(Refused { status: self.status, tracking_id: text("trackingId"), reason }))
+    }
+}
+
+/// As much of the hub's text as belongs into one line of an error.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &'static str) -> Answer {
+        Answer { status, version: None, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn a_twin_is_read_and_anything_else_is_not() {
+        let twin =
+            answer(200, r#"{"desired":{"a":1,"$version":2},"reported":{"$version":1}}"#).twin().unwrap();
+        assert_eq!((twin.desired.version, twin.reported.version), (2, 1));
+        for body in ["", "{", "[]", "{}", r#"{"desired":{"$version":"x"}}"#, r#"{"desired":{"a":1}}"#] {
+            assert!(matches!(answer(200, body).twin(), Err(Defect::Unreadable(_))), "{body}");
+        }
+        assert!(matches!(answer(204, "").version(), Err(Defect::Unreadable(None))));
+        assert_eq!(Answer { version: Some(4), ..answer(204, "") }.version().unwrap(), 4);
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_the_hub_says() {
+        let body = r#"{"errorCode":400004,"trackingId":"t-1","message":"a\nb","timestampUtc":"2026-11-21T00:00:00Z"}"#;
+        let Err(Defect::Refused(refused)) = answer(400, body).version() else { panic!("refused") };
+        assert_eq!((refused.status, refused.tracking_id.as_deref()), (400, Some("t-1")));
+        assert_eq!(refused.reason.unwrap().to_string(), "400004: a b");
+        for body in ["", "no JSON", "[1]", "{}", r#"{"errorCode":"x"}"#] {
+            let Err(Defect::Refused(refused)) = answer(429, body).twin() else { panic!("refused") };
+            assert!(refused.reason.is_none() && refused.tracking_id.is_none(), "{body}");
+        }
+    }
+}
