@@ -1,0 +1,111 @@
+//! A device that reports its connectivity in its twin, and hears what back ends desire of it.
+//!
+//! # What you will see
+//! The device reports that it is on a cellular network, waits, and prints every change of its desired
+//! properties until you press Ctrl-C.
+//!
+//! # What explains it
+//! `docs/tutorials/twins.md`: every step below under the same number, and what travels over the wire.
+//! Connecting is explained in `simulated_device`.
+//!
+//! # What to set
+//! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string, or a module's.
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal; then here, with the variable set: `cargo run -p report_connectivity`.
+//! `cargo run -p add_tags_and_query` in a third terminal changes a desired property, and finds the device
+//! by what it reported. For a real hub only the connection string differs.
+//!
+//! # Expected output
+//! ```text
+//! Starting the Rust IoT Hub Device Twin device sample...
+//! IoTHubModuleClient waiting for commands, press Ctrl-C to exit
+//! Sending data as reported property...
+//! Reported properties updated
+//! Twin patch received:
+//! {"power_level": 1, "$version": 3}
+//! ```
+
+use std::process::ExitCode;
+use std::{env, io};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal;
+use tracing_subscriber::filter::LevelFilter;
+
+use iothub_mqtt_device::{DeviceConnectionString, ModuleClient};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(LevelFilter::WARN)
+        .init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    // 1. Read who this device is.
+    // ANCHOR: settings
+    let device: DeviceConnectionString =
+        env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
+            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
+             running: `cargo run -p iothub-cli -- device create myDevice`, then `cargo run -p iothub-cli -- \
+             device connection-string show myDevice`; for a real hub the portal shows it on the device's page",
+        )?;
+    // ANCHOR_END: settings
+    println!("Starting the Rust IoT Hub Device Twin device sample...");
+
+    // 2. Connect. A module's client accepts a device's string too, and is that device then.
+    // ANCHOR: connect
+    let client = ModuleClient::connect(&device).await?;
+    // ANCHOR_END: connect
+
+    // 3. Ask for changes of the desired properties. What they are now is in `changes.initial()`; from here
+    //    on no change is missed, even if it is made while the connection is lost.
+    // ANCHOR: desired
+    let mut changes = client.desired_properties().await?;
+    println!("IoTHubModuleClient waiting for commands, press Ctrl-C to exit");
+    // ANCHOR_END: desired
+
+    // 4. Report. The hub lays this over what was reported before, and answers with the new version.
+    // ANCHOR: report
+    println!("Sending data as reported property...");
+    client.update_reported_properties(&json!({"connectivity": "cellular"})).await?;
+    println!("Reported properties updated");
+    // ANCHOR_END: report
+
+    // 5. Print each change. A device that acts on it would report afterwards what it did.
+    // ANCHOR: receive
+    let stop = signal::ctrl_c();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            Some(change) = changes.next() => {
+                println!("Twin patch received:");
+                println!("{change}");
+            }
+            stopped = &mut stop => {
+                stopped?;
+                println!("IoT Hub Device Twin device sample stopped");
+                break;
+            }
+        }
+    }
+    // ANCHOR_END: receive
+
+    // 6. Say goodbye. The twin stays in the hub.
+    // ANCHOR: shutdown
+    println!("Shutting down IoT Hub Client");
+    client.shutdown().await?;
+    // ANCHOR_END: shutdown
+    Ok(())
+}
