@@ -32,7 +32,9 @@ pub trait ConnectionHandler: Send {
     /// A complete message arrived on an incoming link. Its bytes passed [`crate::codec::scan_message`].
     ///
     /// With [`Disposition::Later`] the delivery stays unsettled and keeps one credit in use until
-    /// [`ConnectionHandle::settle`] or [`Links::settle`]. For a delivery sent settled the answer is ignored.
+    /// [`ConnectionHandle::settle`] or [`Links::settle`]. For a delivery sent settled no outcome goes out,
+    /// but [`Disposition::Later`] keeps its credit in use all the same: nobody sends faster than the
+    /// handler takes.
     fn on_message(&mut self, link: LinkId, delivery: Delivery, links: &mut Links<'_>) -> Disposition;
 
     /// The peer told the outcome of a delivery sent to it unsettled.

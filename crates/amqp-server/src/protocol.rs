@@ -177,7 +177,7 @@ impl Protocol {
                         Ok(Some(frame)) => {
                             at += frame.len;
                             self.take_frame(&frame, handler);
-                            self.dispatch(handler);
+                            self.tell(handler);
                         }
                         Err(problem) => self.fail(AmqpError::new(condition::FRAMING_ERROR, problem)),
                     }
@@ -185,7 +185,6 @@ impl Protocol {
             }
         }
         input.advance(at);
-        self.flush_accepted();
         self.dispatch(handler);
     }
 
@@ -208,12 +207,18 @@ impl Protocol {
         for link in waiting.wakes {
             self.make_ready(link);
         }
-        self.flush_accepted();
         self.dispatch(handler);
     }
 
-    /// Tells handlers what happened, and lets links send while there is room for output.
+    /// Tells handlers what happened, and lets links send while there is room for output; then the peer
+    /// hears what was accepted.
     pub(crate) fn dispatch(&mut self, handler: &mut dyn ConnectionHandler) {
+        self.tell(handler);
+        self.flush_accepted();
+    }
+
+    /// As [`Protocol::dispatch`], in the middle of a batch whose acceptances are told together.
+    fn tell(&mut self, handler: &mut dyn ConnectionHandler) {
         loop {
             if let Some(Event::Detached(link, error)) = self.events.pop_front() {
                 handler.on_detach(link, error.as_ref(), &mut Links { protocol: self });
@@ -242,9 +247,12 @@ impl Protocol {
         self.close_as(ConnectionEnd::Closed(error.clone()), Some(&error));
     }
 
-    pub(crate) fn shut_down(&mut self) {
+    /// Closes because the server ends. What other tasks settled before is told first.
+    pub(crate) fn shut_down(&mut self, handler: &mut dyn ConnectionHandler) {
+        self.run_commands(handler);
         let error = AmqpError::new(condition::CONNECTION_FORCED, "the server is shutting down");
         self.close_as(ConnectionEnd::ShutDown, Some(&error));
+        self.dispatch(handler);
     }
 
     fn close_as(&mut self, end: ConnectionEnd, error: Option<&AmqpError>) {

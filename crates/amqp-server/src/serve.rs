@@ -86,8 +86,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             () = handle.notified() => protocol.run_commands(handler),
             () = shutdown.cancelled(), if !deadlines.shut_down => {
                 deadlines.shut_down = true;
-                protocol.shut_down();
-                protocol.dispatch(handler);
+                protocol.shut_down(handler);
             }
             () = &mut timer => {
                 if deadlines.ring(protocol, &mut wire) {

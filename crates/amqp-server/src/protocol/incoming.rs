@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Fault, Protocol, decode_error, link::Partial};
+use super::{Fault, Protocol, decode_error, link::Partial, session::Received};
 use crate::{
     attach::LinkId,
     codec,
@@ -103,17 +103,15 @@ impl Protocol {
         codec::scan_message(&delivery.message).map_err(|e| Fault::Link(id, decode_error(&e)))?;
         let DeliveryId(number) = delivery.id;
         let settled = delivery.settled;
-        if !settled && let Some(session) = self.session(id.channel) {
-            let before = session.received.insert(number, id.handle);
+        if let Some(session) = self.session(id.channel) {
+            let before = session.received.insert(number, Received { handle: id.handle, settled });
             if before.is_some() {
                 let text = format!("delivery-id {number} is in use");
                 return Err(Fault::Session(id.channel, AmqpError::new(condition::INVALID_FIELD, text)));
             }
         }
         let disposition = handler.on_message(id, delivery, &mut Links { protocol: self });
-        if settled {
-            self.release_credit(id);
-        } else if let Disposition::Now(outcome) = disposition {
+        if let Disposition::Now(outcome) = disposition {
             self.settle_received(id, number, &outcome);
         }
         Ok(())
@@ -133,10 +131,15 @@ impl Protocol {
             return;
         }
         let Some(session) = self.session(id.channel) else { return };
-        if session.received.get(&delivery) != Some(&id.handle) {
+        let Some(received) = session.received.get(&delivery).filter(|received| received.handle == id.handle)
+        else {
             return;
-        }
+        };
+        let settled = received.settled;
         session.received.remove(&delivery);
+        if settled {
+            return self.release_credit(id);
+        }
         let extended = match (outcome, session.accepted) {
             (Outcome::Accepted, Some((first, last)))
                 if last.wrapping_add(1) == delivery && delivery > first =>
@@ -155,16 +158,12 @@ impl Protocol {
         self.release_credit(id);
     }
 
-    /// The sender settles deliveries on its own: nothing is left to tell it.
-    pub(super) fn forget_received(&mut self, channel: u16, first: u32, last: u32) {
+    /// The sender settles deliveries on its own: nothing is left to tell it. The handler still has them,
+    /// so their credit comes back when it settles too.
+    pub(super) fn note_settled(&mut self, channel: u16, first: u32, last: u32) {
         let Some(session) = self.session(channel) else { return };
-        let gone: Vec<_> = session.received.range(first..=last).map(|(id, handle)| (*id, *handle)).collect();
-        for (delivery, handle) in gone {
-            let Some(session) = self.session(channel) else { return };
-            session.received.remove(&delivery);
-            if let Some(link) = session.links.get(&handle).map(|link| link.id(channel, handle)) {
-                self.release_credit(link);
-            }
+        for received in session.received.range_mut(first..=last).map(|(_, received)| received) {
+            received.settled = true;
         }
     }
 

@@ -296,6 +296,6 @@ impl Session {
     /// Drops what is unsettled on a link that goes away.
     fn forget_deliveries(&mut self, handle: u16) {
         self.sent.retain(|_, sent| sent.handle != handle);
-        self.received.retain(|_, of| *of != handle);
+        self.received.retain(|_, received| received.handle != handle);
     }
 }

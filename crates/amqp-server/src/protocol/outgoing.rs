@@ -262,7 +262,7 @@ impl Protocol {
             if disposition.receiver {
                 self.take_outcomes(channel, first, last, disposition, handler);
             } else if disposition.settled {
-                self.forget_received(channel, first, last);
+                self.note_settled(channel, first, last);
             }
         }
         self.resume_session(channel);

@@ -33,10 +33,18 @@ pub(super) struct Session {
     pub(super) links: BTreeMap<u16, Link>,
     /// Deliveries to the peer without an outcome, by delivery id.
     pub(super) sent: BTreeMap<u32, Sent>,
-    /// Deliveries from the peer we have not settled, by delivery id: the link's handle.
-    pub(super) received: BTreeMap<u32, u16>,
+    /// Deliveries from the peer we are not done with, by delivery id.
+    pub(super) received: BTreeMap<u32, Received>,
     /// Deliveries accepted but not told yet: consecutive ids become one disposition.
     pub(super) accepted: Option<(u32, u32)>,
+}
+
+/// A delivery we are not done with.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) handle: u16,
+    /// The peer has settled it: it is told no outcome, but the delivery's credit stays in use.
+    pub(super) settled: bool,
 }
 
 /// A delivery the peer has not settled.

@@ -25,15 +25,18 @@ pub(crate) enum Event {
 /// Messages that `/feed` nodes send when they may.
 pub(crate) type Feed = Arc<Mutex<VecDeque<Bytes>>>;
 
-/// Targets: `/accept`, `/reject`, `/later`, `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on
+/// Targets: `/accept`, `/reject`, `/later`, `/hold` (accepts when a feed is offered credit), `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on
 /// the session's `/reply` link). Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later`, `/reply`.
 /// All others are refused.
 pub(crate) struct Nodes {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) feed: Feed,
     pub(crate) handle: Arc<Mutex<Option<ConnectionHandle>>>,
+    /// The feed that was attached last.
+    pub(crate) feed_link: Arc<Mutex<Option<LinkId>>>,
     links: HashMap<LinkId, String>,
     replies: HashMap<SessionId, LinkId>,
+    held: Vec<(LinkId, DeliveryId)>,
     sessions: HashMap<LinkId, SessionId>,
     next_tag: u8,
 }
@@ -44,8 +47,10 @@ impl Nodes {
             events,
             feed: Feed::default(),
             handle: Arc::default(),
+            feed_link: Arc::default(),
             links: HashMap::new(),
             replies: HashMap::new(),
+            held: Vec::new(),
             sessions: HashMap::new(),
             next_tag: 0,
         }
@@ -77,11 +82,11 @@ impl ConnectionHandler for Nodes {
         let mut accept = Accept::default();
         self.tell(Event::Attach(request));
         match address.as_str() {
-            "/accept" | "/reject" | "/later" | "/request" => accept.credit = 10,
+            "/accept" | "/reject" | "/later" | "/hold" | "/request" => accept.credit = 10,
             "/small" => accept.max_message_size = Some(100),
             "/one" => accept.credit = 1,
             "/reply" => drop(self.replies.insert(session, link)),
-            feed if feed.starts_with("/feed/") => {}
+            feed if feed.starts_with("/feed/") => *self.feed_link.lock().unwrap() = Some(link),
             other => {
                 let info = Map::new().with(Symbol::from("address"), "elsewhere");
                 let error = AmqpError::new(condition::NOT_FOUND, format!("no node {other}"));
@@ -100,6 +105,10 @@ impl ConnectionHandler for Nodes {
                 Outcome::Rejected(Some(AmqpError::new(condition::PRECONDITION_FAILED, "not today"))).into()
             }
             "/later" => Disposition::Later,
+            "/hold" => {
+                self.held.push((link, delivery.id));
+                Disposition::Later
+            }
             "/request" => {
                 let reply = self.replies[&self.sessions[&link]];
                 match links.enqueue(reply, delivery.message.clone(), SendOptions::settled()) {
@@ -121,6 +130,9 @@ impl ConnectionHandler for Nodes {
 
     fn on_credit(&mut self, link: LinkId, credit: Credit, links: &mut Links<'_>) {
         self.tell(Event::Credit(credit));
+        for (link, delivery) in self.held.drain(..) {
+            links.settle(link, delivery, Outcome::Accepted);
+        }
         if self.links[&link] == "/reply" {
             return;
         }

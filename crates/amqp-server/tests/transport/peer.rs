@@ -13,7 +13,9 @@ use fe2o3_amqp_types::{
     messaging::{Source, Target},
     performatives::*,
 };
-use iothub_amqp_server::{ConnectionConfig, ConnectionEnd, ConnectionHandle, ServeError, Symbol, serve};
+use iothub_amqp_server::{
+    ConnectionConfig, ConnectionEnd, ConnectionHandle, LinkId, ServeError, Symbol, serve,
+};
 use serde_amqp::primitives::Binary;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -39,6 +41,7 @@ pub(crate) struct Peer {
     pub(crate) events: mpsc::UnboundedReceiver<Event>,
     pub(crate) feed: Feed,
     handle: Arc<Mutex<Option<ConnectionHandle>>>,
+    pub(crate) feed_link: Arc<Mutex<Option<LinkId>>>,
     pub(crate) server: JoinHandle<Result<ConnectionEnd, ServeError>>,
     pub(crate) shutdown: CancellationToken,
     queue: VecDeque<(u16, Performative, Bytes)>,
@@ -59,9 +62,10 @@ impl Peer {
         let (sender, events) = mpsc::unbounded_channel();
         let nodes = Nodes::new(sender);
         let (feed, handle) = (nodes.feed.clone(), nodes.handle.clone());
+        let feed_link = nodes.feed_link.clone();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(theirs, Arc::new(config), nodes, shutdown.clone()));
-        Self { stream, events, feed, handle, server, shutdown, queue: VecDeque::new() }
+        Self { stream, events, feed, handle, feed_link, server, shutdown, queue: VecDeque::new() }
     }
 
     /// A connection with header, open and a session on channel 0.

@@ -176,6 +176,77 @@ async fn a_flow_with_echo_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_settled_by_its_sender_holds_its_credit_as_well() {
+    let mut peer = Peer::open().await;
+    let (_, credit) = peer.attach_sender(0, "/later").await;
+    let mut waiting = Vec::new();
+    for id in 0..credit {
+        // Half of them are settled afterwards.
+        peer.send_with(0, transfer(0, id, id % 2 == 0, false), &data(b"x")).await;
+        waiting.push(peer.event(message).await);
+    }
+    let settle = Disposition {
+        role: Role::Sender,
+        first: 0,
+        last: Some(credit),
+        settled: true,
+        state: None,
+        batchable: false,
+    };
+    peer.send(0, Performative::Disposition(settle)).await;
+    let mut ask = flow_fields(None, 0);
+    ask.echo = true;
+    peer.send(0, Performative::Flow(ask)).await;
+    // No credit came back: the only flow is the answer.
+    let Performative::Flow(answer) = peer.recv().await else { panic!("no flow") };
+    assert_eq!(answer.handle, None);
+    for (link, delivery) in waiting {
+        peer.handle().settle(link, delivery.id, Outcome::Accepted);
+    }
+    // All of it comes back, and no outcome.
+    loop {
+        let Performative::Flow(flow) = peer.recv().await else { panic!("an outcome") };
+        if flow.link_credit == Some(credit) {
+            break;
+        }
+    }
+    peer.vanish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_callback_settles_is_told_without_waiting_for_input() {
+    let mut peer = Peer::open().await;
+    peer.attach_sender(0, "/hold").await;
+    peer.send_with(0, transfer(0, 0, false, false), &data(b"x")).await;
+    let (_, delivery) = peer.event(message).await;
+    assert!(!delivery.settled);
+    peer.attach_receiver(1, "/feed/settled", 1).await;
+    assert_eq!(peer.recv_disposition().await.first, 0);
+    // The same with nothing to read: another task wakes the feed.
+    peer.send_with(0, transfer(0, 1, false, false), &data(b"y")).await;
+    peer.event(message).await;
+    let feed = peer.feed_link.lock().unwrap().expect("a feed is attached");
+    peer.handle().wake(feed);
+    assert_eq!(peer.recv_disposition().await.first, 1);
+    peer.vanish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_settled_before_a_shutdown_is_told() {
+    for _ in 0..20 {
+        let mut peer = Peer::open().await;
+        peer.attach_sender(0, "/later").await;
+        peer.send_with(0, transfer(0, 0, false, false), &data(b"x")).await;
+        let (link, delivery) = peer.event(message).await;
+        // Both are there when the connection looks.
+        peer.shutdown.cancel();
+        peer.handle().settle(link, delivery.id, Outcome::Accepted);
+        assert_eq!(peer.recv_disposition().await.first, 0);
+        peer.vanish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sender_may_settle_first() {
     let mut peer = Peer::open().await;
     peer.attach_sender(0, "/later").await;
