@@ -21,11 +21,16 @@ use self::nodes::Nodes;
 use crate::hub::Hub;
 use crate::listener;
 
+/// Bytes of unfinished messages on one connection.
+const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
+
 /// Serves AMQP on `listener` until the hub ends: under TLS, or in the clear where `tls` is absent.
 pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let config = Arc::new(ConnectionConfig {
         container_id: hub.config().name.clone(),
         sasl_mechanisms: sasl::mechanisms(),
+        // A few unfinished messages of the largest size; peers that have proven nothing share it.
+        max_partial_bytes: MAX_PARTIAL_BYTES,
         ..ConnectionConfig::default()
     });
     let name = if tls.is_some() { "amqps" } else { "amqp" };

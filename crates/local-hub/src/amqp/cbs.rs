@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use iothub_amqp_server::{
-    AmqpError, Body, LinkId, Links, Map, Message, Properties, SendError, SendOptions, SessionId, Value,
-    condition,
+    Accept, AmqpError, AttachRequest, Body, Direction, LinkId, Links, Map, Message, Properties, SendError,
+    SendOptions, SessionId, Value, condition,
 };
 
 use super::grants::{Grants, RESOURCE};
@@ -20,6 +20,11 @@ use crate::hub::Hub;
 
 /// Answers that may wait for the client's receiving link.
 const MAX_WAITING: usize = 16;
+/// Links to this node that one connection may have, in each direction. Clients use one pair, or one for
+/// each of a few sessions.
+const MAX_LINKS: usize = 16;
+/// The largest request. Whoever sends one has proven nothing yet, so it is far less than a link may take.
+const MAX_REQUEST_BYTES: u64 = 32 * 1024;
 
 /// The `$cbs` links of one connection, and the answers that wait for theirs.
 #[derive(Debug, Default)]
@@ -30,17 +35,25 @@ pub(super) struct Cbs {
 }
 
 impl Cbs {
-    pub(super) fn attach_requests(&mut self, link: LinkId, session: SessionId) {
-        self.requests.push((link, session));
+    pub(super) fn attach(&mut self, request: &AttachRequest) -> Result<Accept, AmqpError> {
+        let links = match request.direction {
+            Direction::Incoming => &mut self.requests,
+            Direction::Outgoing => &mut self.answers,
+        };
+        if links.len() == MAX_LINKS {
+            let text = format!("a connection may have {MAX_LINKS} links to $cbs in each direction");
+            return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+        }
+        links.push((request.link, request.session));
+        Ok(Accept { max_message_size: Some(MAX_REQUEST_BYTES), ..Accept::default() })
     }
 
-    pub(super) fn attach_answers(&mut self, link: LinkId, session: SessionId) {
-        self.answers.push((link, session));
-    }
-
+    /// Answers on a session that has no link to this node any more have nobody to wait for.
     pub(super) fn detach(&mut self, link: LinkId) {
         self.requests.retain(|(known, _)| *known != link);
         self.answers.retain(|(known, _)| *known != link);
+        let (requests, answers) = (&self.requests, &self.answers);
+        self.waiting.retain(|(session, _)| requests.iter().chain(answers).any(|(_, on)| on == session));
     }
 
     pub(super) fn takes(&self, link: LinkId) -> bool {

@@ -4,7 +4,10 @@
 //! are asynchronous, so one worker per connection carries messages over in order and settles each when
 //! its outcome is known; the connection itself goes on meanwhile.
 
-use iothub_amqp_server::{ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use iothub_amqp_server::{AmqpError, ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome, condition};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use tokio::sync::mpsc;
 
@@ -18,17 +21,22 @@ pub(super) const CREDIT: u32 = 100;
 /// there is always room in it.
 pub(super) const MAX_LINKS: usize = 8;
 
+/// Held for as long as a link is attached. What is under way when it goes is dropped: its sender hears no
+/// outcome and sends it again, and the device shall not get it twice.
+#[derive(Debug, Default)]
+pub(super) struct Attached(Arc<()>);
+
 /// A message on its way into the hub's queue.
 #[derive(Debug)]
-pub(super) struct Sent {
+struct Sent {
     link: LinkId,
+    attached: Weak<()>,
     delivery: DeliveryId,
     recipients: Vec<DeviceId>,
     message: C2dMessage,
 }
 
-/// The sending side of the worker of one connection. The worker ends when this is dropped, after it has
-/// carried over what it was given.
+/// The sending side of the worker of one connection. The worker ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Worker(mpsc::Sender<Sent>);
 
@@ -40,9 +48,10 @@ impl Worker {
     }
 
     /// Hands a message over, or says what to answer at once.
-    pub(super) fn take(&self, link: LinkId, delivery: &Delivery) -> Result<(), Outcome> {
+    pub(super) fn take(&self, link: LinkId, attached: &Attached, delivery: &Delivery) -> Result<(), Outcome> {
         let (recipients, message) = read(delivery).map_err(|refusal| rejected(&refusal))?;
-        let sent = Sent { link, delivery: delivery.id, recipients, message };
+        let attached = Arc::downgrade(&attached.0);
+        let sent = Sent { link, attached, delivery: delivery.id, recipients, message };
         // Credit leaves room; should the worker be gone, the sender hears that nothing was kept.
         self.0.try_send(sent).map_err(|_| Outcome::Released)
     }
@@ -66,12 +75,28 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
 }
 
 async fn carry_over(hub: Hub, connection: ConnectionHandle, mut sent: mpsc::Receiver<Sent>) {
-    while let Some(Sent { link, delivery, recipients, message }) = sent.recv().await {
+    let _watch = PanicWatch(connection.clone());
+    while let Some(Sent { link, attached, delivery, recipients, message }) = sent.recv().await {
+        if attached.strong_count() == 0 {
+            continue;
+        }
         let outcome = match enqueue(&hub, &recipients, message).await {
             Ok(()) => Outcome::Accepted,
             Err(refusal) => rejected(&refusal),
         };
         connection.settle(link, delivery, outcome);
+    }
+}
+
+/// A worker that panicked is a defect of ours; its connection is closed, so that nobody waits for outcomes
+/// that no longer come.
+struct PanicWatch(ConnectionHandle);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close(AmqpError::new(condition::INTERNAL_ERROR, "the hub failed to keep a message"));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The nodes behind one AMQP connection: which links are taken, and which node a message is for.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler,
@@ -11,7 +11,7 @@ use iothub_models::ErrorCode;
 
 use super::address::Node;
 use super::cbs::Cbs;
-use super::devicebound::{self, Worker};
+use super::devicebound::{self, Attached, Worker};
 use super::error::amqp_error;
 use super::grants::Grants;
 use super::sasl;
@@ -23,7 +23,7 @@ pub(super) struct Nodes {
     hub: Hub,
     grants: Grants,
     cbs: Cbs,
-    devicebound: HashSet<LinkId>,
+    devicebound: HashMap<LinkId, Attached>,
     worker: Option<Worker>,
 }
 
@@ -33,7 +33,7 @@ impl Nodes {
             hub,
             grants: Grants::default(),
             cbs: Cbs::default(),
-            devicebound: HashSet::new(),
+            devicebound: HashMap::new(),
             worker: None,
         }
     }
@@ -54,7 +54,7 @@ impl Nodes {
             let text = format!("a connection may have {} links to this node", devicebound::MAX_LINKS);
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
-        self.devicebound.insert(request.link);
+        self.devicebound.insert(request.link, Attached::default());
         self.worker.get_or_insert_with(|| Worker::spawn(self.hub.clone(), links.handle().clone()));
         Ok(Accept { credit: devicebound::CREDIT, ..Accept::default() })
     }
@@ -73,13 +73,7 @@ impl ConnectionHandler for Nodes {
     fn on_attach(&mut self, request: AttachRequest, links: &mut Links<'_>) -> AttachVerdict {
         let address = request.node_address().unwrap_or_default();
         let accepted = match Node::parse(address) {
-            Some(Node::Cbs) => {
-                match request.direction {
-                    Direction::Incoming => self.cbs.attach_requests(request.link, request.session),
-                    Direction::Outgoing => self.cbs.attach_answers(request.link, request.session),
-                }
-                Ok(Accept::default())
-            }
+            Some(Node::Cbs) => self.cbs.attach(&request),
             Some(Node::DeviceBound) => self.attach_devicebound(&request, links),
             None => {
                 let shown: String = address.chars().take(200).collect();
@@ -110,13 +104,13 @@ impl ConnectionHandler for Nodes {
         if let Err(denied) = self.grants.check_service(self.hub.clock().now()) {
             return Outcome::Rejected(Some(amqp_error(&denied))).into();
         }
-        match self.worker.as_ref().map(|worker| worker.take(link, &delivery)) {
-            Some(Ok(())) => Disposition::Later,
-            Some(Err(outcome)) => outcome.into(),
-            None => {
-                let refusal = HubError::new(ErrorCode::ServerError, "no worker for this link");
-                Outcome::Rejected(Some(amqp_error(&refusal))).into()
-            }
+        let (Some(worker), Some(attached)) = (&self.worker, self.devicebound.get(&link)) else {
+            let refusal = HubError::new(ErrorCode::ServerError, "no worker for this link");
+            return Outcome::Rejected(Some(amqp_error(&refusal))).into();
+        };
+        match worker.take(link, attached, &delivery) {
+            Ok(()) => Disposition::Later,
+            Err(outcome) => outcome.into(),
         }
     }
 
