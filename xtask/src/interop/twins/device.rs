@@ -4,12 +4,21 @@ use std::collections::VecDeque;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
-use iothub_mqtt_device::DeviceClient;
+use iothub_models::TwinSection;
+use iothub_mqtt_device::{DesiredChange, DesiredProperties, DeviceClient, ErrorKind, ModuleClient};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
+use super::steps::properties;
 use crate::interop::language::Language;
 use crate::interop::ours::{LINE, Site};
 use crate::program::Program;
+
+/// Our client, connected and listening. It takes a device's string too, as in the tutorial of twins.
+pub(super) struct Ours {
+    client: ModuleClient,
+    changes: DesiredProperties,
+}
 
 /// A program of Microsoft's client, connected and listening.
 pub(super) struct Theirs {
@@ -20,6 +29,7 @@ pub(super) struct Theirs {
 
 /// A device or a module of whichever client.
 pub(super) enum Device {
+    Ours(Box<Ours>),
     Theirs(Box<Theirs>),
 }
 
@@ -29,6 +39,11 @@ impl Device {
         language: Language,
         credential: &DeviceConnectionString,
     ) -> Result<Self> {
+        if language == Language::Rust {
+            let client = ModuleClient::connect(credential).await?;
+            let changes = client.desired_properties().await?;
+            return Ok(Self::Ours(Box::new(Ours { client, changes })));
+        }
         let program = language.program("twin_device");
         let mut command = site.command(&program);
         command.env("IOTHUB_DEVICE_CONNECTION_STRING", site.as_official(credential));
@@ -41,6 +56,7 @@ impl Device {
     /// The device's twin: `desired` and `reported`.
     pub(super) async fn twin(&mut self) -> Result<Value> {
         match self {
+            Self::Ours(ours) => Ok(serde_json::to_value(ours.client.twin().await?)?),
             Self::Theirs(theirs) => {
                 theirs.say(json!({"cmd": "get_twin"})).await?;
                 Ok(theirs.event("twin").await?["twin"].take())
@@ -51,6 +67,13 @@ impl Device {
     /// Lays a patch over the reported properties; whether the hub took it.
     pub(super) async fn report(&mut self, patch: &Map<String, Value>) -> Result<bool> {
         match self {
+            Self::Ours(ours) => match ours.client.update_reported_properties(patch).await {
+                Ok(_) => Ok(true),
+                Err(error) => match error.kind() {
+                    ErrorKind::InvalidArgument | ErrorKind::TooLarge => Ok(false),
+                    _ => Err(error.into()),
+                },
+            },
             Self::Theirs(theirs) => {
                 theirs.say(json!({"cmd": "report", "patch": patch})).await?;
                 let answer = theirs.event_or_error("reported").await?;
@@ -63,10 +86,16 @@ impl Device {
         }
     }
 
-    /// The change of desired properties to this version. A client may tell older ones again, as a part
-    /// of what it reads anew; what comes is never newer than asked for.
+    /// The change of desired properties to this version. Node tells older ones again, as a part of what
+    /// it reads anew; what comes is never newer than asked for, and from ours never older.
     pub(super) async fn change(&mut self, version: i64) -> Result<Value> {
         match self {
+            Self::Ours(ours) => {
+                let change = ours.next().await?;
+                let told = change.version();
+                ensure!(told == version, "version {told} was told where {version} was expected");
+                serde_json::from_str(&change.to_string()).context("a change is not shown as JSON")
+            }
             Self::Theirs(theirs) => loop {
                 let mut change = theirs.event("desired").await?;
                 let told = change["patch"]["$version"].as_i64().context("a change without $version")?;
@@ -78,9 +107,34 @@ impl Device {
         }
     }
 
+    /// The desired properties of this version, as a program has them that knew these when the connection
+    /// was lost and brings them up to date with what it was told since.
+    pub(super) async fn caught_up(
+        &mut self,
+        known: &Map<String, Value>,
+        version: i64,
+    ) -> Result<Map<String, Value>> {
+        match self {
+            Self::Ours(ours) => {
+                let mut section = TwinSection { properties: known.clone(), ..TwinSection::default() };
+                while section.version < version {
+                    let change = ours.next().await?;
+                    ensure!(change.version() > section.version, "version {} came again", change.version());
+                    change.apply_to(&mut section);
+                }
+                ensure!(section.version == version, "version {} is none there was", section.version);
+                Ok(section.properties)
+            }
+            // They tell the whole section in the form of a patch, which does not say what is gone.
+            Self::Theirs(_) => Ok(properties(&self.change(version).await?)),
+        }
+    }
+
     /// Falls asleep, and another connection of the same identity takes its place.
     pub(super) async fn sleep(&mut self, credential: &DeviceConnectionString) -> Result<()> {
         match self {
+            // What is in our own process cannot be held: it fights for its place at once, and wins.
+            Self::Ours(_) => {}
             Self::Theirs(theirs) => theirs.program.sleep()?,
         }
         let other = DeviceClient::builder(credential).connect().await.context("the other connection")?;
@@ -90,6 +144,8 @@ impl Device {
     /// Wakes up and connects again.
     pub(super) async fn wake(&mut self) -> Result<()> {
         match self {
+            // Its calls wait for the connection.
+            Self::Ours(_) => Ok(()),
             Self::Theirs(theirs) => {
                 theirs.program.wake()?;
                 loop {
@@ -108,11 +164,19 @@ impl Device {
     /// Says goodbye.
     pub(super) async fn stop(self) -> Result<()> {
         match self {
+            Self::Ours(ours) => Ok(ours.client.shutdown().await?),
             Self::Theirs(mut theirs) => {
                 theirs.program.close_input();
                 theirs.program.end_well(LINE).await
             }
         }
+    }
+}
+
+impl Ours {
+    async fn next(&mut self) -> Result<DesiredChange> {
+        let next = timeout(LINE, self.changes.next()).await.context("our device was told nothing")?;
+        next.context("our device has stopped")
     }
 }
 

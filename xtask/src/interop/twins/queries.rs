@@ -65,7 +65,7 @@ async fn make(site: &Site, device: &Value) -> Result<()> {
         service.create_module(&owner.device, &module.parse()?).await?;
     }
     if device["reported"].is_object() {
-        let mut client = Device::start(site, Language::Node, &site.credential(&identity)?).await?;
+        let mut client = Device::start(site, Language::Rust, &site.credential(&identity)?).await?;
         let reported = object(device["reported"].clone());
         ensure!(client.report(&reported).await?, "the hub refused reported properties");
         client.stop().await?;
