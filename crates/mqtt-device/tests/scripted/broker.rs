@@ -160,12 +160,67 @@ impl Peer {
         self.write(&acks).await;
     }
 
-    /// Reads a SUBSCRIBE, agrees, and returns its packet id and filter.
+    /// Reads a SUBSCRIBE for one filter, agrees, and returns its packet id and filter.
     pub(crate) async fn subscribe(&mut self) -> (u16, String) {
+        let (packet_id, filters) = self.asks_for().await;
+        assert_eq!(filters.len(), 1);
+        self.agree(packet_id, 1).await;
+        (packet_id, filters.into_iter().next().unwrap().0)
+    }
+
+    /// Reads a SUBSCRIBE: its packet id, its filters and their QoS.
+    pub(crate) async fn asks_for(&mut self) -> (u16, Vec<(String, QoS)>) {
         let Some(Packet::Subscribe(subscribe)) = self.read().await else { panic!("SUBSCRIBE expected") };
-        let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
-        self.write(&[Packet::SubAck(SubAck::new(subscribe.pkid, granted))]).await;
-        (subscribe.pkid, subscribe.filters[0].path.clone())
+        let filters = subscribe.filters.into_iter().map(|filter| (filter.path, filter.qos)).collect();
+        (subscribe.pkid, filters)
+    }
+
+    /// Grants all of a SUBSCRIBE.
+    pub(crate) async fn agree(&mut self, packet_id: u16, filters: usize) {
+        let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); filters];
+        self.write(&[Packet::SubAck(SubAck::new(packet_id, granted))]).await;
+    }
+
+    /// Agrees to send what a client needs for its twin, as it asks for it: answers, or changes too.
+    pub(crate) async fn serve_twin(&mut self, changes: bool) {
+        let (packet_id, filters) = self.asks_for().await;
+        let expected = ["$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#"];
+        let expected: Vec<_> = expected[..1 + usize::from(changes)]
+            .iter()
+            .map(|path| (path.to_string(), QoS::AtMostOnce))
+            .collect();
+        assert_eq!(filters, expected);
+        self.agree(packet_id, filters.len()).await;
+    }
+
+    /// Reads a request about the twin: the topic up to its id, the id and what follows it, the body.
+    pub(crate) async fn request(&mut self) -> (String, String, String) {
+        let publish = self.publish().await;
+        assert_eq!((publish.qos, publish.retain, publish.dup), (QoS::AtMostOnce, false, false));
+        let (path, id) = publish.topic.split_once("?$rid=").expect("a request id");
+        (path.to_owned(), id.to_owned(), String::from_utf8(publish.payload.to_vec()).unwrap())
+    }
+
+    /// Answers a request: `id` may have `&$version=` after it.
+    pub(crate) async fn answer_request(&mut self, status: u16, id: &str, body: &str) {
+        self.tell(&format!("$iothub/twin/res/{status}/?$rid={id}"), body).await;
+    }
+
+    /// Reads a GET and answers it with these desired properties.
+    pub(crate) async fn answer_get(&mut self, desired: &str) {
+        let (path, id, _) = self.request().await;
+        assert_eq!(path, "$iothub/twin/GET/");
+        self.answer_request(200, &id, &format!(r#"{{"desired":{desired},"reported":{{"$version":1}}}}"#))
+            .await;
+    }
+
+    /// Tells of a change of desired properties.
+    pub(crate) async fn tell_change(&mut self, version: i64, patch: &str) {
+        self.tell(&format!("$iothub/twin/PATCH/properties/desired/?$version={version}"), patch).await;
+    }
+
+    async fn tell(&mut self, topic: &str, body: &str) {
+        self.write(&[Packet::Publish(Publish::new(topic, QoS::AtMostOnce, body))]).await;
     }
 
     /// Sends a cloud-to-device message.

@@ -6,6 +6,8 @@
 
 mod broker;
 mod c2d;
+mod desired;
 mod lifetime;
 mod refusals;
 mod telemetry;
+mod twin;
