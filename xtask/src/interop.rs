@@ -10,6 +10,7 @@ mod language;
 mod message;
 mod ours;
 mod pairings;
+mod record;
 mod registries;
 mod telemetry;
 mod twins;
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Only cases whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Run no case: write what the official clients put on the wire to tests/fixtures/wire
+    #[arg(long, conflicts_with = "only")]
+    record: bool,
 }
 
 /// What the run inside the namespace is told.
@@ -43,6 +47,8 @@ pub(crate) struct InsideOptions {
     language: Vec<Language>,
     #[arg(long)]
     only: Option<String>,
+    #[arg(long)]
+    record: bool,
 }
 
 /// What it means that a tool is missing: a user without Node still wants to see the rest pass; CI wants all of it.
@@ -95,6 +101,9 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
     }
     if let Some(only) = &options.only {
         inside.args(["--only", only]);
+    }
+    if options.record {
+        inside.arg("--record");
     }
     workspace::run(&mut inside).context("interop")
 }

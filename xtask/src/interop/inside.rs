@@ -29,7 +29,9 @@ const HUB_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) fn run(options: &InsideOptions) -> Result<()> {
     workspace::run(std::process::Command::new("ip").args(["link", "set", "lo", "up"]))?;
     let runtime = tokio::runtime::Runtime::new().context("no tokio runtime")?;
-    runtime.block_on(run_cases(options))
+    runtime.block_on(async {
+        if options.record { super::record::run(options).await } else { run_cases(options).await }
+    })
 }
 
 async fn run_cases(options: &InsideOptions) -> Result<()> {

@@ -55,6 +55,11 @@ impl MessageCase {
         self.flag("outside_documented_set")
     }
 
+    /// Whether the file gives only the size of its body, because it would fill the file.
+    pub(super) fn is_large(&self) -> bool {
+        !self.0["message"]["body_size"].is_null()
+    }
+
     /// The message as the programs read it, with the case's name beside it.
     pub(super) fn message(&self) -> Map<String, Value> {
         let mut message = self.0["message"].as_object().cloned().unwrap_or_default();

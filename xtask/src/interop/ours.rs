@@ -107,6 +107,12 @@ impl Site {
         Ok(self.registry.devices().create(DeviceIdentity::new(id.parse()?)).await?)
     }
 
+    /// Sends a message past every protocol, from inside the embedded hub.
+    pub(super) async fn send_c2d(&self, id: &str, message: C2dMessage) -> Result<()> {
+        let hub = self.embedded.as_ref().context("the hub is not embedded")?;
+        Ok(hub.send_c2d(&id.parse()?, message).await?)
+    }
+
     pub(super) async fn get_device(&self, id: &str) -> Result<DeviceIdentity> {
         Ok(self.registry.devices().get(&id.parse()?).await?)
     }

@@ -24,17 +24,17 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A registry program that takes commands.
-struct Registry(Program);
+pub(super) struct Registry(Program);
 
 impl Registry {
-    fn start(site: &Site, language: Language) -> Result<Self> {
+    pub(super) fn start(site: &Site, language: Language) -> Result<Self> {
         let program = language.program("registry");
         let mut command = site.command(&program);
         command.env("IOTHUB_CONNECTION_STRING", site.owner_string());
         Ok(Self(Program::start(&program, command)?))
     }
 
-    async fn call(&mut self, command: Value) -> Result<Value> {
+    pub(super) async fn call(&mut self, command: Value) -> Result<Value> {
         self.0.type_line(&command.to_string()).await?;
         let line = self.0.next_line(LINE).await?.context("the registry program ended")?;
         let answer: Value = serde_json::from_str(&line).context("the registry program printed no JSON")?;
@@ -51,7 +51,7 @@ impl Registry {
         Ok(answer)
     }
 
-    async fn end(mut self) -> Result<()> {
+    pub(super) async fn end(mut self) -> Result<()> {
         self.0.end_well(LINE).await
     }
 }
