@@ -2,6 +2,7 @@
 
 mod c2d;
 mod memory;
+mod query;
 mod server;
 mod start;
 
@@ -25,6 +26,8 @@ enum What {
     Memory,
     /// Cloud-to-device latency, from sender to handler, through the hub
     C2d,
+    /// Queries over 1,000, 10,000 and 100,000 twins, in process and over HTTPS, and memory per twin
+    Query,
 }
 
 impl What {
@@ -47,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::Start => start::measure().await,
             What::Memory => memory::measure().await,
             What::C2d => c2d::measure().await,
+            What::Query => query::measure().await,
         }
     })?;
     println!("{table}");

@@ -226,6 +226,18 @@ impl RunningHub {
         self.hub.write_twin(&ConnectionId::device(device.clone()), &write, &Precondition::None).await
     }
 
+    /// Changes a device's reported properties as the device would; null deletes. Gives their new version.
+    ///
+    /// # Errors
+    /// What the device would get: no such device, a section that would be too large, a name or a value
+    /// that a twin cannot hold.
+    ///
+    /// # Cancel safety
+    /// The change may be made although nothing was returned.
+    pub async fn report(&self, device: &DeviceId, patch: &Map<String, Value>) -> Result<i64, HubError> {
+        self.hub.report(&ConnectionId::device(device.clone()), patch, None).await
+    }
+
     /// Runs a query as a back end would, one page of it: up to `most` items, from the beginning or from
     /// where an earlier page ended.
     ///

@@ -72,7 +72,7 @@ pub(super) async fn measure() -> Result<Table> {
 }
 
 /// Resident memory in kB, as the kernel counts it.
-fn resident(process: u32) -> Result<u64> {
+pub(super) fn resident(process: u32) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status =
         std::fs::read_to_string(&path).with_context(|| format!("{path} cannot be read; this needs Linux"))?;

@@ -47,12 +47,10 @@ impl Packer {
     }
 
     pub(crate) fn name(&mut self, name: &str) -> &mut Self {
-        match KNOWN_NAMES.iter().position(|known| *known == name) {
-            Some(known) => self.length((known as u64) << 1 | 1),
-            None => {
-                self.length((name.len() as u64) << 1);
-                self.0.extend_from_slice(name.as_bytes());
-            }
+        let head = name_head(name);
+        self.length(head);
+        if head & 1 == 0 {
+            self.0.extend_from_slice(name.as_bytes());
         }
         self
     }
@@ -133,12 +131,16 @@ impl<'a> Packed<'a> {
     /// The member of an object.
     pub(crate) fn member(self, name: &str) -> Option<Self> {
         let mut members = self.body(OBJECT)?;
+        let head = name_head(name);
         while !members.is_empty() {
-            let (found, rest) = read_name(members)?;
-            if found == name {
-                return Some(Self(rest));
+            let (found, rest) = read_length(members)?;
+            // A known name is its head and nothing more.
+            let size = if found & 1 == 1 { 0 } else { usize::try_from(found >> 1).ok()? };
+            let (text, value) = rest.split_at_checked(size)?;
+            if found == head && (size == 0 || text == name.as_bytes()) {
+                return Some(Self(value));
             }
-            members = skip(rest)?;
+            members = skip(value)?;
         }
         None
     }
@@ -178,7 +180,19 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// What stands before a name: its length, or its place among those that are known.
+fn name_head(name: &str) -> u64 {
+    match KNOWN_NAMES.iter().position(|known| *known == name) {
+        Some(known) => (known as u64) << 1 | 1,
+        None => (name.len() as u64) << 1,
+    }
+}
+
 fn read_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    if *first < 0x80 {
+        return Some((u64::from(*first), rest));
+    }
     let mut length = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         length |= u64::from(byte & 0x7f) << (7 * index);

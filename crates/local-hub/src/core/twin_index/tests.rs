@@ -70,7 +70,7 @@ fn identity_fields_have_none_and_the_number_of_indexes_is_bounded() {
         }
     }
     assert_eq!(indexes.indexes.len(), MAX_INDEXES);
-    assert!(indexes.indexes.iter().all(|index| index.path.to_string() >= "tags.t94".to_owned()));
+    assert!(indexes.indexes.iter().all(|index| *index.path.to_string() >= *"tags.t94"));
     for number in 0..1000 {
         let path = Path::root("tags").join(format!("u{number}"));
         indexes.ask(&[Hint { path, constraint: Constraint::Eq(json!(1)) }]);
