@@ -1,5 +1,9 @@
 //! Scenarios over real sockets: the local hub on free ports, and the clients against it.
 #[cfg(test)]
+mod amqp_bad_input;
+#[cfg(test)]
+mod amqp_nodes;
+#[cfg(test)]
 mod c2d_outcomes;
 #[cfg(test)]
 mod c2d_send;
@@ -27,6 +31,8 @@ mod mqtt_connect;
 mod query_routes;
 #[cfg(test)]
 mod query_service;
+#[cfg(test)]
+mod raw_amqp;
 #[cfg(test)]
 mod raw_mqtt;
 #[cfg(test)]
