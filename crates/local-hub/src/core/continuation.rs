@@ -37,7 +37,10 @@ pub(crate) struct Continuations(hmac::Key);
 impl Continuations {
     /// With a secret of the hub.
     pub(crate) fn new(secret: &SharedAccessKey) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()))
+        // A key of its own, so that nothing signed here is a signature elsewhere.
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        let own = hmac::sign(&secret, b"x-ms-continuation");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()))
     }
 
     pub(crate) fn write(&self, query: &str, progress: &Progress) -> String {

@@ -23,8 +23,8 @@ const MAX_COUNTED: usize = 32;
 const ASKED: u32 = 2;
 /// Bytes of a text that the index tells apart.
 const TEXT_BYTES: usize = 64;
-/// Entries a prefix may have before reading the twins themselves is quicker.
-const MAX_PREFIX_ENTRIES: usize = 20_000;
+/// Entries that may be gathered for one answer; with more, reading the twins themselves is quicker.
+const MAX_GATHERED: usize = 8 * 1024;
 
 /// What the index knows of a value: a byte for its type, and the value. Equal values have equal keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,13 +129,15 @@ impl Index {
         most: usize,
     ) -> Option<Vec<ConnectionId>> {
         let mut found: Vec<ConnectionId> = match constraint {
-            Constraint::Eq(value) => match Key::new(value) {
-                Some(key) => return Some(self.ids(&key, after).take(most).cloned().collect()),
-                None => return Some(Vec::new()),
-            },
+            Constraint::Eq(value) => {
+                let key = Key::new(value);
+                let ids = key.iter().flat_map(|key| self.ids(key, after));
+                return Some(ids.take(most).cloned().collect());
+            }
             Constraint::In(values) => {
                 let keys: BTreeSet<Key> = values.iter().filter_map(Key::new).collect();
-                keys.iter().flat_map(|key| self.ids(key, after).take(most)).cloned().collect()
+                let ids = keys.iter().flat_map(|key| self.ids(key, after).take(most));
+                ids.take(MAX_GATHERED).cloned().collect()
             }
             Constraint::Prefix(prefix) => {
                 let key = Key::text(prefix);
@@ -143,16 +145,19 @@ impl Index {
                     .entries
                     .range((Included((key.clone(), None)), Unbounded))
                     .take_while(|(found, _)| found.0.starts_with(&key.0));
-                let mut ids = Vec::new();
-                for (number, (_, id)) in entries.enumerate() {
-                    if number == MAX_PREFIX_ENTRIES {
-                        return None;
-                    }
-                    ids.extend(id.iter().filter(|id| after.is_none_or(|after| *id > after)).cloned());
+                let ids = entries.filter_map(|(_, id)| id.as_ref()).take(MAX_GATHERED);
+                let mut gathered = 0;
+                let found = ids.inspect(|_| gathered += 1).filter(|id| after.is_none_or(|after| *id > after));
+                let found = found.cloned().collect();
+                if gathered == MAX_GATHERED {
+                    return None;
                 }
-                ids
+                found
             }
         };
+        if found.len() == MAX_GATHERED {
+            return None;
+        }
         found.sort_unstable();
         found.truncate(most);
         Some(found)

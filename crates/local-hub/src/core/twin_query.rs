@@ -20,6 +20,8 @@ use super::twins::{TwinSet, Twins};
 
 /// Twins that one slice reads at most; fewer are not worth an index.
 const SLICE: usize = 1024;
+/// Items that one slice writes at most.
+const SLICE_ITEMS: usize = 128;
 /// A page that has grown to this many bytes ends, whatever number of items was asked for. Ours.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -109,6 +111,7 @@ impl<'q> Paging<'q> {
             }
         }
         let (queues, now) = (state.queues, state.now);
+        let enough = self.items + SLICE_ITEMS;
         let candidates = candidates(set, &self.hints, self.read.as_ref());
         if let Some(ids) = candidates {
             for id in &ids {
@@ -117,6 +120,10 @@ impl<'q> Paging<'q> {
                     && self.take(&TwinRow { id, owner, stored, queues, now })?
                 {
                     return Ok(Slice::Full);
+                }
+                if self.items == enough {
+                    self.read = Some(id.clone());
+                    return Ok(Slice::More);
                 }
             }
             let ended = ids.len() < SLICE;
@@ -128,7 +135,7 @@ impl<'q> Paging<'q> {
         // Identities stand in the same order as twins: both are walked side by side.
         let mut devices = state.registry.devices_after(after.as_ref().map(|id| &id.device));
         for (number, (id, stored)) in set.after(after.as_ref()).enumerate() {
-            if number == SLICE {
+            if number == SLICE || self.items == enough {
                 self.read = last.cloned();
                 return Ok(Slice::More);
             }

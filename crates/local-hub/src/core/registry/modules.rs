@@ -65,6 +65,11 @@ impl Registry {
                 format!("the device {} has {MODULES_PER_DEVICE} modules, which is the limit", id.device),
             ));
         }
+        self.insert_module(write, now)
+    }
+
+    fn insert_module(&mut self, write: ModuleWrite, now: Timestamp) -> Result<(), HubError> {
+        let id = write.id();
         let managed_by = write.managed_by.clone().map(Into::into);
         let registered = Registered::new(self.next_generation(now), self.next_etag(), write.into_proof())?;
         self.modules.insert(id, Module { registered, managed_by });
@@ -72,7 +77,7 @@ impl Registry {
     }
 
     /// Gives an IoT Edge device the modules of the runtime, and takes them from any other; the ids of
-    /// those that came and of those that went.
+    /// those that came and of those that went. No limit stands in the way: the device is written already.
     pub(crate) fn settle_system_modules(
         &mut self,
         device: &DeviceId,
@@ -89,7 +94,7 @@ impl Registry {
             let id = write.id();
             match (wanted, self.modules.contains_key(&id)) {
                 (true, false) => {
-                    self.create_module(write, now)?;
+                    self.insert_module(write, now)?;
                     came.push(id);
                 }
                 (false, true) => {

@@ -112,6 +112,7 @@ fn the_last_page_says_so_and_none_is_empty() {
         ("SELECT * FROM devices", 10, vec![10, 10, 10]),
         ("SELECT * FROM devices", 29, vec![29, 1]),
         ("SELECT * FROM devices", 30, vec![30]),
+        ("SELECT * FROM devices WHERE STARTSWITH(deviceId, 'd')", 29, vec![29, 1]),
         ("SELECT TOP 12 deviceId FROM devices", 6, vec![6, 6]),
         ("SELECT TOP 13 deviceId FROM devices", 6, vec![6, 6, 1]),
         ("SELECT * FROM devices WHERE tags.plant = 'p1'", 3, vec![3]),
@@ -212,6 +213,9 @@ fn with_an_index_or_without_one_the_result_is_the_same() {
         "SELECT * FROM devices WHERE tags.plant IN ['p3', 'p4']",
         "SELECT * FROM devices WHERE STARTSWITH(tags.plant, 'p')",
     ];
+    // One page that takes many slices.
+    let whole = fleet.pages("SELECT deviceId FROM devices WHERE NOT tags.plant = 'x'", SLICE * 2);
+    assert_eq!((whole.len(), whole[0].len()), (1, SLICE * 2));
     let scanned: Vec<_> = texts.iter().map(|text| fleet.all(text)).collect();
     for (text, scanned) in texts.iter().zip(&scanned) {
         assert_eq!(&fleet.all(text), scanned, "{text}");
