@@ -5,6 +5,7 @@ mod memory;
 mod query;
 mod server;
 mod start;
+mod twin;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -28,6 +29,8 @@ enum What {
     C2d,
     /// Queries over 1,000, 10,000 and 100,000 twins, in process and over HTTPS, and memory per twin
     Query,
+    /// A twin's round trips: report to acknowledgement, and a back end's change to the device
+    Twin,
 }
 
 impl What {
@@ -51,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::Memory => memory::measure().await,
             What::C2d => c2d::measure().await,
             What::Query => query::measure().await,
+            What::Twin => twin::measure().await,
         }
     })?;
     println!("{table}");
