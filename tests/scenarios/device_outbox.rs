@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,62 +10,9 @@ use futures_util::stream::FuturesUnordered;
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::{C2dMessage, TelemetryMessage};
 use iothub_mqtt_device::{DeviceClient, ErrorKind, OutboxLimits, WhenFull};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::device_client::{device, reconnect, soon};
-
-/// A network between the client and the hub, to be cut at will and to be led to another hub.
-struct Network {
-    port: u16,
-    hub: Arc<AtomicU16>,
-    cut: watch::Sender<u32>,
-}
-
-impl Network {
-    async fn to(hub: &RunningHub) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, hub) =
-            (listener.local_addr().unwrap().port(), Arc::new(AtomicU16::new(hub.ports().mqtts)));
-        let (cut, cuts) = watch::channel(0);
-        let target = Arc::clone(&hub);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut cuts = cuts.clone();
-                cuts.mark_unchanged();
-                let hub = target.load(Ordering::SeqCst);
-                tokio::spawn(async move {
-                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", hub)).await else { return };
-                    // Whatever is on its way in either direction is lost.
-                    tokio::select! {
-                        _ended = copy_bidirectional(&mut client, &mut server) => {}
-                        _cut = cuts.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { port, hub, cut }
-    }
-
-    fn cut(&self) {
-        self.cut.send_modify(|cuts| *cuts += 1);
-    }
-
-    fn lead_to(&self, hub: &RunningHub) {
-        self.hub.store(hub.ports().mqtts, Ordering::SeqCst);
-    }
-
-    fn string(&self, hub: &RunningHub) -> String {
-        let string = hub.device_connection_string(&device()).unwrap();
-        string.replace(&format!("MqttsPort={}", hub.ports().mqtts), &format!("MqttsPort={}", self.port))
-    }
-}
-
-/// A hub that keeps its devices' keys in `state`, and nothing else, over a restart.
-async fn start(state: &tempfile::TempDir) -> RunningHub {
-    LocalHub::builder().state_dir(state.path()).device(device()).start().await.unwrap()
-}
+use crate::network::{Network, start};
 
 fn bodies(hub: &RunningHub) -> BTreeSet<u32> {
     let number = |body: &[u8]| std::str::from_utf8(body).unwrap().parse().unwrap();

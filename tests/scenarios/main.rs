@@ -14,11 +14,15 @@ mod device_client;
 #[cfg(test)]
 mod device_outbox;
 #[cfg(test)]
+mod device_twin;
+#[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;
 #[cfg(test)]
 mod hub_lifecycle;
+#[cfg(test)]
+mod module_client;
 #[cfg(test)]
 mod module_routes;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod mqtt_bad_input;
 mod mqtt_c2d;
 #[cfg(test)]
 mod mqtt_connect;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod query_routes;
 #[cfg(test)]
