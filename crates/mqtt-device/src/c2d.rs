@@ -71,10 +71,10 @@ impl Stream for C2dMessages {
 /// with.
 ///
 /// Dereferences to [`C2dMessage`]. Delivery is at least once: the hub delivers a message again if the
-/// connection ends before its completion arrived, so handle a repeat ([`is_redelivery`]
-/// (Self::is_redelivery), or a `message_id` known already) like the first. A message dropped without
-/// completion is not acknowledged either: the hub delivers it again on the device's next connection.
-/// Over MQTT a device can neither reject nor abandon a message.
+/// connection ends before its completion arrived, so handle a repeat
+/// ([`is_redelivery`](Self::is_redelivery), or a `message_id` known already) like the first. A message
+/// dropped without completion is not acknowledged either: the hub delivers it again on the device's next
+/// connection. Over MQTT a device can neither reject nor abandon a message.
 pub struct ReceivedC2d {
     arrived: Arrived,
     inbox: Arc<Inbox>,

@@ -74,6 +74,8 @@ impl Driver {
             let error = match attempt {
                 Ok((link, renew_at)) => {
                     connected_before = true;
+                    // Before `connect` returns, so that whoever looks then sees it.
+                    self.states.send_replace(ConnectionState::Connected);
                     if let Some(first) = first.take() {
                         // Whoever dropped `connect` dropped the handles too, which ends this task.
                         let _unheard = first.send(Ok(()));

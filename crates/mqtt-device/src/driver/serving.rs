@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Driver, Wish, twin};
-use crate::connection_state::ConnectionState;
 use crate::diagnosis;
 use crate::inbox::Arrived;
 use crate::transport::{Failure, Incoming, Link};
@@ -60,7 +59,6 @@ impl Driver {
         self.desired.connected(link.session_present());
         let mut session = Session { acknowledgements: VecDeque::new(), uncompleted: 0, leaving: None };
         tracing::info!(device_id = %self.identity.device_id, session_present = link.session_present(), "connected");
-        self.states.send_replace(ConnectionState::Connected);
         let end = match self.serve_until(&mut link, &mut session, renew_at).await {
             Ok(Leaving::Renewal) => {
                 link.goodbye().await;
