@@ -1,4 +1,5 @@
-//! The device client of IoT Hub for Rust: telemetry up, cloud-to-device messages down, over MQTT.
+//! The device client of IoT Hub for Rust, over MQTT: telemetry up, cloud-to-device messages down, and the
+//! twin, on whose properties device and back end agree.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), iothub_mqtt_device::Error> {
@@ -16,15 +17,37 @@
 //! # }
 //! ```
 //!
+//! The twin has what the device reports, and what back ends desire of it:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_mqtt_device::DeviceClient;
+//! use serde_json::json;
+//!
+//! let client = DeviceClient::connect("HostName=…;DeviceId=…;SharedAccessKey=…").await?;
+//! let mut changes = client.desired_properties().await?;
+//! let mut desired = changes.initial().clone();
+//! client.update_reported_properties(&json!({"interval": desired.properties.get("interval")})).await?;
+//! while let Some(change) = changes.next().await {
+//!     change.apply_to(&mut desired);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A module has a [`ModuleClient`], which is another name for the same connection.
+//!
 //! | promise | how |
 //! |---|---|
 //! | telemetry is delivered when `send_telemetry` says so | it returns at the hub's acknowledgement, across reconnects |
 //! | a message from the cloud is not lost by a crash | it is acknowledged when the application completes it |
+//! | no change of desired properties is missed, comes twice or is undone by an older one | versions; the twin is read on every new connection and wherever a version is left out |
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
 //!
 //! Inside, one task owns the connection (`driver`); the handles talk to it with a closed list of
-//! commands; what is not acknowledged lives in the `outbox`; only `transport` knows the MQTT library.
+//! commands; what is not acknowledged lives in the `outbox`, what is not answered in `requests`; the
+//! `desired` tracker keeps changes complete and in order; only `transport` knows the MQTT library.
 //! This crate is a client for one device or module. Registering devices and sending to them is the
 //! work of back ends, and of other crates.
 
