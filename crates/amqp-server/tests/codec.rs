@@ -137,6 +137,20 @@ fn depth_is_bounded_exactly() {
     assert_eq!(scan_value(&nested(10_000)), Err(DecodeError::TooDeep));
     assert_eq!(scan_value(&[0x00; 10_000]), Err(DecodeError::TooDeep));
     assert!(decoded(&nested(MAX_DEPTH - 2)).is_ok());
+
+    // The empty list has a short form of its own and is a level all the same: what passes the scan must
+    // pass it again in the form that we write.
+    let ending_in_list0 = |depth: usize| {
+        let mut value = vec![0x45];
+        for _ in 1..depth {
+            let size = u32::try_from(value.len() + 4).unwrap();
+            value = [&[0xd0], &size.to_be_bytes()[..], &1u32.to_be_bytes(), &value].concat();
+        }
+        value
+    };
+    let deepest = decoded(&ending_in_list0(MAX_DEPTH - 2)).unwrap();
+    assert_eq!(decoded(&encoded(&deepest)), Ok(deepest));
+    assert_eq!(scan_value(&ending_in_list0(MAX_DEPTH)), Err(DecodeError::TooDeep));
 }
 
 #[test]

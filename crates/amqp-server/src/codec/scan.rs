@@ -52,6 +52,9 @@ pub fn scan_value(bytes: &[u8]) -> Result<usize, DecodeError> {
         };
         let inner = if code == constructor::DESCRIBED {
             Some(Level { end: None, remaining: 2, element: None })
+        } else if code == constructor::LIST_0 {
+            // A level like any other list, so that what passes here passes again however it is written.
+            Some(Level { end: Some(at), remaining: 0, element: None })
         } else {
             match constructor::layout(code).ok_or(DecodeError::UnknownConstructor(code))? {
                 Layout::Fixed(width) => take(input, &mut at, width).map(|_| None)?,
