@@ -10,6 +10,7 @@
 //! | what it sends | [`TelemetryMessage`] |
 //! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinReplacement`], [`TwinProperties`] |
 //! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
+//! | what became of that | [`FeedbackRecord`] |
 //! | what the service answers when it refuses | [`ErrorCode`] |
 
 mod acknowledgement;
@@ -17,6 +18,7 @@ mod c2d_message;
 mod device_id;
 mod device_identity;
 mod error_code;
+mod feedback;
 mod module_identity;
 mod properties;
 mod shared_access_key;
@@ -32,6 +34,7 @@ pub use device_identity::{
     SymmetricKeys, X509Thumbprints,
 };
 pub use error_code::ErrorCode;
+pub use feedback::{FeedbackRecord, FeedbackStatus};
 pub use module_identity::ModuleIdentity;
 pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
