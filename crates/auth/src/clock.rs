@@ -2,7 +2,9 @@
 //!
 //! Clients and hub never read the operating system's clock: they are given a [`Clock`]. A test gives
 //! both sides the same [`ManualClock`] and turns it past an expiry, a lock or a renewal, instead of
-//! sleeping and hoping.
+//! sleeping and hoping. Where programs run in real time beside it, a hub is given an [`AdjustableClock`].
+
+mod adjustable;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Where "now" comes from. Cheap to clone; clones of a manual clock share its hands.
+pub use self::adjustable::AdjustableClock;
+
+/// Where "now" comes from. Cheap to clone; clones of a clock that can be turned share its hands.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -20,6 +24,7 @@ enum Source {
     #[default]
     Real,
     Manual(Arc<watch::Sender<Timestamp>>),
+    Adjustable(AdjustableClock),
 }
 
 /// A deadline passed before the work was done.
@@ -40,6 +45,7 @@ impl Clock {
         match &self.0 {
             Source::Real => Timestamp::now(),
             Source::Manual(hands) => *hands.borrow(),
+            Source::Adjustable(hands) => hands.now(),
         }
     }
 
@@ -63,6 +69,7 @@ impl Clock {
                 // The sender lives as long as this clock does, so waiting cannot fail.
                 let _shown = hands.wait_for(|now| *now >= deadline).await;
             }
+            Source::Adjustable(hands) => hands.sleep_until(deadline).await,
         }
     }
 

@@ -5,7 +5,7 @@
 //! | where is the hub, who am I? | [`DeviceConnectionString`], [`ServiceConnectionString`], [`EventHubsConnectionString`] |
 //! | how do I prove it? | [`SasToken`]: sign, parse, verify |
 //! | whom do I trust? | [`client_config`]: the system's roots, plus the CA file of this hub |
-//! | what time is it? | [`Clock`]: real, or turned by hand in tests |
+//! | what time is it? | [`Clock`]: real, turned by hand in tests, or real and set forward |
 //!
 //! Used by the clients and by the hub. No secret in here is ever shown: keys and tokens have redacted
 //! `Debug`, errors name the part that is wrong and never its value, and memory that held a key is wiped.
@@ -19,7 +19,7 @@ mod sas_scope;
 mod sas_token;
 mod tls;
 
-pub use clock::{Clock, Elapsed, ManualClock};
+pub use clock::{AdjustableClock, Clock, Elapsed, ManualClock};
 pub use connection_string::{
     DeviceConnectionString, DeviceCredential, EventHubsConnectionString, ServiceConnectionString,
 };

@@ -1,4 +1,4 @@
-//! The manual clock wakes exactly who is due, and trust in a CA file reaches a real handshake.
+//! Clocks that are turned wake exactly who is due, and trust in a CA file reaches a real handshake.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, its helpers too")]
 
@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_auth::{Clock, Elapsed, ManualClock, client_config, ring_provider};
+use iothub_auth::{AdjustableClock, Clock, Elapsed, ManualClock, client_config, ring_provider};
 use jiff::Timestamp;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 
@@ -30,6 +30,40 @@ async fn a_manual_clock_wakes_whoever_is_due_and_nobody_else() {
     hands.advance(Duration::from_secs(1));
     late.await.unwrap();
     assert_eq!(clock.now(), Timestamp::from_second(11).unwrap());
+}
+
+#[tokio::test]
+async fn an_adjustable_clock_runs_by_itself_and_is_set_forward_for_all() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let hands = AdjustableClock::new();
+    let clock = hands.clock();
+    let before = Timestamp::now();
+    let shown = clock.now();
+    assert!((before..=Timestamp::now()).contains(&shown));
+    // It runs: nobody turns it here.
+    clock.sleep(Duration::from_millis(5)).await;
+    assert!(clock.now().duration_since(shown).unsigned_abs() >= Duration::from_millis(5));
+
+    let [due, later] = [HOUR, 2 * HOUR].map(|wait| {
+        let clock = clock.clone();
+        tokio::spawn(async move { clock.sleep(wait).await })
+    });
+    tokio::task::yield_now().await;
+    hands.clone().advance(HOUR);
+    due.await.unwrap();
+    assert!(!later.is_finished());
+    assert!(clock.now().duration_since(Timestamp::now()).unsigned_abs() > HOUR - Duration::from_secs(60));
+    // In two turns, neither of which alone is enough.
+    hands.advance(HOUR / 2);
+    tokio::task::yield_now().await;
+    assert!(!later.is_finished());
+    hands.advance(HOUR / 2);
+    later.await.unwrap();
+
+    // A time that is past is not waited for, and the end of the calendar is no overflow.
+    clock.sleep_until(before).await;
+    hands.advance(Duration::MAX);
+    assert_eq!(clock.now(), Timestamp::MAX);
 }
 
 #[tokio::test]
