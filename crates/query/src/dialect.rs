@@ -1,10 +1,11 @@
 //! What names mean: the seam between the grammar of expressions, which all dialects share, and the
-//! language that uses it. Queries are one dialect; the conditions of message routing, whose names are
-//! message properties and `$body` paths and whose function names differ, can be another.
+//! language that uses it. Queries are one dialect; the conditions of message routes (`routing`), whose
+//! names are message properties and `$body` paths and whose function names differ, are the other.
 
 use crate::collection::Collection;
 use crate::function::{Evidence, Function};
 use crate::path::{Path, ROOT, Segment};
+use crate::token::Spelling;
 
 /// How closely a query must keep to what the service is known to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,10 +20,16 @@ pub enum Strictness {
 
 /// Resolves the names of an expression. An `Err` says what was expected instead.
 pub(crate) trait Dialect {
+    /// What is a name and what a word of the grammar.
+    const SPELLING: Spelling;
+
     fn function(&self, name: &str) -> Result<Function, &'static str>;
 
     /// The path of names as written; `escaped` says that the first was in `[[...]]`.
     fn path(&self, names: Vec<Segment>, first: String, escaped: bool) -> Result<Path, &'static str>;
+
+    /// Whether it has `[...]` lists, and IN.
+    fn lists(&self) -> Result<(), &'static str>;
 }
 
 /// The dialect of queries.
@@ -54,6 +61,8 @@ impl QueryDialect {
 }
 
 impl Dialect for QueryDialect {
+    const SPELLING: Spelling = Spelling::QUERY;
+
     fn function(&self, name: &str) -> Result<Function, &'static str> {
         match Function::named(name) {
             None => Err("a function of the query language"),
@@ -73,5 +82,8 @@ impl Dialect for QueryDialect {
             return Err("a property of the job (a query over devices.jobs cannot read twins)");
         }
         Ok(Path::new(first, rest))
+    }
+    fn lists(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 }

@@ -45,6 +45,15 @@ macro_rules! functions {
                 let known = NAMES.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
                 known.map(|(_, function, evidence)| (*function, *evidence))
             }
+
+            /// By the name it has in the condition of a route, in any case.
+            pub(crate) fn of_routes(name: &str) -> Option<Self> {
+                Self::named(name).map(|(function, _)| function).filter(|function| match function {
+                    Self::StartsWith | Self::EndsWith => name.contains('_'),
+                    // Documented for queries alone.
+                    function => *function != Self::ArrayContains,
+                })
+            }
         }
     };
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::expression::{Comparison, Expression};
 use crate::limits::MAX_CHARACTERS;
-use crate::{Collection, Query, Row, evaluate};
+use crate::{Collection, Query, RoutingCondition, Row, evaluate};
 use strategies::{any_expression, any_query, condition, document, documents, literals, operand, token_soup};
 
 fn value(expression: &Expression, document: &Value) -> Option<Value> {
@@ -50,6 +50,10 @@ fn exercise(text: &str) {
     }
     if let Err(error) = Query::parse_condition(text) {
         assert!(!error.to_string().contains('\n'));
+    }
+    match RoutingCondition::parse(text) {
+        Ok(condition) => assert_eq!(condition.to_string(), text),
+        Err(error) => assert!(!error.to_string().contains('\n')),
     }
 }
 

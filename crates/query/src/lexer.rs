@@ -2,15 +2,15 @@
 //! of these, at its place.
 
 use crate::error::{ParseError, quoted};
-use crate::token::{Keyword, Kind, Token, continues_name, starts_name};
+use crate::token::{Kind, Spelling, Token, continues_name, starts_name};
 
 /// Longer ones first.
 const SYMBOLS: [&str; 18] =
     ["<=", ">=", "<>", "!=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", "."];
 
 /// All tokens of a text, the last one [`Kind::End`].
-pub(crate) fn tokenize(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
-    let mut lexer = Lexer { text, at: 0 };
+pub(crate) fn tokenize(text: &str, spelling: Spelling) -> Result<Vec<Token<'_>>, ParseError> {
+    let mut lexer = Lexer { text, spelling, at: 0 };
     let mut tokens = Vec::new();
     loop {
         let token = lexer.token()?;
@@ -24,6 +24,7 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
 
 struct Lexer<'t> {
     text: &'t str,
+    spelling: Spelling,
     at: usize,
 }
 
@@ -55,8 +56,11 @@ impl<'t> Lexer<'t> {
     }
 
     fn word(&mut self) -> Kind<'t> {
-        let word = self.take_while(continues_name);
-        Keyword::from_word(word).map_or(Kind::Word, Kind::Keyword)
+        let rest = self.rest();
+        let length = self.spelling.name_length(rest);
+        self.at += length;
+        let keyword = rest.get(..length).and_then(|word| self.spelling.keyword(word));
+        keyword.map_or(Kind::Word, Kind::Keyword)
     }
 
     fn symbol(&mut self) -> Result<Kind<'t>, ParseError> {

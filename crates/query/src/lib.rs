@@ -28,6 +28,8 @@
 //! | which documents | [`Query::matches`] on anything that is a [`Row`] |
 //! | which need not even be looked at | [`Query::index_hints`] |
 //! | the results | [`Query::run`], or [`Query::evaluate`] and [`Query::aggregation`] document by document |
+//!
+//! The conditions of message routes are the same language with other names: [`RoutingCondition`].
 
 mod aggregation;
 mod collection;
@@ -45,6 +47,7 @@ mod number;
 mod parser;
 mod path;
 mod query;
+mod routing;
 mod row;
 mod select;
 mod token;
@@ -56,4 +59,5 @@ pub use error::{ParseError, Position, TooManyGroups};
 pub use hint::{Constraint, Hint};
 pub use path::{Path, Segment};
 pub use query::{ItemKind, Query, Results};
+pub use routing::{RoutedMessage, Routing, RoutingCondition};
 pub use row::Row;

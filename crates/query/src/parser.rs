@@ -4,8 +4,10 @@
 mod expression;
 mod query;
 
+pub(crate) use expression::expression;
 pub(crate) use query::{condition, query};
 
+use crate::dialect::Dialect;
 use crate::error::{ParseError, quoted};
 use crate::lexer::tokenize;
 use crate::limits::{MAX_CHARACTERS, MAX_DEPTH};
@@ -25,15 +27,17 @@ struct Parser<'t, D> {
     dialect: D,
 }
 
-impl<'t, D> Parser<'t, D> {
+impl<'t, D: Dialect> Parser<'t, D> {
     fn new(text: &'t str, dialect: D) -> Result<Self, ParseError> {
         if let Some((byte, _)) = text.char_indices().nth(MAX_CHARACTERS) {
             let expected = format!("at most {MAX_CHARACTERS} characters");
             return Err(ParseError::new(text, byte, expected, "more"));
         }
-        Ok(Self { text, tokens: tokenize(text)?, next: 0, depth: 0, dialect })
+        Ok(Self { text, tokens: tokenize(text, D::SPELLING)?, next: 0, depth: 0, dialect })
     }
+}
 
+impl<'t, D> Parser<'t, D> {
     fn token(&self, ahead: usize) -> &Token<'t> {
         // There is at least the end.
         let index = (self.next + ahead).min(self.tokens.len() - 1);

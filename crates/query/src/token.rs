@@ -42,8 +42,49 @@ impl Keyword {
         ("UNDEFINED", Self::Undefined),
     ];
 
+    /// Whether it belongs to a query around its expressions.
+    fn is_of_clause(self) -> bool {
+        use Keyword::{As, By, From, Group, Select, Top, Where};
+        matches!(self, Select | Top | From | Where | Group | By | As)
+    }
+
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, keyword)| *keyword)
+    }
+}
+
+/// What a dialect takes for a name.
+#[derive(Clone, Copy)]
+pub(crate) struct Spelling {
+    /// Whether it has clauses (SELECT, WHERE), whose words are then no names.
+    clauses: bool,
+    /// Whether a `-` before a letter, a digit or `_` belongs to the name it follows.
+    hyphens: bool,
+}
+
+impl Spelling {
+    pub(crate) const QUERY: Self = Self { clauses: true, hyphens: false };
+
+    /// An expression alone, over names that protocols made.
+    pub(crate) const CONDITION: Self = Self { clauses: false, hyphens: true };
+
+    pub(crate) fn keyword(self, word: &str) -> Option<Keyword> {
+        Keyword::from_word(word).filter(|keyword| self.clauses || !keyword.is_of_clause())
+    }
+
+    /// How long the name is that a text begins with.
+    pub(crate) fn name_length(self, text: &str) -> usize {
+        let mut before = None;
+        let is_end = |(at, c): &(usize, char)| {
+            let after = text.get(at + c.len_utf8()..).and_then(|rest| rest.chars().next());
+            let joins = self.hyphens
+                && *c == '-'
+                && before.is_some_and(continues_name)
+                && after.is_some_and(|after| after != '$' && continues_name(after));
+            before = Some(*c);
+            !continues_name(*c) && !joins
+        };
+        text.char_indices().find(is_end).map_or(text.len(), |(at, _)| at)
     }
 }
 

@@ -27,6 +27,14 @@ const SUMS: [(&str, Arithmetic); 2] = [("+", Arithmetic::Add), ("-", Arithmetic:
 const PRODUCTS: [(&str, Arithmetic); 3] =
     [("*", Arithmetic::Multiply), ("/", Arithmetic::Divide), ("%", Arithmetic::Remainder)];
 
+/// A text that is one expression.
+pub(crate) fn expression(text: &str, dialect: impl Dialect) -> Result<Expression, ParseError> {
+    let mut parser = Parser::new(text, dialect)?;
+    let expression = parser.expression()?;
+    parser.expect_end("an operator or the end of the condition")?;
+    Ok(expression)
+}
+
 impl<D: Dialect> Parser<'_, D> {
     pub(super) fn expression(&mut self) -> Result<Expression, ParseError> {
         self.chain(Keyword::Or, Expression::Or, |parser| {
@@ -66,6 +74,9 @@ impl<D: Dialect> Parser<'_, D> {
         if let Some(comparison) = self.eat_operator(&COMPARISONS) {
             let right = self.sum()?;
             return Ok(Expression::Compare(Box::new(left), comparison, Box::new(right)));
+        }
+        if matches!(self.peek(), Kind::Keyword(Keyword::In | Keyword::Nin | Keyword::Not)) {
+            self.allow_lists()?;
         }
         if self.eat_keyword(Keyword::In) {
             return Ok(Expression::In(Box::new(left), self.list()?));
@@ -123,7 +134,10 @@ impl<D: Dialect> Parser<'_, D> {
                 self.expect_symbol(")", "an operator or `)`")?;
                 Ok(inside)
             }
-            Kind::Symbol("[") => Ok(Expression::Array(self.list()?)),
+            Kind::Symbol("[") => {
+                self.allow_lists()?;
+                Ok(Expression::Array(self.list()?))
+            }
             Kind::Word if self.at_call(|_| true) => self.call(),
             Kind::Word | Kind::Escaped(_) => Ok(Expression::Path(self.path()?)),
             _ => Ok(Expression::Literal(self.literal(OPERAND)?)),
@@ -162,6 +176,10 @@ impl<D: Dialect> Parser<'_, D> {
         };
         let expected = format!("{wanted} for {}", name.text.to_ascii_uppercase());
         Err(ParseError::new(self.text, name.at, expected, count.to_string()))
+    }
+
+    fn allow_lists(&self) -> Result<(), ParseError> {
+        self.dialect.lists().map_err(|expected| self.expected(expected))
     }
 
     /// `[constant, ...]`, at least one. The language has no list in parentheses.

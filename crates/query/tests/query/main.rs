@@ -12,4 +12,5 @@ mod evaluation;
 mod examples;
 mod fleet;
 mod hints;
+mod routing;
 mod rows;
