@@ -42,6 +42,10 @@ error_codes! {
     400006 IotHubFormatError
     400012 DeserializationError
     400027 ConnectionForcefullyClosedOnNewConnection
+    400505 InvalidDigitalTwinJsonPatch
+    400506 InvalidDigitalTwinPayload
+    400507 InvalidDigitalTwinPatch
+    400508 InvalidDigitalTwinPatchPath
     401001 IotHubNotFound
     401002 IotHubUnauthorizedAccess
     401003 IotHubUnauthorized
@@ -51,6 +55,7 @@ error_codes! {
     403009 InvalidMessageExpiryTime
     403010 OperationNotAvailableInCurrentTier
     403012 DeviceDisabled
+    403800 DeviceMaximumInflightMethodExceeded
     404000 GenericNotFound
     404001 DeviceNotFound
     404010 ModuleNotFound
@@ -67,6 +72,7 @@ error_codes! {
     415000 GenericUnsupportedMediaType
     429001 ThrottlingException
     500001 ServerError
+    502000 GenericBadGateway
     503001 ServiceUnavailable
     503005 ServerBusy
     504101 GatewayTimeout

@@ -9,6 +9,7 @@
 //! | its keys | [`SharedAccessKey`] (never printed, wiped when dropped) |
 //! | what it sends | [`TelemetryMessage`] |
 //! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinReplacement`], [`TwinProperties`] |
+//! | the same, as Plug and Play shows it | [`DigitalTwin`], [`DigitalTwinPatch`] |
 //! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
 //! | what became of that | [`FeedbackRecord`] |
 //! | what the service answers when it refuses | [`ErrorCode`] |
@@ -17,6 +18,7 @@ mod acknowledgement;
 mod c2d_message;
 mod device_id;
 mod device_identity;
+mod digital_twin;
 mod error_code;
 mod feedback;
 mod module_identity;
@@ -32,6 +34,10 @@ pub use device_id::{DeviceId, InvalidId, ModuleId};
 pub use device_identity::{
     Authentication, AuthenticationType, ConnectionState, DeviceCapabilities, DeviceIdentity, DeviceStatus,
     SymmetricKeys, X509Thumbprints,
+};
+pub use digital_twin::{
+    DigitalTwin, DigitalTwinPatch, InvalidDigitalTwinPatch, NotConformant, PatchDefect, PatchOperation,
+    digital_twin_changes,
 };
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
