@@ -16,9 +16,7 @@ pub use self::desired::NotConformant;
 pub use self::document::DigitalTwin;
 pub use self::operation::PatchOperation;
 pub use self::patch::{DigitalTwinPatch, InvalidDigitalTwinPatch, PatchDefect};
-
-/// The member that marks an object of a twin as a component, and its value.
-const COMPONENT_MARKER: (&str, &str) = ("__t", "c");
+use crate::plug_and_play::COMPONENT_MARKER;
 
 /// Where a digital twin says when and how its properties came to be; in a component, it marks one.
 const METADATA: &str = "$metadata";

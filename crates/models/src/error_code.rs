@@ -75,6 +75,7 @@ error_codes! {
     502000 GenericBadGateway
     503001 ServiceUnavailable
     503005 ServerBusy
+    503102 DeviceUnavailable
     504101 GatewayTimeout
 }
 

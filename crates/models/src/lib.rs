@@ -12,6 +12,8 @@
 //! | the same, as Plug and Play shows it | [`DigitalTwin`], [`DigitalTwinPatch`] |
 //! | what it is sent | [`C2dMessage`] with an [`Acknowledgement`] kind |
 //! | what became of that | [`FeedbackRecord`] |
+//! | what it is asked to do, and answers | [`DirectMethodRequest`], [`DirectMethodResponse`] |
+//! | its Plug and Play model | [`ModelId`], [`ComponentName`], [`PropertyWrite`], [`PropertyReport`], [`CommandName`] |
 //! | what the service answers when it refuses | [`ErrorCode`] |
 
 mod acknowledgement;
@@ -19,9 +21,11 @@ mod c2d_message;
 mod device_id;
 mod device_identity;
 mod digital_twin;
+mod direct_method;
 mod error_code;
 mod feedback;
 mod module_identity;
+mod plug_and_play;
 mod properties;
 mod shared_access_key;
 mod statistics;
@@ -39,9 +43,16 @@ pub use digital_twin::{
     DigitalTwin, DigitalTwinPatch, InvalidDigitalTwinPatch, NotConformant, PatchDefect, PatchOperation,
     digital_twin_changes,
 };
+pub use direct_method::{
+    DirectMethodRequest, DirectMethodResponse, InvalidMethodName, InvalidMethodTimeout, MethodName,
+};
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
 pub use module_identity::ModuleIdentity;
+pub use plug_and_play::{
+    AcknowledgementCode, CommandName, ComponentName, InvalidComponentName, InvalidModelId, ModelId,
+    PropertyAcknowledgement, PropertyReport, PropertyWrite,
+};
 pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
 pub use statistics::{RegistryStatistics, ServiceStatistics};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::Properties;
+use crate::{ComponentName, Properties};
 
 /// A device-to-cloud message.
 ///
@@ -46,6 +46,12 @@ impl TelemetryMessage {
             content_encoding: Some("utf-8".to_owned()),
             ..Self::new(body)
         }
+    }
+
+    /// The same as telemetry of a Plug and Play component.
+    #[must_use]
+    pub fn of_component(self, component: &ComponentName) -> Self {
+        Self { component: Some(component.to_string()), ..self }
     }
 
     /// What counts towards the message's size limit: body, system property values, and names and

@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::ComponentName;
+use crate::plug_and_play::set_in_component;
+
 /// A change of a twin's tags and desired properties, laid over what is there; null deletes.
 ///
 /// ```
@@ -49,6 +52,29 @@ impl TwinPatch {
     #[must_use]
     pub fn desired(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.properties.desired.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets a desired property of a Plug and Play component, whose object is marked as such, or deletes it
+    /// where the value is null.
+    ///
+    /// ```
+    /// use iothub_models::TwinPatch;
+    ///
+    /// let patch = TwinPatch::new().desired_of(&"thermostat1".parse().unwrap(), "targetTemperature", 21.5);
+    /// assert_eq!(
+    ///     serde_json::to_string(&patch).unwrap(),
+    ///     r#"{"properties":{"desired":{"thermostat1":{"__t":"c","targetTemperature":21.5}}}}"#
+    /// );
+    /// ```
+    #[must_use]
+    pub fn desired_of(
+        mut self,
+        component: &ComponentName,
+        name: impl Into<String>,
+        value: impl Into<Value>,
+    ) -> Self {
+        set_in_component(&mut self.properties.desired, component, name.into(), value.into());
         self
     }
 
