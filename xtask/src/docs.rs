@@ -27,17 +27,29 @@ pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
     let root = workspace::root();
     let mut marks = Marks::new();
     let mut problems = Vec::new();
-    for sample in workspace::samples()? {
-        let file = format!("samples/{sample}/src/main.rs");
-        let code = fs::read_to_string(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
-        match marks_of(&code) {
-            Ok(found) => marks.extend(found.into_iter().map(|(mark, code)| ((sample.clone(), mark), code))),
-            Err(problem) => problems.push(format!("{file}: {problem}")),
+    let files = workspace::tracked_files()?;
+    for file in files.iter().filter(|file| file.ends_with(".rs")) {
+        let Some((sample, _)) = file.strip_prefix("samples/").and_then(|rest| rest.split_once("/src/"))
+        else {
+            continue;
+        };
+        let code = fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"))?;
+        let found = match marks_of(&code) {
+            Ok(found) => found,
+            Err(problem) => {
+                problems.push(format!("{file}: {problem}"));
+                continue;
+            }
+        };
+        for (mark, code) in found {
+            if marks.insert((sample.to_owned(), mark.clone()), code).is_some() {
+                problems.push(format!("{file}: another file of the sample has the mark {mark:?} too"));
+            }
         }
     }
 
     let mut used = BTreeSet::new();
-    for file in workspace::tracked_files()? {
+    for file in files {
         if !(file.starts_with("docs/tutorials/") && file.ends_with(".md")) {
             continue;
         }
@@ -57,7 +69,7 @@ pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
     // A sample that no page speaks of yet waits for its tutorial; one that has it is shown whole.
     let shown: BTreeSet<&String> = used.iter().map(|(sample, _)| sample).collect();
     for (sample, mark) in marks.keys().filter(|mark| !used.contains(*mark) && shown.contains(&mark.0)) {
-        problems.push(format!("samples/{sample}/src/main.rs: no tutorial shows the mark {mark:?}"));
+        problems.push(format!("samples/{sample}: no tutorial shows the mark {mark:?}"));
     }
     Ok(problems)
 }

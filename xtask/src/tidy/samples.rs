@@ -1,12 +1,16 @@
 //! What a sample must be: one short file that tells its story, a folder that can be copied, and no
-//! dependency a reader would not expect.
+//! dependency a reader would not expect. Only a sample with a screen has more files, so that what talks to
+//! the hub stays apart from what draws.
 
 use super::{File, Finding};
 
 /// A sample longer than this is two.
 const MAX_LINES: usize = 150;
 
-/// What a sample may depend on beside our client crates. The last four only where the tutorial needs
+/// The dependency that makes it a sample with a screen.
+const SCREEN: &str = "ratatui";
+
+/// What a sample may depend on beside our client crates. The last three only where the tutorial needs
 /// arguments, dates or a screen.
 const MAY_USE: &[&str] = &[
     "tokio",
@@ -18,8 +22,7 @@ const MAY_USE: &[&str] = &[
     "tracing-subscriber",
     "clap",
     "jiff",
-    "ratatui",
-    "crossterm",
+    SCREEN,
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
@@ -35,9 +38,20 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
                     findings.push(Finding::new(readme, "is missing: goal, how to run, output, what next"));
                 }
             }
-            "src/main.rs" => program(file, &mut findings),
+            "src/main.rs" => {
+                short(file, &mut findings);
+                careful(file, &mut findings);
+            }
             name if name.ends_with(".rs") => {
-                findings.push(Finding::new(&file.path, "a sample is one file, src/main.rs"));
+                careful(file, &mut findings);
+                let manifest = format!("samples/{sample}/Cargo.toml");
+                let manifest = files.iter().find(|file| file.path == manifest);
+                if !manifest.is_some_and(|file| file.text.contains(SCREEN)) {
+                    findings.push(Finding::new(
+                        &file.path,
+                        "a sample is one file, src/main.rs, unless it has a screen",
+                    ));
+                }
             }
             _ => {}
         }
@@ -45,7 +59,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-fn program(file: &File, findings: &mut Vec<Finding>) {
+fn short(file: &File, findings: &mut Vec<Finding>) {
     let lines = file.text.lines().count();
     if lines > MAX_LINES {
         findings.push(Finding::new(
@@ -53,6 +67,9 @@ fn program(file: &File, findings: &mut Vec<Finding>) {
             format!("{lines} lines; {MAX_LINES} are the end, make it two samples"),
         ));
     }
+}
+
+fn careful(file: &File, findings: &mut Vec<Finding>) {
     for word in [".unwrap()", ".expect(", "let _ ="] {
         if file.text.contains(word) {
             findings
@@ -136,5 +153,20 @@ mod tests {
             [File::new("samples/s/Cargo.toml", MANIFEST), File::new("samples/s/src/b.rs", "//! x\n")];
         let said: Vec<String> = check(&lonely).iter().map(ToString::to_string).collect();
         assert!(said[0].contains("README.md: is missing") && said[1].contains("one file"), "{said:?}");
+    }
+
+    #[test]
+    fn a_sample_with_a_screen_has_more_files_as_careful_as_the_first() {
+        let files = |screen: &str| {
+            [
+                File::new("samples/s/Cargo.toml", &format!("{MANIFEST}ratatui = \"0.30\"\n")),
+                File::new("samples/s/README.md", "# s\n"),
+                File::new("samples/s/src/main.rs", "//! x\n"),
+                File::new("samples/s/src/screen.rs", screen),
+            ]
+        };
+        assert_eq!(check(&files("//! x\n")), []);
+        let said = check(&files("//! x\nf().unwrap();\n"))[0].to_string();
+        assert!(said.contains("screen.rs") && said.contains(".unwrap()"), "{said}");
     }
 }
