@@ -7,6 +7,7 @@ mod c2d_message;
 mod cbs;
 mod devicebound;
 mod error;
+pub(crate) mod event_message;
 mod grants;
 mod nodes;
 mod sasl;

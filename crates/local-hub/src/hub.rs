@@ -6,6 +6,7 @@
 
 mod c2d;
 mod connection;
+mod events;
 mod identities;
 mod inspect;
 mod modules;
@@ -20,16 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connection::Connection;
 pub use self::query::QueryPage;
+use crate::amqp::event_message;
 use crate::config::HubConfig;
 use crate::core::c2d_queue::C2dQueues;
-use crate::core::connections::{ConnectionId, Connections};
+use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
+use crate::core::event_log::EventLog;
 use crate::core::policies::{Policies, PolicyName};
-use crate::core::refusal::HubError;
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
-use crate::core::telemetry::{TelemetryEvent, TelemetryLog};
 use crate::core::twins::Twins;
+
+/// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
+const PARTITIONS: usize = 4;
 
 /// A hub. Cheap to clone: all clones are the same hub.
 #[derive(Clone, Debug)]
@@ -47,7 +51,8 @@ struct Inner {
     c2d: Mutex<C2dQueues>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
-    telemetry: Mutex<TelemetryLog>,
+    /// Locks its partitions itself, each for one batch.
+    events: EventLog,
     /// Says "something changed" to those who wait for a state; see `inspect`.
     changes: watch::Sender<()>,
 }
@@ -59,10 +64,13 @@ impl Hub {
         Self(Arc::new(Inner {
             registry: Mutex::new(Registry::new(limits.devices, first_etag)),
             twins: Mutex::default(),
-            telemetry: Mutex::new(TelemetryLog::new(
-                limits.telemetry_kept_messages,
-                limits.telemetry_kept_bytes,
-            )),
+            events: EventLog::new(
+                PARTITIONS,
+                limits.events_kept_for,
+                limits.events_kept_bytes,
+                clock.now(),
+                event_message::write,
+            ),
             c2d: Mutex::new(C2dQueues::new(limits)),
             connections: Mutex::default(),
             sessions: Mutex::default(),
@@ -91,29 +99,6 @@ impl Hub {
     /// Cancelled when the hub ends: listeners stop, connections close.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
-    }
-
-    /// Takes telemetry, a whole read batch at once, in order. Devices are sent their acknowledgements
-    /// after this returned, and only then.
-    pub(crate) async fn accept_telemetry(&self, batch: Vec<TelemetryEvent>) -> Result<(), HubError> {
-        let now = self.0.clock.now();
-        {
-            let mut registry = self.registry();
-            let mut previous = None;
-            // A batch comes from one connection, so nearly always from one device.
-            for event in &batch {
-                let sender = (&event.device_id, &event.module_id);
-                if previous != Some(sender) {
-                    let id =
-                        ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
-                    registry.touch(&id, now);
-                    previous = Some(sender);
-                }
-            }
-        }
-        lock(&self.0.telemetry).accept(batch);
-        self.changed();
-        Ok(())
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

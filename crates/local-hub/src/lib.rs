@@ -43,10 +43,10 @@ mod running;
 mod state_dir;
 mod tls;
 
+pub use crate::core::event::{EventSource, HubEvent};
 pub use crate::core::limits::Limits;
 pub use crate::core::policies::PolicyName;
 pub use crate::core::refusal::HubError;
-pub use crate::core::telemetry::TelemetryEvent;
 pub use builder::{LocalHub, LocalHubBuilder};
 pub use error::StartError;
 pub use hub::QueryPage;

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, HubAddress, ServiceConnectionString};
@@ -12,10 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::core::connections::ConnectionId;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::event::{EventSource, HubEvent};
 use crate::core::policies::PolicyName;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
-use crate::core::telemetry::TelemetryEvent;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::hub::{Hub, QueryPage};
 use crate::ports::Ports;
@@ -278,11 +277,19 @@ impl RunningHub {
         self.hub.is_connected(device)
     }
 
-    /// The telemetry the hub keeps, oldest first. The list is bounded: when it is full, the oldest
-    /// messages leave.
+    /// The events in the stream that back ends read, oldest first: those of one device in their order,
+    /// others by their time. The stream is bounded by age and size: the oldest leave.
     #[must_use]
-    pub fn telemetry(&self) -> Vec<Arc<TelemetryEvent>> {
-        self.hub.telemetry()
+    pub fn events(&self) -> Vec<HubEvent> {
+        self.hub.kept_events()
+    }
+
+    /// The telemetry among [`events`](Self::events).
+    #[must_use]
+    pub fn telemetry(&self) -> Vec<HubEvent> {
+        let mut events = self.events();
+        events.retain(|event| event.source == EventSource::Telemetry);
+        events
     }
 
     /// How many telemetry messages the hub accepted since it started or was reset.

@@ -24,10 +24,12 @@ pub struct Limits {
     pub c2d_total_bytes: usize,
     /// Size of one telemetry message: body, system property values, application properties.
     pub telemetry_message_bytes: usize,
-    /// Telemetry messages kept for reading. Ours: the service keeps them by age.
-    pub telemetry_kept_messages: usize,
-    /// Bytes of telemetry kept for reading. Ours, as above.
-    pub telemetry_kept_bytes: usize,
+    /// How long an event is kept for reading. Source: *Read device-to-cloud messages from the built-in
+    /// endpoint* ("default retention").
+    pub events_kept_for: Duration,
+    /// Bytes of events kept for reading, divided among the partitions. Ours: the service keeps events by
+    /// age alone.
+    pub events_kept_bytes: usize,
     /// Connections each listener keeps open at once. Ours.
     pub connections: usize,
 }
@@ -42,8 +44,8 @@ impl Default for Limits {
             c2d_max_ttl: Duration::from_secs(2 * 24 * 60 * 60),
             c2d_total_bytes: 512 * 1024 * 1024,
             telemetry_message_bytes: 256 * 1024,
-            telemetry_kept_messages: 10_000,
-            telemetry_kept_bytes: 64 * 1024 * 1024,
+            events_kept_for: Duration::from_secs(24 * 60 * 60),
+            events_kept_bytes: 256 * 1024 * 1024,
             connections: 20_000,
         }
     }

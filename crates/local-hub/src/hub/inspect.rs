@@ -1,20 +1,20 @@
 //! Looking at the hub from beside it: for tests, and for those who embed it.
 
-use std::sync::Arc;
-
 use iothub_models::DeviceId;
 
 use super::{Hub, lock};
+use crate::amqp::event_message;
 use crate::core::connections::{CloseReason, ConnectionId};
-use crate::core::telemetry::TelemetryEvent;
+use crate::core::event::HubEvent;
 
 impl Hub {
-    pub(crate) fn telemetry(&self) -> Vec<Arc<TelemetryEvent>> {
-        lock(&self.0.telemetry).events()
+    /// All events that are kept.
+    pub(crate) fn kept_events(&self) -> Vec<HubEvent> {
+        self.0.events.kept().iter().filter_map(event_message::read).collect()
     }
 
     pub(crate) fn telemetry_accepted(&self) -> u64 {
-        lock(&self.0.telemetry).accepted()
+        self.0.events.telemetry_accepted()
     }
 
     pub(crate) fn pending_c2d(&self, device: &DeviceId) -> usize {
@@ -33,7 +33,7 @@ impl Hub {
         lock(&self.0.c2d).clear();
         lock(&self.0.connections).close_all(CloseReason::Reset);
         lock(&self.0.sessions).clear();
-        lock(&self.0.telemetry).clear();
+        self.0.events.clear(self.0.clock.now());
         drop(registry);
         self.changed();
     }

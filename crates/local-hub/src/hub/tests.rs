@@ -9,6 +9,7 @@ use crate::authorize::{DeviceGrant, GrantScope};
 use crate::config::HostNames;
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::DeviceWrite;
+use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
 use crate::core::registry::Precondition;
@@ -117,11 +118,17 @@ async fn telemetry_counts_as_activity_and_wakes_who_waits() {
     let event = || {
         let generation = Arc::clone(&grant.generation_id);
         let message = TelemetryMessage::new("x");
-        TelemetryEvent::new(message, id("d1"), generation, grant.auth_method().into(), hub.clock().now())
+        HubEvent::telemetry(
+            message,
+            ConnectionId::device(id("d1")),
+            generation,
+            grant.auth_method().into(),
+            hub.clock().now(),
+        )
     };
     hub.accept_telemetry(vec![event(), event()]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     assert!(hub.device(&id("d1")).unwrap().last_activity_time > jiff::Timestamp::UNIX_EPOCH);
     hub.clear();
-    assert!(hub.telemetry().is_empty() && hub.devices(10).is_empty());
+    assert!(hub.kept_events().is_empty() && hub.devices(10).is_empty());
 }

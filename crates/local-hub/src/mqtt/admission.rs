@@ -20,7 +20,7 @@ use super::user_name;
 use super::wire::{Progress, Wire};
 use crate::authorize::{Denied, DeviceGrant};
 use crate::core::connections::ConnectionId;
-use crate::core::telemetry::TelemetryEvent;
+use crate::core::event::HubEvent;
 use crate::hub::Hub;
 
 /// A CONNECT must be there, and be answered, by then.
@@ -66,16 +66,15 @@ impl Sender {
         }
     }
 
-    pub(super) fn event(&self, telemetry: Telemetry, now: Timestamp) -> TelemetryEvent {
-        let mut event = TelemetryEvent::new(
+    pub(super) fn event(&self, telemetry: Telemetry, now: Timestamp) -> HubEvent {
+        let mut event = HubEvent::telemetry(
             telemetry.message,
-            self.id.device.clone(),
+            self.id.clone(),
             Arc::clone(&self.generation_id),
             Arc::clone(&self.auth_method),
             now,
         );
         event.system_properties = telemetry.system_properties;
-        event.module_id.clone_from(&self.id.module);
         event.model_id.clone_from(&self.model_id);
         event
     }

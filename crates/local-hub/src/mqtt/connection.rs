@@ -22,9 +22,9 @@ use super::topics::{self, PublishTopic, TopicError};
 use super::twin::TwinRequest;
 use super::wire::{Progress, Wire};
 use crate::core::connections::CloseReason;
+use crate::core::event::HubEvent;
 use crate::core::refusal::HubError;
 use crate::core::sessions::{Qos, TooManySubscriptions};
-use crate::core::telemetry::TelemetryEvent;
 use crate::hub::Hub;
 
 /// With this much output waiting, nothing more is read or fetched.
@@ -106,7 +106,7 @@ struct Connection<S> {
 /// What a read batch amounts to.
 #[derive(Default)]
 struct Batch {
-    telemetry: Vec<TelemetryEvent>,
+    telemetry: Vec<HubEvent>,
     answers: BytesMut,
 }
 

@@ -78,7 +78,7 @@ impl Bench {
     /// The bodies of all telemetry, in order.
     pub(super) fn telemetry(&self) -> Vec<String> {
         let body = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
-        self.hub.telemetry().iter().map(|event| body(&event.message.body)).collect()
+        self.hub.kept_events().iter().map(|event| body(&event.message.body)).collect()
     }
 }
 

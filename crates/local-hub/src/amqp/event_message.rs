@@ -1,0 +1,210 @@
+//! An event as its readers get it: the sections of an AMQP message, and back.
+//!
+//! | of the event | in the message |
+//! |---|---|
+//! | its place: sequence number, offset, enqueued time | annotations `x-opt-…`: long, string, timestamp |
+//! | what the hub knows of it: device, source, sender, model | annotations `iothub-…`, `dt-…`: strings, one timestamp |
+//! | system properties with a field in AMQP | properties |
+//! | application properties, and some system properties that the service shows among them | application properties: strings |
+//! | the body | one data section |
+//!
+//! The types are exact, since the official clients look at nothing else under these names. Source:
+//! *Create and read IoT Hub messages*; the names and types of `x-opt-…` are those of Event Hubs.
+
+use bytes::{Bytes, BytesMut};
+use iothub_amqp_server::{Map, MapWriter, Message, MessageId, MessageWriter, Properties, Timestamp};
+use iothub_models::{Properties as EventProperties, TelemetryMessage};
+
+use crate::core::connections::ConnectionId;
+use crate::core::event::{EventSource, HubEvent};
+use crate::core::event_log::Position;
+
+const SEQUENCE_NUMBER: &str = "x-opt-sequence-number";
+const OFFSET: &str = "x-opt-offset";
+const ENQUEUED_TIME: &str = "x-opt-enqueued-time";
+const DEVICE_ID: &str = "iothub-connection-device-id";
+const MODULE_ID: &str = "iothub-connection-module-id";
+const AUTH_METHOD: &str = "iothub-connection-auth-method";
+const GENERATION_ID: &str = "iothub-connection-auth-generation-id";
+const HUB_ENQUEUED_TIME: &str = "iothub-enqueuedtime";
+const SOURCE: &str = "iothub-message-source";
+const MODEL_ID: &str = "dt-dataschema";
+const COMPONENT: &str = "dt-subject";
+
+const CREATION_TIME: &str = "iothub-creation-time-utc";
+const TO: &str = "to";
+const EXPIRY_TIME: &str = "absolute-expiry-time";
+
+/// System properties of telemetry that readers find among the application properties.
+const AMONG_APPLICATION: [&str; 4] =
+    [CREATION_TIME, "iothub-message-schema", "iothub-ack", "iothub-operation"];
+
+/// Writes an event with its place in the log.
+pub(crate) fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
+    let mut writer = MessageWriter::new(out);
+    writer.message_annotations(|map| annotations(event, position, map));
+    writer.properties(&properties(event));
+    let others: Vec<_> =
+        event.system_properties.iter().filter(|(name, _)| AMONG_APPLICATION.contains(name)).collect();
+    let message = &event.message;
+    if !message.properties.is_empty() || !others.is_empty() || message.creation_time.is_some() {
+        writer.application_properties(|map| {
+            for (name, value) in message.properties.iter().chain(others) {
+                map.entry(name, value);
+            }
+            if let Some(time) = message.creation_time {
+                map.entry(CREATION_TIME, time.to_string());
+            }
+        });
+    }
+    writer.data(&message.body);
+}
+
+fn annotations(event: &HubEvent, position: &Position, map: &mut MapWriter<'_>) {
+    map.symbol(SEQUENCE_NUMBER, position.sequence_number)
+        .symbol(OFFSET, position.offset.to_string())
+        .symbol(ENQUEUED_TIME, Timestamp(position.enqueued_time))
+        .symbol(DEVICE_ID, event.device_id.as_str());
+    if let Some(module) = &event.module_id {
+        map.symbol(MODULE_ID, module.as_str());
+    }
+    let optional = [
+        (AUTH_METHOD, event.auth_method.as_deref()),
+        (GENERATION_ID, event.generation_id.as_deref()),
+        (MODEL_ID, event.model_id.as_deref()),
+        (COMPONENT, event.message.component.as_deref()),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            map.symbol(name, value);
+        }
+    }
+    map.symbol(HUB_ENQUEUED_TIME, Timestamp(event.enqueued_time.as_millisecond()))
+        .symbol(SOURCE, event.source.as_str());
+    for (name, value) in event.system_properties.iter() {
+        // A time that is none cannot be in its field.
+        let has_a_place = AMONG_APPLICATION.contains(&name)
+            || name == TO
+            || (name == EXPIRY_TIME && expiry_time(value).is_some());
+        if !has_a_place {
+            map.symbol(name, value);
+        }
+    }
+}
+
+fn properties(event: &HubEvent) -> Properties {
+    let message = &event.message;
+    let system = &event.system_properties;
+    Properties {
+        message_id: message.message_id.clone().map(MessageId::String),
+        user_id: message.user_id.clone().map(Bytes::from),
+        to: match system.get(TO) {
+            Some(to) => Some(to.to_owned()),
+            None => (event.source == EventSource::Telemetry).then(|| telemetry_address(event)),
+        },
+        correlation_id: message.correlation_id.clone().map(MessageId::String),
+        content_type: message.content_type.clone(),
+        content_encoding: message.content_encoding.clone(),
+        absolute_expiry_time: system.get(EXPIRY_TIME).and_then(expiry_time),
+        ..Properties::default()
+    }
+}
+
+/// Where telemetry was sent to, as the service says it.
+fn telemetry_address(event: &HubEvent) -> String {
+    match &event.module_id {
+        None => format!("/devices/{}/messages/events", event.device_id),
+        Some(module) => format!("/devices/{}/modules/{module}/messages/events", event.device_id),
+    }
+}
+
+/// Clients write it with an offset from UTC, or mean UTC.
+fn expiry_time(text: &str) -> Option<Timestamp> {
+    let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let local: jiff::civil::DateTime = text.parse().ok()?;
+        Some(local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    })?;
+    Some(Timestamp(time.as_millisecond()))
+}
+
+/// Reads back what [`write`] wrote.
+pub(crate) fn read(bytes: &Bytes) -> Option<HubEvent> {
+    let mut known = Message::decode(bytes).ok()?;
+    let annotations = std::mem::take(&mut known.message_annotations);
+    let text = |name| annotations.get(name).and_then(|value| value.as_str());
+    let source = EventSource::ALL.into_iter().find(|source| text(SOURCE) == Some(source.as_str()))?;
+    let device = text(DEVICE_ID)?.parse().ok()?;
+    let module = text(MODULE_ID).map(str::parse).transpose().ok()?;
+    let enqueued = annotations.get(HUB_ENQUEUED_TIME)?.as_i64()?;
+    let mut system_properties = other_annotations(&annotations);
+    let mut message = TelemetryMessage {
+        body: known.body.to_data()?.to_vec(),
+        message_id: known.properties.message_id.and_then(id_text),
+        correlation_id: known.properties.correlation_id.and_then(id_text),
+        user_id: known.properties.user_id.map(|id| String::from_utf8_lossy(&id).into_owned()),
+        content_type: known.properties.content_type,
+        content_encoding: known.properties.content_encoding,
+        component: text(COMPONENT).map(str::to_owned),
+        ..TelemetryMessage::default()
+    };
+    for (name, value) in known.application_properties.iter() {
+        let (name, value) = (name.as_str()?, value.as_str()?);
+        if source != EventSource::Telemetry || !AMONG_APPLICATION.contains(&name) {
+            message.properties.insert(name, value);
+        } else if name == CREATION_TIME
+            && let Ok(time) = value.parse()
+        {
+            message.creation_time = Some(time);
+        } else {
+            system_properties.insert(name, value);
+        }
+    }
+    if let Some(time) = known.properties.absolute_expiry_time {
+        let time = jiff::Timestamp::from_millisecond(time.0).unwrap_or(jiff::Timestamp::MAX);
+        system_properties.insert(EXPIRY_TIME, time.to_string());
+    }
+    let enqueued_time = jiff::Timestamp::from_millisecond(enqueued).ok()?;
+    let about = ConnectionId { device, module };
+    let mut event = HubEvent::notification(source, message, about, enqueued_time);
+    event.generation_id = text(GENERATION_ID).map(Into::into);
+    event.auth_method = text(AUTH_METHOD).map(Into::into);
+    event.model_id = text(MODEL_ID).map(Into::into);
+    if let Some(to) = known.properties.to
+        && to != telemetry_address(&event)
+    {
+        system_properties.insert(TO, to);
+    }
+    event.system_properties = system_properties;
+    Some(event)
+}
+
+fn id_text(id: MessageId) -> Option<String> {
+    match id {
+        MessageId::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn other_annotations(annotations: &Map) -> EventProperties {
+    const OWN: [&str; 11] = [
+        SEQUENCE_NUMBER,
+        OFFSET,
+        ENQUEUED_TIME,
+        DEVICE_ID,
+        MODULE_ID,
+        AUTH_METHOD,
+        GENERATION_ID,
+        HUB_ENQUEUED_TIME,
+        SOURCE,
+        MODEL_ID,
+        COMPONENT,
+    ];
+    annotations
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str()?, value.as_str()?)))
+        .filter(|(name, _)| !OWN.contains(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

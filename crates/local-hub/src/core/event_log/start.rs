@@ -1,0 +1,29 @@
+//! Where a reader begins, as it says it: an offset, a number, a time, or one of the two ends.
+
+/// What a reader measures its beginning by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartAt {
+    /// The oldest event that is kept.
+    Earliest,
+    /// The next event that comes.
+    Latest,
+    /// An event's offset.
+    Offset(u64),
+    /// An event's sequence number.
+    SequenceNumber(i64),
+    /// An event's enqueued time, in milliseconds since the Unix epoch.
+    EnqueuedTime(i64),
+}
+
+/// Where a reader begins. What is older than everything kept means the oldest, what is newer than
+/// everything the next that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) at: StartAt,
+    /// Whether the event there is meant as well, or only those after it.
+    pub(crate) inclusive: bool,
+}
+
+impl Start {
+    pub(crate) const EARLIEST: Self = Self { at: StartAt::Earliest, inclusive: true };
+}

@@ -1,0 +1,260 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use iothub_models::TelemetryMessage;
+
+use super::*;
+use crate::core::connections::ConnectionId;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MB: usize = 1024 * 1024;
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn event(device: &str, body: &str, seconds: i64) -> HubEvent {
+    let id = ConnectionId::device(device.parse().unwrap());
+    HubEvent::telemetry(TelemetryMessage::new(body), id, "1".into(), "{}".into(), time(seconds))
+}
+
+/// What a reader gets is the encoder's business; here it is the place and the body.
+fn plain(event: &HubEvent, position: &Position, out: &mut BytesMut) {
+    out.extend_from_slice(format!("{} ", position.sequence_number).as_bytes());
+    out.extend_from_slice(&event.message.body);
+}
+
+fn log(partitions: usize, bytes: usize) -> EventLog {
+    EventLog::new(partitions, DAY, bytes, time(0), plain)
+}
+
+/// Counts what it is told.
+#[derive(Clone, Debug, Default)]
+struct Counter(Arc<[AtomicUsize; 2]>);
+
+impl Counter {
+    fn woken(&self) -> usize {
+        self.0[0].load(Ordering::SeqCst)
+    }
+
+    fn displaced(&self) -> usize {
+        self.0[1].load(Ordering::SeqCst)
+    }
+}
+
+impl Listener for Counter {
+    fn wake(&self) {
+        self.0[0].fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn displaced(&self, _reason: &str) {
+        self.0[1].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn reader(log: &EventLog, start: Start) -> EventReader {
+    log.reader(0, "$default", start, None, time(0), Box::new(Counter::default())).unwrap()
+}
+
+fn texts(events: &[Bytes]) -> Vec<String> {
+    events.iter().map(|event| String::from_utf8(event.to_vec()).unwrap()).collect()
+}
+
+fn take(reader: &mut EventReader) -> Vec<String> {
+    let mut into = Vec::new();
+    reader.take(100, MB, time(0), &mut into).unwrap();
+    texts(&into)
+}
+
+fn at(at: StartAt, inclusive: bool) -> Start {
+    Start { at, inclusive }
+}
+
+#[test]
+fn a_device_s_events_are_in_one_partition_in_order_and_devices_spread() {
+    let log = log(4, MB);
+    let devices: Vec<_> = (0..100).map(|n| format!("device-{n}")).collect();
+    for round in 0..3 {
+        log.append(devices.iter().map(|device| event(device, &format!("{device} {round}"), 0)).collect());
+    }
+    assert_eq!(log.telemetry_accepted(), 300);
+    let mut seen = 0;
+    for partition in 0..4 {
+        let mut reader =
+            log.reader(partition, "g", Start::EARLIEST, None, time(0), Box::new(Counter::default())).unwrap();
+        let mut events = Vec::new();
+        reader.take(1000, MB, time(0), &mut events).unwrap();
+        let events = texts(&events);
+        assert!(events.len() > 30, "partition {partition} has {}", events.len());
+        for (number, text) in events.iter().enumerate() {
+            assert!(text.starts_with(&format!("{number} ")), "{text}");
+        }
+        for device in &devices {
+            let rounds: Vec<_> =
+                events.iter().filter_map(|text| text.split_once(&format!(" {device} "))).collect();
+            let rounds: Vec<_> = rounds.iter().map(|(_, round)| *round).collect();
+            assert!(rounds.is_empty() || rounds == ["0", "1", "2"], "{device}: {rounds:?}");
+        }
+        seen += events.len();
+    }
+    assert_eq!(seen, 300);
+    // The same in every run: these are the values of the first release.
+    let places = ["device-1", "thermostat1", "sensor-a"].map(|id| log.partition_of(&id.parse().unwrap()));
+    assert_eq!(places, [0, 2, 3]);
+}
+
+#[test]
+fn offsets_grow_and_times_never_go_back() {
+    let log = log(1, MB);
+    log.append(vec![event("d", "a", 5), event("d", "b", 3), event("d", "c", 9)]);
+    let partition = log.partition(0).unwrap();
+    let kept: Vec<_> = partition.kept().map(|(time, _)| time - time_ms(0)).collect();
+    assert_eq!(kept, [5_000, 5_000, 9_000]);
+    let last = partition.state().last.unwrap();
+    assert_eq!((last.sequence_number, last.enqueued_time), (2, time_ms(9)));
+    assert!(last.offset > u64::try_from(time(0).as_nanosecond()).unwrap());
+}
+
+fn time_ms(seconds: i64) -> i64 {
+    time(seconds).as_millisecond()
+}
+
+#[test]
+fn a_reader_begins_where_it_says() {
+    let log = log(1, MB);
+    log.append(vec![event("d", "a", 0), event("d", "b", 10), event("d", "c", 10), event("d", "d", 20)]);
+    let offset_of = |number: u64| {
+        let first = u64::try_from(time(0).as_nanosecond()).unwrap();
+        first + number * 3
+    };
+    let all = ["0 a", "1 b", "2 c", "3 d"];
+    let cases = [
+        (at(StartAt::Earliest, true), 0),
+        (at(StartAt::Latest, false), 4),
+        (at(StartAt::Offset(0), true), 0),
+        (at(StartAt::Offset(offset_of(1)), true), 1),
+        (at(StartAt::Offset(offset_of(1)), false), 2),
+        (at(StartAt::Offset(offset_of(1) + 1), false), 2),
+        (at(StartAt::Offset(u64::MAX), true), 4),
+        (at(StartAt::SequenceNumber(2), true), 2),
+        (at(StartAt::SequenceNumber(2), false), 3),
+        (at(StartAt::SequenceNumber(i64::MIN), true), 0),
+        (at(StartAt::SequenceNumber(-1), false), 0),
+        (at(StartAt::SequenceNumber(i64::MAX), false), 4),
+        (at(StartAt::EnqueuedTime(time_ms(10)), true), 1),
+        (at(StartAt::EnqueuedTime(time_ms(10)), false), 3),
+        (at(StartAt::EnqueuedTime(time_ms(9)), false), 1),
+        (at(StartAt::EnqueuedTime(i64::MAX), true), 4),
+    ];
+    for (start, first) in cases {
+        let mut reader = reader(&log, start);
+        assert_eq!(take(&mut reader), all[first..], "{start:?}");
+    }
+}
+
+#[test]
+fn a_waiting_reader_is_woken_once_for_a_batch() {
+    let log = log(1, MB);
+    let told = Counter::default();
+    let mut reader = log.reader(0, "g", Start::EARLIEST, None, time(0), Box::new(told.clone())).unwrap();
+    log.append(vec![event("d", "a", 0)]);
+    assert_eq!(told.woken(), 0, "it has not said that it waits");
+    assert_eq!(take(&mut reader), ["0 a"]);
+    assert!(take(&mut reader).is_empty());
+    log.append(vec![event("d", "b", 0), event("d", "c", 0)]);
+    log.append(vec![event("d", "d", 0)]);
+    assert_eq!(told.woken(), 1);
+    assert_eq!(take(&mut reader), ["1 b", "2 c", "3 d"]);
+    reader.give_back(2);
+    assert_eq!(take(&mut reader), ["2 c", "3 d"]);
+}
+
+#[test]
+fn the_oldest_leave_by_size_and_a_reader_goes_on_with_the_oldest_left() {
+    let log = log(1, 10 * (1_000 + 48 + 3));
+    let body = "x".repeat(1_000);
+    let mut reader = reader(&log, Start::EARLIEST);
+    log.append((0..8).map(|_| event("d", &body, 0)).collect());
+    let mut into = Vec::new();
+    assert_eq!(reader.take(2, MB, time(0), &mut into).unwrap().lost, 0);
+    log.append((0..8).map(|_| event("d", &body, 0)).collect());
+    into.clear();
+    let took = reader.take(100, MB, time(0), &mut into).unwrap();
+    assert_eq!((took.lost, into.len()), (4, 10));
+    assert!(into[0].starts_with(b"6 "));
+    assert_eq!(took.state.first_sequence_number, 6);
+    // The newest stays, however large it is.
+    log.append(vec![event("d", &"y".repeat(100_000), 0)]);
+    assert_eq!(log.kept().len(), 1);
+}
+
+#[test]
+fn the_oldest_leave_by_age() {
+    let log = log(1, MB);
+    log.append(vec![event("d", "a", 0), event("d", "b", 100)]);
+    let day = 24 * 60 * 60;
+    assert!(!log.state(0, time(day)).unwrap().is_empty);
+    assert_eq!(log.state(0, time(day + 1)).unwrap().first_sequence_number, 1);
+    let state = log.state(0, time(day + 101)).unwrap();
+    assert_eq!((state.is_empty, state.first_sequence_number), (true, 2));
+    assert_eq!(state.last.map(|last| last.sequence_number), Some(1));
+    assert!(log.kept().is_empty());
+}
+
+#[test]
+fn a_batch_is_bounded_by_count_and_bytes_and_one_is_always_taken() {
+    let log = log(1, MB);
+    log.append((0..4).map(|_| event("d", "12345678", 0)).collect());
+    let mut reader = reader(&log, Start::EARLIEST);
+    let mut into = Vec::new();
+    reader.take(100, 25, time(0), &mut into).unwrap();
+    assert_eq!(into.len(), 2);
+    reader.take(1, MB, time(0), &mut into).unwrap();
+    assert_eq!(into.len(), 3);
+    into.clear();
+    reader.take(100, 1, time(0), &mut into).unwrap();
+    assert_eq!(into.len(), 1);
+}
+
+#[test]
+fn five_readers_without_an_epoch_or_one_with() {
+    let log = log(2, MB);
+    let told = Counter::default();
+    let take_place = |partition, group: &str, epoch| {
+        log.reader(partition, group, Start::EARLIEST, epoch, time(0), Box::new(told.clone()))
+    };
+    let mut five: Vec<_> = (0..5).map(|_| take_place(0, "g", None).unwrap()).collect();
+    assert_eq!(take_place(0, "g", None).unwrap_err(), ReaderRefused::TooMany);
+    let _others = [take_place(1, "g", None).unwrap(), take_place(0, "h", None).unwrap()];
+    drop(five.pop());
+    five.push(take_place(0, "g", None).unwrap());
+
+    let mut with_epoch = take_place(0, "g", Some(3)).unwrap();
+    assert_eq!(told.displaced(), 5);
+    assert!(five[0].take(1, MB, time(0), &mut Vec::new()).is_none());
+    // Those that lost their places leave, and free nobody else's.
+    drop(five);
+    assert!(with_epoch.take(1, MB, time(0), &mut Vec::new()).is_some());
+    for asked in [None, Some(2)] {
+        let refused = take_place(0, "g", asked).unwrap_err();
+        assert_eq!(refused, ReaderRefused::LowerEpoch { current: 3, asked });
+    }
+    let equal = take_place(0, "g", Some(3)).unwrap();
+    assert_eq!(told.displaced(), 6);
+    drop(equal);
+    assert!(take_place(0, "g", None).is_ok());
+    assert_eq!(take_place(2, "g", None).unwrap_err(), ReaderRefused::NoSuchPartition(2));
+}
+
+#[test]
+fn a_reset_begins_anew_and_readers_go_on() {
+    let log = log(1, MB);
+    log.append(vec![event("d", "a", 0), event("d", "b", 0)]);
+    let before = log.state(0, time(0)).unwrap().last.unwrap();
+    let mut reader = reader(&log, Start::EARLIEST);
+    take(&mut reader);
+    log.clear(time(0));
+    assert_eq!((log.kept().len(), log.telemetry_accepted()), (0, 0));
+    log.append(vec![event("d", "c", 0)]);
+    assert_eq!(take(&mut reader), ["0 c"]);
+    assert!(log.state(0, time(0)).unwrap().last.unwrap().offset > before.offset);
+}

@@ -1,0 +1,51 @@
+//! Events: in from devices and from the hub's own transitions, out to readers.
+
+use super::Hub;
+use crate::core::connections::ConnectionId;
+use crate::core::event::{EventSource, HubEvent};
+use crate::core::event_log::EventLog;
+use crate::core::refusal::HubError;
+
+impl Hub {
+    /// Takes telemetry, a whole read batch at once, in order. Devices are sent their acknowledgements
+    /// after this returned, and only then.
+    pub(crate) async fn accept_telemetry(&self, batch: Vec<HubEvent>) -> Result<(), HubError> {
+        let now = self.0.clock.now();
+        {
+            let mut registry = self.registry();
+            let mut previous = None;
+            // A batch comes from one connection, so nearly always from one device.
+            for event in &batch {
+                let sender = (&event.device_id, &event.module_id);
+                if previous != Some(sender) {
+                    let id =
+                        ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+                    registry.touch(&id, now);
+                    previous = Some(sender);
+                }
+            }
+        }
+        self.append_events(batch);
+        self.changed();
+        Ok(())
+    }
+
+    /// Puts events into the stream that readers read, in order; the rest go nowhere. A transition that
+    /// has something to tell calls this under its own lock, so that events have the order of changes.
+    pub(crate) fn append_events(&self, mut batch: Vec<HubEvent>) {
+        batch.retain(reaches_the_endpoint);
+        self.0.events.append(batch);
+    }
+
+    /// The stream.
+    #[allow(dead_code, reason = "its readers arrive with the AMQP nodes")]
+    pub(crate) fn events(&self) -> &EventLog {
+        &self.0.events
+    }
+}
+
+/// Whether the hub's routes send an event to the built-in endpoint. Without routes of its own a hub
+/// sends telemetry there and nothing else.
+fn reaches_the_endpoint(event: &HubEvent) -> bool {
+    event.source == EventSource::Telemetry
+}
