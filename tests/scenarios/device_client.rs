@@ -43,7 +43,7 @@ async fn disconnected(client: &DeviceClient) -> Error {
 #[tokio::test]
 async fn telemetry_is_with_the_hub_when_the_call_returns() {
     let (hub, string) = setup().await;
-    let builder = DeviceClient::builder(&string).model_id("dtmi:com:example:Thermostat;1");
+    let builder = DeviceClient::builder(&string).model_id("dtmi:com:example:Thermostat;1".parse().unwrap());
     let client = soon(builder.connect()).await.unwrap();
     let message = TelemetryMessage {
         message_id: Some("m1".to_owned()),

@@ -1,12 +1,14 @@
 //! Building a client: from a connection string and options to a running task. Whatever is
 //! wrong with either is said before a connection is tried.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, client_config};
+use iothub_models::ModelId;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::capacity::Capacity;
@@ -17,6 +19,7 @@ use crate::desired::{self, Tracker};
 use crate::driver::{Driver, random, waiter};
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
+use crate::method_calls::Calls;
 use crate::module_client::ModuleClient;
 use crate::options::{Options, OutboxLimits, ReconnectPolicy};
 use crate::outbox::Outbox;
@@ -180,9 +183,9 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// The Plug and Play model the device follows, a DTMI such as `dtmi:com:example:Thermostat;1`.
-    pub fn model_id(mut self, model_id: impl Into<String>) -> Self {
-        self.options.model_id = Some(model_id.into());
+    /// The Plug and Play model the device follows; the hub keeps it in the twin and says it with telemetry.
+    pub fn model_id(mut self, model_id: ModelId) -> Self {
+        self.options.model_id = Some(model_id);
         self
     }
 
@@ -247,7 +250,7 @@ impl<C: Client> ClientBuilder<C> {
             Error::of(ErrorKind::Tls, &identity.device_id, text).because(error)
         })?;
         let topics =
-            Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_deref()));
+            Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_ref()));
         if topics.user_name.len() > usize::from(u16::MAX) {
             return Err(invalid(format!(
                 "the user name of {identity} is too long for MQTT: shorten product_info and model_id"
@@ -266,6 +269,7 @@ impl<C: Client> ClientBuilder<C> {
         let (states, received_states) = watch::channel(ConnectionState::Connecting);
         let (done, received_done) = watch::channel(None);
         let inbox = Arc::new(Inbox::default());
+        let calls = Arc::new(Calls::default());
         let desired_changes = Arc::new(desired::changes());
         let identity = Arc::new(identity);
         let driver = Driver {
@@ -274,6 +278,8 @@ impl<C: Client> ClientBuilder<C> {
             target,
             commands: received_commands,
             inbox: Arc::clone(&inbox),
+            calls: Arc::clone(&calls),
+            answers: VecDeque::new(),
             states,
             done,
             outbox: Outbox::new(options.window),
@@ -289,6 +295,7 @@ impl<C: Client> ClientBuilder<C> {
             commands,
             capacity: Capacity::new(&options.outbox),
             inbox,
+            calls,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             desired_changes,
             states: received_states,

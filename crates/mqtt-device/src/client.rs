@@ -14,6 +14,7 @@ use crate::desired::DesiredProperties;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::methods::DirectMethods;
 
 /// A device's connection to its IoT hub.
 ///
@@ -159,6 +160,23 @@ impl DeviceClient {
     /// Dropping the future loses no change; call again for the stream.
     pub async fn desired_properties(&self) -> Result<DesiredProperties, Error> {
         self.0.desired_properties().await
+    }
+
+    /// Asks the hub for calls of direct methods, and returns their stream when the hub has agreed.
+    ///
+    /// From then on the hub takes the device for one that has methods, whichever they are: every call is
+    /// for the program to answer, see [`DirectMethodCall`](crate::DirectMethodCall). For one function per
+    /// method, see [`MethodHandlers`](crate::MethodHandlers).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists;
+    /// [`ErrorKind::Timeout`] without the hub's answer within `response_timeout`;
+    /// [`ErrorKind::NotAuthorized`] if it refuses; [`ErrorKind::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future is dropping the stream: calls that have come are answered as failed.
+    pub async fn direct_methods(&self) -> Result<DirectMethods, Error> {
+        self.0.direct_methods().await
     }
 
     /// Whether there is a connection now.

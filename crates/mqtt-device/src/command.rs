@@ -1,8 +1,9 @@
 //! What the handles ask of the task that owns the connection: a closed list.
 //!
 //! The queue that carries commands has no bound of its own, because every command has one: messages
-//! hold a place in the outbox and requests one among those that may wait, completions exist once per
-//! unacknowledged delivery, subscriptions once per stream. A handle can therefore always hand its command over without waiting.
+//! hold a place in the outbox and requests one among those that may wait, completions and answers exist once
+//! per delivery that waits for them, subscriptions once per stream. A handle can therefore always hand its
+//! command over without waiting.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::capacity::Place;
 use crate::desired::Start;
 use crate::error::Error;
+use crate::method_calls::Answer;
 use crate::requests::Pending;
 use crate::subscriptions::Feed;
 
@@ -30,10 +32,14 @@ pub(crate) enum Command {
     FollowDesired { start: Start },
     /// The hub has left this subscription unanswered for too long.
     Unanswered { feed: Feed },
-    /// Subscribe to cloud-to-device messages, now and on every connection to come.
-    SubscribeC2d { done: Waiter },
+    /// Subscribe, now and on every connection to come.
+    Subscribe { feed: Feed, done: Waiter },
     /// Acknowledge a cloud-to-device message.
     Complete { epoch: u64, packet_id: u16 },
+    /// Answer a call of a direct method.
+    Answer(Answer),
+    /// The stream of calls is gone.
+    CallsUnread,
     /// Send what waits, say goodbye, stop.
     Shutdown,
 }

@@ -1,6 +1,7 @@
 //! What every handle is a name for: it checks what the application asks and hands it to the task that
 //! owns the connection. [`DeviceClient`](crate::DeviceClient) and [`ModuleClient`](crate::ModuleClient) say
-//! what each call promises. `core/twin` is the part about twins.
+//! what each call promises. `core/twin` is the part
+//! about twins, `core/methods` that about direct methods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +18,12 @@ use crate::desired::Changes;
 use crate::driver::waiter;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
+use crate::method_calls::Calls;
 use crate::options::Options;
 use crate::subscriptions::Feed;
 use crate::topics::Topics;
 
+mod methods;
 mod twin;
 
 pub(crate) use twin::MAX_REQUESTS;
@@ -34,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) capacity: Capacity,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) desired_changes: Arc<Changes>,
     pub(crate) states: watch::Receiver<ConnectionState>,
@@ -110,26 +114,30 @@ impl Core {
                 "there is one stream of cloud-to-device messages: use or drop the one that exists",
             ));
         };
-        let (done, agreed) = waiter();
-        self.hand_over(Command::SubscribeC2d { done })?;
-        match self.clock().timeout(self.options.response_timeout, agreed).await {
-            Ok(Ok(outcome)) => outcome?,
-            Ok(Err(_)) => return Err(self.closed()),
-            Err(_) => {
-                self.hand_over(Command::Unanswered { feed: Feed::C2d })?;
-                let text = format!(
-                    "the hub did not confirm the subscription to cloud-to-device messages within {:?}: try again",
-                    self.options.response_timeout
-                );
-                return Err(Error::of(ErrorKind::Timeout, self.device_id(), text));
-            }
-        }
+        self.subscribe(Feed::C2d, "cloud-to-device messages").await?;
         Ok(C2dMessages::new(
             reader,
             Arc::clone(&self.inbox),
             self.commands.downgrade(),
             self.device_id().clone(),
         ))
+    }
+
+    /// Subscribes, or has done so. `what` names it.
+    async fn subscribe(&self, feed: Feed, what: &str) -> Result<(), Error> {
+        let (done, agreed) = waiter();
+        self.hand_over(Command::Subscribe { feed, done })?;
+        match self.clock().timeout(self.options.response_timeout, agreed).await {
+            Ok(outcome) => outcome.map_err(|_| self.closed())?,
+            Err(_) => {
+                self.hand_over(Command::Unanswered { feed })?;
+                let text = format!(
+                    "the hub did not confirm the subscription to {what} within {:?}: try again",
+                    self.options.response_timeout
+                );
+                Err(Error::of(ErrorKind::Timeout, self.device_id(), text))
+            }
+        }
     }
 
     pub(crate) fn connection_state(&self) -> ConnectionState {

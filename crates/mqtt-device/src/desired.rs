@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use iothub_models::{TwinSection, merge};
+use iothub_models::{ComponentName, PropertyWrite, TwinSection, merge};
 
 use crate::queue::{Bounds, Queue, Reader};
 
@@ -48,6 +48,13 @@ impl DesiredProperties {
     #[must_use]
     pub const fn initial(&self) -> &TwinSection {
         &self.initial
+    }
+
+    /// What a Plug and Play device that starts has still to deal with: the values desired now that `reported`,
+    /// read before this stream began, does not acknowledge. `components` as in [`DesiredChange::writes`].
+    #[must_use]
+    pub fn unacknowledged(&self, reported: &TwinSection, components: &[ComponentName]) -> Vec<PropertyWrite> {
+        PropertyWrite::unacknowledged(&self.initial, reported, components)
     }
 
     /// The next change; `None` once the client is shut down.
@@ -102,6 +109,17 @@ impl DesiredChange {
         &self.section().properties
     }
 
+    /// The same as writes to the properties of a Plug and Play model, each to be acknowledged with a
+    /// [`PropertyReport`](crate::PropertyReport). After [`Full`](Self::Full) those are among them that did
+    /// not change; dealing with them again does no harm.
+    ///
+    /// `components` are the model's: what stands under their names is theirs, even where a back end forgot
+    /// to mark it as a component. Other components are known by their mark.
+    #[must_use]
+    pub fn writes(&self, components: &[ComponentName]) -> Vec<PropertyWrite> {
+        PropertyWrite::read(self.section(), components)
+    }
+
     /// Brings `known` up to date: lays a patch over it, or replaces it.
     pub fn apply_to(&self, known: &mut TwinSection) {
         match self {
@@ -133,6 +151,28 @@ mod tests {
         let patch =
             r#"{"power_level": 1, "a": {"b": [1, "x, y: \"z\""], "c": {}}, "d": null, "$version": 3}"#;
         assert_eq!(DesiredChange::Patch(section(patch)).to_string(), patch);
+    }
+
+    #[test]
+    fn a_change_is_taken_apart_by_component() {
+        let change = DesiredChange::Patch(section(
+            r#"{"thermostat1":{"__t":"c","targetTemperature":21.5},"thermostat2":{"targetTemperature":22},
+                "interval":{"s":5},"$version":6}"#,
+        ));
+        let thermostat2: ComponentName = "thermostat2".parse().unwrap();
+        let writes = change.writes(std::slice::from_ref(&thermostat2));
+        let short: Vec<_> = writes
+            .iter()
+            .map(|write| (write.component.as_ref().map(AsRef::as_ref), write.name.as_str(), write.version))
+            .collect();
+        assert_eq!(
+            short,
+            [
+                (Some("thermostat1"), "targetTemperature", 6),
+                (Some("thermostat2"), "targetTemperature", 6),
+                (None, "interval", 6)
+            ]
+        );
     }
 
     #[test]

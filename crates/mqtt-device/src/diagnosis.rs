@@ -210,6 +210,7 @@ pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
         Feed::C2d => "cloud-to-device messages",
         Feed::TwinAnswers => "answers about the twin",
         Feed::DesiredChanges => "changes of desired properties",
+        Feed::Methods => "direct methods",
     };
     let text = format!("the hub refused the subscription to {what}: a basic tier does not have them");
     Error::of(ErrorKind::NotAuthorized, device_id, text)

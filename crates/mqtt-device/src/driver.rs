@@ -7,6 +7,7 @@
 //!         \-> failed --------------^
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +23,15 @@ use crate::desired::Tracker;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
+use crate::method_calls::{Answer, Calls};
 use crate::options::Options;
 use crate::outbox::{GivenUp, Outbox};
 use crate::requests::Requests;
-use crate::subscriptions::{Feed, Subscriptions};
+use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 use crate::transport::{self, Failure, Link, Target};
 
+mod methods;
 mod serving;
 mod twin;
 
@@ -45,6 +48,9 @@ pub(crate) struct Driver {
     pub(crate) options: Options,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) calls: Arc<Calls>,
+    /// What calls of this connection are answered, in the order it is to be sent.
+    pub(crate) answers: VecDeque<Answer>,
     pub(crate) states: watch::Sender<ConnectionState>,
     /// Tells, once, how many messages were left unacknowledged.
     pub(crate) done: watch::Sender<Option<usize>>,
@@ -138,7 +144,7 @@ impl Driver {
                 return self.give_up_request(sequence).then_some(Wish::Reconnect);
             }
             Command::FollowDesired { start } => self.follow_desired(start),
-            Command::SubscribeC2d { done } => self.subscriptions.want_and_tell(Feed::C2d, done),
+            Command::Subscribe { feed, done } => self.subscriptions.want_and_tell(feed, done),
             // A hub that does not answer for so long is asked anew, over a fresh connection.
             Command::Unanswered { feed } => {
                 return self.subscriptions.is_unanswered(feed).then_some(Wish::Reconnect);
@@ -151,6 +157,8 @@ impl Driver {
                     "a message of an earlier connection was completed: the hub delivers it again"
                 );
             }
+            Command::Answer(answer) => self.answer(answer),
+            Command::CallsUnread => self.calls_unread(),
             Command::Shutdown => return Some(Wish::Stop),
         }
         None
@@ -180,6 +188,7 @@ impl Driver {
             self.obey(command);
         }
         self.inbox.close();
+        self.calls.close();
         let closed = Error::closed(&self.identity.device_id);
         let mut unacknowledged = 0;
         for message in self.outbox.drain() {

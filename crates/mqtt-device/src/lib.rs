@@ -1,5 +1,5 @@
-//! The device client of IoT Hub for Rust, over MQTT: telemetry up, cloud-to-device messages down, and the
-//! twin, on whose properties device and back end agree.
+//! The device client of IoT Hub for Rust, over MQTT: telemetry up, cloud-to-device messages down, direct
+//! methods to answer, and the twin, on whose properties device and back end agree.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), iothub_mqtt_device::Error> {
@@ -35,19 +35,49 @@
 //! # }
 //! ```
 //!
+//! A Plug and Play device says which model it follows, answers commands, and acknowledges what back ends
+//! write to its properties:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_mqtt_device::{DeviceClient, DirectMethodResponse, PropertyReport};
+//!
+//! let client = DeviceClient::builder("HostName=…;DeviceId=…;SharedAccessKey=…")
+//!     .model_id("dtmi:com:example:Thermostat;1".parse()?)
+//!     .connect()
+//!     .await?;
+//! let mut commands = client.direct_methods().await?;
+//! let mut changes = client.desired_properties().await?;
+//! loop {
+//!     tokio::select! {
+//!         Some(change) = changes.next() => {
+//!             let mut report = PropertyReport::new();
+//!             for write in change.writes(&[]) {
+//!                 report = report.answer(&write, write.accept("set"));
+//!             }
+//!             client.update_reported_properties(&report).await?;
+//!         }
+//!         Some(call) = commands.next() => call.respond(DirectMethodResponse::new(200, "done"))?,
+//!         else => return Ok(()),
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! A module has a [`ModuleClient`], which is another name for the same connection.
 //!
 //! | promise | how |
 //! |---|---|
 //! | telemetry is delivered when `send_telemetry` says so | it returns at the hub's acknowledgement, across reconnects |
 //! | a message from the cloud is not lost by a crash | it is acknowledged when the application completes it |
+//! | every direct method is answered | a call that nobody answers is answered as failed, on its own connection only |
 //! | no change of desired properties is missed, comes twice or is undone by an older one | versions; the twin is read on every new connection and wherever a version is left out |
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
 //!
 //! Inside, one task owns the connection (`driver`); the handles talk to it with a closed list of
 //! commands; what is not acknowledged lives in the `outbox`, what is not answered in `requests`; the
-//! `desired` tracker keeps changes complete and in order; only `transport` knows the MQTT library.
+//! `desired` tracker keeps changes complete and in order; `method_calls` sees to it that calls are answered; only `transport` knows the MQTT library.
 //! This crate is a client for one device or module. Registering devices and sending to them is the
 //! work of back ends, and of other crates.
 
@@ -64,6 +94,10 @@ mod diagnosis;
 mod driver;
 mod error;
 mod inbox;
+mod method_calls;
+mod method_handlers;
+mod method_topics;
+mod methods;
 mod module_client;
 mod options;
 mod outbox;
@@ -85,6 +119,12 @@ pub use connection_state::{ConnectionState, ConnectionStates};
 pub use desired::{DesiredChange, DesiredProperties};
 pub use error::{Error, ErrorKind};
 pub use iothub_auth::{Clock, DeviceConnectionString};
-pub use iothub_models::{C2dMessage, DeviceId, ModuleId, TelemetryMessage, TwinProperties, TwinSection};
+pub use iothub_models::{
+    AcknowledgementCode, C2dMessage, CommandName, ComponentName, DeviceId, DirectMethodResponse, MethodName,
+    ModelId, ModuleId, PropertyAcknowledgement, PropertyReport, PropertyWrite, TelemetryMessage,
+    TwinProperties, TwinSection,
+};
+pub use method_handlers::MethodHandlers;
+pub use methods::{DirectMethodCall, DirectMethods};
 pub use module_client::ModuleClient;
 pub use options::{OutboxLimits, ReconnectPolicy, WhenFull};

@@ -13,6 +13,7 @@ use crate::connection_state::{ConnectionState, ConnectionStates};
 use crate::core::Core;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
+use crate::methods::DirectMethods;
 
 /// A module's connection to its IoT hub, with a twin of its own.
 ///
@@ -111,6 +112,17 @@ impl ModuleClient {
     /// As [`DeviceClient::desired_properties`].
     pub async fn desired_properties(&self) -> Result<DesiredProperties, Error> {
         self.0.desired_properties().await
+    }
+
+    /// Asks the hub for calls of the module's direct methods.
+    ///
+    /// # Errors
+    /// As [`DeviceClient::direct_methods`].
+    ///
+    /// # Cancel safety
+    /// As [`DeviceClient::direct_methods`].
+    pub async fn direct_methods(&self) -> Result<DirectMethods, Error> {
+        self.0.direct_methods().await
     }
 
     /// Whether there is a connection now.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use iothub_auth::Clock;
+use iothub_models::ModelId;
 
 /// How much telemetry may wait for its acknowledgement, and what happens to more.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ pub(crate) struct Options {
     pub(crate) send_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) product_info: Option<String>,
-    pub(crate) model_id: Option<String>,
+    pub(crate) model_id: Option<ModelId>,
     pub(crate) clock: Clock,
 }
 

@@ -60,6 +60,16 @@ impl<T> Queue<T> {
         state.bytes = 0;
     }
 
+    /// Takes what nobody has read and nobody will, since there is no reader.
+    pub(crate) fn take_unread(&self) -> VecDeque<T> {
+        let mut state = self.state();
+        if state.taken {
+            return VecDeque::new();
+        }
+        state.bytes = 0;
+        std::mem::take(&mut state.waiting).into_iter().map(|(item, _)| item).collect()
+    }
+
     /// Nothing will arrive any more; what waits can still be read.
     pub(crate) fn close(&self) {
         let mut state = self.state();

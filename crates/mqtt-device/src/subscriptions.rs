@@ -12,9 +12,10 @@ pub(crate) enum Feed {
     C2d,
     TwinAnswers,
     DesiredChanges,
+    Methods,
 }
 
-const FEEDS: [Feed; 3] = [Feed::C2d, Feed::TwinAnswers, Feed::DesiredChanges];
+const FEEDS: [Feed; 4] = [Feed::C2d, Feed::TwinAnswers, Feed::DesiredChanges, Feed::Methods];
 
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
@@ -162,13 +163,14 @@ mod tests {
         assert_eq!(subscriptions.due(), [Feed::TwinAnswers, Feed::DesiredChanges]);
         subscriptions.asked(7, subscriptions.due());
         subscriptions.want(Feed::C2d);
+        subscriptions.want(Feed::Methods);
         assert!(subscriptions.due().is_empty(), "one SUBSCRIBE at a time");
         assert!(
             subscriptions.is_unanswered(Feed::TwinAnswers) && !subscriptions.is_granted(Feed::TwinAnswers)
         );
         assert!(subscriptions.answered(7, &[true, true], refused).unwrap().is_empty());
         assert!(subscriptions.is_granted(Feed::TwinAnswers));
-        assert_eq!(subscriptions.due(), [Feed::C2d]);
+        assert_eq!(subscriptions.due(), [Feed::C2d, Feed::Methods]);
         subscriptions.disconnected();
         assert_eq!(subscriptions.due(), FEEDS);
     }

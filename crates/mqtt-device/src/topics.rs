@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use iothub_auth::DeviceConnectionString;
-use iothub_models::{C2dMessage, TelemetryMessage};
+use iothub_models::{C2dMessage, ModelId, TelemetryMessage};
 
 use crate::error::ErrorKind;
 use crate::property_bag;
@@ -49,7 +49,7 @@ impl Topics {
     pub(crate) fn new(
         identity: &DeviceConnectionString,
         product_info: Option<&str>,
-        model_id: Option<&str>,
+        model_id: Option<&ModelId>,
     ) -> Self {
         let DeviceConnectionString { address, device_id, module_id, .. } = identity;
         let (client_id, root) = match module_id {
@@ -69,7 +69,7 @@ impl Topics {
         );
         if let Some(model_id) = model_id {
             user_name.push_str("&model-id=");
-            user_name.extend(property_bag::encoded(model_id));
+            user_name.extend(property_bag::encoded(model_id.as_str()));
         }
         Self {
             client_id,

@@ -8,11 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Driver, Wish, twin};
-use crate::diagnosis;
+use super::{Driver, Wish};
 use crate::inbox::Arrived;
-use crate::transport::{Failure, Incoming, Link};
-use crate::twin_topics;
+use crate::subscriptions::Feed;
+use crate::topics::Topics;
+use crate::transport::{Failure, Filter, Incoming, Link};
+use crate::{diagnosis, method_topics, twin_topics};
 
 /// Commands taken at a time, so that a busy application cannot keep the connection waiting.
 const BATCH: usize = 128;
@@ -55,6 +56,7 @@ impl Driver {
     pub(super) async fn serve(&mut self, mut link: Link, renew_at: Option<Timestamp>) -> End {
         self.epoch += 1;
         self.inbox.connection(Some(self.epoch));
+        self.calls.connection(Some(self.epoch));
         self.outbox.connected(link.session_present());
         self.desired.connected(link.session_present());
         let mut session = Session { acknowledgements: VecDeque::new(), uncompleted: 0, leaving: None };
@@ -74,6 +76,7 @@ impl Driver {
             Err(failure) => End::Lost(failure),
         };
         self.inbox.connection(None);
+        self.methods_disconnected();
         self.subscriptions.disconnected();
         self.twin_disconnected();
         end
@@ -148,12 +151,13 @@ impl Driver {
         }
     }
 
-    /// Writes what is due and fits: acknowledgements, the subscription, then the outbox in order.
+    /// Writes what is due and fits: the subscription, acknowledgements, answers, then requests and the outbox
+    /// in order.
     fn write(&mut self, link: &mut Link, session: &mut Session) -> Result<(), Failure> {
         let feeds = self.subscriptions.due();
         if !feeds.is_empty() && link.has_room() {
             let id = self.outbox.spare_id();
-            link.subscribe(id, feeds.iter().map(|feed| twin::filter(&self.topics, *feed)))?;
+            link.subscribe(id, feeds.iter().map(|feed| filter(&self.topics, *feed)))?;
             self.subscriptions.asked(id, feeds);
         }
         while link.has_room()
@@ -161,6 +165,7 @@ impl Driver {
         {
             link.acknowledge(packet_id)?;
         }
+        self.write_answers(link)?;
         if matches!(session.leaving, Some((Leaving::Renewal | Leaving::Abandoned, _))) {
             return Ok(());
         }
@@ -175,10 +180,14 @@ impl Driver {
 
     /// Whether everything that is waited for before leaving is done.
     fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
-        let settled = session.acknowledgements.is_empty() && link.is_flushed();
+        let settled = session.acknowledgements.is_empty() && self.answers.is_empty() && link.is_flushed();
         match leaving {
             Leaving::Renewal => {
-                settled && self.outbox.offered() == 0 && self.requests.sent() == 0 && session.uncompleted == 0
+                settled
+                    && self.outbox.offered() == 0
+                    && self.requests.sent() == 0
+                    && self.calls.unanswered() == 0
+                    && session.uncompleted == 0
             }
             Leaving::Shutdown => settled && self.outbox.is_empty() && self.requests.is_empty(),
             Leaving::Abandoned => true,
@@ -207,13 +216,13 @@ impl Driver {
             }
             Incoming::Published { topic, payload, packet_id, dup } => {
                 let Some(message) = self.topics.c2d_message(&topic, &payload) else {
-                    match twin_topics::read(&topic) {
-                        Some(topic) => self.take_in_twin(topic, payload)?,
+                    if let Some(topic) = twin_topics::read(&topic) {
+                        self.take_in_twin(topic, payload)?;
+                    } else if let Some(topic) = method_topics::read(&topic) {
+                        self.take_in_call(&topic, &payload)?;
+                    } else {
                         // Left over from what another program of this device subscribed to.
-                        None => tracing::debug!(
-                            topic,
-                            "a message that nobody asked for is acknowledged and ignored"
-                        ),
+                        tracing::debug!(topic, "a message that nobody asked for is acknowledged and ignored");
                     }
                     if session.acknowledgements.len() >= MAX_ACKNOWLEDGEMENTS {
                         return Err(Failure::Protocol("it sends without reading".into()));
@@ -229,6 +238,18 @@ impl Driver {
             }
         }
         Ok(())
+    }
+}
+
+/// What to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
+/// the rest is worth nothing to another connection, so nothing is gained by acknowledging it.
+fn filter(topics: &Topics, feed: Feed) -> Filter {
+    let once = |path: &str| Filter { path: path.to_owned(), at_least_once: false };
+    match feed {
+        Feed::C2d => Filter { path: topics.c2d_filter(), at_least_once: true },
+        Feed::TwinAnswers => once(twin_topics::ANSWERS_FILTER),
+        Feed::DesiredChanges => once(twin_topics::DESIRED_FILTER),
+        Feed::Methods => once(method_topics::CALLS_FILTER),
     }
 }
 

@@ -11,20 +11,9 @@ use crate::diagnosis;
 use crate::error::Error;
 use crate::requests::{Pending, Request};
 use crate::subscriptions::Feed;
-use crate::topics::Topics;
-use crate::transport::{Failure, Filter, Link};
+use crate::transport::{Failure, Link};
 use crate::twin_answer::Answer;
 use crate::twin_topics::{self, TwinTopic};
-
-/// What to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
-/// the rest is worth nothing to another connection, so nothing is gained by acknowledging it.
-pub(super) fn filter(topics: &Topics, feed: Feed) -> Filter {
-    match feed {
-        Feed::C2d => Filter { path: topics.c2d_filter(), at_least_once: true },
-        Feed::TwinAnswers => Filter { path: twin_topics::ANSWERS_FILTER.to_owned(), at_least_once: false },
-        Feed::DesiredChanges => Filter { path: twin_topics::DESIRED_FILTER.to_owned(), at_least_once: false },
-    }
-}
 
 impl Driver {
     pub(super) fn request(&mut self, sequence: u64, pending: Pending) {
@@ -128,7 +117,7 @@ impl Driver {
                 let _gone = pending.waiter.send(Err(error.clone()));
             }
         }
-        if feed != Feed::C2d {
+        if matches!(feed, Feed::TwinAnswers | Feed::DesiredChanges) {
             self.desired.refuse(error);
         }
     }

@@ -19,7 +19,7 @@ fn names_of_a_device() {
     let names = Topics::new(
         &"HostName=hub.example;DeviceId=d$1+%2F#;SharedAccessKey=a2V5;GatewayHostName=gw".parse().unwrap(),
         Some("(Linux; x)"),
-        Some("dtmi:com:example:Thermostat;1"),
+        Some(&"dtmi:com:example:Thermostat;1".parse().unwrap()),
     );
     assert_eq!(names.client_id, "d$1+%2F#");
     let version = env!("CARGO_PKG_VERSION");

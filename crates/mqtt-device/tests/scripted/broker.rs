@@ -219,6 +219,27 @@ impl Peer {
         self.tell(&format!("$iothub/twin/PATCH/properties/desired/?$version={version}"), patch).await;
     }
 
+    /// Agrees to send calls of direct methods, as a client asks for them.
+    pub(crate) async fn serve_methods(&mut self) {
+        let (packet_id, filters) = self.asks_for().await;
+        assert_eq!(filters, [("$iothub/methods/POST/#".to_owned(), QoS::AtMostOnce)]);
+        self.agree(packet_id, 1).await;
+    }
+
+    /// Calls a direct method.
+    pub(crate) async fn call(&mut self, method: &str, id: &str, body: &str) {
+        self.tell(&format!("$iothub/methods/POST/{method}/?$rid={id}"), body).await;
+    }
+
+    /// Reads the answer to a call: status, id and body.
+    pub(crate) async fn answer_of_device(&mut self) -> (i32, String, String) {
+        let publish = self.publish().await;
+        assert_eq!((publish.qos, publish.retain, publish.dup), (QoS::AtMostOnce, false, false));
+        let rest = publish.topic.strip_prefix("$iothub/methods/res/").expect("an answer");
+        let (status, id) = rest.split_once("/?$rid=").expect("a request id");
+        (status.parse().unwrap(), id.to_owned(), String::from_utf8(publish.payload.to_vec()).unwrap())
+    }
+
     async fn tell(&mut self, topic: &str, body: &str) {
         self.write(&[Packet::Publish(Publish::new(topic, QoS::AtMostOnce, body))]).await;
     }

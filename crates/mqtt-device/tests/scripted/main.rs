@@ -8,6 +8,7 @@ mod broker;
 mod c2d;
 mod desired;
 mod lifetime;
+mod methods;
 mod refusals;
 mod telemetry;
 mod twin;

@@ -1,0 +1,93 @@
+//! One function per direct method: a convenience over the stream of calls.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use iothub_models::DirectMethodResponse;
+use serde_json::{Value, json};
+
+use crate::methods::{DirectMethodCall, DirectMethods};
+
+type Handler = Box<dyn Fn(Value) -> BoxFuture<'static, DirectMethodResponse> + Send + Sync>;
+
+/// Functions that answer direct methods, each by its method's name.
+///
+/// ```no_run
+/// # async fn run(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::{DirectMethodResponse, MethodHandlers};
+/// use serde_json::json;
+///
+/// let handlers = MethodHandlers::new()
+///     .on("reboot", async |_| DirectMethodResponse::new(200, json!({"result": true})))
+///     .on("thermostat1*getMaxMinReport", async |since| DirectMethodResponse::new(200, since));
+/// handlers.serve(client.direct_methods().await?).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+#[must_use = "handlers answer nothing until `serve`"]
+pub struct MethodHandlers(HashMap<String, Handler>);
+
+impl MethodHandlers {
+    /// No handlers: every method is answered with 404.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Answers calls of `method` with what `handler` makes of their payload. A later handler of one method
+    /// takes the place of an earlier one.
+    pub fn on<H, F>(mut self, method: impl Into<String>, handler: H) -> Self
+    where
+        H: Fn(Value) -> F + Send + Sync + 'static,
+        F: Future<Output = DirectMethodResponse> + Send + 'static,
+    {
+        self.0.insert(method.into(), Box::new(move |payload| handler(payload).boxed()));
+        self
+    }
+
+    /// Answers calls, many at a time, until the client is shut down. A method without a handler is answered
+    /// with 404.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the handlers at work; their calls are answered with 500.
+    pub async fn serve(self, mut calls: DirectMethods) {
+        // As many at a time as the stream lets be unanswered.
+        let mut at_work = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                call = calls.next() => match call {
+                    Some(call) => at_work.push(self.answer(call)),
+                    None => return,
+                },
+                Some(()) = at_work.next() => {}
+            }
+        }
+    }
+
+    fn answer(&self, call: DirectMethodCall) -> impl Future<Output = ()> + Send + use<> {
+        let method = call.method().clone();
+        let handler = self.0.get(method.as_str());
+        let (payload, responder) = call.into_parts();
+        let response = match handler {
+            Some(handler) => handler(payload),
+            None => {
+                let payload = json!({ "error": format!("the device knows no method {method}") });
+                std::future::ready(DirectMethodResponse::new(404, payload)).boxed()
+            }
+        };
+        async move {
+            if let Err(error) = responder.respond(response.await) {
+                tracing::warn!(%method, %error, "a direct method was answered in vain");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MethodHandlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! The MQTT topics of direct methods: calls of the hub, which carry an id, and the device's answers to
+//! them. Names and ids stand in them as they are. This crate's own reading of the public documents, shared
+//! with no hub.
+//!
+//! Source: *Communicate with an IoT hub using the MQTT protocol*, "Respond to a direct method".
+
+/// What to subscribe to for calls.
+pub(crate) const CALLS_FILTER: &str = "$iothub/methods/POST/#";
+
+const CALLS: &str = "$iothub/methods/POST/";
+const REQUEST_ID: &str = "$rid=";
+
+/// A call, as its topic tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MethodTopic<'a> {
+    /// Not decoded and not checked.
+    pub(crate) method: &'a str,
+    /// The hub's name for the call, for the answer to repeat to the letter.
+    pub(crate) request_id: &'a str,
+}
+
+/// Reads a topic of the hub; `None` if it is no call that could be answered.
+pub(crate) fn read(topic: &str) -> Option<MethodTopic<'_>> {
+    let (method, query) = topic.strip_prefix(CALLS)?.split_once('/')?;
+    let query = query.strip_prefix('?').unwrap_or(query);
+    let request_id = query.split('&').find_map(|pair| pair.strip_prefix(REQUEST_ID))?;
+    (!request_id.is_empty()).then_some(MethodTopic { method, request_id })
+}
+
+/// Where to answer a call.
+pub(crate) fn answer(status: i32, request_id: &str) -> String {
+    format!("$iothub/methods/res/{status}/?{REQUEST_ID}{request_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn calls_as_the_documents_show_them() {
+        for (topic, method, request_id) in [
+            ("$iothub/methods/POST/reboot/?$rid=1a", "reboot", "1a"),
+            ("$iothub/methods/POST/thermostat1*getMaxMinReport/?$rid=7", "thermostat1*getMaxMinReport", "7"),
+            ("$iothub/methods/POST/a%20b/?$rid=%41", "a%20b", "%41"),
+            ("$iothub/methods/POST/reboot/$rid=1", "reboot", "1"),
+            ("$iothub/methods/POST/reboot/?other=2&$rid=1&more=3", "reboot", "1"),
+            ("$iothub/methods/POST//?$rid=1", "", "1"),
+        ] {
+            assert_eq!(read(topic), Some(MethodTopic { method, request_id }), "{topic}");
+        }
+        for other in [
+            "$iothub/methods/POST/reboot",
+            "$iothub/methods/POST/reboot/",
+            "$iothub/methods/POST/reboot/?$rid=",
+            "$iothub/methods/POST/reboot/?rid=1",
+            "$iothub/methods/res/200/?$rid=1",
+            "$iothub/twin/res/200/?$rid=1",
+            "",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn answers_as_the_documents_show_them() {
+        assert_eq!(answer(200, "1a"), "$iothub/methods/res/200/?$rid=1a");
+        assert_eq!(answer(-7, "%41"), "$iothub/methods/res/-7/?$rid=%41");
+    }
+
+    proptest! {
+        #[test]
+        fn no_topic_breaks_the_reader(rest in "\\PC*") {
+            let _read = read(&rest);
+            let _read = read(&format!("$iothub/methods/POST/{rest}"));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Direct methods as the application gets them: calls, each of which it answers.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
+use iothub_auth::Clock;
+use iothub_models::{CommandName, DeviceId, DirectMethodRequest, DirectMethodResponse, MethodName};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::command::Command;
+use crate::error::{Error, ErrorKind};
+use crate::method_calls::{Answer, Call, Calls, Ticket, poll_call};
+use crate::queue::Reader;
+
+/// The calls of a device's direct methods, in the order of their arrival.
+///
+/// One stream at a time; after it is dropped another may be asked for. The stream does not keep the client
+/// alive, and ends when the client does. At most 256 calls may be unanswered, read or not; what comes beyond
+/// is answered with 429. A call while there is no stream is answered with 501, and what is unread when the
+/// stream is dropped with 500. Calls whose connection has ended are not delivered: the hub has failed them.
+#[derive(Debug)]
+pub struct DirectMethods {
+    /// There until the stream is dropped.
+    reader: Option<Reader<Call>>,
+    calls: Arc<Calls>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    device_id: DeviceId,
+    clock: Clock,
+}
+
+impl DirectMethods {
+    pub(crate) const fn new(
+        reader: Reader<Call>,
+        calls: Arc<Calls>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        device_id: DeviceId,
+        clock: Clock,
+    ) -> Self {
+        Self { reader: Some(reader), calls, commands, device_id, clock }
+    }
+
+    /// The next call; `None` once the client is shut down.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no call.
+    pub async fn next(&mut self) -> Option<DirectMethodCall> {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<DirectMethodCall>> {
+        let Some(reader) = &self.reader else { return Poll::Ready(None) };
+        let call = ready!(poll_call(reader, self.clock.now(), cx));
+        Poll::Ready(call.map(|Call { method, payload, ticket, .. }| DirectMethodCall {
+            method,
+            payload,
+            responder: Responder {
+                ticket: Some(ticket),
+                calls: Arc::clone(&self.calls),
+                commands: self.commands.clone(),
+                device_id: self.device_id.clone(),
+            },
+        }))
+    }
+}
+
+impl Stream for DirectMethods {
+    type Item = DirectMethodCall;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+    }
+}
+
+impl Drop for DirectMethods {
+    fn drop(&mut self) {
+        // In this order: who answers the unread must find nobody reading.
+        self.reader = None;
+        if let Some(commands) = self.commands.upgrade() {
+            let _ended = commands.send(Command::CallsUnread);
+        }
+    }
+}
+
+/// A call of a direct method, whose caller waits: [`respond`](Self::respond) to it.
+///
+/// One that is dropped without an answer is answered with status 500.
+pub struct DirectMethodCall {
+    method: MethodName,
+    payload: Value,
+    responder: Responder,
+}
+
+impl DirectMethodCall {
+    /// The method.
+    #[must_use]
+    pub const fn method(&self) -> &MethodName {
+        &self.method
+    }
+
+    /// The method as a Plug and Play command, of the root or of a component.
+    #[must_use]
+    pub fn command(&self) -> CommandName {
+        CommandName::from(&self.method)
+    }
+
+    /// What the caller sent; null if nothing.
+    #[must_use]
+    pub const fn payload(&self) -> &Value {
+        &self.payload
+    }
+
+    /// The payload as a type of the application.
+    ///
+    /// # Errors
+    /// What of it does not fit; to be told to the caller, as a rule with status 400.
+    pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.payload)
+    }
+
+    /// Answers the call, with a status and a payload of at most 128 KB.
+    ///
+    /// `Ok` means that the answer is on its way; MQTT has no answer to it. The caller gets it unless it has
+    /// waited for longer than it wanted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], and the caller gets status 500; [`ErrorKind::Disconnected`] if the
+    /// connection the call came on has ended: the hub has failed the call, and nobody waits for the answer;
+    /// [`ErrorKind::Closed`] if the client is shut down: likewise.
+    pub fn respond(self, response: DirectMethodResponse) -> Result<(), Error> {
+        self.responder.respond(response)
+    }
+
+    /// The payload, and who answers.
+    pub(crate) fn into_parts(self) -> (Value, Responder) {
+        (self.payload, self.responder)
+    }
+}
+
+impl fmt::Debug for DirectMethodCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectMethodCall")
+            .field("method", &self.method)
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers one call, once.
+pub(crate) struct Responder {
+    /// There until it has answered.
+    ticket: Option<Ticket>,
+    calls: Arc<Calls>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    device_id: DeviceId,
+}
+
+impl Responder {
+    pub(crate) fn respond(mut self, response: DirectMethodResponse) -> Result<(), Error> {
+        let Some(ticket) = self.ticket.take() else { return Ok(()) };
+        let body = response.payload.to_string();
+        if body.len() > DirectMethodRequest::MAX_PAYLOAD {
+            let text = format!(
+                "the answer to a direct method has {} bytes and may have {}: its caller is told that it failed",
+                body.len(),
+                DirectMethodRequest::MAX_PAYLOAD
+            );
+            self.send(Answer::of_client(ticket, 500, "the device's answer is larger than 128 KB"))?;
+            return Err(Error::of(ErrorKind::TooLarge, &self.device_id, text));
+        }
+        self.send(Answer { ticket, status: response.status, body: body.into() })
+    }
+
+    fn send(&self, answer: Answer) -> Result<(), Error> {
+        let epoch = answer.ticket.epoch;
+        let commands = self.commands.upgrade();
+        let sent = commands.is_some_and(|commands| commands.send(Command::Answer(answer)).is_ok());
+        if !sent {
+            return Err(Error::closed(&self.device_id));
+        }
+        if !self.calls.is_current(epoch) {
+            return Err(Error::of(
+                ErrorKind::Disconnected,
+                &self.device_id,
+                "the connection ended before the direct method was answered: the hub has told its caller so",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        tracing::warn!(
+            device_id = %self.device_id,
+            "a call of a direct method was dropped without respond(): its caller is told that it failed"
+        );
+        // Without its connection there is nobody to tell.
+        let _gone = self.send(Answer::of_client(ticket, 500, "the device's program gave no answer"));
+    }
+}
