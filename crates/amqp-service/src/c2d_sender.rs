@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_auth::{Clock, ServiceConnectionString, client_config};
+use iothub_auth::{Clock, ServiceConnectionString};
 use iothub_models::{C2dMessage, DeviceId};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -17,8 +17,9 @@ use uuid::Uuid;
 pub(crate) use self::check::ACK_PROPERTY;
 use self::in_flight::InFlight;
 use self::owner::{Command, Outgoing, Owner, closed};
-use crate::amqp::{EncodedMessage, Hub};
+use crate::amqp::{EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
+use crate::endpoint::{Credential, Endpoint, Timing};
 use crate::error::{Cause, Error, ErrorKind};
 
 /// Sends cloud-to-device messages through one hub.
@@ -70,11 +71,8 @@ impl C2dSender {
     pub fn builder(credential: ServiceConnectionString) -> C2dSenderBuilder {
         C2dSenderBuilder {
             credential,
-            clock: Clock::real(),
-            connect_timeout: Duration::from_secs(30),
+            timing: Timing::default(),
             send_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
-            token_lifetime: Duration::from_secs(60 * 60),
             max_in_flight: 128,
         }
     }
@@ -154,24 +152,21 @@ impl fmt::Debug for C2dSender {
 #[must_use = "nothing happens until `connect`"]
 pub struct C2dSenderBuilder {
     credential: ServiceConnectionString,
-    clock: Clock,
-    connect_timeout: Duration,
+    timing: Timing,
     send_timeout: Duration,
-    close_timeout: Duration,
-    token_lifetime: Duration,
     max_in_flight: usize,
 }
 
 impl C2dSenderBuilder {
     /// The clock for deadlines and tokens; by default the real one.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.timing.clock = clock;
         self
     }
 
     /// How long one attempt to connect may take; 30 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.timing.connect_timeout = timeout;
         self
     }
 
@@ -184,14 +179,14 @@ impl C2dSenderBuilder {
 
     /// How long the hub may take to say goodbye; 5 seconds by default.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout;
+        self.timing.close_timeout = timeout;
         self
     }
 
     /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
     /// quarters of that.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.token_lifetime = lifetime.max(Duration::from_secs(60));
+        self.timing.token_lifetime = lifetime.max(Timing::MIN_TOKEN_LIFETIME);
         self
     }
 
@@ -213,33 +208,21 @@ impl C2dSenderBuilder {
     /// # Cancel safety
     /// Dropping the future drops the connection that was being made.
     pub async fn connect(self) -> Result<C2dSender, Error> {
-        let ca_file = self.credential.address.trusted_ca_file.clone();
-        // Reading certificates blocks.
-        let tls = tokio::task::spawn_blocking(move || client_config(ca_file.as_deref()))
-            .await
-            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?
-            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?;
-        let name = self.credential.address.host_name.as_str().into();
-        let hub = Hub {
-            credential: self.credential,
-            tls,
-            clock: self.clock.clone(),
-            token_lifetime: self.token_lifetime,
-            answer_timeout: self.connect_timeout,
-        };
-        let link = hub.open(self.clock.after(self.connect_timeout)).await?;
-        let (sender, commands) = mpsc::channel(self.max_in_flight);
+        let Self { credential, timing, send_timeout, max_in_flight } = self;
+        let hub = credential.address.host_name.as_str().into();
+        let clock = timing.clock.clone();
+        let endpoint = Endpoint::new(Credential::Hub(credential), timing).await?;
+        let link = SendingLink::open(&endpoint, clock.after(endpoint.timing.connect_timeout)).await?;
+        let (sender, commands) = mpsc::channel(max_in_flight);
         let owner = Owner {
-            hub,
+            endpoint,
             commands,
             link: Some(link),
-            in_flight: InFlight::new(self.clock.clone(), self.max_in_flight),
+            in_flight: InFlight::new(clock.clone(), max_in_flight),
             backoff: Backoff::default(),
             condemned: None,
-            connect_timeout: self.connect_timeout,
-            close_timeout: self.close_timeout,
         };
         tokio::spawn(owner.run());
-        Ok(C2dSender { commands: sender, clock: self.clock, send_timeout: self.send_timeout, hub: name })
+        Ok(C2dSender { commands: sender, clock, send_timeout, hub })
     }
 }

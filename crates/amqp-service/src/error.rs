@@ -31,9 +31,9 @@ pub enum ErrorKind {
     Unavailable,
     /// The hub refused for another reason: see [`Error::condition`].
     Refused,
-    /// The deadline passed before the message was sent.
+    /// The deadline passed; what was to be sent was not.
     Timeout,
-    /// The connection ended before the message was sent.
+    /// The connection ended; what was to be sent was not.
     Disconnected,
     /// The message was sent and no answer came: the hub may or may not have it. Sending it again may
     /// deliver it twice.
@@ -44,7 +44,7 @@ pub enum ErrorKind {
     Tls,
     /// The other side does not speak AMQP 1.0 as IoT Hub does.
     Protocol,
-    /// The sender was closed; the message was not sent.
+    /// The sender or receiver was closed; what was to be sent was not.
     Closed,
 }
 
@@ -75,8 +75,8 @@ impl ErrorKind {
             Self::QuotaExceeded => "the hub's daily quota is used up",
             Self::Unavailable => "the hub could not take it just now: send it again",
             Self::Refused => "the hub refused",
-            Self::Timeout => "time ran out, and nothing was sent",
-            Self::Disconnected => "the connection was lost, and nothing was sent",
+            Self::Timeout => "time ran out",
+            Self::Disconnected => "the connection was lost",
             Self::OutcomeUnknown => {
                 "it was sent and no answer came, so the hub may or may not have it: sending it again may \
                  deliver it twice"
@@ -86,7 +86,7 @@ impl ErrorKind {
                  SSL_CERT_FILE or by TrustedCaFile= in the connection string"
             }
             Self::Protocol => "the other side does not speak AMQP 1.0 as IoT Hub does",
-            Self::Closed => "the sender was closed",
+            Self::Closed => "it was closed",
         }
     }
 }
@@ -141,6 +141,9 @@ impl Error {
     /// The same failure, told as one of a message to this device.
     pub(crate) fn for_device(mut self, device_id: &DeviceId) -> Self {
         self.0.device_id = Some(device_id.clone());
+        if matches!(self.kind(), ErrorKind::Timeout | ErrorKind::Disconnected) {
+            self.0.hint.to_mut().push_str(", and nothing was sent");
+        }
         self
     }
 

@@ -1,8 +1,10 @@
-//! The back end's side of Azure IoT Hub over AMQP 1.0: sending cloud-to-device messages.
+//! The back end's side of Azure IoT Hub over AMQP 1.0: sending cloud-to-device messages, and hearing what
+//! became of them.
 //!
 //! | to do | use |
 //! |---|---|
 //! | send messages to devices | [`C2dSender`] |
+//! | hear what became of them | [`FeedbackReceiver`] |
 //! | tell failures apart | [`Error::kind`] |
 //!
 //! A hub is named by a [`ServiceConnectionString`] whose policy grants *service connect*, as the standard
@@ -16,10 +18,16 @@
 mod amqp;
 mod backoff;
 mod c2d_sender;
+mod connection_state;
+mod endpoint;
 mod error;
+mod feedback;
+mod reconnect;
 mod refusal;
 
 pub use c2d_sender::{C2dSender, C2dSenderBuilder};
+pub use connection_state::{ConnectionState, ConnectionStates};
 pub use error::{Error, ErrorKind};
+pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
 pub use iothub_auth::{Clock, ServiceConnectionString};
-pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, Properties};
+pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, Properties};

@@ -2,8 +2,8 @@
 //! same pair of links.
 //!
 //! The message and what may come back are described in the public *AMQP Claims-based Security* draft
-//! and in *Communicate with your IoT hub by using the AMQP protocol*. The audience is the host name, as
-//! the official Node and Go clients give it, which is also what the token is signed for.
+//! and in *Communicate with your IoT hub by using the AMQP protocol*. The audience is what the token is
+//! signed for.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::messaging::{ApplicationProperties, Body, Message, MessageId, Outcome, Properties};
 use fe2o3_amqp_types::primitives::SimpleValue;
-use iothub_auth::{Clock, ServiceConnectionString};
+use iothub_auth::Clock;
 use jiff::Timestamp;
 use serde_amqp::Value;
 use uuid::Uuid;
 
 use super::failure::{Failure, refusal};
+use crate::endpoint::Credential;
 use crate::error::ErrorKind;
 use crate::refusal::Refusal;
 
@@ -30,14 +31,14 @@ const MIN_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Cbs {
     sender: Sender,
     receiver: Receiver,
-    credential: ServiceConnectionString,
+    credential: Credential,
     token_lifetime: Duration,
 }
 
 impl Cbs {
     pub(super) async fn attach(
         session: &mut SessionHandle<()>,
-        credential: &ServiceConnectionString,
+        credential: &Credential,
         token_lifetime: Duration,
     ) -> Result<Self, Failure> {
         let receiver = Receiver::builder()
@@ -66,7 +67,7 @@ impl Cbs {
                 ApplicationProperties::builder()
                     .insert("operation", "put-token")
                     .insert("type", "servicebus.windows.net:sastoken")
-                    .insert("name", self.credential.address.host_name.as_str())
+                    .insert("name", self.credential.audience())
                     .build(),
             )
             .value(token.reveal().to_owned())

@@ -5,8 +5,8 @@ use std::io;
 
 use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
-    DetachError, LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError,
-    SessionStopReason,
+    DetachError, IllegalLinkStateError, LinkStateError, ReceiverAttachError, RecvError, SendError,
+    SenderAttachError, SessionStopReason,
 };
 use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp::transport;
@@ -190,6 +190,12 @@ impl From<LinkStateError> for Failure {
             // The library's names for a link that is gone without its knowing why.
             LinkStateError::IllegalState | LinkStateError::ExpectImmediateDetach => lost(),
         }
+    }
+}
+
+impl From<IllegalLinkStateError> for Failure {
+    fn from(error: IllegalLinkStateError) -> Self {
+        LinkStateError::from(error).into()
     }
 }
 

@@ -1,4 +1,4 @@
-//! TCP and TLS to a hub, as a stream that can be cut from outside and lets only sound frames in.
+//! TCP to a hub, with TLS or without, as a stream that can be cut from outside and lets only sound frames in.
 //!
 //! The AMQP library's tasks own the stream, and wait for the hub's last word even when nobody waits for
 //! them any more. Cutting the stream ends them, whatever the hub does.
@@ -10,44 +10,53 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use iothub_auth::HubAddress;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use super::MAX_FRAME_SIZE;
+use super::connection::MAX_FRAME_SIZE;
 use super::failure::Failure;
 use super::inbound::{Defect, Inbound};
 use crate::error::ErrorKind;
 
-/// How much is read at a time; what hubs send this client is far shorter.
-const READ_SIZE: usize = 4096;
+/// How much is read at a time: a TLS record.
+const READ_SIZE: usize = 16 * 1024;
 
-/// Opens the stream, and returns with it the guard that cuts it when dropped.
+/// TLS over TCP, or TCP.
+trait Io: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Io for T {}
+
+/// Opens the stream, and returns with it the guard that cuts it when dropped. Without `tls` it is in the
+/// clear.
 pub(super) async fn open(
-    address: &HubAddress,
-    tls: &Arc<ClientConfig>,
+    (host, port): (&str, u16),
+    tls: Option<&Arc<ClientConfig>>,
 ) -> Result<(Severable, Guard), Failure> {
-    let host = address.connect_host();
+    let network = |error| Failure::Io(ErrorKind::Network, error);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| Failure::known(ErrorKind::InvalidArgument, format!("{host:?}: {error}")))?;
-    let network = |error| Failure::Io(ErrorKind::Network, error);
-    let tcp = TcpStream::connect((host, address.amqps_port)).await.map_err(network)?;
+    let tcp = TcpStream::connect((host, port)).await.map_err(network)?;
     tcp.set_nodelay(true).map_err(network)?;
-    let tls = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.map_err(|error| {
-        let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        Failure::Io(if is_tls { ErrorKind::Tls } else { ErrorKind::Network }, error)
-    })?;
+    let io: Box<dyn Io> = match tls {
+        None => Box::new(tcp),
+        Some(tls) => {
+            let connecting = TlsConnector::from(Arc::clone(tls)).connect(name, tcp);
+            Box::new(connecting.await.map_err(|error| {
+                let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+                Failure::Io(if is_tls { ErrorKind::Tls } else { ErrorKind::Network }, error)
+            })?)
+        }
+    };
     let sever = CancellationToken::new();
     let severed = Box::pin(sever.clone().cancelled_owned());
     let defect = Arc::default();
     let guard = Guard { defect: Arc::clone(&defect), _sever: sever.drop_guard() };
     let inbound = Inbound::default();
-    Ok((Severable { tls, severed, inbound, arrived: BytesMut::new(), readable: 0, defect }, guard))
+    Ok((Severable { io, severed, inbound, arrived: BytesMut::new(), readable: 0, defect }, guard))
 }
 
 /// Cuts its stream when dropped.
@@ -67,7 +76,7 @@ impl Guard {
 /// A stream that ends when its guard is dropped, and yields only what [`Inbound`] has passed.
 #[derive(Debug)]
 pub(super) struct Severable {
-    tls: TlsStream<TcpStream>,
+    io: Box<dyn Io>,
     severed: Pin<Box<WaitForCancellationFutureOwned>>,
     inbound: Inbound,
     /// What has arrived: first what may be read, then what is not a whole frame yet.
@@ -85,7 +94,7 @@ impl AsyncRead for Severable {
         let this = self.get_mut();
         while this.readable == 0 {
             this.arrived.reserve(READ_SIZE);
-            let arrived = match pin!(this.tls.read_buf(&mut this.arrived)).poll(cx) {
+            let arrived = match pin!(this.io.read_buf(&mut this.arrived)).poll(cx) {
                 Poll::Ready(arrived) => arrived?,
                 // What has arrived comes first: it may be the verdict on a message.
                 Poll::Pending => {
@@ -114,7 +123,7 @@ impl AsyncRead for Severable {
 
 impl AsyncWrite for Severable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.tls).poll_write(cx, bytes) {
+        match Pin::new(&mut self.io).poll_write(cx, bytes) {
             Poll::Pending => {
                 ready!(self.severed.as_mut().poll(cx));
                 Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
@@ -124,7 +133,7 @@ impl AsyncWrite for Severable {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.tls).poll_flush(cx) {
+        match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Pending => {
                 ready!(self.severed.as_mut().poll(cx));
                 Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
@@ -134,7 +143,7 @@ impl AsyncWrite for Severable {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.tls).poll_shutdown(cx) {
+        match Pin::new(&mut self.io).poll_shutdown(cx) {
             Poll::Pending => {
                 ready!(self.severed.as_mut().poll(cx));
                 Poll::Ready(Ok(()))

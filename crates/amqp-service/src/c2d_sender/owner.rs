@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::in_flight::InFlight;
-use crate::amqp::{Delivery, EncodedMessage, Hub, Link};
+use crate::amqp::{Delivery, EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
 
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
@@ -33,16 +34,14 @@ pub(super) struct Outgoing {
 }
 
 pub(super) struct Owner {
-    pub(super) hub: Hub,
+    pub(super) endpoint: Endpoint,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<SendingLink>,
     pub(super) in_flight: InFlight,
     pub(super) backoff: Backoff,
     /// An error that waiting cannot cure, and for how many more messages it stands: those that were
     /// queued when it came. So a wrong key costs one attempt, not one for each of them.
     pub(super) condemned: Option<(Error, usize)>,
-    pub(super) connect_timeout: Duration,
-    pub(super) close_timeout: Duration,
 }
 
 impl Owner {
@@ -96,7 +95,9 @@ impl Owner {
             () = reply.closed() => return,
         };
         match handed_over {
-            Ok(delivery) => self.in_flight.push(delivery, remaining(&self.hub.clock, deadline), reply),
+            Ok(delivery) => {
+                self.in_flight.push(delivery, remaining(&self.endpoint.timing.clock, deadline), reply)
+            }
             Err(error) => {
                 if !error.is_retryable() && error.kind() != ErrorKind::TooLarge {
                     self.condemned = Some((error.clone(), self.commands.len()));
@@ -117,11 +118,11 @@ impl Owner {
                 Err(error) => error,
             };
             let pause = self.backoff.next();
-            if !error.is_retryable() || pause >= remaining(&self.hub.clock, deadline) {
+            if !error.is_retryable() || pause >= remaining(&self.endpoint.timing.clock, deadline) {
                 return Err(error);
             }
             tracing::debug!(error = &error as &dyn std::error::Error, ?pause, "trying again");
-            self.in_flight.during(self.hub.clock.sleep(pause)).await;
+            self.in_flight.during(self.endpoint.timing.clock.sleep(pause)).await;
         }
     }
 
@@ -131,14 +132,15 @@ impl Owner {
         deadline: Timestamp,
     ) -> Result<Delivery, Error> {
         if self.link.is_none() {
-            let patience = self.hub.clock.after(self.connect_timeout).min(deadline);
-            self.link = Some(self.in_flight.during(self.hub.open(patience)).await?);
+            let patience =
+                self.endpoint.timing.clock.after(self.endpoint.timing.connect_timeout).min(deadline);
+            self.link = Some(self.in_flight.during(SendingLink::open(&self.endpoint, patience)).await?);
         }
         let Some(link) = &mut self.link else {
             return Err(Error::new(ErrorKind::Disconnected, "there is no connection"));
         };
-        let left = remaining(&self.hub.clock, deadline);
-        let transfer = self.hub.clock.timeout(left, link.transfer(message));
+        let left = remaining(&self.endpoint.timing.clock, deadline);
+        let transfer = self.endpoint.timing.clock.timeout(left, link.transfer(message));
         match self.in_flight.during(transfer).await {
             Ok(Ok(delivery)) => Ok(delivery),
             Ok(Err(error)) => {
@@ -170,7 +172,13 @@ impl Owner {
         }
         while self.in_flight.next().await.is_some() {}
         let Some(link) = self.link.take() else { return Ok(()) };
-        match self.hub.clock.timeout(self.close_timeout, Box::pin(link.close())).await {
+        match self
+            .endpoint
+            .timing
+            .clock
+            .timeout(self.endpoint.timing.close_timeout, Box::pin(link.close()))
+            .await
+        {
             Ok(closed) => closed,
             Err(elapsed) => Err(Error::new(ErrorKind::Timeout, "closing the connection")
                 .hint("every message had its answer, the hub just did not say goodbye")
@@ -180,14 +188,14 @@ impl Owner {
 }
 
 pub(super) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the message was not sent")
+    Error::new(ErrorKind::Closed, "the message was not sent").hint("the sender was closed")
 }
 
 pub(super) fn remaining(clock: &Clock, deadline: Timestamp) -> Duration {
     Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default()
 }
 
-async fn lost(link: &mut Option<Link>) -> Error {
+async fn lost(link: &mut Option<SendingLink>) -> Error {
     match link {
         Some(link) => link.lost().await,
         None => std::future::pending().await,

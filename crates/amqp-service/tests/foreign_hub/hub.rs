@@ -5,11 +5,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use fe2o3_amqp::Sender;
 use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp_types::definitions::{AmqpError, Error, ErrorCondition, Fields};
-use fe2o3_amqp_types::messaging::{Body, DeliveryState, Message, Modified, Rejected, Released};
+use fe2o3_amqp_types::messaging::{Body, DeliveryState, Message, Modified, Outcome, Rejected, Released};
+use fe2o3_amqp_types::performatives::Attach;
 use fe2o3_amqp_types::primitives::{SimpleValue, Symbol};
-use iothub_amqp_service::{C2dSender, C2dSenderBuilder, DeviceId, ServiceConnectionString};
+use iothub_amqp_service::{
+    C2dSender, C2dSenderBuilder, DeviceId, FeedbackReceiver, FeedbackReceiverBuilder, ServiceConnectionString,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_amqp::Value;
 use tokio::net::TcpListener;
@@ -42,7 +46,7 @@ pub(crate) struct Behaviour {
     pub(crate) token_status: Option<i32>,
     /// Whether answers of `$cbs` name the request.
     pub(crate) correlates: bool,
-    /// The error it closes each new sending link with.
+    /// The error it closes each new link with, `$cbs` apart.
     pub(crate) link_error: Option<Error>,
     pub(crate) max_message_size: Option<u64>,
 }
@@ -122,6 +126,22 @@ impl Arrival {
     }
 }
 
+/// A link on which the hub sends, as a client attached it.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// The node it reads from.
+    pub(crate) address: String,
+    pub(crate) attach: Attach,
+    pub(crate) sender: Sender,
+}
+
+impl Outlet {
+    /// Sends, and waits for the client's verdict.
+    pub(crate) async fn send(&mut self, message: Message<Body<Value>>) -> Outcome {
+        soon(self.sender.send(message)).await.unwrap()
+    }
+}
+
 /// An error as IoT Hub's, with a tracking id in its info.
 pub(crate) fn error(condition: &str, description: &str) -> Error {
     let mut info = Fields::new();
@@ -141,6 +161,7 @@ pub(crate) struct Shared {
     pub(crate) ended: watch::Sender<usize>,
     pub(crate) pairs: AtomicUsize,
     pub(crate) arrivals: mpsc::UnboundedSender<Arrival>,
+    pub(crate) outlets: mpsc::UnboundedSender<Outlet>,
     pub(crate) tokens: mpsc::UnboundedSender<PutToken>,
     pub(crate) cut: watch::Sender<()>,
     pub(crate) part: watch::Sender<()>,
@@ -150,6 +171,7 @@ pub(crate) struct Shared {
 pub(crate) struct ForeignHub {
     shared: Arc<Shared>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
+    outlets: mpsc::UnboundedReceiver<Outlet>,
     tokens: mpsc::UnboundedReceiver<PutToken>,
     pub(crate) port: u16,
     ca_file: tempfile::NamedTempFile,
@@ -174,6 +196,7 @@ impl ForeignHub {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (arrivals, arrivals_of) = mpsc::unbounded_channel();
+        let (outlets, outlets_of) = mpsc::unbounded_channel();
         let (tokens, tokens_of) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(behaviour),
@@ -181,13 +204,14 @@ impl ForeignHub {
             ended: watch::Sender::new(0),
             pairs: AtomicUsize::new(0),
             arrivals,
+            outlets,
             tokens,
             cut: watch::Sender::new(()),
             part: watch::Sender::new(()),
             frozen: watch::Sender::new(false),
         });
         tokio::spawn(listen(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
-        Self { shared, arrivals: arrivals_of, tokens: tokens_of, port, ca_file }
+        Self { shared, arrivals: arrivals_of, outlets: outlets_of, tokens: tokens_of, port, ca_file }
     }
 
     pub(crate) fn connection_string(&self) -> String {
@@ -202,6 +226,16 @@ impl ForeignHub {
         C2dSender::builder(self.connection_string().parse::<ServiceConnectionString>().unwrap())
     }
 
+    pub(crate) fn feedback_builder(&self) -> FeedbackReceiverBuilder {
+        FeedbackReceiver::builder(self.connection_string().parse::<ServiceConnectionString>().unwrap())
+    }
+
+    /// A receiver of feedback, and the hub's end of its link.
+    pub(crate) async fn feedback(&mut self) -> (FeedbackReceiver, Outlet) {
+        let receiver = soon(self.feedback_builder().connect()).await.unwrap();
+        (receiver, self.outlet().await)
+    }
+
     pub(crate) async fn sender(&self) -> C2dSender {
         soon(self.builder().connect()).await.unwrap()
     }
@@ -213,6 +247,11 @@ impl ForeignHub {
     /// The next message that arrives.
     pub(crate) async fn arrival(&mut self) -> Arrival {
         soon(self.arrivals.recv()).await.unwrap()
+    }
+
+    /// The next link that a client attached to receive on.
+    pub(crate) async fn outlet(&mut self) -> Outlet {
+        soon(self.outlets.recv()).await.unwrap()
     }
 
     /// A message that has arrived already.

@@ -1,5 +1,5 @@
-//! The sender against a hub that is not ours: the server side of the AMQP library, behind TLS, doing
-//! whatever a test tells it to. It shows that the client speaks AMQP 1.0, not just our hub's dialect,
+//! The clients against a hub that is not ours: the server side of the AMQP library, behind TLS, doing
+//! whatever a test tells it to. It shows that they speak AMQP 1.0, not just our hub's dialect,
 //! and lets a test hold back any answer.
 
 // A test may stop at the first surprise, in its helpers too.
@@ -7,6 +7,7 @@
 
 mod authorization;
 mod connection;
+mod feedback;
 mod hub;
 mod outcomes;
 mod serve;

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::hub::{Arrival, Door, PutToken, Shared, error};
+use crate::hub::{Arrival, Door, Outlet, PutToken, Shared, error};
 
 pub(crate) async fn listen(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
     loop {
@@ -106,12 +106,21 @@ async fn links(mut session: ListenerSessionHandle, shared: Arc<Shared>) {
     while let Some(attach) = session.next_incoming_attach().await {
         let behaviour = shared.behaviour.lock().unwrap().clone();
         let is_cbs = format!("{:?}{:?}", attach.source, attach.target).contains("$cbs");
+        let copy = attach.clone();
         let mut acceptor = LinkAcceptor::builder();
         if let (Some(size), false) = (behaviour.max_message_size, is_cbs) {
             acceptor = acceptor.max_message_size(size);
         }
         match acceptor.build().accept_incoming_attach(attach, &mut session).await.unwrap() {
-            LinkEndpoint::Sender(sender) => replies = Some(sender),
+            LinkEndpoint::Sender(sender) if is_cbs => replies = Some(sender),
+            LinkEndpoint::Sender(sender) => match behaviour.link_error {
+                Some(error) => drop(sender.close_with_error(error).await),
+                None => {
+                    let address = copy.source.as_ref().and_then(|source| source.address.clone());
+                    let outlet = Outlet { address: address.unwrap_or_default(), attach: copy, sender };
+                    drop(shared.outlets.send(outlet));
+                }
+            },
             LinkEndpoint::Receiver(receiver) if is_cbs => requests = Some(receiver),
             LinkEndpoint::Receiver(receiver) => match behaviour.link_error {
                 Some(error) => drop(receiver.close_with_error(error).await),

@@ -1,0 +1,159 @@
+//! A connection with a session, authorized and kept so: what every client of this crate has below its
+//! links.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+
+use fe2o3_amqp::connection::ConnectionHandle;
+use fe2o3_amqp::sasl_profile::SaslProfile;
+use fe2o3_amqp::session::SessionHandle;
+use fe2o3_amqp::{Connection as AmqpConnection, Session};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::cbs::Cbs;
+use super::failure::Failure;
+use super::stream;
+use crate::endpoint::{Credential, Endpoint};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::refusal::Scope;
+
+pub(super) const MAX_FRAME_SIZE: u32 = 64 * 1024;
+
+/// After how long a silence the connection is given up. The library asks the hub for a sign of life in
+/// half that time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An authorized connection, its token kept fresh while [`renew`](Self::renew) is awaited. Dropped
+/// without [`close`](Self::close), the connection is cut.
+pub(super) struct Connection {
+    pub(super) session: SessionHandle<()>,
+    renewal: BoxFuture<'static, Infallible>,
+    connection: ConnectionHandle<()>,
+    guard: stream::Guard,
+}
+
+impl Connection {
+    /// Connects and authorizes, until `deadline` at the latest.
+    pub(super) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<Self, Error> {
+        let opening = stream::open(endpoint.credential.connect_to(), endpoint.tls.as_ref());
+        let (stream, guard) = step(endpoint, deadline, ErrorKind::Network, opening).await?;
+        // On the heap: the library's futures are large, and connecting is rare.
+        let established = Box::pin(establish(endpoint, stream, deadline)).await;
+        let (connection, session, renewal) =
+            established.map_err(|error| sharpened(error, endpoint, &guard))?;
+        tracing::debug!(host = endpoint.credential.host_name(), "connected");
+        Ok(Self { session, renewal, connection, guard })
+    }
+
+    /// Attaches a link or does another step of getting ready, until `deadline` at the latest.
+    pub(super) async fn step<'c, T, F: Future<Output = Result<T, Failure>>>(
+        &'c mut self,
+        endpoint: &Endpoint,
+        deadline: Timestamp,
+        step_of: impl FnOnce(&'c mut SessionHandle<()>) -> F,
+    ) -> Result<T, Error> {
+        let attaching = Box::pin(step_of(&mut self.session));
+        step(endpoint, deadline, ErrorKind::Timeout, attaching)
+            .await
+            .map_err(|error| sharpened(error, endpoint, &self.guard))
+    }
+
+    /// Keeps the token fresh, as long as it is awaited.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn renew(&mut self) -> Infallible {
+        (&mut self.renewal).await
+    }
+
+    /// Says goodbye: session and connection, each answered by the hub. Links are closed before.
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        let Self { mut session, renewal, mut connection, guard: _guard } = self;
+        drop(renewal);
+        session.end().await?;
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+/// What a [`Connection`] is made of, beside its stream.
+type Established = (ConnectionHandle<()>, SessionHandle<()>, BoxFuture<'static, Infallible>);
+
+async fn establish(
+    endpoint: &Endpoint,
+    stream: stream::Severable,
+    deadline: Timestamp,
+) -> Result<Established, Error> {
+    let late = ErrorKind::Timeout;
+    let timing = &endpoint.timing;
+    let begun = Box::pin(begin(endpoint, stream));
+    let (connection, mut session) = step(endpoint, deadline, late, begun).await?;
+    let cbs = Cbs::attach(&mut session, &endpoint.credential, timing.token_lifetime);
+    let mut cbs = step(endpoint, deadline, late, cbs).await?;
+    let validity = step(endpoint, deadline, late, cbs.put_token(timing.clock.now())).await?;
+    let renewal = Box::pin(cbs.keep_renewed(timing.clock.clone(), timing.connect_timeout, validity));
+    Ok((connection, session, renewal))
+}
+
+async fn begin(
+    endpoint: &Endpoint,
+    stream: stream::Severable,
+) -> Result<(ConnectionHandle<()>, SessionHandle<()>), Failure> {
+    let mut builder = AmqpConnection::builder()
+        .container_id(Uuid::new_v4().to_string())
+        .hostname(endpoint.credential.host_name())
+        .max_frame_size(MAX_FRAME_SIZE)
+        .channel_max(0)
+        .idle_time_out(u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
+    if let Credential::Events(_) = endpoint.credential {
+        builder = builder.sasl_profile(SaslProfile::Anonymous);
+    }
+    let mut connection = builder.open_with_stream(stream).await?;
+    let session = Session::begin(&mut connection).await?;
+    Ok((connection, session))
+}
+
+/// One step of connecting, until `deadline` at the latest.
+async fn step<T>(
+    endpoint: &Endpoint,
+    deadline: Timestamp,
+    late: ErrorKind,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Error> {
+    let clock = &endpoint.timing.clock;
+    let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
+    let error = match clock.timeout(left, step).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(failure)) => failure.into_error(tried(endpoint), Scope::Link),
+        Err(elapsed) => Error::new(late, tried(endpoint)).because(elapsed),
+    };
+    if error.kind() != ErrorKind::Network {
+        return Err(error);
+    }
+    let (_, port) = endpoint.credential.connect_to();
+    let (named, encryption) = match endpoint.credential {
+        Credential::Hub(_) => ("HostName", " over TLS"),
+        Credential::Events(_) if endpoint.tls.is_none() => ("Endpoint", ""),
+        Credential::Events(_) => ("Endpoint", " over TLS"),
+    };
+    Err(error.hint(format!(
+        "is {named} right, does the hub run, and does no firewall block outgoing port {port} (AMQP{encryption})? \
+         A hub on another port says so with AmqpsPort= in its connection string"
+    )))
+}
+
+/// The same error, or, where that is the reason, that the other side does not speak AMQP.
+fn sharpened(error: Error, endpoint: &Endpoint, guard: &stream::Guard) -> Error {
+    match guard.defect() {
+        Some(defect) => Error::new(ErrorKind::Protocol, tried(endpoint)).because(Cause(defect.into())),
+        None => error,
+    }
+}
+
+fn tried(endpoint: &Endpoint) -> String {
+    let (host, port) = endpoint.credential.connect_to();
+    format!("connecting to {host}:{port} failed")
+}

@@ -1,0 +1,67 @@
+//! Connecting again, as often as it takes: what the owners of receiving connections have in common.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::backoff::Backoff;
+use crate::connection_state::StateSender;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+
+/// How long a connection has to last for the pauses to start over: a hub that takes connections and
+/// drops them at once is not to be pestered.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// Makes the connections of one owner, after the first.
+#[derive(Debug)]
+pub(crate) struct Reconnect {
+    pub(crate) endpoint: Endpoint,
+    states: StateSender,
+    backoff: Backoff,
+    connected_at: Timestamp,
+}
+
+impl Reconnect {
+    /// For an owner that has just connected.
+    pub(crate) fn new(endpoint: Endpoint, states: StateSender) -> Self {
+        let connected_at = endpoint.timing.clock.now();
+        Self { endpoint, states, backoff: Backoff::default(), connected_at }
+    }
+
+    /// Opens a link in place of the one that was `lost`, with growing pauses, for ever: unless an error
+    /// comes that waiting cannot cure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the connection that was being made.
+    pub(crate) async fn reopen<L>(
+        &mut self,
+        lost: Error,
+        open: impl for<'e> Fn(&'e Endpoint, Timestamp) -> BoxFuture<'e, Result<L, Error>>,
+    ) -> Result<L, Error> {
+        let timing = &self.endpoint.timing;
+        let lasted = timing.clock.now().duration_since(self.connected_at);
+        if Duration::try_from(lasted).is_ok_and(|lasted| lasted >= LASTING) {
+            self.backoff.reset();
+        }
+        let mut error = lost;
+        while error.is_retryable() {
+            let pause = self.backoff.next();
+            tracing::info!(error = &error as &dyn std::error::Error, ?pause, "not connected");
+            self.states.tell_disconnected(error, pause);
+            timing.clock.sleep(pause).await;
+            self.states.tell_connecting();
+            match open(&self.endpoint, timing.clock.after(timing.connect_timeout)).await {
+                Ok(link) => {
+                    self.connected_at = timing.clock.now();
+                    self.states.tell_connected();
+                    tracing::info!("connected again");
+                    return Ok(link);
+                }
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+}
