@@ -8,6 +8,7 @@ pub(crate) mod device_write;
 pub(crate) mod event;
 pub(crate) mod event_log;
 pub(crate) mod limits;
+pub(crate) mod method_calls;
 pub(crate) mod packed;
 pub(crate) mod policies;
 pub(crate) mod refusal;

@@ -4,10 +4,15 @@
 //! size and time, bodies by size and time, connections by the listener.
 
 mod authentication_json;
+mod call_error;
+mod commands;
 mod device_json;
 mod devices;
+mod digital_twins;
 mod error;
 mod json_object;
+mod method_json;
+mod methods;
 mod modules;
 mod query;
 mod request;

@@ -6,9 +6,11 @@
 
 mod c2d;
 mod connection;
+mod digital_twins;
 mod events;
 mod identities;
 mod inspect;
+mod methods;
 mod modules;
 mod query;
 mod twins;
@@ -27,6 +29,7 @@ use crate::core::c2d_queue::C2dQueues;
 use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
 use crate::core::event_log::EventLog;
+use crate::core::method_calls::MethodCalls;
 use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
@@ -49,6 +52,7 @@ struct Inner {
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
     c2d: Mutex<C2dQueues>,
+    methods: Mutex<MethodCalls>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
     /// Locks its partitions itself, each for one batch.
@@ -72,6 +76,7 @@ impl Hub {
                 event_message::write,
             ),
             c2d: Mutex::new(C2dQueues::new(limits)),
+            methods: Mutex::default(),
             connections: Mutex::default(),
             sessions: Mutex::default(),
             changes: watch::Sender::new(()),

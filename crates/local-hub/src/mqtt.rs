@@ -11,6 +11,7 @@ mod connection;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod mailbox;
+mod method;
 mod property_bag;
 mod telemetry;
 #[cfg(test)]

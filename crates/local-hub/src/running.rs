@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, HubAddress, ServiceConnectionString};
-use iothub_models::{C2dMessage, DeviceId, ModuleId, RegistryStatistics, ServiceStatistics, Twin, TwinPatch};
+use iothub_models::{
+    C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, ModuleId, RegistryStatistics,
+    ServiceStatistics, Twin, TwinPatch,
+};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
@@ -235,6 +238,22 @@ impl RunningHub {
     /// The change may be made although nothing was returned.
     pub async fn report(&self, device: &DeviceId, patch: &Map<String, Value>) -> Result<i64, HubError> {
         self.hub.report(&ConnectionId::device(device.clone()), patch, None).await
+    }
+
+    /// Calls a direct method of a device as a back end would, and waits for the answer.
+    ///
+    /// # Errors
+    /// What a back end would get: no such device, it is not connected or listens to no methods, it does not
+    /// answer in time or not with JSON, it has too many calls to answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the call; the device may carry it out all the same.
+    pub async fn invoke_method(
+        &self,
+        device: &DeviceId,
+        request: &DirectMethodRequest,
+    ) -> Result<DirectMethodResponse, HubError> {
+        self.hub.invoke_method(&ConnectionId::device(device.clone()), request).await
     }
 
     /// Runs a query as a back end would, one page of it: up to `most` items, from the beginning or from

@@ -22,6 +22,7 @@ mod property_write;
 pub use self::command_name::CommandName;
 pub(crate) use self::component::{COMPONENT_MARKER, set_in_component};
 pub use self::component::{ComponentName, InvalidComponentName};
+pub(crate) use self::model_id::is_name;
 pub use self::model_id::{InvalidModelId, ModelId};
 pub use self::property_acknowledgement::{AcknowledgementCode, PropertyAcknowledgement};
 pub use self::property_report::PropertyReport;

@@ -149,7 +149,7 @@ async fn a_disabled_device_is_refused_once_its_proof_is_right() {
     setup.refused(&foreign, ErrorCode::IotHubUnauthorizedAccess, "another key");
     // A grant from before does not open a connection any more either.
     let id = crate::core::connections::ConnectionId::device(setup.device.clone());
-    assert_eq!(setup.hub.connect(id, &grant).unwrap_err().code, ErrorCode::DeviceDisabled);
+    assert_eq!(setup.hub.connect(id, &grant, None).unwrap_err().code, ErrorCode::DeviceDisabled);
 }
 
 #[tokio::test]

@@ -149,7 +149,12 @@ impl Connections {
 
     /// Tells the device's connection, if it has one, that there is something to fetch.
     pub(crate) fn wake(&self, device: &DeviceId) {
-        if let Some((_, signals)) = self.current.get(&ConnectionId::device(device.clone())) {
+        self.wake_one(&ConnectionId::device(device.clone()));
+    }
+
+    /// Tells the identity's connection, if it has one, that there is something to fetch.
+    pub(crate) fn wake_one(&self, id: &ConnectionId) {
+        if let Some((_, signals)) = self.current.get(id) {
             signals.wake.notify_one();
         }
     }

@@ -70,5 +70,16 @@ pub(crate) const LIST_LENGTH: usize = 1000;
 /// Most items on one page of a query's result. Source: the service's REST reference, "Query twins".
 pub(crate) const QUERY_PAGE: usize = 1000;
 
+/// Calls of direct methods that one device or module may have to answer at once. The service has such a
+/// limit (403800) and does not say what it is.
+pub(crate) const METHOD_CALLS_PER_DEVICE: usize = 256;
+
+/// Calls of direct methods that all devices together may have to answer at once. Ours, so that memory
+/// stays bounded.
+pub(crate) const METHOD_CALLS: usize = 10_000;
+
+/// Bytes in the payloads of calls that wait for their devices. Ours, as above.
+pub(crate) const METHOD_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+
 /// Longest MQTT topic, which carries all properties of a cloud-to-device message. Source: MQTT 3.1.1.
 pub(crate) const TOPIC_BYTES: usize = u16::MAX as usize;

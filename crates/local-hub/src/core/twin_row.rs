@@ -97,6 +97,7 @@ impl TwinRow<'_> {
         twin.module_id.clone_from(&self.id.module);
         twin.capabilities = owner.capabilities();
         twin.etag = state.etag;
+        self.stored.model_id().clone_into(&mut twin.model_id);
         twin.version = state.version;
         Ok(twin)
     }
@@ -126,7 +127,7 @@ impl TwinRow<'_> {
             "cloudToDeviceMessageCount" => Some(self.pending().into()),
             "authenticationType" => json::<AuthenticationType>(registered.authentication_type()),
             "x509Thumbprint" => json(registered.thumbprints()),
-            "modelId" => Some("".into()),
+            "modelId" => Some(self.stored.model_id().into()),
             "version" => Some(self.stored.version().into()),
             "capabilities" => json(owner.capabilities()?),
             _ => None,

@@ -9,7 +9,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{DeviceId, ErrorCode, SectionKind, TwinProperties, TwinSection, merge};
+use iothub_models::{DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -59,6 +59,7 @@ pub(crate) struct DesiredChange {
 pub(crate) struct Stored {
     etag: u64,
     version: i64,
+    model_id: Option<ModelId>,
     document: Box<[u8]>,
 }
 
@@ -82,7 +83,7 @@ impl Twins {
         let section = TwinSection::new(truncated(now));
         let properties = TwinProperties { desired: section.clone(), reported: section };
         let document = TwinDocument { tags: Map::new(), properties }.pack();
-        self.set_of_mut(&id).put(&id, Stored { etag: 1, version: 2, document });
+        self.set_of_mut(&id).put(&id, Stored { etag: 1, version: 2, model_id: None, document });
     }
 
     /// Forgets the twin of a device, and those of its modules.
@@ -128,7 +129,7 @@ impl Twins {
         let stored = self.stored(id)?;
         check_etag(&stored.etag(), precondition)?;
         let mut document = TwinDocument::unpack(&stored.document)?;
-        let (etag, version) = (stored.etag + 1, stored.version + 1);
+        let (etag, version, model_id) = (stored.etag + 1, stored.version + 1, stored.model_id.clone());
         if let Some(tags) = &write.tags {
             write_tags(&mut document.tags, tags)?;
         }
@@ -136,7 +137,7 @@ impl Twins {
             Some(desired) => Some(write_desired(&mut document.properties.desired, desired, truncated(now))?),
             None => None,
         };
-        self.set_of_mut(id).put(id, Stored { etag, version, document: document.pack() });
+        self.set_of_mut(id).put(id, Stored { etag, version, model_id, document: document.pack() });
         Ok(change)
     }
 
@@ -150,7 +151,7 @@ impl Twins {
         now: Timestamp,
     ) -> Result<i64, HubError> {
         let stored = self.stored(id)?;
-        let (etag, version) = (stored.etag, stored.version + 1);
+        let (etag, version, model_id) = (stored.etag, stored.version + 1, stored.model_id.clone());
         let mut document = TwinDocument::unpack(&stored.document)?;
         let section = &mut document.properties.reported;
         if expected.is_some_and(|expected| expected != section.version) {
@@ -166,8 +167,15 @@ impl Twins {
         section.patch(SectionKind::Reported, patch, truncated(now));
         check_size(Section::Reported, &section.properties)?;
         let section_version = section.version;
-        self.set_of_mut(id).put(id, Stored { etag, version, document: document.pack() });
+        self.set_of_mut(id).put(id, Stored { etag, version, model_id, document: document.pack() });
         Ok(section_version)
+    }
+
+    /// The device announced its Plug and Play model. This changes neither ETag nor version.
+    pub(crate) fn announce(&mut self, id: &ConnectionId, model_id: &ModelId) {
+        if let Some(stored) = self.set_of_mut(id).kept.get_mut(id) {
+            stored.model_id = Some(model_id.clone());
+        }
     }
 
     pub(crate) fn stored(&self, id: &ConnectionId) -> Result<&Stored, HubError> {
@@ -242,6 +250,11 @@ impl Stored {
 
     pub(crate) const fn version(&self) -> i64 {
         self.version
+    }
+
+    /// The Plug and Play model the device announced last; empty if none.
+    pub(crate) fn model_id(&self) -> &str {
+        self.model_id.as_ref().map_or("", ModelId::as_str)
     }
 
     /// Tags and properties.

@@ -29,6 +29,10 @@ impl ApiError {
         Self(HubError::new(code, text))
     }
 
+    pub(super) fn into_refusal(self) -> HubError {
+        self.0
+    }
+
     #[cfg(test)]
     pub(super) const fn code(&self) -> ErrorCode {
         self.0.code
@@ -55,15 +59,20 @@ impl IntoResponse for ApiError {
         // The log has the same id, so that who is told of it can find the reason.
         tracing::info!(%code, %tracking_id, text, "a request was refused");
         let time = Timestamp::now().strftime("%m/%d/%Y %H:%M:%S");
-        let body = Body {
-            message: format!("ErrorCode:{};{text}", code.name()),
-            exception_message: format!("Tracking ID:{tracking_id}-G:0-TimeStamp:{time}"),
-        };
-        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = json(status, &body);
-        response.headers_mut().insert(ERROR_CODE, HeaderValue::from_static(code.name()));
-        response
+        refusal_body(
+            code,
+            format!("ErrorCode:{};{text}", code.name()),
+            format!("Tracking ID:{tracking_id}-G:0-TimeStamp:{time}"),
+        )
     }
+}
+
+/// A refusal with these two texts.
+pub(super) fn refusal_body(code: ErrorCode, message: String, exception_message: String) -> Response {
+    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, &Body { message, exception_message });
+    response.headers_mut().insert(ERROR_CODE, HeaderValue::from_static(code.name()));
+    response
 }
 
 /// A JSON answer.

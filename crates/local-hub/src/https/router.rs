@@ -7,12 +7,12 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use iothub_models::ErrorCode;
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
-use super::{devices, modules, query, request, statistics, twins};
+use super::{commands, devices, digital_twins, methods, modules, query, request, statistics, twins};
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
 
@@ -22,6 +22,11 @@ const MODULES: &str = "/devices/{id}/modules";
 const MODULE: &str = "/devices/{id}/modules/{mid}";
 const TWIN: &str = "/twins/{id}";
 const MODULE_TWIN: &str = "/twins/{id}/modules/{mid}";
+const METHODS: &str = "/twins/{id}/methods";
+const MODULE_METHODS: &str = "/twins/{id}/modules/{mid}/methods";
+const DIGITAL_TWIN: &str = "/digitaltwins/{id}";
+const COMMAND: &str = "/digitaltwins/{id}/commands/{cmd}";
+const COMPONENT_COMMAND: &str = "/digitaltwins/{id}/components/{comp}/commands/{cmd}";
 const REGISTRY_STATISTICS: &str = "/statistics/devices";
 const SERVICE_STATISTICS: &str = "/statistics/service";
 
@@ -45,6 +50,12 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, MODULE_TWIN, &[ServiceConnect]),
     (Method::PATCH, MODULE_TWIN, &[ServiceConnect]),
     (Method::PUT, MODULE_TWIN, &[ServiceConnect]),
+    (Method::POST, METHODS, &[ServiceConnect]),
+    (Method::POST, MODULE_METHODS, &[ServiceConnect]),
+    (Method::GET, DIGITAL_TWIN, &[ServiceConnect]),
+    (Method::PATCH, DIGITAL_TWIN, &[ServiceConnect]),
+    (Method::POST, COMMAND, &[ServiceConnect]),
+    (Method::POST, COMPONENT_COMMAND, &[ServiceConnect]),
     (Method::GET, REGISTRY_STATISTICS, &[RegistryRead]),
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
@@ -58,6 +69,11 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(MODULE, get(modules::get).put(modules::put).delete(modules::delete))
         .route(TWIN, get(twins::get).patch(twins::patch).put(twins::put))
         .route(MODULE_TWIN, get(twins::get).patch(twins::patch).put(twins::put))
+        .route(METHODS, post(methods::post))
+        .route(MODULE_METHODS, post(methods::post))
+        .route(DIGITAL_TWIN, get(digital_twins::get).patch(digital_twins::patch))
+        .route(COMMAND, post(commands::of_root))
+        .route(COMPONENT_COMMAND, post(commands::of_component))
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use iothub_models::{DeviceStatus, ErrorCode};
+use iothub_models::{DeviceStatus, ErrorCode, ModelId};
 
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
 use crate::core::connections::{ConnectionId, Opened, Signals};
+use crate::core::method_calls::{MethodAnswer, MethodRequest};
 use crate::core::sessions::Session;
 
 /// The current connection of an identity. Dropping it marks the identity as disconnected, unless a
@@ -52,6 +53,33 @@ impl Connection {
         lock(&self.hub.0.sessions).open(&self.id, self.number, clean)
     }
 
+    /// Whether the device listens to direct methods.
+    pub(crate) fn listen_to_methods(&self, listens: bool) {
+        let hub = &self.hub.0;
+        if !listens {
+            return lock(&hub.methods).unlisten(&self.id, self.number, hub.clock.now());
+        }
+        // Under the registry's lock, so that nobody listens for a device that is being deleted.
+        let _registry = self.hub.registry();
+        if self.signals.close_reason().is_none()
+            && lock(&hub.methods).listen(&self.id, self.number, hub.clock.now())
+        {
+            self.signals.wake.notify_one();
+        }
+    }
+
+    /// Takes calls of direct methods that wait: the oldest, and more while they have less than `bytes`.
+    pub(crate) fn take_methods(&self, bytes: usize) -> Vec<MethodRequest> {
+        lock(&self.hub.0.methods).take(&self.id, self.number, bytes)
+    }
+
+    /// The device answered a direct method. False if nobody waits for that any more.
+    pub(crate) fn answer_method(&self, number: u64, answer: MethodAnswer) -> bool {
+        let hub = &self.hub.0;
+        self.hub.registry().touch(&self.id, hub.clock.now());
+        lock(&hub.methods).answer(&self.id, self.number, number, answer)
+    }
+
     /// Keeps the session as it is now. Nothing is kept if it was opened as a clean one.
     pub(crate) fn keep_session(&self, session: &Session) {
         lock(&self.hub.0.sessions).keep(&self.id, self.number, session);
@@ -61,8 +89,15 @@ impl Connection {
 impl Hub {
     /// Opens the connection of an identity that was let in, and ends the one it had before.
     ///
+    /// A Plug and Play model it announces is on its twin from then on.
+    ///
     /// Refused if the identity was deleted, created again or disabled since the grant was given.
-    pub(crate) fn connect(&self, id: ConnectionId, grant: &DeviceGrant) -> Result<Connection, Denied> {
+    pub(crate) fn connect(
+        &self,
+        id: ConnectionId,
+        grant: &DeviceGrant,
+        model_id: Option<&ModelId>,
+    ) -> Result<Connection, Denied> {
         let mut registry = self.registry();
         let denied = |code, reason: &str| Err(Denied { code, reason: reason.to_owned() });
         match registry.credentials(&id) {
@@ -77,6 +112,9 @@ impl Hub {
             }
             Some(_) => {}
             None => return denied(ErrorCode::DeviceNotFound, "the identity was deleted while it connected"),
+        }
+        if let Some(model_id) = model_id {
+            lock(&self.0.twins).announce(&id, model_id);
         }
         let Opened { number, signals, displaced } = lock(&self.0.connections).open(id.clone());
         registry.set_connected(&id, true, self.0.clock.now());
@@ -95,6 +133,7 @@ impl Drop for Connection {
             registry.set_connected(&self.id, false, hub.0.clock.now());
         }
         drop(registry);
+        lock(&hub.0.methods).ended(&self.id, self.number, hub.0.clock.now());
         self.signals.gone.cancel();
         hub.changed();
     }

@@ -33,6 +33,7 @@ impl Hub {
         }
         self.count_pending(&mut identity);
         if identity.status == DeviceStatus::Disabled {
+            lock(&self.0.methods).forget_device(&identity.device_id);
             lock(&self.0.connections).close_device(&identity.device_id, CloseReason::DeviceDisabled);
         }
         drop(registry);
@@ -50,6 +51,7 @@ impl Hub {
         registry.delete(device, precondition)?;
         lock(&self.0.twins).remove_device(device);
         lock(&self.0.c2d).remove(device);
+        lock(&self.0.methods).forget_device(device);
         lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);
         lock(&self.0.sessions).remove_device(device);
         drop(registry);

@@ -31,6 +31,7 @@ impl Hub {
         registry.clear();
         lock(&self.0.twins).clear();
         lock(&self.0.c2d).clear();
+        lock(&self.0.methods).clear();
         lock(&self.0.connections).close_all(CloseReason::Reset);
         lock(&self.0.sessions).clear();
         self.0.events.clear(self.0.clock.now());

@@ -57,6 +57,7 @@ impl Hub {
     /// What goes with a module that was taken from the registry, whose lock the caller holds.
     pub(super) fn forget_module(&self, id: &ConnectionId) {
         lock(&self.0.twins).remove(id);
+        lock(&self.0.methods).forget(id);
         lock(&self.0.connections).close_one(id, CloseReason::DeviceDeleted);
         lock(&self.0.sessions).remove(id);
     }

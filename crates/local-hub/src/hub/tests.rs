@@ -38,7 +38,7 @@ async fn create(hub: &Hub, name: &str) -> DeviceGrant {
 }
 
 fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> Connection {
-    hub.connect(ConnectionId::device(id(name)), grant).unwrap()
+    hub.connect(ConnectionId::device(id(name)), grant, None).unwrap()
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn deleting_ends_the_connection_and_forgets_the_queue() {
     assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
     // The end of the old connection says nothing about the new identity, nor opens it.
     drop(connection);
-    let stale = hub.connect(ConnectionId::device(id("d1")), &grant).unwrap_err();
+    let stale = hub.connect(ConnectionId::device(id("d1")), &grant, None).unwrap_err();
     assert_eq!(stale.code, ErrorCode::DeviceNotFound);
     let missing = hub.enqueue_c2d(&id("d2"), C2dMessage::new("x")).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::DeviceNotFound);

@@ -21,12 +21,23 @@ impl Hub {
         write: &TwinWrite,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
+        self.write_twin_with(id, precondition, |_| Ok(write.clone()))
+    }
+
+    /// As [`write_twin`](Self::write_twin), of what `write` makes of the twin that is there.
+    pub(super) fn write_twin_with(
+        &self,
+        id: &ConnectionId,
+        precondition: &Precondition,
+        write: impl FnOnce(&TwinState) -> Result<TwinWrite, HubError>,
+    ) -> Result<Twin, HubError> {
         let now = self.0.clock.now();
         let registry = self.registry();
         let mut twins = lock(&self.0.twins);
         // A module of no device is not found for want of the device.
         registry.check_device(&id.device)?;
-        let change = twins.write(id, write, precondition, now).map_err(as_argument)?;
+        let write = write(&twins.get(id)?)?;
+        let change = twins.write(id, &write, precondition, now).map_err(as_argument)?;
         if let Some(change) = change {
             // Told under the lock of the twins, so that changes are told in their order.
             lock(&self.0.connections).tell(id, change);

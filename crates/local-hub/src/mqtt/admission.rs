@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use iothub_models::ModelId;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -57,12 +58,12 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    fn new(id: &ConnectionId, grant: &DeviceGrant, model_id: Option<String>) -> Self {
+    fn new(id: &ConnectionId, grant: &DeviceGrant, model_id: Option<&ModelId>) -> Self {
         Self {
             id: id.clone(),
             generation_id: Arc::clone(&grant.generation_id),
             auth_method: grant.auth_method().into(),
-            model_id: model_id.map(Arc::from),
+            model_id: model_id.map(|id| id.as_str().into()),
         }
     }
 
@@ -159,12 +160,13 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
         match topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)? {
             PublishTopic::Telemetry { bag } => telemetry::read_will(bag, &will, limit).map_err(Refusal::Will),
             // A will is telemetry, and nothing else.
-            PublishTopic::Twin(_) => Err(Refusal::WillTopic(TopicError::Unknown)),
+            PublishTopic::Twin(_) | PublishTopic::Method(_) => Err(Refusal::WillTopic(TopicError::Unknown)),
         }
     });
     let will = will.transpose()?;
-    let sender = Sender::new(&claim.id, &grant, claim.model_id);
-    let mut connection = hub.connect(claim.id, &grant).map_err(Refusal::Denied)?;
+    let model_id = claim.model_id.as_ref();
+    let sender = Sender::new(&claim.id, &grant, model_id);
+    let mut connection = hub.connect(claim.id, &grant, model_id).map_err(Refusal::Denied)?;
     connection.alone().await;
     let (mailbox, session_present) = Mailbox::open(hub.clone(), connection, connect.clean_session);
     let keep_alive = Duration::from_secs(connect.keep_alive.into()) * 3 / 2;

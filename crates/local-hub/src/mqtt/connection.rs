@@ -17,12 +17,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::{self, Admitted};
 use super::codec::{self, Fault, Packet, Publish};
+use super::method::MethodResponse;
 use super::telemetry::{self, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
 use super::twin::TwinRequest;
 use super::wire::{Progress, Wire};
 use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
+use crate::core::method_calls::MethodAnswer;
 use crate::core::refusal::HubError;
 use crate::core::sessions::{Qos, TooManySubscriptions};
 use crate::hub::Hub;
@@ -103,6 +105,12 @@ struct Connection<S> {
     input_waits: bool,
 }
 
+/// What takes a transition of its own.
+enum Transition {
+    Twin(TwinRequest),
+    Method(MethodResponse),
+}
+
 /// What a read batch amounts to.
 #[derive(Default)]
 struct Batch {
@@ -136,8 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             may_have_mail |= self.admitted.mailbox.complete().await;
             let has_room = self.wire.output.len() < OUTPUT_BOUND;
             if may_have_mail && has_room {
-                self.admitted.mailbox.deliver(&mut self.wire.output);
-                may_have_mail = false;
+                may_have_mail = self.admitted.mailbox.deliver(&mut self.wire.output, OUTPUT_BOUND);
             }
             if self.input_waits && has_room {
                 if let Err(ended) = self.take_batch().await {
@@ -196,10 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match codec::read(&mut self.wire.input, self.packet_limit) {
                 Ok(Some(packet)) => match self.handle(packet, now, &mut batch) {
                     Ok(None) => {}
-                    Ok(Some(request)) => {
+                    Ok(Some((transition, publish))) => {
                         // Acknowledgements go out in the order of what they acknowledge.
                         self.keep(&mut batch).await?;
-                        self.answer(request).await;
+                        match transition {
+                            Transition::Twin(request) => self.answer(&request, &publish).await,
+                            Transition::Method(response) => self.answered(response, publish),
+                        }
                     }
                     Err(ended) => break Err(ended),
                 },
@@ -223,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Does what a request about the twin asks, acknowledges it and answers it.
-    async fn answer(&mut self, (request, publish): (TwinRequest, Publish)) {
+    async fn answer(&mut self, request: &TwinRequest, publish: &Publish) {
         let mailbox = &mut self.admitted.mailbox;
         let answer = request.answer(&self.hub, mailbox.id(), &publish.payload).await;
         if publish.qos == Qos::AtLeastOnce {
@@ -232,13 +242,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         mailbox.answer(&answer, &mut self.wire.output);
     }
 
-    /// Handles one packet; a request about the twin is given back, since it takes a transition of its own.
+    /// Passes the answer to a direct method on, and acknowledges it.
+    fn answered(&mut self, response: MethodResponse, publish: Publish) {
+        let connection = self.admitted.mailbox.connection();
+        let MethodResponse { status, number } = response;
+        let answer = MethodAnswer { status, payload: publish.payload };
+        if !number.is_some_and(|number| connection.answer_method(number, answer)) {
+            tracing::debug!(device = %connection.id(), ?number, "a late or unknown answer to a method is dropped");
+        }
+        if publish.qos == Qos::AtLeastOnce {
+            codec::write_puback(&mut self.wire.output, publish.packet_id);
+        }
+    }
+
+    /// Handles one packet; what takes a transition of its own is given back.
     fn handle(
         &mut self,
         packet: Packet,
         now: Timestamp,
         batch: &mut Batch,
-    ) -> Result<Option<(TwinRequest, Publish)>, Ended> {
+    ) -> Result<Option<(Transition, Publish)>, Ended> {
         let mailbox = &mut self.admitted.mailbox;
         match packet {
             Packet::Publish(publish) => return self.publish(publish, now, batch),
@@ -277,14 +300,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         publish: Publish,
         now: Timestamp,
         batch: &mut Batch,
-    ) -> Result<Option<(TwinRequest, Publish)>, Ended> {
+    ) -> Result<Option<(Transition, Publish)>, Ended> {
         match topics::parse_publish(&publish.topic, self.admitted.mailbox.id()) {
             Ok(PublishTopic::Telemetry { bag }) => {
                 let limit = self.hub.config().limits.telemetry_message_bytes;
                 let telemetry = telemetry::read(bag, &publish, limit).map_err(Ended::Telemetry)?;
                 batch.telemetry.push(self.admitted.sender.event(telemetry, now));
             }
-            Ok(PublishTopic::Twin(request)) => return Ok(Some((request, publish))),
+            Ok(PublishTopic::Twin(request)) => return Ok(Some((Transition::Twin(request), publish))),
+            Ok(PublishTopic::Method(response)) => return Ok(Some((Transition::Method(response), publish))),
             Err(error) => return Err(Ended::PublishTopic(shown(publish.topic), error)),
         }
         if publish.qos == Qos::AtLeastOnce {

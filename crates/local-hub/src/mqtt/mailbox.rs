@@ -16,6 +16,7 @@ use crate::core::connections::ConnectionId;
 use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
 use crate::hub::{Connection, Hub};
 
+use super::method;
 use super::twin::{self, Answer};
 use super::{codec, topics};
 
@@ -56,6 +57,9 @@ impl Mailbox {
             leaving: Vec::new(),
             taken: Vec::new(),
         };
+        if mailbox.session.subscriptions.get(Subscription::Methods).is_some() {
+            mailbox.connection.listen_to_methods(true);
+        }
         (mailbox, present)
     }
 
@@ -72,11 +76,18 @@ impl Mailbox {
         subscription: Subscription,
         qos: Qos,
     ) -> Result<(), TooManySubscriptions> {
-        self.session.subscriptions.insert(subscription, qos)
+        self.session.subscriptions.insert(subscription, qos)?;
+        if subscription == Subscription::Methods {
+            self.connection.listen_to_methods(true);
+        }
+        Ok(())
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
         self.session.subscriptions.remove(subscription);
+        if subscription == Subscription::Methods {
+            self.connection.listen_to_methods(false);
+        }
     }
 
     /// Keeps the subscriptions: they hold from the SUBACK on, whatever happens to the connection.
@@ -109,9 +120,28 @@ impl Mailbox {
         }
     }
 
-    /// Writes what the device is to be told, and the messages that wait and for which there is room.
-    pub(super) fn deliver(&mut self, output: &mut BytesMut) {
+    /// Calls the methods that back ends call, until the output has `bound` bytes. True if there may be
+    /// more of them.
+    fn call(&self, output: &mut BytesMut, bound: usize) -> bool {
+        if self.session.subscriptions.get(Subscription::Methods).is_none() {
+            return false;
+        }
+        let requests = self.connection.take_methods(bound.saturating_sub(output.len()));
+        for request in &requests {
+            self.write(&method::request_topic(request), &request.payload, output);
+        }
+        !requests.is_empty()
+    }
+
+    /// Writes what the device is to be told and asked, and the messages that wait and for which there is
+    /// room; true if there may be more to ask, now or when some of the output has left.
+    pub(super) fn deliver(&mut self, output: &mut BytesMut, bound: usize) -> bool {
         self.tell(output);
+        self.deliver_messages(output);
+        self.call(output, bound)
+    }
+
+    fn deliver_messages(&mut self, output: &mut BytesMut) {
         let Some(qos) = self.session.subscriptions.get(Subscription::C2d) else { return };
         let room = WINDOW.saturating_sub(self.in_flight.len() + self.leaving.len());
         if room == 0 || self.id().module.is_some() {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::core::connections::ConnectionId;
 use crate::core::sessions::Subscription;
 
+use super::method::{self, MethodResponse};
 use super::property_bag;
 use super::twin::{self, TwinRequest};
 
@@ -20,6 +21,8 @@ pub(super) enum PublishTopic<'t> {
     Telemetry { bag: &'t str },
     /// Something about its twin.
     Twin(TwinRequest),
+    /// The answer to a direct method.
+    Method(MethodResponse),
 }
 
 /// A topic or filter that ends the connection.
@@ -27,10 +30,10 @@ pub(super) enum PublishTopic<'t> {
 pub(super) enum TopicError {
     #[error("it belongs to another device or module")]
     Foreign,
-    #[error("direct methods are not served yet")]
-    NotServed,
-    #[error("a request about a twin needs a $rid of 1 to 256 characters")]
+    #[error("a request about a twin, and the answer to a method, needs a $rid of 1 to 256 characters")]
     NoRid,
+    #[error("the status of an answer to a method must be a whole number")]
+    Status,
     #[error("IoT Hub has no such topic")]
     Unknown,
 }
@@ -49,13 +52,10 @@ pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<Pub
     if let Some(rest) = topic.strip_prefix("$iothub/twin/") {
         return twin::parse(rest).map(PublishTopic::Twin);
     }
-    Err(if topic.starts_with("devices/") {
-        TopicError::Foreign
-    } else if topic.starts_with("$iothub/methods/") {
-        TopicError::NotServed
-    } else {
-        TopicError::Unknown
-    })
+    if let Some(rest) = topic.strip_prefix("$iothub/methods/res/") {
+        return method::parse(rest).map(PublishTopic::Method);
+    }
+    Err(if topic.starts_with("devices/") { TopicError::Foreign } else { TopicError::Unknown })
 }
 
 /// Reads a topic filter of a SUBSCRIBE or UNSUBSCRIBE from `id`.
@@ -147,7 +147,12 @@ mod tests {
             (Some("m"), "devices/d/messages/events/", Err(TopicError::Foreign)),
             (Some("m"), "devices/d/modules/m2/messages/events/", Err(TopicError::Foreign)),
             (None, "$iothub/twin/GET/", Err(TopicError::NoRid)),
-            (None, "$iothub/methods/res/200/?$rid=1", Err(TopicError::NotServed)),
+            (
+                None,
+                "$iothub/methods/res/200/?$rid=1",
+                Ok(PublishTopic::Method(MethodResponse { status: 200, number: Some(1) })),
+            ),
+            (None, "$iothub/methods/POST/reboot/?$rid=1", Err(TopicError::Unknown)),
             (None, "sensors/temperature", Err(TopicError::Unknown)),
             (None, "", Err(TopicError::Unknown)),
         ] {

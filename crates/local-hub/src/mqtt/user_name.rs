@@ -9,7 +9,7 @@
 //! unknown ones are ignored. Nothing is proven here: that takes the token.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::InvalidId;
+use iothub_models::{InvalidId, InvalidModelId, ModelId};
 use percent_encoding::percent_decode_str;
 
 use crate::core::connections::ConnectionId;
@@ -24,7 +24,7 @@ pub(super) struct Claim {
     pub host: String,
     pub api_version: Option<String>,
     /// The Plug and Play model the device announces.
-    pub model_id: Option<String>,
+    pub model_id: Option<ModelId>,
     /// The client's user agent.
     pub client_type: Option<String>,
 }
@@ -42,6 +42,8 @@ pub(super) enum Unusable {
     NoHost,
     #[error("the user name is for another identity than the client id")]
     OtherIdentity,
+    #[error("the model-id of the user name cannot be used: {0}")]
+    ModelId(InvalidModelId),
     #[error("a parameter of the user name is not UTF-8 once decoded")]
     NotUtf8,
 }
@@ -52,7 +54,7 @@ impl Unusable {
     pub(super) const fn code(&self) -> ConnectCode {
         match self {
             Self::NoClientId | Self::ClientId(_) => ConnectCode::ClientId,
-            Self::NoUserName | Self::NoHost | Self::NotUtf8 => ConnectCode::UserName,
+            Self::NoUserName | Self::NoHost | Self::ModelId(_) | Self::NotUtf8 => ConnectCode::UserName,
             Self::OtherIdentity => ConnectCode::NotAuthorized,
         }
     }
@@ -117,11 +119,12 @@ fn begins_with_a_parameter(text: &str) -> bool {
 
 /// The first of a repeated parameter counts.
 fn read_parameters<'q>(claim: &mut Claim, pairs: impl Iterator<Item = &'q str>) -> Result<(), Unusable> {
+    let mut model_id = None;
     for pair in pairs {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = match decode(name)?.as_ref() {
             "api-version" => &mut claim.api_version,
-            "model-id" => &mut claim.model_id,
+            "model-id" => &mut model_id,
             "DeviceClientType" => &mut claim.client_type,
             _ => continue,
         };
@@ -129,6 +132,9 @@ fn read_parameters<'q>(claim: &mut Claim, pairs: impl Iterator<Item = &'q str>) 
         if slot.is_none() && !value.is_empty() {
             *slot = Some(value.into_owned());
         }
+    }
+    if let Some(model_id) = model_id {
+        claim.model_id = Some(model_id.parse().map_err(Unusable::ModelId)?);
     }
     Ok(())
 }
@@ -146,7 +152,7 @@ mod tests {
     /// host, id, api version, model id of a claim.
     fn read(client_id: &str, user_name: &str) -> (String, String, Option<String>, Option<String>) {
         let claim = parse(client_id, user_name).unwrap();
-        (claim.host, claim.id.to_string(), claim.api_version, claim.model_id)
+        (claim.host, claim.id.to_string(), claim.api_version, claim.model_id.map(|id| id.to_string()))
     }
 
     #[test]
@@ -242,6 +248,12 @@ mod tests {
             ("d", "/d", Unusable::NoHost, UserName),
             ("d", ":8883/d", Unusable::NoHost, UserName),
             ("d", "hub/d/?model-id=%ff", Unusable::NotUtf8, UserName),
+            (
+                "d",
+                "hub/d/?model-id=thermostat",
+                Unusable::ModelId("thermostat".parse::<ModelId>().unwrap_err()),
+                UserName,
+            ),
             ("d", "hub/D", Unusable::OtherIdentity, NotAuthorized),
             ("d", "hub/d2", Unusable::OtherIdentity, NotAuthorized),
             ("d2", "hub/d", Unusable::OtherIdentity, NotAuthorized),

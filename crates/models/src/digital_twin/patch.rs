@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::METADATA;
 use super::operation::PatchOperation;
+use crate::plug_and_play::is_name;
 
 /// Operations one patch may have. Ours: it bounds the time one patch takes.
 const MAX_OPERATIONS: usize = 1000;
@@ -222,11 +223,8 @@ fn check_value(name: &str, value: &Value, depth: usize) -> Result<(), String> {
     }
 }
 
-/// A letter, then letters, digits and `_`, which does not come last.
 fn check_name(name: &str) -> Result<(), String> {
-    let begins_with_a_letter = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    let known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if begins_with_a_letter && known && !name.ends_with('_') && name.len() <= NAME_LENGTH {
+    if name.len() <= NAME_LENGTH && is_name(name) {
         return Ok(());
     }
     Err(format!(

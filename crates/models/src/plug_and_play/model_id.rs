@@ -54,7 +54,7 @@ fn is_dtmi(text: &str) -> bool {
 }
 
 /// A name of the definition language, of any length.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !text.ends_with('_')

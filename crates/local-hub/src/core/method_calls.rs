@@ -1,0 +1,322 @@
+//! Direct methods on their way: calls that wait for their device, for their turn, or for the answer.
+//!
+//! A call waits for a device that does not listen to methods as long as its connect timeout lets it; from
+//! then on the device has the response timeout to answer. Calls are pulled by the connection that listens,
+//! oldest first, and each is handed out once. Answers are taken from the connection that has the call, and
+//! from nobody else; one that comes when the call is over is dropped.
+//! Source: *Understand and invoke direct methods from IoT Hub*.
+
+mod failure;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use iothub_models::{DeviceId, DirectMethodRequest, ErrorCode, MethodName};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub(crate) use self::failure::CallFailure;
+use super::connections::ConnectionId;
+use super::limits::{METHOD_CALLS, METHOD_CALLS_PER_DEVICE, METHOD_REQUEST_BYTES};
+use super::refusal::HubError;
+
+/// The hub answers this much before the response timeout: official clients give up when it is over, and
+/// would not hear the answer.
+const EARLY: Duration = Duration::from_millis(200);
+
+/// What a back end asks of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MethodCall {
+    pub(crate) name: MethodName,
+    /// JSON as it was sent; empty where nothing was.
+    pub(crate) payload: Bytes,
+    pub(crate) response_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// What the device answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MethodAnswer {
+    pub(crate) status: i32,
+    /// JSON as it was sent; empty where nothing was.
+    pub(crate) payload: Bytes,
+}
+
+/// A call that is handed to the device.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MethodRequest {
+    /// Never given twice by one hub; the device answers under it.
+    pub(crate) number: u64,
+    pub(crate) name: MethodName,
+    pub(crate) payload: Bytes,
+}
+
+/// How far a call is, for whoever waits for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    /// It waits, and is over at this time.
+    Until(Timestamp),
+    /// It is over.
+    Done(Result<MethodAnswer, CallFailure>),
+}
+
+/// A call that was taken.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) number: u64,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// All calls of the hub.
+#[derive(Debug, Default)]
+pub(crate) struct MethodCalls {
+    /// Identities that listen, or have calls.
+    targets: HashMap<ConnectionId, Target>,
+    last_number: u64,
+    /// Of all identities.
+    calls: usize,
+    /// In the payloads that were not handed out yet.
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Target {
+    /// The connection that listens to methods.
+    listener: Option<u64>,
+    /// Oldest first.
+    calls: BTreeMap<u64, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    call: MethodCall,
+    stage: Stage,
+    /// When it is over if nobody listened by then.
+    connect_deadline: Timestamp,
+    /// When it is over.
+    deadline: Timestamp,
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// Nobody listens.
+    Waiting,
+    /// The listener has not taken it yet.
+    Queued,
+    /// This connection has it.
+    Sent(u64),
+}
+
+impl MethodCall {
+    /// A call with the service's timeouts.
+    pub(crate) const fn new(name: MethodName, payload: Bytes) -> Self {
+        Self { name, payload, response_timeout: Duration::from_secs(30), connect_timeout: Duration::ZERO }
+    }
+}
+
+impl MethodCalls {
+    /// Takes a call for an identity that exists. If it has a listener, that is to be woken.
+    pub(crate) fn begin(
+        &mut self,
+        id: &ConnectionId,
+        call: MethodCall,
+        now: Timestamp,
+    ) -> Result<Begun, CallFailure> {
+        let (waiting, listener) =
+            self.targets.get(id).map_or((0, None), |target| (target.calls.len(), target.listener));
+        if call.payload.len() > DirectMethodRequest::MAX_PAYLOAD {
+            return Err(failure::too_large(call.payload.len()).into());
+        }
+        if listener.is_none() && call.connect_timeout.is_zero() {
+            return Err(CallFailure::not_online(Duration::ZERO));
+        }
+        if waiting >= METHOD_CALLS_PER_DEVICE {
+            let text = format!("{id} has {waiting} method calls to answer; no more are taken until it has");
+            return Err(HubError::new(ErrorCode::DeviceMaximumInflightMethodExceeded, text).into());
+        }
+        if self.calls >= METHOD_CALLS || self.bytes + call.payload.len() > METHOD_REQUEST_BYTES {
+            let text = "too many method calls wait for devices; try again when some were answered";
+            return Err(HubError::new(ErrorCode::ThrottlingException, text).into());
+        }
+        self.last_number += 1;
+        self.calls += 1;
+        self.bytes += call.payload.len();
+        let connect_deadline = later(now, call.connect_timeout);
+        let (stage, deadline) = match listener {
+            Some(_) => (Stage::Queued, call.answer_deadline(now)),
+            None => (Stage::Waiting, connect_deadline),
+        };
+        let (phase, receiver) = watch::channel(Phase::Until(deadline));
+        let pending = Pending { call, stage, connect_deadline, deadline, phase };
+        self.targets.entry(id.clone()).or_default().calls.insert(self.last_number, pending);
+        Ok(Begun { number: self.last_number, phase: receiver })
+    }
+
+    /// A connection listens to methods from now on. True if calls wait for it.
+    pub(crate) fn listen(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) -> bool {
+        let target = self.targets.entry(id.clone()).or_default();
+        target.listener = Some(connection);
+        let mut any = false;
+        for pending in target.calls.values_mut() {
+            if pending.stage == Stage::Waiting {
+                pending.stage = Stage::Queued;
+                pending.wait_until(pending.call.answer_deadline(now));
+            }
+            any |= pending.stage == Stage::Queued;
+        }
+        any
+    }
+
+    /// A connection does not listen to methods any more. What it has it may still answer; what it did not
+    /// take waits for the next that listens.
+    pub(crate) fn unlisten(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) {
+        let Some(target) = self.targets.get_mut(id) else { return };
+        if target.listener != Some(connection) {
+            return;
+        }
+        target.listener = None;
+        let queued = |pending: &Pending| pending.stage == Stage::Queued;
+        let mut over = Vec::new();
+        for (number, pending) in target.calls.iter_mut().filter(|(_, pending)| queued(pending)) {
+            pending.stage = Stage::Waiting;
+            pending.wait_until(pending.connect_deadline);
+            if pending.connect_deadline <= now {
+                over.push(*number);
+            }
+        }
+        for number in over {
+            self.expire(id, number, now);
+        }
+        self.tidy(id);
+    }
+
+    /// A connection has ended: what it had will not be answered.
+    pub(crate) fn ended(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) {
+        self.unlisten(id, connection, now);
+        self.finish_where(id, CallFailure::closed(), |pending| pending.stage == Stage::Sent(connection));
+    }
+
+    /// Hands calls to the connection that listens: the oldest, and more while they have less than `bytes`.
+    pub(crate) fn take(&mut self, id: &ConnectionId, connection: u64, bytes: usize) -> Vec<MethodRequest> {
+        let Some(target) = self.targets.get_mut(id).filter(|target| target.listener == Some(connection))
+        else {
+            return Vec::new();
+        };
+        let (mut taken, mut size) = (Vec::new(), 0);
+        for (number, pending) in &mut target.calls {
+            if pending.stage != Stage::Queued {
+                continue;
+            }
+            if size >= bytes {
+                break;
+            }
+            pending.stage = Stage::Sent(connection);
+            let payload = std::mem::take(&mut pending.call.payload);
+            self.bytes -= payload.len();
+            size += payload.len() + pending.call.name.as_str().len();
+            taken.push(MethodRequest { number: *number, name: pending.call.name.clone(), payload });
+        }
+        taken
+    }
+
+    /// The device answered. False if the call is over, or is not this connection's.
+    pub(crate) fn answer(
+        &mut self,
+        id: &ConnectionId,
+        connection: u64,
+        number: u64,
+        answer: MethodAnswer,
+    ) -> bool {
+        let has = |target: &Target| {
+            target.calls.get(&number).is_some_and(|pending| pending.stage == Stage::Sent(connection))
+        };
+        let waiting = self.targets.get(id).is_some_and(has);
+        if waiting {
+            self.finish(id, number, failure::checked(answer));
+        }
+        waiting
+    }
+
+    /// Ends a call whose time is over.
+    pub(crate) fn expire(&mut self, id: &ConnectionId, number: u64, now: Timestamp) {
+        let Some(pending) = self.targets.get(id).and_then(|target| target.calls.get(&number)) else { return };
+        if pending.deadline > now {
+            return;
+        }
+        let failure = match pending.stage {
+            Stage::Waiting => CallFailure::not_online(pending.call.connect_timeout),
+            Stage::Queued | Stage::Sent(_) => CallFailure::not_answered(pending.call.response_timeout),
+        };
+        self.finish(id, number, Err(failure));
+    }
+
+    /// Forgets a call for which nobody waits any more.
+    pub(crate) fn cancel(&mut self, id: &ConnectionId, number: u64) {
+        self.finish(id, number, Err(CallFailure::closed()));
+    }
+
+    /// The identity is gone.
+    pub(crate) fn forget(&mut self, id: &ConnectionId) {
+        self.finish_where(id, HubError::not_found(id).into(), |_| true);
+        self.targets.remove(id);
+    }
+
+    /// The device is gone, and its modules with it.
+    pub(crate) fn forget_device(&mut self, device: &DeviceId) {
+        let gone: Vec<_> = self.targets.keys().filter(|id| id.device == *device).cloned().collect();
+        gone.iter().for_each(|id| self.forget(id));
+    }
+
+    /// All identities are gone.
+    pub(crate) fn clear(&mut self) {
+        let gone: Vec<_> = self.targets.keys().cloned().collect();
+        gone.iter().for_each(|id| self.forget(id));
+    }
+
+    fn finish_where(&mut self, id: &ConnectionId, failure: CallFailure, which: impl Fn(&Pending) -> bool) {
+        let of = |target: &Target| -> Vec<u64> {
+            target.calls.iter().filter(|(_, pending)| which(pending)).map(|(number, _)| *number).collect()
+        };
+        for number in self.targets.get(id).map(of).unwrap_or_default() {
+            self.finish(id, number, Err(failure.clone()));
+        }
+    }
+
+    fn finish(&mut self, id: &ConnectionId, number: u64, outcome: Result<MethodAnswer, CallFailure>) {
+        let Some(pending) = self.targets.get_mut(id).and_then(|target| target.calls.remove(&number)) else {
+            return;
+        };
+        self.calls -= 1;
+        self.bytes -= pending.call.payload.len();
+        pending.phase.send_replace(Phase::Done(outcome));
+        self.tidy(id);
+    }
+
+    fn tidy(&mut self, id: &ConnectionId) {
+        if self.targets.get(id).is_some_and(|target| target.listener.is_none() && target.calls.is_empty()) {
+            self.targets.remove(id);
+        }
+    }
+}
+
+impl MethodCall {
+    fn answer_deadline(&self, now: Timestamp) -> Timestamp {
+        later(now, self.response_timeout.saturating_sub(EARLY))
+    }
+}
+
+impl Pending {
+    fn wait_until(&mut self, deadline: Timestamp) {
+        self.deadline = deadline;
+        self.phase.send_replace(Phase::Until(deadline));
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! Why a direct method was not answered, in the service's codes and words.
+
+use std::time::Duration;
+
+use iothub_models::{DirectMethodRequest, ErrorCode};
+use serde_json::value::RawValue;
+
+use super::MethodAnswer;
+use crate::core::refusal::HubError;
+
+/// A call that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallFailure {
+    pub(crate) refusal: HubError,
+    /// The timeout that was waited for, where it was one.
+    pub(crate) waited: Option<Duration>,
+}
+
+impl From<HubError> for CallFailure {
+    fn from(refusal: HubError) -> Self {
+        Self { refusal, waited: None }
+    }
+}
+
+impl CallFailure {
+    /// Nobody listened to methods within the connect timeout.
+    pub(super) fn not_online(waited: Duration) -> Self {
+        let text = "The operation failed because the requested device isn't online or hasn't registered the direct \
+                    method callback. To learn more, see https://aka.ms/iothub404103";
+        Self { refusal: HubError::new(ErrorCode::DeviceNotOnline, text), waited: Some(waited) }
+    }
+
+    /// The device did not answer within the response timeout.
+    pub(super) fn not_answered(waited: Duration) -> Self {
+        let text = "Timed out waiting for the response from device.";
+        Self { refusal: HubError::new(ErrorCode::GatewayTimeout, text), waited: Some(waited) }
+    }
+
+    /// The connection that had the call has ended.
+    pub(super) fn closed() -> Self {
+        let text = "the connection of the device ended before it answered";
+        HubError::new(ErrorCode::DeviceConnectionClosedRemotely, text).into()
+    }
+
+    /// The hub ends.
+    pub(crate) fn shutdown() -> Self {
+        HubError::new(ErrorCode::ServiceUnavailable, "the hub shuts down").into()
+    }
+}
+
+pub(super) fn too_large(bytes: usize) -> HubError {
+    let limit = DirectMethodRequest::MAX_PAYLOAD;
+    HubError::new(
+        ErrorCode::MessageTooLarge,
+        format!("the payload has {bytes} bytes; at most {limit} are allowed"),
+    )
+}
+
+/// An answer that may be passed on: JSON, or nothing, of bounded size.
+pub(super) fn checked(answer: MethodAnswer) -> Result<MethodAnswer, CallFailure> {
+    let (bytes, limit) = (answer.payload.len(), DirectMethodRequest::MAX_PAYLOAD);
+    let bad = |text| Err(HubError::new(ErrorCode::GenericBadGateway, text).into());
+    if bytes > limit {
+        return bad(format!("the device's answer has {bytes} bytes; at most {limit} are allowed"));
+    }
+    match serde_json::from_slice::<&RawValue>(&answer.payload) {
+        Err(error) if !answer.payload.is_empty() => {
+            bad(format!("the device's answer is not JSON: line {}, column {}", error.line(), error.column()))
+        }
+        _ => Ok(answer),
+    }
+}

@@ -1,0 +1,34 @@
+//! `/twins/{id}/methods` and `/twins/{id}/modules/{mid}/methods`: direct methods.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::call_error::CallError;
+use super::error::json;
+use super::method_json;
+use super::request::{IdentityOfPath, json_body};
+use crate::core::method_calls::MethodAnswer;
+use crate::hub::Hub;
+
+/// What the device answered; its payload as it wrote it, `null` where it wrote none.
+#[derive(Serialize)]
+struct Answer<'a> {
+    status: i32,
+    payload: Option<&'a RawValue>,
+}
+
+pub(super) async fn post(
+    State(hub): State<Hub>,
+    IdentityOfPath(id): IdentityOfPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, CallError> {
+    let call = method_json::parse(&json_body(&headers, body).await?)?;
+    let MethodAnswer { status, payload } = hub.call_method(&id, call).await?;
+    // It was checked when it came: what is no JSON is nothing.
+    Ok(json(StatusCode::OK, &Answer { status, payload: serde_json::from_slice(&payload).ok() }))
+}

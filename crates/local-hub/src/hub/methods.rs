@@ -1,0 +1,91 @@
+//! Direct methods: called by back ends, answered by devices.
+
+use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode};
+use serde_json::Value;
+
+use super::{Hub, lock};
+use crate::core::connections::ConnectionId;
+use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, Phase};
+use crate::core::refusal::HubError;
+
+impl Hub {
+    /// Has the device do what is asked, and waits for its answer. A disabled device is asked nothing, in
+    /// the words of the service's error reference.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the call; the device may carry it out all the same.
+    pub(crate) async fn call_method(
+        &self,
+        id: &ConnectionId,
+        call: MethodCall,
+    ) -> Result<MethodAnswer, CallFailure> {
+        let Begun { number, mut phase } = self.begin_method(id, call)?;
+        let _call = Waiting { hub: self, id, number };
+        let clock = &self.0.clock;
+        loop {
+            let until = match &*phase.borrow_and_update() {
+                Phase::Done(outcome) => return outcome.clone(),
+                Phase::Until(deadline) => *deadline,
+            };
+            tokio::select! {
+                // The last thing a call says stays readable, so an error is no more than an ending.
+                _changed = phase.changed() => {}
+                () = clock.sleep_until(until) => lock(&self.0.methods).expire(id, number, clock.now()),
+                () = self.0.shutdown.cancelled() => return Err(CallFailure::shutdown()),
+            }
+        }
+    }
+
+    fn begin_method(&self, id: &ConnectionId, call: MethodCall) -> Result<Begun, CallFailure> {
+        // Held until the call is taken, so that it is not taken for a device that is being deleted.
+        let registry = self.registry();
+        registry.check_device(&id.device)?;
+        match registry.credentials(id).map(|identity| identity.status) {
+            Some(DeviceStatus::Enabled) => {}
+            Some(DeviceStatus::Disabled) => {
+                let text = format!("{} is disabled", id.device);
+                return Err(HubError::new(ErrorCode::DeviceNotFound, text).into());
+            }
+            None => return Err(HubError::not_found(id).into()),
+        }
+        let begun = lock(&self.0.methods).begin(id, call, self.0.clock.now())?;
+        lock(&self.0.connections).wake_one(id);
+        Ok(begun)
+    }
+
+    /// As [`call_method`](Self::call_method), with values for payloads.
+    pub(crate) async fn invoke_method(
+        &self,
+        id: &ConnectionId,
+        request: &DirectMethodRequest,
+    ) -> Result<DirectMethodResponse, HubError> {
+        let call = MethodCall {
+            name: request.name().clone(),
+            payload: request.payload().to_string().into(),
+            response_timeout: request.response_timeout(),
+            connect_timeout: request.connect_timeout(),
+        };
+        let MethodAnswer { status, payload } =
+            self.call_method(id, call).await.map_err(|failure| failure.refusal)?;
+        let payload = match payload.as_ref() {
+            [] => Value::Null,
+            json => serde_json::from_slice(json).map_err(|error| {
+                HubError::new(ErrorCode::GenericBadGateway, format!("the device's answer: {error}"))
+            })?,
+        };
+        Ok(DirectMethodResponse::new(status, payload))
+    }
+}
+
+/// Somebody waits for the answer to a call. Dropping it forgets the call, if it is not over.
+struct Waiting<'h> {
+    hub: &'h Hub,
+    id: &'h ConnectionId,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(&self.hub.0.methods).cancel(self.id, self.number);
+    }
+}
