@@ -14,9 +14,12 @@ use std::time::Duration;
 
 use iothub_models::ErrorCode;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use self::shown_text::shown;
+use crate::call::Call;
+use crate::error::Error;
 
 /// An answer, read in full and within bounds.
 #[derive(Default)]
@@ -26,6 +29,9 @@ pub(crate) struct Answer {
     pub(crate) error_code: Option<String>,
     pub(crate) retry_after: Option<String>,
     pub(crate) date: Option<String>,
+    pub(crate) etag: Option<String>,
+    /// The status a device gave a command.
+    pub(crate) command_status: Option<String>,
     /// What the rows of a query are.
     pub(crate) item_type: Option<String>,
     /// Where the next page of a query begins; text that is no such token is kept as it came.
@@ -52,6 +58,11 @@ impl Answer {
     /// The time at the hub.
     pub(crate) fn hub_time(&self) -> Option<Timestamp> {
         http_date(self.date.as_deref()?)
+    }
+
+    /// What it says, to a call that was done.
+    pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|cause| Error::unreadable(call, self.status, &cause))
     }
 
     /// What a refusal says.
@@ -124,6 +135,11 @@ impl Refusal {
         if let Some(id) = text_of(object, "trackingId").filter(|id| !id.is_empty()) {
             self.tracking_id = Some(shown(id));
         }
+    }
+
+    /// Whether the hub named a code, known or not: what stands between it and us does not.
+    pub(crate) const fn is_coded(&self) -> bool {
+        self.name.is_some()
     }
 
     fn number_code(&mut self, number: u64) {

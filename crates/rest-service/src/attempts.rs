@@ -17,8 +17,7 @@ impl ServiceClient {
     /// # Cancel safety
     /// As that of [`send`](Self::send).
     pub(crate) async fn send_for<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        let answer = self.send(call).await?;
-        serde_json::from_slice(&answer.body).map_err(|cause| Error::unreadable(call, answer.status, &cause))
+        self.send(call).await?.read(call)
     }
 
     /// Does the call.
@@ -28,12 +27,13 @@ impl ServiceClient {
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let shared = &*self.0;
         let clock = &shared.clock;
-        let end = clock.after(shared.deadline);
+        let deadline = shared.deadline + call.device_time.unwrap_or_default();
+        let end = clock.after(deadline);
         let mut last = None;
         let mut attempt = 1;
         loop {
             let Some(outcome) = before(clock, end, self.attempt(call)).await else {
-                return Err(Error::timed_out(call, shared.deadline, &shared.credential, last));
+                return Err(Error::timed_out(call, deadline, &shared.credential, last));
             };
             let error = match outcome {
                 Ok(answer) => return Ok(answer),

@@ -2,6 +2,7 @@
 //! when it fails. Refuses ids that a URL cannot carry.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use iothub_models::{DeviceId, ModuleId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -51,6 +52,9 @@ pub(crate) struct Call {
     pub(crate) body: Option<Vec<u8>>,
     /// In bytes.
     pub(crate) max_answer: usize,
+    /// How long the hub itself may wait for a device, where the answer is the device's: the call's deadline
+    /// is longer by as much.
+    pub(crate) device_time: Option<Duration>,
     pub(crate) repeat: Repeat,
     /// Completes "could not …".
     pub(crate) tried: String,
@@ -77,6 +81,7 @@ impl Call {
             headers: Vec::new(),
             body: None,
             max_answer: MAX_ANSWER,
+            device_time: None,
             repeat: if method == Method::Get { Repeat::Safe } else { Repeat::Unsafe },
             tried,
             device_id: None,
@@ -142,6 +147,12 @@ impl Call {
         })?;
         self.if_match = Some(header);
         Ok(self)
+    }
+
+    /// The same call, which a device answers within this time.
+    pub(crate) const fn answered_by_device(mut self, time: Duration) -> Self {
+        self.device_time = Some(time);
+        self
     }
 
     /// The same call with a body.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use iothub_auth::{Clock, ServiceConnectionString};
 
 use crate::devices::Devices;
+use crate::digital_twins::DigitalTwins;
 use crate::error::{Error, ErrorKind};
 use crate::http::Http;
 use crate::modules::Modules;
@@ -72,6 +73,12 @@ impl ServiceClient {
         Modules::new(self.clone())
     }
 
+    /// The digital twins of Plug and Play devices, and their commands.
+    #[must_use]
+    pub fn digital_twins(&self) -> DigitalTwins {
+        DigitalTwins::new(self.clone())
+    }
+
     /// The twins of devices and modules.
     #[must_use]
     pub fn twins(&self) -> Twins {
@@ -102,7 +109,8 @@ impl ServiceClientBuilder {
         self
     }
 
-    /// How long a call may take in all, retries included (30 s by default).
+    /// How long a call may take in all, retries included (30 s by default). Where a device answers, the
+    /// hub may wait for it as long as the call allows, and the deadline is longer by as much.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

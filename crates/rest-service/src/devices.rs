@@ -3,6 +3,7 @@
 //! Source: *Understand the identity registry in your IoT hub* and the REST reference of the service.
 
 use iothub_models::{DeviceId, DeviceIdentity};
+use serde::Deserialize;
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
@@ -18,6 +19,15 @@ pub(crate) const READERS: &str = "registryRead, registryReadWrite and iothubowne
 
 /// The policies that may write them.
 pub(crate) const WRITERS: &str = "registryReadWrite and iothubowner";
+
+/// The policies that may deal with messages to devices.
+const SENDERS: &str = "service and iothubowner";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Purged {
+    total_messages_purged: u64,
+}
 
 /// The device identities of a hub; made by [`ServiceClient::devices`].
 ///
@@ -112,6 +122,22 @@ impl Devices {
     pub async fn delete(&self, id: &DeviceId, precondition: Precondition) -> Result<(), Error> {
         let call = Self::call(Method::Delete, id, WRITERS, "delete")?.only_if(&precondition)?;
         self.client.send(&call).await.map(drop)
+    }
+
+    /// Empties a device's queue of cloud-to-device messages, and returns how many were in it. Who asked
+    /// for negative feedback on one of them gets it.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device. After a
+    /// [`Timeout`](crate::ErrorKind::Timeout) or a lost connection the queue may be empty.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the queue may be emptied.
+    pub async fn purge_c2d_messages(&self, id: &DeviceId) -> Result<u64, Error> {
+        let tried = format!("purge the messages for device {id}");
+        let call = Call::new(Method::Delete, &["devices", id.as_str(), "commands"], SENDERS, tried);
+        let purged: Purged = self.client.send_for(&call.about(id.into())?).await?;
+        Ok(purged.total_messages_purged)
     }
 
     async fn write(

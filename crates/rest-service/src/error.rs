@@ -49,6 +49,13 @@ pub enum ErrorKind {
     NotAuthorized,
     /// What was asked for breaks a rule of the service.
     InvalidArgument,
+    /// The device is not connected, or its program takes no direct methods: it was not asked.
+    DeviceNotOnline,
+    /// The device was asked, and its answer did not come in time, or its connection ended first. It may
+    /// have done what was asked.
+    NoDeviceResponse,
+    /// The device answered what is no answer to a direct method.
+    BadDeviceResponse,
     /// Too many calls: wait, [`retry_after`](Error::retry_after) says how long.
     Throttled,
     /// The hub holds or has sent as much as its tier allows.
@@ -147,7 +154,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
-            ErrorKind::Throttled | ErrorKind::Timeout | ErrorKind::Network | ErrorKind::ServiceUnavailable
+            ErrorKind::Throttled
+                | ErrorKind::Timeout
+                | ErrorKind::Network
+                | ErrorKind::ServiceUnavailable
+                | ErrorKind::DeviceNotOnline
+                | ErrorKind::NoDeviceResponse
         )
     }
 

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::net::Ipv6Addr;
 
 use iothub_auth::{HubAddress, client_config};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, IF_MATCH, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderValue, IF_MATCH, RETRY_AFTER};
 use rustls::CertificateError;
 
 use crate::answer::Answer;
@@ -18,6 +18,7 @@ const MAX_REFUSAL: usize = 64 * 1024;
 const JSON: &str = "application/json; charset=utf-8";
 
 const ERROR_CODE: &str = "iothub-errorcode";
+const COMMAND_STATUS: &str = "x-ms-command-statuscode";
 const ITEM_TYPE: &str = "x-ms-item-type";
 const CONTINUATION: &str = "x-ms-continuation";
 const REQUEST_ID: &str = "Request-Id";
@@ -126,6 +127,8 @@ impl Http {
             error_code: header(ERROR_CODE),
             retry_after: header(RETRY_AFTER.as_str()),
             date: header(DATE.as_str()),
+            etag: header(ETAG.as_str()),
+            command_status: header(COMMAND_STATUS),
             item_type: header(ITEM_TYPE),
             continuation: response
                 .headers()

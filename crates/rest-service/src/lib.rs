@@ -16,6 +16,8 @@
 //! | device identities | [`ServiceClient::devices`] | `devices.rs` |
 //! | module identities | [`ServiceClient::modules`] | `modules.rs` |
 //! | twins of devices and modules | [`ServiceClient::twins`] | `twins.rs` |
+//! | direct methods of devices and modules | [`ServiceClient::invoke_method`] | `methods.rs` |
+//! | digital twins of Plug and Play devices, their commands | [`ServiceClient::digital_twins`] | `digital_twins.rs` |
 //! | queries over twins and jobs | [`ServiceClient::query`], [`ServiceClient::query_twins`], [`ServiceClient::query_as`] | `query.rs` |
 //! | statistics of registry and hub | [`ServiceClient::registry_statistics`], [`ServiceClient::service_statistics`] | `statistics.rs` |
 //!
@@ -29,8 +31,10 @@ mod attempts;
 mod call;
 mod client;
 mod devices;
+mod digital_twins;
 mod error;
 mod http;
+mod methods;
 mod modules;
 mod precondition;
 mod query;
@@ -43,10 +47,12 @@ mod writable;
 
 pub use client::{ServiceClient, ServiceClientBuilder};
 pub use devices::Devices;
+pub use digital_twins::DigitalTwins;
 pub use error::{Error, ErrorKind};
 pub use iothub_auth::ServiceConnectionString;
 pub use iothub_models::{
-    DeviceId, DeviceIdentity, ModuleId, ModuleIdentity, Twin, TwinPatch, TwinReplacement,
+    ComponentName, DeviceId, DeviceIdentity, DigitalTwin, DigitalTwinPatch, DirectMethodRequest,
+    DirectMethodResponse, MethodName, ModuleId, ModuleIdentity, Twin, TwinPatch, TwinReplacement,
 };
 pub use modules::Modules;
 pub use precondition::Precondition;

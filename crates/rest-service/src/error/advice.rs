@@ -27,7 +27,8 @@ impl Error {
         now: Timestamp,
     ) -> Self {
         let refusal = answer.refusal();
-        let kind = kind_of(answer.status, refusal.code);
+        let by_device = call.device_time.filter(|_| refusal.is_coded());
+        let kind = kind_of(answer.status, refusal.code, by_device.is_some());
         let mut advice = advice_for(kind, &refusal, call, credential);
         if kind == ErrorKind::NotAuthorized
             && let Some(skew) = answer.hub_time().and_then(|hub| skew(now, hub))
@@ -156,10 +157,19 @@ struct Unreadable {
     column: usize,
 }
 
-/// The code decides where the status alone would mislead.
-fn kind_of(status: u16, code: Option<ErrorCode>) -> ErrorKind {
+/// The code decides where the status alone would mislead. `by_device`: a device was to answer, and it is the
+/// hub that says it did not.
+fn kind_of(status: u16, code: Option<ErrorCode>, by_device: bool) -> ErrorKind {
     match (status, code) {
         (_, Some(ErrorCode::IotHubNotFound)) => ErrorKind::NotFound,
+        (_, Some(ErrorCode::DeviceNotOnline)) => ErrorKind::DeviceNotOnline,
+        (_, Some(ErrorCode::DeviceConnectionClosedRemotely | ErrorCode::DeviceUnavailable)) | (504, _)
+            if by_device =>
+        {
+            ErrorKind::NoDeviceResponse
+        }
+        (502, _) if by_device => ErrorKind::BadDeviceResponse,
+        (403, Some(ErrorCode::DeviceMaximumInflightMethodExceeded)) => ErrorKind::Throttled,
         (403, Some(ErrorCode::IotHubQuotaExceeded | ErrorCode::DeviceMaximumQueueDepthExceeded))
         | (413, Some(ErrorCode::TooManyModulesOnDevice)) => ErrorKind::QuotaExceeded,
         (400, _) => ErrorKind::InvalidArgument,
@@ -199,6 +209,9 @@ fn advice_for(
         Some(ErrorCode::TooManyModulesOnDevice) => {
             return "the device has as many modules as it may have: delete one first".into();
         }
+        Some(ErrorCode::DeviceMaximumInflightMethodExceeded) => {
+            return "the device has as many unanswered calls as it may have: wait for their answers".into();
+        }
         Some(ErrorCode::SystemModuleModifyUnauthorizedAccess) => {
             return "modules whose id begins with $ belong to IoT Edge, and only it may change them".into();
         }
@@ -223,6 +236,9 @@ fn advice_for(
         )
         .into(),
         ErrorKind::InvalidArgument => "it breaks a rule of the service".into(),
+        ErrorKind::DeviceNotOnline => "the device is not connected or its program takes no direct methods, so it was not asked: start it, or allow a connect timeout to wait for it".into(),
+        ErrorKind::NoDeviceResponse => "the device was asked and did not answer in time, or lost its connection first; it may have done it. Allow a longer response timeout if it needs one".into(),
+        ErrorKind::BadDeviceResponse => "the device answered, and its answer is not JSON: look at its program".into(),
         ErrorKind::Throttled => "too many calls for this hub: slow down, or choose a larger tier".into(),
         ErrorKind::QuotaExceeded => "the hub's quota is used up: wait for the next day (UTC), remove what is not needed, or choose a larger tier".into(),
         ErrorKind::TooLarge => "what was sent is larger than the service takes".into(),

@@ -2,7 +2,11 @@
 //! halves and floods, which the local hub never sends.
 
 #[cfg(test)]
+mod digital_twins;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod methods;
 #[cfg(test)]
 mod query;
 #[cfg(test)]

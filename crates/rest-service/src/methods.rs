@@ -1,0 +1,104 @@
+//! Direct methods of devices and modules: `/twins/{id}/methods`.
+//!
+//! Source: *Understand and invoke direct methods from IoT Hub*.
+
+use iothub_models::{DirectMethodRequest, DirectMethodResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::call::{Call, Method};
+use crate::client::ServiceClient;
+use crate::error::{Error, ErrorKind};
+use crate::target::Target;
+
+pub(crate) const POLICIES: &str = "service and iothubowner";
+
+/// The largest answer that is read: the largest payload, and what is around it.
+pub(crate) const MAX_ANSWER: usize = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Answer {
+    status: i32,
+    #[serde(default)]
+    payload: Value,
+}
+
+impl ServiceClient {
+    /// Calls a direct method of a device or a module, and returns the device's own answer, whatever its
+    /// status.
+    ///
+    /// ```no_run
+    /// use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient};
+    /// use serde_json::json;
+    ///
+    /// # async fn example(client: ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = "d1".parse()?;
+    /// let reboot = DirectMethodRequest::new("reboot".parse()?).with_payload(json!({"delay": 3}));
+    /// match client.invoke_method(&device, &reboot).await {
+    ///     Ok(answer) => println!("{}: {}", answer.status, answer.payload),
+    ///     Err(error) if error.kind() == ErrorKind::DeviceNotOnline => println!("not now: {error}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The hub waits for the device to connect and to answer as long as the request says; the call's
+    /// deadline is the client's and these two. A call that may have reached the device is never sent
+    /// again.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such device or module;
+    /// [`DeviceNotOnline`](ErrorKind::DeviceNotOnline) if it is not connected, or takes no direct methods;
+    /// [`NoDeviceResponse`](ErrorKind::NoDeviceResponse) if it did not answer in time: it may have done it;
+    /// [`BadDeviceResponse`](ErrorKind::BadDeviceResponse) if its answer is not JSON;
+    /// [`Throttled`](ErrorKind::Throttled) if too many calls wait for it;
+    /// [`TooLarge`](ErrorKind::TooLarge) if the payload has more than 128 KB, of which nothing is sent.
+    /// After a [`Timeout`](ErrorKind::Timeout) or a lost connection the device may have done it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the call back: the device may do it.
+    pub async fn invoke_method(
+        &self,
+        target: impl Into<Target<'_>>,
+        request: &DirectMethodRequest,
+    ) -> Result<DirectMethodResponse, Error> {
+        let target = target.into();
+        let tried = format!("invoke the method {} on {target}", request.name());
+        let segments: &[&str] = match target {
+            Target::Device(device) => &["twins", device.as_str(), "methods"],
+            Target::Module(device, module) => {
+                &["twins", device.as_str(), "modules", module.as_str(), "methods"]
+            }
+        };
+        let call = Call::new(Method::Post, segments, POLICIES, tried).about(target)?;
+        fits(&call, request.payload())?;
+        let call = to_device(call, request).json(&json!({
+            "methodName": request.name().as_str(),
+            "responseTimeoutInSeconds": request.response_timeout().as_secs(),
+            "connectTimeoutInSeconds": request.connect_timeout().as_secs(),
+            "payload": request.payload(),
+        }))?;
+        let answer: Answer = self.send_for(&call).await?;
+        Ok(DirectMethodResponse::new(answer.status, answer.payload))
+    }
+}
+
+/// The same call, which waits as long as the hub waits for the device.
+pub(crate) fn to_device(call: Call, request: &DirectMethodRequest) -> Call {
+    let time = request.connect_timeout() + request.response_timeout();
+    Call { max_answer: MAX_ANSWER, ..call.answered_by_device(time) }
+}
+
+/// Refuses a payload that no hub takes.
+pub(crate) fn fits(call: &Call, payload: &Value) -> Result<(), Error> {
+    let size = payload.to_string().len();
+    if size <= DirectMethodRequest::MAX_PAYLOAD {
+        return Ok(());
+    }
+    let advice = format!(
+        "its payload has {size} bytes, and the service takes {}: send less, or send a reference",
+        DirectMethodRequest::MAX_PAYLOAD
+    );
+    Err(Error::new(ErrorKind::TooLarge, call.tried.clone(), advice).about(call))
+}
