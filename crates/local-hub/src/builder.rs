@@ -16,6 +16,7 @@ use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, new_key};
 use crate::core::registry::Precondition;
+use crate::core::routes::{Route, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
 use crate::ports::{self, HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
@@ -49,6 +50,8 @@ pub struct LocalHubBuilder {
     owner_key: Option<SharedAccessKey>,
     devices: Vec<DeviceId>,
     limits: Limits,
+    routes: Vec<Route>,
+    fallback_route: bool,
 }
 
 impl Default for LocalHubBuilder {
@@ -64,6 +67,8 @@ impl Default for LocalHubBuilder {
             owner_key: None,
             devices: Vec::new(),
             limits: Limits::default(),
+            routes: Vec::new(),
+            fallback_route: true,
         }
     }
 }
@@ -142,6 +147,21 @@ impl LocalHubBuilder {
         self
     }
 
+    /// Lets events reach the readers of the event stream: all of one source, or those that a condition
+    /// takes. Without a route they get telemetry alone.
+    #[must_use]
+    pub fn route(mut self, route: impl Into<Route>) -> Self {
+        self.routes.push(route.into());
+        self
+    }
+
+    /// Whether telemetry that no route took reaches the readers all the same, which it does unless set.
+    #[must_use]
+    pub const fn fallback_route(mut self, enabled: bool) -> Self {
+        self.fallback_route = enabled;
+        self
+    }
+
     /// Starts the hub. All its ports accept connections when this returns.
     ///
     /// # Errors
@@ -156,6 +176,7 @@ impl LocalHubBuilder {
     async fn try_start(self) -> Result<RunningHub, Why> {
         let host_names = HostNames::new(&self.name, &self.host_names)?;
         check_owner_key(self.owner_key.as_ref())?;
+        let routes = Routes::new(self.routes.clone(), self.fallback_route)?;
         let state_dir = match &self.state_dir {
             Some(path) => StateDir::open(path)?,
             None => StateDir::temporary()?,
@@ -168,6 +189,7 @@ impl LocalHubBuilder {
             name: self.name,
             host_names,
             limits: self.limits,
+            routes,
             keeps_devices: self.state_dir.is_some(),
         };
         let policies = Policies::new(|name| state.policies[name.as_str()].clone());

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::core::limits::Limits;
+use crate::core::routes::Routes;
 
 /// The settled configuration of a running hub.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct HubConfig {
     pub(crate) host_names: HostNames,
     /// What the hub takes before it refuses.
     pub(crate) limits: Limits,
+    /// Which events reach the event stream.
+    pub(crate) routes: Routes,
     /// Whether some devices outlive the hub, in a state folder; the log then says which do not.
     pub(crate) keeps_devices: bool,
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::config::NotAHostName;
 use crate::core::policies::NoRandomness;
 use crate::core::refusal::HubError;
+use crate::core::routes::RouteError;
 use crate::ports::PortError;
 use crate::state_dir::StateError;
 use crate::tls::CertificateError;
@@ -23,6 +24,7 @@ pub(crate) enum Why {
     Certificates(CertificateError),
     Port(PortError),
     Device(HubError),
+    Route(RouteError),
     NoRandomness(NoRandomness),
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for StartError {
             Why::Certificates(error) => write!(f, "the hub's certificates cannot be used: {error}"),
             Why::Port(error) => error.fmt(f),
             Why::Device(error) => write!(f, "a device cannot be created: {error}"),
+            Why::Route(error) => error.fmt(f),
             Why::NoRandomness(error) => error.fmt(f),
         }
     }
@@ -46,7 +49,7 @@ impl Error for StartError {
             Why::State(error) => error.source(),
             Why::Certificates(error) => error.source(),
             Why::Port(error) => error.source(),
-            Why::HostName(_) | Why::OwnerKey | Why::Device(_) | Why::NoRandomness(_) => None,
+            Why::HostName(_) | Why::OwnerKey | Why::Device(_) | Why::Route(_) | Why::NoRandomness(_) => None,
         }
     }
 }
@@ -73,5 +76,6 @@ from! {
     CertificateError => Certificates,
     PortError => Port,
     HubError => Device,
+    RouteError => Route,
     NoRandomness => NoRandomness,
 }

@@ -12,6 +12,7 @@ mod identities;
 mod inspect;
 mod methods;
 mod modules;
+mod notifications;
 mod query;
 mod twins;
 
@@ -30,6 +31,7 @@ use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
 use crate::core::event_log::EventLog;
 use crate::core::method_calls::MethodCalls;
+use crate::core::notifications::Notifications;
 use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
@@ -57,6 +59,7 @@ struct Inner {
     sessions: Mutex<Sessions>,
     /// Locks its partitions itself, each for one batch.
     events: EventLog,
+    notifications: Notifications,
     /// Says "something changed" to those who wait for a state; see `inspect`.
     changes: watch::Sender<()>,
 }
@@ -75,6 +78,7 @@ impl Hub {
                 clock.now(),
                 event_message::write,
             ),
+            notifications: Notifications::new(&config.name, first_etag),
             c2d: Mutex::new(C2dQueues::new(limits)),
             methods: Mutex::default(),
             connections: Mutex::default(),

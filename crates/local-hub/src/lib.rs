@@ -47,6 +47,7 @@ pub use crate::core::event::{EventSource, HubEvent};
 pub use crate::core::limits::Limits;
 pub use crate::core::policies::PolicyName;
 pub use crate::core::refusal::HubError;
+pub use crate::core::routes::{Route, RouteError};
 pub use builder::{LocalHub, LocalHubBuilder};
 pub use error::StartError;
 pub use hub::QueryPage;

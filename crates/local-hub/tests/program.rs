@@ -109,6 +109,80 @@ fn what_is_wrong_is_one_line_that_says_what_to_do() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_configuration_file_says_what_the_command_line_leaves_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.toml");
+    let toml = r#"
+        name = "from-the-file"
+        device = ["d1", "d2"]
+        fallback-route = false
+
+        [[route]]
+        source = "TwinChangeEvents"
+
+        [[route]]
+        name = "hot"
+        source = "device-messages"
+        condition = "level = 'hot'"
+        enabled = false
+        endpoint = "events"
+    "#;
+    std::fs::write(&file, toml).unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let hub = Running::start(folder.path(), &config);
+    assert_eq!(hub.ready["name"], "from-the-file");
+    assert!(hub.ready["devices"]["d1"].is_string() && hub.ready["devices"]["d2"].is_string());
+    hub.stop("-INT");
+
+    // A list on the command line stands for the whole list of the file.
+    let hub = Running::start(folder.path(), &[&config[..], &["--name", "mine", "--device", "d3"]].concat());
+    assert_eq!(hub.ready["name"], "mine");
+    hub.stop("-INT");
+}
+
+#[test]
+fn what_is_wrong_in_the_configuration_is_named_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hub.toml");
+    let said = |toml: &str| {
+        std::fs::write(&file, toml).unwrap();
+        let said = failed(local_hub(folder.path()).arg("--config").arg(&file));
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    for (toml, parts) in [
+        ("name = \"a\"\nport = 1\n", &["hub.toml", "`port`", "mqtts-port", "line 2"][..]),
+        ("name = [\n", &["hub.toml", "line 1"]),
+        ("mqtts-port = 70000\n", &["hub.toml", "70000", "line 1"]),
+        ("device = [\"a\", \"b/c\"]\n", &["hub.toml", "'/'", "line 1"]),
+        ("[[route]]\nsource = \"x\"\nfilter = \"y\"\n", &["hub.toml", "`filter`", "line 3"]),
+        ("[[route]]\nname = \"x\"\n", &["hub.toml", "`source`"]),
+        ("[[route]]\nsource = \"Telemetry\"\n", &["\"Telemetry\"", "DeviceMessages", "TwinChangeEvents"]),
+        (
+            "[[route]]\nsource = \"DeviceMessages\"\ncondition = \"a =\"\n",
+            &["DeviceMessages", "line 1, column 4"],
+        ),
+        ("[[route]]\nsource = \"DeviceMessages\"\nendpoint = \"storage\"\n", &["\"storage\"", "\"events\""]),
+        ("[[route]]\nname = \"a b\"\nsource = \"DeviceMessages\"\n", &["\"a b\""]),
+        (
+            "[[route]]\nsource = \"DeviceMessages\"\n[[route]]\nsource = \"DeviceMessages\"\n",
+            &["two routes", "\"DeviceMessages\""],
+        ),
+    ] {
+        let said = said(toml);
+        for part in parts {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    std::fs::remove_file(&file).unwrap();
+    let said = failed(local_hub(folder.path()).arg("--config").arg(&file));
+    assert!(said.contains("hub.toml") && said.contains("cannot be read"), "{said}");
+    let said = failed(local_hub(folder.path()).args(["--route", "Telemetry"]));
+    assert!(said.contains("--route") && said.contains("DeviceMessages"), "{said}");
+}
+
 #[test]
 fn its_help_names_every_option() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local-hub"));
@@ -126,6 +200,8 @@ fn its_help_names_every_option() {
         "--state-dir",
         "--owner-key",
         "--device",
+        "--route",
+        "--config",
         "--ready-file",
     ] {
         assert!(help.contains(option), "{option}\n{help}");

@@ -26,6 +26,7 @@ async fn setup() -> Setup {
         name: "hub".into(),
         host_names: HostNames::new("hub", &["my-hub.example".into()]).unwrap(),
         limits: Limits::default(),
+        routes: crate::core::routes::Routes::default(),
         keeps_devices: true,
     };
     let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);

@@ -117,7 +117,11 @@ impl Hub {
             lock(&self.0.twins).announce(&id, model_id);
         }
         let Opened { number, signals, displaced } = lock(&self.0.connections).open(id.clone());
-        registry.set_connected(&id, true, self.0.clock.now());
+        let now = self.0.clock.now();
+        registry.set_connected(&id, true, now);
+        if displaced.is_none() {
+            self.tell_connection(&id, true, now);
+        }
         drop(registry);
         self.changed();
         Ok(Connection { hub: self.clone(), id, number, signals, displaced })
@@ -130,7 +134,9 @@ impl Drop for Connection {
         let mut registry = hub.registry();
         let was_current = lock(&hub.0.connections).ended(&self.id, self.number);
         if was_current {
-            registry.set_connected(&self.id, false, hub.0.clock.now());
+            let now = hub.0.clock.now();
+            registry.set_connected(&self.id, false, now);
+            hub.tell_connection(&self.id, false, now);
         }
         drop(registry);
         lock(&hub.0.methods).ended(&self.id, self.number, hub.0.clock.now());

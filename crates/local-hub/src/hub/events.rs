@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::core::connections::ConnectionId;
-use crate::core::event::{EventSource, HubEvent};
+use crate::core::event::HubEvent;
 use crate::core::event_log::EventLog;
 use crate::core::refusal::HubError;
 
@@ -30,10 +30,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Puts events into the stream that readers read, in order; the rest go nowhere. A transition that
-    /// has something to tell calls this under its own lock, so that events have the order of changes.
-    pub(crate) fn append_events(&self, mut batch: Vec<HubEvent>) {
-        batch.retain(reaches_the_endpoint);
+    /// Puts those events into the stream that a route sends there, in order; the rest go nowhere.
+    fn append_events(&self, mut batch: Vec<HubEvent>) {
+        let routes = &self.config().routes;
+        batch.retain(|event| {
+            let id = || ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+            routes.take(event, &|| self.twin_of(&id()))
+        });
         self.0.events.append(batch);
     }
 
@@ -42,10 +45,4 @@ impl Hub {
     pub(crate) fn events(&self) -> &EventLog {
         &self.0.events
     }
-}
-
-/// Whether the hub's routes send an event to the built-in endpoint. Without routes of its own a hub
-/// sends telemetry there and nothing else.
-fn reaches_the_endpoint(event: &HubEvent) -> bool {
-    event.source == EventSource::Telemetry
 }

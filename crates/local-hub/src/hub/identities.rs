@@ -22,14 +22,14 @@ impl Hub {
         let mut identity = registry.put(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
-            lock(&self.0.twins).create(ConnectionId::device(identity.device_id.clone()), now);
+            self.create_twin(ConnectionId::device(identity.device_id.clone()), now);
         }
         let (came, went) = registry.settle_system_modules(&identity.device_id, now)?;
         for module in came {
-            lock(&self.0.twins).create(module, now);
+            self.create_twin(module, now);
         }
         for module in went {
-            self.forget_module(&module);
+            self.forget_module(&module, now);
         }
         self.count_pending(&mut identity);
         if identity.status == DeviceStatus::Disabled {
@@ -47,9 +47,14 @@ impl Hub {
         device: &DeviceId,
         precondition: &Precondition,
     ) -> Result<(), HubError> {
+        let now = self.0.clock.now();
         let mut registry = self.registry();
         registry.delete(device, precondition)?;
-        lock(&self.0.twins).remove_device(device);
+        let mut twins = lock(&self.0.twins);
+        // Its modules go with it, which is told of no other.
+        self.tell_lifecycle(&twins, &ConnectionId::device(device.clone()), false, now);
+        twins.remove_device(device);
+        drop(twins);
         lock(&self.0.c2d).remove(device);
         lock(&self.0.methods).forget_device(device);
         lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);

@@ -1,6 +1,7 @@
 //! Module identities: each method is one transition of the registry, and what follows from it elsewhere.
 
 use iothub_models::{DeviceId, ModuleIdentity};
+use jiff::Timestamp;
 
 use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
@@ -21,7 +22,7 @@ impl Hub {
         let identity = registry.put_module(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
-            lock(&self.0.twins).create(id, now);
+            self.create_twin(id, now);
         }
         drop(registry);
         self.changed();
@@ -34,9 +35,10 @@ impl Hub {
         id: &ConnectionId,
         precondition: &Precondition,
     ) -> Result<(), HubError> {
+        let now = self.0.clock.now();
         let mut registry = self.registry();
         registry.delete_module(id, precondition)?;
-        self.forget_module(id);
+        self.forget_module(id, now);
         drop(registry);
         self.changed();
         Ok(())
@@ -55,8 +57,11 @@ impl Hub {
     }
 
     /// What goes with a module that was taken from the registry, whose lock the caller holds.
-    pub(super) fn forget_module(&self, id: &ConnectionId) {
-        lock(&self.0.twins).remove(id);
+    pub(super) fn forget_module(&self, id: &ConnectionId, now: Timestamp) {
+        let mut twins = lock(&self.0.twins);
+        self.tell_lifecycle(&twins, id, false, now);
+        twins.remove(id);
+        drop(twins);
         lock(&self.0.methods).forget(id);
         lock(&self.0.connections).close_one(id, CloseReason::DeviceDeleted);
         lock(&self.0.sessions).remove(id);

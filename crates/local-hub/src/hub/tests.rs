@@ -19,6 +19,7 @@ fn hub() -> Hub {
         name: "hub".into(),
         host_names: HostNames::new("hub", &[]).unwrap(),
         limits: Limits::default(),
+        routes: crate::core::routes::Routes::default(),
         keeps_devices: false,
     };
     Hub::new(config, Clock::real(), Policies::new(|_| new_key().unwrap()), 1)

@@ -1,10 +1,12 @@
 //! Twins: each method is one transition, and what follows from it elsewhere.
 
 use iothub_models::{ErrorCode, Twin, TwinProperties, TwinSection};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Hub, lock};
 use crate::core::connections::ConnectionId;
+use crate::core::notifications::TwinChange;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
 use crate::core::registry::Registry;
@@ -36,8 +38,10 @@ impl Hub {
         let mut twins = lock(&self.0.twins);
         // A module of no device is not found for want of the device.
         registry.check_device(&id.device)?;
-        let write = write(&twins.get(id)?)?;
+        let before = twins.get(id)?;
+        let write = write(&before)?;
         let change = twins.write(id, &write, precondition, now).map_err(as_argument)?;
+        self.tell_change(&twins, id, TwinChange::Written(&write), Some(&before), now);
         if let Some(change) = change {
             // Told under the lock of the twins, so that changes are told in their order.
             lock(&self.0.connections).tell(id, change);
@@ -58,7 +62,11 @@ impl Hub {
     ) -> Result<i64, HubError> {
         let now = self.0.clock.now();
         self.registry().touch(id, now);
-        let version = lock(&self.0.twins).report(id, patch, expected, now)?;
+        let mut twins = lock(&self.0.twins);
+        let before = self.before_change(&twins, id);
+        let version = twins.report(id, patch, expected, now)?;
+        self.tell_change(&twins, id, TwinChange::Reported(patch), before.as_ref(), now);
+        drop(twins);
         self.changed();
         Ok(version)
     }
@@ -78,6 +86,13 @@ impl Hub {
         let plain = |section: TwinSection| TwinSection { metadata: Map::new(), ..section };
         let TwinProperties { desired, reported } = document.properties;
         Ok(TwinProperties { desired: plain(desired), reported: plain(reported) })
+    }
+
+    /// The twin of an identity that is new in the registry, whose lock the caller holds.
+    pub(super) fn create_twin(&self, id: ConnectionId, now: Timestamp) {
+        let mut twins = lock(&self.0.twins);
+        twins.create(id.clone(), now);
+        self.tell_lifecycle(&twins, &id, true, now);
     }
 
     fn show(&self, registry: &Registry, twins: &Twins, id: &ConnectionId) -> Result<Twin, HubError> {

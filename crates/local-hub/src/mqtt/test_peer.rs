@@ -35,6 +35,7 @@ impl Bench {
             name: "hub".into(),
             host_names: HostNames::new("hub", &[]).unwrap(),
             limits: Limits::default(),
+            routes: crate::core::routes::Routes::default(),
             keeps_devices: false,
         };
         let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);

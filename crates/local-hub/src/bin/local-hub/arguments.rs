@@ -1,11 +1,11 @@
-//! The command line of `local-hub`.
+//! The command line of `local-hub`, and the file that may say the same.
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, bail};
 use clap::Parser;
-use iothub_auth::SharedAccessKey;
-use iothub_local_hub::{LOOPBACK, LocalHub, LocalHubBuilder, Ports};
-use iothub_models::DeviceId;
+
+use crate::settings::Settings;
 
 /// An Azure IoT Hub on your own machine, for development and tests.
 ///
@@ -15,66 +15,34 @@ use iothub_models::DeviceId;
 #[derive(Debug, Parser)]
 #[command(name = "local-hub", version, args_override_self = true)]
 pub(crate) struct Arguments {
-    /// The hub's name; it also answers to NAME.localhost
-    #[arg(long, value_name = "NAME", default_value = "local-hub")]
-    name: String,
-    /// Another host name that clients may use; the first one is used in connection strings
-    #[arg(long = "host-name", value_name = "NAME")]
-    host_names: Vec<String>,
-    /// The port of MQTT over TLS
-    #[arg(long, value_name = "N", default_value_t = Ports::STANDARD.mqtts)]
-    mqtts_port: u16,
-    /// The port of AMQP over TLS
-    #[arg(long, value_name = "N", default_value_t = Ports::STANDARD.amqps)]
-    amqps_port: u16,
-    /// The port of plain AMQP, for Event Hubs clients with UseDevelopmentEmulator=true
-    #[arg(long, value_name = "N", default_value_t = Ports::STANDARD.amqp)]
-    amqp_port: u16,
-    /// The port of HTTPS [default: 443, or 8443 where 443 needs a privilege]
-    #[arg(long, value_name = "N")]
-    https_port: Option<u16>,
-    /// Where the CA and the keys are kept
-    #[arg(long, value_name = "DIR", default_value = "./local-hub-state")]
-    state_dir: PathBuf,
-    /// The key of the policy iothubowner [default: made by the hub and kept]
-    #[arg(long, value_name = "BASE64", value_parser = key)]
-    owner_key: Option<SharedAccessKey>,
-    /// A device the hub knows from the start, and after every restart
-    #[arg(long = "device", value_name = "ID")]
-    devices: Vec<DeviceId>,
-    /// A JSON file with ports and connection strings, written when the hub is ready
+    /// A TOML file with options of the same names, and [[route]] tables; what the command line says wins
     #[arg(long, value_name = "FILE")]
-    pub(crate) ready_file: Option<PathBuf>,
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "what clap asks for; the hub checks the key itself")]
-fn key(text: &str) -> Result<SharedAccessKey, std::convert::Infallible> {
-    Ok(SharedAccessKey::new(text))
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 impl Arguments {
-    /// Whether HTTPS was left to the default port, which may need a privilege.
-    pub(crate) const fn wants_standard_https(&self) -> bool {
-        self.https_port.is_none()
+    /// What was asked for, on the command line or else in the file.
+    pub(crate) fn settings(self) -> anyhow::Result<Settings> {
+        let Some(path) = self.config else { return Ok(self.settings) };
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("the configuration file {path:?} cannot be read"))?;
+        match toml::from_str(&text) {
+            Ok(file) => Ok(self.settings.or(file)),
+            Err(error) => {
+                let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+                // Its own form takes several lines, and quotes the file, which may hold a key.
+                let what = error.message().lines().collect::<Vec<_>>().join(", ");
+                bail!("the configuration file {path:?}, line {line}, column {column}: {what}")
+            }
+        }
     }
+}
 
-    /// The hub that these arguments describe.
-    pub(crate) fn builder(&self) -> LocalHubBuilder {
-        let ports = Ports {
-            mqtts: self.mqtts_port,
-            amqps: self.amqps_port,
-            amqp: self.amqp_port,
-            https: self.https_port.unwrap_or(Ports::STANDARD.https),
-        };
-        let mut builder =
-            LocalHub::builder().name(&self.name).addresses(LOOPBACK).ports(ports).state_dir(&self.state_dir);
-        if self.wants_standard_https() {
-            builder = builder.https_fallback();
-        }
-        if let Some(key) = &self.owner_key {
-            builder = builder.owner_key(key.clone());
-        }
-        builder = self.host_names.iter().fold(builder, LocalHubBuilder::host_name);
-        self.devices.iter().cloned().fold(builder, LocalHubBuilder::device)
-    }
+/// Line and character in it, from 1.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }

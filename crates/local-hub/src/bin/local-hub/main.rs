@@ -3,6 +3,7 @@
 
 mod announcement;
 mod arguments;
+mod settings;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -15,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::announcement::Announcement;
 use self::arguments::Arguments;
+use self::settings::Settings;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,7 +24,7 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     let colors = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colors).init();
-    match run(&arguments).await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: what was tried, what to do, and in the end what the system said.
@@ -32,27 +34,29 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(file) = &arguments.ready_file {
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = arguments.settings()?;
+    let builder = settings.builder()?;
+    if let Some(file) = settings.ready_file() {
         // Whoever waits for the file must not find that of the last run.
         forget(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
     }
-    let hub = arguments.builder().start().await?;
-    let ended = serve(arguments, &hub).await;
+    let hub = builder.start().await?;
+    let ended = serve(&settings, &hub).await;
     hub.shutdown().await;
-    if let Some(file) = &arguments.ready_file {
+    if let Some(file) = settings.ready_file() {
         forget(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
     }
     ended
 }
 
-async fn serve(arguments: &Arguments, hub: &RunningHub) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, hub: &RunningHub) -> anyhow::Result<()> {
     // Before anybody is told that the hub is ready, since they may end it at once.
     let interrupted = interruption().context("cannot listen for Ctrl-C")?;
-    if let Some(file) = &arguments.ready_file {
+    if let Some(file) = settings.ready_file() {
         hub.write_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be written"))?;
     }
-    let https_fell_back = arguments.wants_standard_https() && hub.ports().https == HTTPS_FALLBACK_PORT;
+    let https_fell_back = settings.wants_standard_https() && hub.ports().https == HTTPS_FALLBACK_PORT;
     // A closed screen is no reason to end.
     write!(io::stdout(), "{}", Announcement { hub, https_fell_back }).ok();
     io::stdout().flush().ok();
