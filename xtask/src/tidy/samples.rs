@@ -1,6 +1,6 @@
 //! What a sample must be: one short file that tells its story, a folder that can be copied, and no
-//! dependency a reader would not expect. Only a sample with a screen has more files, so that what talks to
-//! the hub stays apart from what draws.
+//! dependency a reader would not expect. Only a sample with a screen or a Plug and Play model has more files,
+//! so that what talks to the hub stays apart from what draws, and from what the model says.
 
 use super::{File, Finding};
 
@@ -9,6 +9,9 @@ const MAX_LINES: usize = 150;
 
 /// The dependency that makes it a sample with a screen.
 const SCREEN: &str = "ratatui";
+
+/// Where a sample keeps the models its device follows.
+const MODELS: &str = "model/";
 
 /// What a sample may depend on beside our client crates. The last three only where the tutorial needs
 /// arguments, dates or a screen.
@@ -46,10 +49,13 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
                 careful(file, &mut findings);
                 let manifest = format!("samples/{sample}/Cargo.toml");
                 let manifest = files.iter().find(|file| file.path == manifest);
-                if !manifest.is_some_and(|file| file.text.contains(SCREEN)) {
+                let has_screen = manifest.is_some_and(|file| file.text.contains(SCREEN));
+                let models = format!("samples/{sample}/{MODELS}");
+                let has_model = files.iter().any(|file| file.path.starts_with(&models));
+                if !has_screen && !has_model {
                     findings.push(Finding::new(
                         &file.path,
-                        "a sample is one file, src/main.rs, unless it has a screen",
+                        "a sample is one file, src/main.rs, unless it has a screen or a model",
                     ));
                 }
             }
@@ -153,6 +159,18 @@ mod tests {
             [File::new("samples/s/Cargo.toml", MANIFEST), File::new("samples/s/src/b.rs", "//! x\n")];
         let said: Vec<String> = check(&lonely).iter().map(ToString::to_string).collect();
         assert!(said[0].contains("README.md: is missing") && said[1].contains("one file"), "{said:?}");
+    }
+
+    #[test]
+    fn a_sample_with_a_model_has_a_file_for_what_it_says() {
+        let mut files = vec![
+            File::new("samples/s/Cargo.toml", MANIFEST),
+            File::new("samples/s/README.md", "# s\n"),
+            File::new("samples/s/src/b.rs", "//! x\n"),
+        ];
+        assert!(check(&files)[0].to_string().contains("one file"));
+        files.push(File::new("samples/s/model/B.json", "{}"));
+        assert_eq!(check(&files), []);
     }
 
     #[test]

@@ -1,0 +1,150 @@
+//! A Plug and Play device with components: a controller of two thermostats that says what it is.
+//!
+//! # What you will see
+//! The device announces its model, reports, sends the telemetry of its components every five seconds,
+//! follows what a back end writes, and answers commands, until you press Ctrl-C.
+//!
+//! # What explains it
+//! `docs/tutorials/pnp.md`, by number. The models are in `model/`. `pnp_thermostat` is simpler: read it first.
+//!
+//! # What to set
+//! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string.
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal; here, with the variable set: `cargo run -p pnp_temperature_controller`.
+//! `pnp_service` in a third plays the back end. For a real hub only the connection string differs.
+//!
+//! # Expected output
+//! ```text
+//! Starting the Rust IoT Plug and Play temperature controller sample...
+//! Connected as dtmi:com:example:TemperatureController;1
+//! Properties reported
+//! Waiting for property writes and commands, press Ctrl-C to exit
+//! Sending telemetry of thermostat1: {"temperature":20.3}
+//! Sending telemetry: {"workingSet":42}
+//! Property thermostat1.targetTemperature written: 42, answered with 200
+//! Command thermostat1*getMaxMinReport called, answered with 200
+//! ```
+
+mod controller;
+mod thermostat;
+
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, io};
+
+use anyhow::Context;
+use tokio::{signal, time};
+use tracing_subscriber::{filter::LevelFilter, fmt};
+
+use controller::Controller;
+use iothub_mqtt_device::{DeviceClient, DeviceConnectionString, Error, PropertyReport};
+
+const MODEL_ID: &str = "dtmi:com:example:TemperatureController;1";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    fmt().with_writer(io::stderr).with_ansi(false).with_max_level(LevelFilter::WARN).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    // 1. Read who this device is.
+    // ANCHOR: settings
+    let device: DeviceConnectionString =
+        env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
+            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
+             running: `cargo run -p iothub-cli -- device create myDevice`, then `cargo run -p iothub-cli -- \
+             device connection-string show myDevice`; for a real hub the portal shows it on the device's page",
+        )?;
+    // ANCHOR_END: settings
+    println!("Starting the Rust IoT Plug and Play temperature controller sample...");
+
+    // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
+    // ANCHOR: connect
+    let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;
+    println!("Connected as {MODEL_ID}");
+    // ANCHOR_END: connect
+
+    // 3. Live until Ctrl-C; a reboot is another life.
+    // ANCHOR: stop
+    let mut stop = std::pin::pin!(signal::ctrl_c());
+    loop {
+        tokio::select! {
+            ended = live(&client) => ended?,
+            stopped = &mut stop => break stopped?,
+        }
+        println!("Rebooting");
+    }
+    println!("IoT Plug and Play temperature controller sample stopped");
+    println!("Shutting down IoT Hub Client");
+    client.shutdown().await?;
+    // ANCHOR_END: stop
+    Ok(())
+}
+
+async fn live(client: &DeviceClient) -> anyhow::Result<()> {
+    // 4. Read what was reported before, then ask for writes of properties and for commands.
+    // ANCHOR: subscribe
+    let reported = client.twin().await?.reported;
+    let mut writes = client.desired_properties().await?;
+    let mut commands = client.direct_methods().await?;
+    // ANCHOR_END: subscribe
+
+    // 5. Report, and answer in the same patch what was written while the device was away.
+    // ANCHOR: report
+    let mut controller = Controller::new()?;
+    let mut report = controller.begin(&reported);
+    for write in writes.unacknowledged(&reported, &controller.components()) {
+        report = controller.answer(&write, report);
+    }
+    client.update_reported_properties(&report).await?;
+    println!("Properties reported");
+    println!("Waiting for property writes and commands, press Ctrl-C to exit");
+    // ANCHOR_END: report
+
+    // 6. Do what comes next: a measurement, a write, a command, a reboot.
+    // ANCHOR: serve
+    let mut interval = time::interval(Duration::from_secs(5));
+    loop {
+        let mut report = PropertyReport::new();
+        let reboot = controller.reboot_at.unwrap_or_else(time::Instant::now);
+        tokio::select! {
+            _ = interval.tick() => {
+                for message in controller.measure() {
+                    told(client.send_telemetry(message).await);
+                }
+                report = controller.note_maximum(report);
+            }
+            Some(change) = writes.next() => {
+                for write in change.writes(&controller.components()) {
+                    report = controller.answer(&write, report);
+                }
+            }
+            Some(call) = commands.next() => {
+                let response = controller.command(&call);
+                println!("Command {} called, answered with {}", call.method(), response.status);
+                told(call.respond(response));
+            }
+            () = time::sleep_until(reboot), if controller.reboot_at.is_some() => return Ok(()),
+            else => return Ok(()),
+        }
+        if !report.is_empty() {
+            told(client.update_reported_properties(&report).await.map(drop));
+        }
+    }
+    // ANCHOR_END: serve
+}
+
+/// The device goes on: the client connects again by itself.
+fn told(outcome: Result<(), Error>) {
+    if let Err(error) = outcome {
+        eprintln!("{error}");
+    }
+}
