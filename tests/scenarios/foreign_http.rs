@@ -5,6 +5,7 @@ use std::time::Duration;
 use iothub_auth::{SasToken, ServiceConnectionString};
 use iothub_local_hub::{PolicyName, RunningHub};
 use jiff::Timestamp;
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -29,6 +30,9 @@ pub(crate) struct Answer {
     pub(crate) etag: Option<String>,
     pub(crate) item_type: Option<String>,
     pub(crate) continuation: Option<String>,
+    pub(crate) headers: HeaderMap,
+    /// The body, as it came and as what it says.
+    pub(crate) text: String,
     pub(crate) body: Value,
 }
 
@@ -86,6 +90,10 @@ impl ForeignHttp {
         self.write(&Method::PATCH, path, if_match, body.into()).await
     }
 
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        self.write(&Method::POST, path, None, body.into()).await
+    }
+
     async fn write(&self, method: &Method, path: &str, if_match: Option<&str>, body: String) -> Answer {
         let request = self.owner(method, path).header("Content-Type", "application/json; charset=utf-8");
         answer(with_if_match(request, if_match).body(body)).await
@@ -117,10 +125,10 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let (error_code, content_type, etag) =
         (header("iothub-errorcode"), header("content-type"), header("etag"));
     let (item_type, continuation) = (header("x-ms-item-type"), header("x-ms-continuation"));
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-    Answer { status, error_code, content_type, etag, item_type, continuation, body }
+    Answer { status, error_code, content_type, etag, item_type, continuation, headers, text, body }
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {
@@ -128,6 +136,22 @@ fn header(response: &Response, name: &str) -> Option<String> {
 }
 
 impl Answer {
+    /// Checks that this is the refusal of a direct method with that code, and gives its text and the
+    /// timeout it names.
+    pub(crate) fn call_refusal(&self, number: u32, name: &str) -> (String, Option<String>) {
+        assert_eq!(u32::from(self.status.as_u16()), number / 1000, "{self:?}");
+        assert_eq!(self.error_code.as_deref(), Some(name), "{self:?}");
+        assert_eq!(self.content_type.as_deref(), Some("application/json; charset=utf-8"));
+        assert_eq!(self.body["ExceptionMessage"], "", "{self:?}");
+        let inner: Value = serde_json::from_str(self.body["Message"].as_str().unwrap()).unwrap();
+        assert_eq!(inner["errorCode"], number, "{self:?}");
+        assert!(inner["timestampUtc"].as_str().unwrap().parse::<Timestamp>().is_ok(), "{self:?}");
+        let (id, _) = inner["trackingId"].as_str().unwrap().split_once("-G:0-TimeStamp:").unwrap();
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{self:?}");
+        let timeout = inner["info"].get("timeout").map(|timeout| timeout.as_str().unwrap().to_owned());
+        (inner["message"].as_str().unwrap().to_owned(), timeout)
+    }
+
     /// Checks that this is a refusal with that code, in every place where official clients look, and
     /// gives the text after the code.
     pub(crate) fn refusal(&self, number: u32, name: &str) -> String {

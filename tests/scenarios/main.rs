@@ -16,11 +16,17 @@ mod device_outbox;
 #[cfg(test)]
 mod device_twin;
 #[cfg(test)]
+mod digital_twin_routes;
+#[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;
 #[cfg(test)]
 mod hub_lifecycle;
+#[cfg(test)]
+mod method_delivery;
+#[cfg(test)]
+mod method_routes;
 #[cfg(test)]
 mod module_client;
 #[cfg(test)]

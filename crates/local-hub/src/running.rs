@@ -290,6 +290,12 @@ impl RunningHub {
         self.hub.pending_c2d(device)
     }
 
+    /// How many calls of direct methods wait for a device, or for its answer.
+    #[must_use]
+    pub fn pending_methods(&self, device: &DeviceId) -> usize {
+        self.hub.pending_methods(&ConnectionId::device(device.clone()))
+    }
+
     /// Whether a device has a connection.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
@@ -330,7 +336,7 @@ impl RunningHub {
     }
 
     /// Waits until `reached` is true of the hub. It is asked now and after every change: a device came
-    /// or went, telemetry was accepted, a message was queued or completed. It does not end by itself;
+    /// or went, telemetry was accepted, a message was queued or completed, a method was called or answered. It does not end by itself;
     /// put a deadline around it.
     ///
     /// # Cancel safety

@@ -275,6 +275,11 @@ impl MethodCalls {
         gone.iter().for_each(|id| self.forget(id));
     }
 
+    /// How many calls of an identity wait, for it or for its answer.
+    pub(crate) fn pending(&self, id: &ConnectionId) -> usize {
+        self.targets.get(id).map_or(0, |target| target.calls.len())
+    }
+
     fn finish_where(&mut self, id: &ConnectionId, failure: CallFailure, which: impl Fn(&Pending) -> bool) {
         let of = |target: &Target| -> Vec<u64> {
             target.calls.iter().filter(|(_, pending)| which(pending)).map(|(number, _)| *number).collect()

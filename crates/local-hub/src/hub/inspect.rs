@@ -21,6 +21,10 @@ impl Hub {
         lock(&self.0.c2d).alive(device, self.0.clock.now())
     }
 
+    pub(crate) fn pending_methods(&self, id: &ConnectionId) -> usize {
+        lock(&self.0.methods).pending(id)
+    }
+
     pub(crate) fn is_connected(&self, device: &DeviceId) -> bool {
         lock(&self.0.connections).is_connected(&ConnectionId::device(device.clone()))
     }

@@ -50,6 +50,8 @@ impl Hub {
         }
         let begun = lock(&self.0.methods).begin(id, call, self.0.clock.now())?;
         lock(&self.0.connections).wake_one(id);
+        drop(registry);
+        self.changed();
         Ok(begun)
     }
 
@@ -87,5 +89,6 @@ struct Waiting<'h> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         lock(&self.hub.0.methods).cancel(self.id, self.number);
+        self.hub.changed();
     }
 }
