@@ -50,6 +50,8 @@ mod raw_mqtt;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod service_client;
 #[cfg(test)]
 mod twin_routes;
