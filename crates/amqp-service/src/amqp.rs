@@ -12,14 +12,22 @@ mod c2d_message;
 mod cbs;
 mod connection;
 mod devicebound;
+mod event;
+mod events;
 mod failure;
 mod feedback;
 mod inbound;
+mod management;
+mod redirect;
 mod stream;
+mod value;
 
 pub(crate) use self::c2d_message::EncodedMessage;
 pub(crate) use self::devicebound::{Delivery, SendingLink};
+pub(crate) use self::events::{Arrival, EventHubConnection, EventLinks, LinkOptions, PartitionStart};
 pub(crate) use self::feedback::{Arrived, FeedbackLink, Unsettled, Verdict};
+pub(crate) use self::management::Management;
+pub(crate) use self::redirect::resolve;
 
 #[cfg(doc)]
 use crate::endpoint::Endpoint;

@@ -19,7 +19,6 @@ pub(crate) enum Credential {
     /// A hub's shared access policy.
     Hub(ServiceConnectionString),
     /// The same, or another, at an Event Hubs-compatible endpoint.
-    #[allow(dead_code)]
     Events(EventHubsConnectionString),
 }
 

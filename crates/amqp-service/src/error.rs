@@ -29,6 +29,14 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// The hub could not take the message just now.
     Unavailable,
+    /// There is no such event hub, consumer group or partition.
+    NotFound,
+    /// As many readers as the service allows read the partition in this consumer group already.
+    TooManyReaders,
+    /// Another reader with the same or a higher owner level reads the partition in this consumer group.
+    ConsumerDisconnected,
+    /// The store of checkpoints failed.
+    CheckpointStore,
     /// The hub refused for another reason: see [`Error::condition`].
     Refused,
     /// The deadline passed; what was to be sent was not.
@@ -54,13 +62,18 @@ impl ErrorKind {
     pub const fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::Throttled | Self::Unavailable | Self::Timeout | Self::Disconnected | Self::Network
+            Self::Throttled
+                | Self::Unavailable
+                | Self::TooManyReaders
+                | Self::Timeout
+                | Self::Disconnected
+                | Self::Network
         )
     }
 
     const fn hint(self) -> &'static str {
         match self {
-            Self::InvalidArgument | Self::Network => "",
+            Self::InvalidArgument | Self::Network | Self::CheckpointStore => "",
             Self::NotAuthorized => {
                 "check that the policy in the connection string grants \"service connect\", that its key is \
                  the current one, and that this machine's clock is right"
@@ -74,6 +87,17 @@ impl ErrorKind {
             Self::Throttled => "the hub is throttling: send again later and more slowly",
             Self::QuotaExceeded => "the hub's daily quota is used up",
             Self::Unavailable => "the hub could not take it just now: send it again",
+            Self::NotFound => {
+                "the event hub knows no such name: check EntityPath, the consumer group and the partition"
+            }
+            Self::TooManyReaders => {
+                "too many read this partition in this consumer group (5 are allowed): stop one, or give \
+                 this one a consumer group of its own"
+            }
+            Self::ConsumerDisconnected => {
+                "another reader took over with the same or a higher owner level: read with a higher one, or \
+                 in a consumer group of its own"
+            }
             Self::Refused => "the hub refused",
             Self::Timeout => "time ran out",
             Self::Disconnected => "the connection was lost",
@@ -104,6 +128,7 @@ struct Inner {
     tried: Cow<'static, str>,
     hint: Cow<'static, str>,
     device_id: Option<DeviceId>,
+    partition_id: Option<Arc<str>>,
     condition: Option<String>,
     tracking_id: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -116,6 +141,7 @@ impl Error {
             tried: tried.into(),
             hint: kind.hint().into(),
             device_id: None,
+            partition_id: None,
             condition: None,
             tracking_id: None,
             source: None,
@@ -124,6 +150,12 @@ impl Error {
 
     pub(crate) fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// As [`because`](Self::because), where the type of the reason is not known.
+    pub(crate) fn because_of(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(source.into());
         self
     }
 
@@ -147,6 +179,12 @@ impl Error {
         self
     }
 
+    /// The same failure, told as one of reading this partition.
+    pub(crate) fn in_partition(mut self, partition_id: &Arc<str>) -> Self {
+        self.0.partition_id = Some(Arc::clone(partition_id));
+        self
+    }
+
     /// What kind of failure it was.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -163,6 +201,12 @@ impl Error {
     #[must_use]
     pub const fn device_id(&self) -> Option<&DeviceId> {
         self.0.device_id.as_ref()
+    }
+
+    /// The partition that was being read.
+    #[must_use]
+    pub fn partition_id(&self) -> Option<&str> {
+        self.0.partition_id.as_deref()
     }
 
     /// The AMQP error condition the hub answered with, for example `amqp:not-found`.
@@ -182,6 +226,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(device_id) = &self.0.device_id {
             write!(f, "sending a message to device {device_id}: ")?;
+        }
+        if let Some(partition_id) = &self.0.partition_id {
+            write!(f, "reading partition {partition_id}: ")?;
         }
         f.write_str(&self.0.tried)?;
         if !self.0.hint.is_empty() {

@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Message,
     /// A link, a session or the whole connection.
     Link,
+    /// A link that reads a partition of an event hub, or a question about one.
+    Partition,
 }
 
 /// A hub's refusal.
@@ -101,6 +103,14 @@ fn kind_of(condition: &str, scope: Scope) -> ErrorKind {
         ("amqp:not-found", Scope::Message) => K::DeviceNotFound,
         ("amqp:resource-limit-exceeded", Scope::Message) => K::QueueFull,
         ("amqp:resource-limit-exceeded", Scope::Link) => K::Throttled,
+        ("amqp:link:stolen", Scope::Partition) => K::ConsumerDisconnected,
+        (
+            "amqp:not-found" | "com.microsoft:entity-not-found" | "com.microsoft:argument-out-of-range",
+            Scope::Partition,
+        ) => K::NotFound,
+        ("amqp:resource-limit-exceeded" | "com.microsoft:receiver-limit", Scope::Partition) => {
+            K::TooManyReaders
+        }
         ("amqp:link:message-size-exceeded" | "com.microsoft:message-too-large", _) => K::TooLarge,
         ("amqp:unauthorized-access", _) => K::NotAuthorized,
         (
@@ -108,15 +118,14 @@ fn kind_of(condition: &str, scope: Scope) -> ErrorKind {
             | "com.microsoft:argument-out-of-range"
             | "amqp:invalid-field"
             | "amqp:decode-error",
-            Scope::Message,
+            Scope::Message | Scope::Partition,
         ) => K::InvalidArgument,
         ("com.microsoft:iot-hub-not-found-error", _) => K::HubNotFound,
         ("com.microsoft:device-container-throttled" | "com.microsoft:server-busy", _) => K::Throttled,
         ("com.microsoft:quota-exceeded", _) => K::QuotaExceeded,
         ("amqp:internal-error" | "com.microsoft:timeout", _) => K::Unavailable,
-        ("amqp:connection:forced" | "amqp:link:detach-forced" | "amqp:link:stolen", Scope::Link) => {
-            K::Disconnected
-        }
+        ("amqp:connection:forced" | "amqp:link:detach-forced", Scope::Link | Scope::Partition)
+        | ("amqp:link:stolen", Scope::Link) => K::Disconnected,
         (
             "amqp:not-found"
             | "amqp:not-implemented"
@@ -125,7 +134,7 @@ fn kind_of(condition: &str, scope: Scope) -> ErrorKind {
             | "amqp:illegal-state"
             | "amqp:frame-size-too-small"
             | "amqp:connection:framing-error",
-            Scope::Link,
+            Scope::Link | Scope::Partition,
         ) => K::Protocol,
         _ => K::Refused,
     }
@@ -178,6 +187,23 @@ mod tests {
             ("amqp:connection:framing-error", K::Protocol),
         ] {
             assert_eq!(kind_of(condition, Scope::Link), kind, "{condition}");
+        }
+    }
+
+    #[test]
+    fn conditions_of_a_partition_speak_of_its_readers() {
+        use ErrorKind as K;
+        for (condition, kind) in [
+            ("amqp:link:stolen", K::ConsumerDisconnected),
+            ("amqp:not-found", K::NotFound),
+            ("com.microsoft:argument-out-of-range", K::NotFound),
+            ("com.microsoft:argument-error", K::InvalidArgument),
+            ("com.microsoft:receiver-limit", K::TooManyReaders),
+            ("amqp:unauthorized-access", K::NotAuthorized),
+            ("amqp:link:detach-forced", K::Disconnected),
+            ("com.microsoft:server-busy", K::Throttled),
+        ] {
+            assert_eq!(kind_of(condition, Scope::Partition), kind, "{condition}");
         }
     }
 

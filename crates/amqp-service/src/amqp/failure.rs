@@ -10,11 +10,12 @@ use fe2o3_amqp::link::{
 };
 use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp::transport;
-use fe2o3_amqp_types::definitions::{self, ErrorCondition};
+use fe2o3_amqp_types::definitions::{self, ErrorCondition, LinkError};
 use fe2o3_amqp_types::messaging::Outcome;
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
 
+use super::redirect::Redirect;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::refusal::{Refusal, Scope};
 
@@ -23,6 +24,8 @@ use crate::refusal::{Refusal, Scope};
 pub(super) enum Failure {
     /// The hub said why.
     Refused(Refusal),
+    /// The hub said where to go instead.
+    Redirected(Redirect),
     /// The socket said why.
     Io(ErrorKind, io::Error),
     /// We can say why.
@@ -37,6 +40,7 @@ impl Failure {
     pub(super) fn into_error(self, tried: impl Into<Cow<'static, str>>, scope: Scope) -> Error {
         match self {
             Self::Refused(refusal) => refusal.into_error(tried, scope),
+            Self::Redirected(_) => Error::new(ErrorKind::Protocol, tried).because(Cause(ELSEWHERE.into())),
             Self::Io(kind, error) => Error::new(kind, tried).because(error),
             Self::Known(kind, why) => Error::new(kind, tried).because(Cause(why)),
         }
@@ -54,11 +58,14 @@ impl Failure {
     fn why(self) -> Cow<'static, str> {
         match self {
             Self::Refused(refusal) => refusal.to_string().into(),
+            Self::Redirected(_) => ELSEWHERE.into(),
             Self::Io(_, error) => error.to_string().into(),
             Self::Known(_, why) => why,
         }
     }
 }
+
+const ELSEWHERE: &str = "it names another place for this";
 
 /// What became of a message.
 pub(super) fn outcome(outcome: Result<Outcome, SendError>) -> Result<(), Error> {
@@ -101,7 +108,11 @@ fn condition(condition: &ErrorCondition) -> Symbol {
 
 impl From<&definitions::Error> for Failure {
     fn from(error: &definitions::Error) -> Self {
-        Self::Refused(refusal(error))
+        let redirect = match &error.condition {
+            ErrorCondition::LinkError(LinkError::Redirect) => Redirect::from_error(error),
+            _ => None,
+        };
+        redirect.map_or_else(|| Self::Refused(refusal(error)), Self::Redirected)
     }
 }
 

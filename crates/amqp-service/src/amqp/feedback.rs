@@ -22,7 +22,9 @@ use serde_amqp::Value;
 use uuid::Uuid;
 
 use super::connection::Connection;
+use super::event::body;
 use super::failure::Failure;
+use super::value::timestamp;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::refusal::Scope;
@@ -137,21 +139,10 @@ async fn attach(session: &mut SessionHandle<()>) -> Result<Receiver, Failure> {
 fn arrived(message: Message<Body<Value>>, delivery: Unsettled) -> Arrived {
     let properties = message.properties.unwrap_or_default();
     let annotations = message.message_annotations.unwrap_or_default();
-    let enqueued_time = annotations.iter().find_map(|(key, value)| match value {
-        Value::Timestamp(time) if *key == "iothub-enqueuedtime".into() => {
-            Timestamp::from_millisecond(time.milliseconds()).ok()
-        }
-        _ => None,
-    });
-    let body = match message.body {
-        Body::Data(sections) => sections.into_iter().flat_map(|section| section.0.into_vec()).collect(),
-        Body::Value(value) => match value.0 {
-            Value::Binary(bytes) => bytes.into_vec(),
-            Value::String(text) => text.into_bytes(),
-            _ => Vec::new(),
-        },
-        Body::Sequence(_) | Body::Empty => Vec::new(),
-    };
+    let enqueued_time = annotations
+        .iter()
+        .find_map(|(key, value)| (*key == "iothub-enqueuedtime".into()).then(|| timestamp(value))?);
+    let body = body(message.body).unwrap_or_default();
     let hub_name = properties.user_id.and_then(|user| String::from_utf8(user.into_vec()).ok());
     Arrived { body, hub_name, enqueued_time, delivery }
 }

@@ -3,38 +3,57 @@
 //! The library decodes recursively and believes lengths: values nested deep enough would end the
 //! process, and a forged length would be allocated. So each frame must be made of whole values whose
 //! sizes and counts agree, at most [`MAX_DEPTH`] deep; this is found out without recursion and without
-//! allocating. A message in more than one frame is refused too: hubs send this client nothing but
-//! short answers.
+//! allocating. Of a message in several frames the library keeps what it gets and decodes it when the last
+//! has come: a copy of it waits here meanwhile, at most [`MAX_WAITING`] bytes over all links, and is
+//! looked through before that last frame goes on.
+
+use std::collections::HashMap;
+
+use self::performative::Performative;
 
 /// How deep values may nest. What hubs send nests four deep.
 const MAX_DEPTH: usize = 32;
 
-/// Before the first frame: `AMQP`, a protocol id and a version.
+/// How much of messages that have not arrived whole is kept. A reader of 32 partitions needs 8 MiB: an
+/// event has at most 256 KB.
+const MAX_WAITING: usize = 32 * 1024 * 1024;
+
+/// Before the first frame, and again after a SASL layer: `AMQP`, a protocol id and a version. As the size
+/// of a frame its first bytes would be more than any peer may send.
 const PROTOCOL_HEADER: usize = 8;
+const MAGIC: &[u8] = b"AMQP";
 const FRAME_HEADER: usize = 8;
 
 /// What is wrong with what arrived.
 pub(super) type Defect = &'static str;
 
+/// The channel of a session, and the handle of a link in it.
+type LinkKey = (u16, u32);
+
 /// Where in the stream of bytes we are.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     header_seen: bool,
+    /// The beginnings of messages, by their link.
+    unfinished: HashMap<LinkKey, Vec<u8>>,
+    /// How many bytes those are.
+    waiting: usize,
 }
 
 impl Inbound {
     /// How many bytes at the start of `bytes` are whole, good frames. The rest has yet to arrive.
     pub(super) fn whole_frames(&mut self, bytes: &[u8], max_frame_size: usize) -> Result<usize, Defect> {
         let mut whole = 0;
-        if !self.header_seen {
-            if bytes.len() < PROTOCOL_HEADER {
-                return Ok(0);
+        while let Some(start) = bytes.get(whole..).and_then(|rest| rest.first_chunk::<4>()) {
+            if start == MAGIC || !self.header_seen {
+                if bytes.len() < whole + PROTOCOL_HEADER {
+                    break;
+                }
+                self.header_seen = true;
+                whole += PROTOCOL_HEADER;
+                continue;
             }
-            self.header_seen = true;
-            whole = PROTOCOL_HEADER;
-        }
-        while let Some(size) = bytes.get(whole..).and_then(|rest| rest.first_chunk()) {
-            let size = u32::from_be_bytes(*size) as usize;
+            let size = u32::from_be_bytes(*start) as usize;
             if size < FRAME_HEADER || size > max_frame_size {
                 return Err("a frame is shorter than its header or longer than agreed");
             }
@@ -43,10 +62,58 @@ impl Inbound {
             if body < FRAME_HEADER || body > size {
                 return Err("a frame's data offset lies outside the frame");
             }
-            check_values(&frame[body..])?;
+            self.check_frame(u16::from_be_bytes([frame[6], frame[7]]), &frame[body..])?;
             whole += size;
         }
         Ok(whole)
+    }
+
+    /// Checks what is in a frame: nothing, or a performative and what belongs to it.
+    fn check_frame(&mut self, channel: u16, body: &[u8]) -> Result<(), Defect> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let (performative, payload) = body.split_at(check_value(body)?);
+        match Performative::of(performative) {
+            Some(Performative::Transfer { handle, more, aborted }) => {
+                self.check_transfer((channel, handle), payload, more, aborted)
+            }
+            Some(Performative::Detach { handle }) => {
+                self.forget((channel, handle));
+                check_values(payload)
+            }
+            None => check_values(payload),
+        }
+    }
+
+    fn check_transfer(
+        &mut self,
+        link: LinkKey,
+        part: &[u8],
+        more: bool,
+        aborted: bool,
+    ) -> Result<(), Defect> {
+        if aborted {
+            self.forget(link);
+            return Ok(());
+        }
+        if !more && !self.unfinished.contains_key(&link) {
+            return check_values(part);
+        }
+        if self.waiting + part.len() > MAX_WAITING {
+            return Err("messages in several frames are longer than they may be");
+        }
+        let unfinished = self.unfinished.entry(link).or_default();
+        unfinished.extend_from_slice(part);
+        self.waiting += part.len();
+        if more { Ok(()) } else { check_values(&self.forget(link)) }
+    }
+
+    /// Takes out the beginning of a link's message.
+    fn forget(&mut self, link: LinkKey) -> Vec<u8> {
+        let unfinished = self.unfinished.remove(&link).unwrap_or_default();
+        self.waiting -= unfinished.len();
+        unfinished
     }
 }
 
@@ -59,20 +126,21 @@ struct Open {
     is_sized: bool,
 }
 
-/// Checks that `bytes` are values, one after the other. Source: the AMQP 1.0 standard, 1.6.
-fn check_values(bytes: &[u8]) -> Result<(), Defect> {
+/// Checks that `bytes` are values, one after the other.
+fn check_values(mut bytes: &[u8]) -> Result<(), Defect> {
+    while !bytes.is_empty() {
+        bytes = &bytes[check_value(bytes)?..];
+    }
+    Ok(())
+}
+
+/// Checks that `bytes` begin with a value, and returns where it ends. Source: the AMQP 1.0 standard, 1.6.
+fn check_value(bytes: &[u8]) -> Result<usize, Defect> {
     let mut open = [Open::default(); MAX_DEPTH];
     let mut depth = 0;
     let mut at = Cursor { bytes, position: 0 };
     loop {
-        while depth > 0 && open[depth - 1].missing == 0 {
-            depth -= 1;
-            if open[depth].is_sized && open[depth].end != at.position {
-                return Err("a list or map is shorter or longer than it says");
-            }
-        }
         let end = match depth {
-            0 if at.position == bytes.len() => return Ok(()),
             0 => bytes.len(),
             _ => {
                 open[depth - 1].missing -= 1;
@@ -98,6 +166,15 @@ fn check_values(bytes: &[u8]) -> Result<(), Defect> {
         if let Some(children) = children {
             *open.get_mut(depth).ok_or("values are nested too deep")? = children;
             depth += 1;
+        }
+        while depth > 0 && open[depth - 1].missing == 0 {
+            depth -= 1;
+            if open[depth].is_sized && open[depth].end != at.position {
+                return Err("a list or map is shorter or longer than it says");
+            }
+        }
+        if depth == 0 {
+            return Ok(at.position);
         }
     }
 }
@@ -168,5 +245,6 @@ impl<'b> Cursor<'b> {
     }
 }
 
+mod performative;
 #[cfg(test)]
 mod tests;

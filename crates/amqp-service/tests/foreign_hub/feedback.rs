@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde_amqp::Value;
 use serde_amqp::primitives::{Binary, Symbol, Timestamp as AmqpTimestamp};
 
-use crate::hub::{Behaviour, Door, ForeignHub, Outlet, error, soon};
+use crate::event_hub::Outlet;
+use crate::hub::{Behaviour, Door, ForeignHub, error, soon};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

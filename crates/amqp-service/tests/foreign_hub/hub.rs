@@ -5,14 +5,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use fe2o3_amqp::Sender;
 use fe2o3_amqp::link::delivery::DeliveryInfo;
-use fe2o3_amqp_types::definitions::{AmqpError, Error, ErrorCondition, Fields};
-use fe2o3_amqp_types::messaging::{Body, DeliveryState, Message, Modified, Outcome, Rejected, Released};
-use fe2o3_amqp_types::performatives::Attach;
+use fe2o3_amqp_types::definitions::{AmqpError, Error, ErrorCondition, Fields, LinkError};
+use fe2o3_amqp_types::messaging::{Body, DeliveryState, Message, Modified, Rejected, Released};
 use fe2o3_amqp_types::primitives::{SimpleValue, Symbol};
 use iothub_amqp_service::{
-    C2dSender, C2dSenderBuilder, DeviceId, FeedbackReceiver, FeedbackReceiverBuilder, ServiceConnectionString,
+    C2dSender, C2dSenderBuilder, DeviceId, EventReader, EventReaderBuilder, EventSource, FeedbackReceiver,
+    FeedbackReceiverBuilder, ServiceConnectionString,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_amqp::Value;
@@ -20,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::event_hub::{EVENT_HUB, Outlet};
 use crate::serve::listen;
 
 /// Long enough for a slow machine, short enough to fail a test.
@@ -49,6 +49,10 @@ pub(crate) struct Behaviour {
     /// The error it closes each new link with, `$cbs` apart.
     pub(crate) link_error: Option<Error>,
     pub(crate) max_message_size: Option<u64>,
+    /// The partitions of its event hub: the first and the last sequence number that each keeps.
+    pub(crate) partitions: Vec<(i64, i64)>,
+    /// The error it closes links of readers with.
+    pub(crate) reading_error: Option<Error>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ impl Default for Behaviour {
             correlates: true,
             link_error: None,
             max_message_size: None,
+            partitions: vec![(0, -1)],
+            reading_error: None,
         }
     }
 }
@@ -126,28 +132,13 @@ impl Arrival {
     }
 }
 
-/// A link on which the hub sends, as a client attached it.
-#[derive(Debug)]
-pub(crate) struct Outlet {
-    /// The node it reads from.
-    pub(crate) address: String,
-    pub(crate) attach: Attach,
-    pub(crate) sender: Sender,
-}
-
-impl Outlet {
-    /// Sends, and waits for the client's verdict.
-    pub(crate) async fn send(&mut self, message: Message<Body<Value>>) -> Outcome {
-        soon(self.sender.send(message)).await.unwrap()
-    }
-}
-
 /// An error as IoT Hub's, with a tracking id in its info.
 pub(crate) fn error(condition: &str, description: &str) -> Error {
     let mut info = Fields::new();
     info.insert(Symbol::from("com.microsoft:tracking-id"), Value::String("tracking-1".to_owned()));
     let condition = match condition {
         "amqp:not-found" => ErrorCondition::AmqpError(AmqpError::NotFound),
+        "amqp:link:stolen" => ErrorCondition::LinkError(LinkError::Stolen),
         other => ErrorCondition::Custom(Symbol::from(other)),
     };
     Error::new(condition, Some(description.to_owned()), Some(info))
@@ -183,6 +174,15 @@ impl ForeignHub {
     }
 
     pub(crate) async fn start_with(behaviour: Behaviour) -> Self {
+        Self::start_as(behaviour, true).await
+    }
+
+    /// One that speaks in the clear, as emulators do.
+    pub(crate) async fn start_plain() -> Self {
+        Self::start_as(Behaviour::default(), false).await
+    }
+
+    async fn start_as(behaviour: Behaviour, encrypts: bool) -> Self {
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let mut ca_file = tempfile::NamedTempFile::new().unwrap();
         ca_file.write_all(certificate.cert.pem().as_bytes()).unwrap();
@@ -210,7 +210,8 @@ impl ForeignHub {
             part: watch::Sender::new(()),
             frozen: watch::Sender::new(false),
         });
-        tokio::spawn(listen(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
+        let tls = encrypts.then(|| TlsAcceptor::from(Arc::new(tls)));
+        tokio::spawn(listen(listener, tls, Arc::clone(&shared)));
         Self { shared, arrivals: arrivals_of, outlets: outlets_of, tokens: tokens_of, port, ca_file }
     }
 
@@ -220,6 +221,20 @@ impl ForeignHub {
             self.port,
             self.ca_file.path().display()
         )
+    }
+
+    /// What a program gets that goes to the event hub itself.
+    pub(crate) fn events_connection_string(&self) -> String {
+        format!(
+            "Endpoint=sb://localhost/;SharedAccessKeyName=service;SharedAccessKey={KEY};EntityPath={EVENT_HUB};\
+             AmqpsPort={};TrustedCaFile={}",
+            self.port,
+            self.ca_file.path().display()
+        )
+    }
+
+    pub(crate) fn reader(&self) -> EventReaderBuilder {
+        EventReader::builder(self.connection_string().parse::<EventSource>().unwrap())
     }
 
     pub(crate) fn builder(&self) -> C2dSenderBuilder {

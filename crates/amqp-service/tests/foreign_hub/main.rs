@@ -7,6 +7,10 @@
 
 mod authorization;
 mod connection;
+mod event_checkpoints;
+mod event_hub;
+mod events;
+mod events_lost;
 mod feedback;
 mod hub;
 mod outcomes;

@@ -5,20 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fe2o3_amqp::acceptor::{
-    ConnectionAcceptor, LinkAcceptor, LinkEndpoint, ListenerSessionHandle, SessionAcceptor,
+    ConnectionAcceptor, LinkAcceptor, LinkEndpoint, ListenerSessionHandle, SaslAnonymousMechanism,
+    SessionAcceptor,
 };
 use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::messaging::{ApplicationProperties, Body, DeliveryState, Message, Properties};
 use serde_amqp::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::hub::{Arrival, Door, Outlet, PutToken, Shared, error};
+use crate::event_hub::{Outlet, management, redirect};
+use crate::hub::{Arrival, Behaviour, Door, PutToken, Shared, error, text};
 
-pub(crate) async fn listen(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+/// TLS over TCP, or TCP.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub(crate) async fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
         shared.connections.send_modify(|count| *count += 1);
@@ -26,7 +33,7 @@ pub(crate) async fn listen(listener: TcpListener, tls: TlsAcceptor, shared: Arc<
     }
 }
 
-async fn serve(tcp: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn serve(tcp: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut cut = shared.cut.subscribe();
     let door = shared.behaviour.lock().unwrap().door;
     match door {
@@ -34,15 +41,27 @@ async fn serve(tcp: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
         Door::Silent => return drop(cut.changed().await),
         Door::Open | Door::Abysmal => {}
     }
-    let Ok(mut tls) = tls.accept(tcp).await else { return };
+    let mut io: Box<dyn Io> = match tls {
+        None => Box::new(tcp),
+        Some(tls) => match tls.accept(tcp).await {
+            Ok(tls) => Box::new(tls),
+            Err(_) => return,
+        },
+    };
     if door == Door::Abysmal {
-        tls.write_all(&abysmal_open()).await.unwrap();
+        io.write_all(&abysmal_open()).await.unwrap();
         return drop(cut.changed().await);
     }
+    // Whether the client begins with a SASL layer.
+    let mut header = [0; 8];
+    if io.read_exact(&mut header).await.is_err() {
+        return;
+    }
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let amqp = tokio::spawn(connection(near, Arc::clone(&shared)));
-    let (mut from_client, mut to_client) = tokio::io::split(tls);
+    let amqp = tokio::spawn(connection(near, header[4] == 3, Arc::clone(&shared)));
+    let (mut from_client, mut to_client) = tokio::io::split(io);
     let (mut from_hub, mut to_hub) = tokio::io::split(far);
+    to_hub.write_all(&header).await.unwrap();
     let frozen = shared.frozen.subscribe();
     tokio::select! {
         _ = cut.changed() => {}
@@ -74,8 +93,8 @@ fn abysmal_open() -> Vec<u8> {
 
 /// Copies bytes until the end of the stream, or until frozen, for ever.
 async fn pump(
-    from: &mut (impl tokio::io::AsyncRead + Unpin),
-    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     mut frozen: watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
@@ -92,46 +111,66 @@ async fn pump(
     }
 }
 
-async fn connection(stream: tokio::io::DuplexStream, shared: Arc<Shared>) {
-    let acceptor = ConnectionAcceptor::new("foreign-hub");
-    let Ok(mut connection) = acceptor.accept(stream).await else { return };
+async fn connection(stream: tokio::io::DuplexStream, sasl: bool, shared: Arc<Shared>) {
+    let accepted = if sasl {
+        let anonymous = SaslAnonymousMechanism::new();
+        let acceptor = ConnectionAcceptor::builder().container_id("foreign-hub").sasl_acceptor(anonymous);
+        acceptor.build().accept(stream).await
+    } else {
+        ConnectionAcceptor::new("foreign-hub").accept(stream).await
+    };
+    let Ok(mut connection) = accepted else { return };
     while let Ok(session) = SessionAcceptor::new().accept(&mut connection).await {
         tokio::spawn(links(session, Arc::clone(&shared)));
     }
 }
 
 async fn links(mut session: ListenerSessionHandle, shared: Arc<Shared>) {
-    let mut replies = None;
-    let mut requests = None;
+    // Pairs of links that wait for their other half: of `$cbs`, and of `$management`.
+    let mut halves: [(Option<Receiver>, Option<Sender>); 2] = Default::default();
     while let Some(attach) = session.next_incoming_attach().await {
         let behaviour = shared.behaviour.lock().unwrap().clone();
-        let is_cbs = format!("{:?}{:?}", attach.source, attach.target).contains("$cbs");
+        let nodes = format!("{:?}{:?}", attach.source, attach.target);
+        let pair = ["$cbs", "$management"].iter().position(|node| nodes.contains(node));
         let copy = attach.clone();
         let mut acceptor = LinkAcceptor::builder();
-        if let (Some(size), false) = (behaviour.max_message_size, is_cbs) {
+        if let (Some(size), None) = (behaviour.max_message_size, pair) {
             acceptor = acceptor.max_message_size(size);
         }
-        match acceptor.build().accept_incoming_attach(attach, &mut session).await.unwrap() {
-            LinkEndpoint::Sender(sender) if is_cbs => replies = Some(sender),
-            LinkEndpoint::Sender(sender) => match behaviour.link_error {
-                Some(error) => drop(sender.close_with_error(error).await),
-                None => {
-                    let address = copy.source.as_ref().and_then(|source| source.address.clone());
-                    let outlet = Outlet { address: address.unwrap_or_default(), attach: copy, sender };
-                    drop(shared.outlets.send(outlet));
-                }
-            },
-            LinkEndpoint::Receiver(receiver) if is_cbs => requests = Some(receiver),
-            LinkEndpoint::Receiver(receiver) => match behaviour.link_error {
+        match (acceptor.build().accept_incoming_attach(attach, &mut session).await.unwrap(), pair) {
+            (LinkEndpoint::Sender(sender), Some(pair)) => halves[pair].1 = Some(sender),
+            (LinkEndpoint::Receiver(receiver), Some(pair)) => halves[pair].0 = Some(receiver),
+            (LinkEndpoint::Sender(sender), None) => {
+                send_on(Outlet::new(copy, sender), behaviour, &shared).await
+            }
+            (LinkEndpoint::Receiver(receiver), None) => match behaviour.link_error {
                 Some(error) => drop(receiver.close_with_error(error).await),
                 None => drop(tokio::spawn(devicebound(receiver, Arc::clone(&shared)))),
             },
         }
-        if let (Some(_), Some(_)) = (&replies, &requests) {
-            let (Some(replies), Some(requests)) = (replies.take(), requests.take()) else { unreachable!() };
+        for (pair, halves) in halves.iter_mut().enumerate() {
+            let (Some(_), Some(_)) = halves else { continue };
+            let (Some(requests), Some(replies)) = std::mem::take(halves) else { unreachable!() };
+            if pair == 1 {
+                tokio::spawn(management(requests, replies, Arc::clone(&shared)));
+                continue;
+            }
             let pair = shared.pairs.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(cbs(requests, replies, pair, Arc::clone(&shared)));
         }
+    }
+}
+
+/// A link on which the hub sends: sends the client elsewhere, refuses it, or leaves it to the test.
+async fn send_on(outlet: Outlet, behaviour: Behaviour, shared: &Shared) {
+    let refusal = match &outlet.address {
+        address if address.starts_with("messages/events") => Some(redirect()),
+        address if address.contains("/Partitions/") => behaviour.reading_error,
+        _ => behaviour.link_error,
+    };
+    match refusal {
+        Some(error) => drop(outlet.sender.close_with_error(error).await),
+        None => drop(shared.outlets.send(outlet)),
     }
 }
 
@@ -146,6 +185,14 @@ async fn cbs(mut requests: Receiver, mut replies: Sender, pair: usize, shared: A
         let id = request.message().properties.as_ref().and_then(|properties| properties.message_id.clone());
         let properties =
             Properties { correlation_id: id.filter(|_| behaviour.correlates), ..Properties::default() };
+        // Hubs answer 200, event hubs 202.
+        let status = if text(request.message(), "name").is_some_and(|name| name.starts_with("sb://"))
+            && status == 200
+        {
+            202
+        } else {
+            status
+        };
         let reply = Message::builder()
             .properties(properties)
             .application_properties(

@@ -15,9 +15,21 @@ fn frame(body: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes()[..], &[2, 0, 0, 0], body].concat()
 }
 
+fn started() -> Inbound {
+    Inbound { header_seen: true, ..Inbound::default() }
+}
+
+/// A transfer on a link, with a part of a message.
+fn transfer(handle: u8, more: bool, aborted: bool, part: &[u8]) -> Vec<u8> {
+    let flag = |set| if set { 0x41 } else { 0x42 };
+    let fields = [0x52, handle, 0x43, 0xa0, 1, 7, 0x43, 0x40, flag(more), 0x40, 0x40, 0x40, flag(aborted)];
+    let size = u8::try_from(fields.len() + 1).unwrap();
+    frame(&[&[0x00, 0x53, 0x14, 0xc0, size, 10], &fields[..], part].concat())
+}
+
 /// What a hub sends after the protocol header.
 fn inbound(bytes: &[u8]) -> Result<usize, Defect> {
-    Inbound { header_seen: true }.whole_frames(bytes, MAX_FRAME_SIZE)
+    started().whole_frames(bytes, MAX_FRAME_SIZE)
 }
 
 fn nested(levels: usize) -> Vec<u8> {
@@ -77,6 +89,64 @@ fn forged_sizes_and_counts_are_refused() {
     ] {
         assert!(inbound(bytes).is_err(), "{what}");
     }
+}
+
+#[test]
+fn a_second_header_may_follow_a_sasl_layer() {
+    let mut inbound = Inbound::default();
+    let sasl_outcome = [0, 0, 0, 0x10, 2, 1, 0, 0, 0x00, 0x53, 0x44, 0xc0, 0x03, 0x01, 0x50, 0x00];
+    let bytes = [&b"AMQP\x03\x01\x00\x00"[..], &sasl_outcome, b"AMQP\x00\x01\x00\x00", &frame(b"")].concat();
+    assert_eq!(inbound.whole_frames(&bytes, MAX_FRAME_SIZE), Ok(bytes.len()));
+}
+
+#[test]
+fn a_message_may_come_in_parts_and_its_links_do_not_mix() {
+    let message = b"\x00\x53\x75\xa0\x06abcdef";
+    let mut inbound = started();
+    for cut in 0..=message.len() {
+        let (first, last) = message.split_at(cut);
+        for part in [
+            transfer(1, true, false, first),
+            transfer(2, true, false, last),
+            transfer(3, false, false, message),
+            transfer(2, true, true, b"junk"),
+            transfer(1, false, false, last),
+        ] {
+            assert_eq!(inbound.whole_frames(&part, MAX_FRAME_SIZE), Ok(part.len()), "cut at {cut}");
+        }
+        assert_eq!((inbound.waiting, inbound.unfinished.len()), (0, 0));
+    }
+}
+
+#[test]
+fn a_message_in_parts_is_checked_as_a_whole() {
+    for bad in [&nested(5000)[..], b"\xb0\xff\xff\xff\xff", b"\xa1\x05abc"] {
+        let mut inbound = started();
+        let (first, last) = bad.split_at(bad.len() / 2);
+        assert!(inbound.whole_frames(&transfer(1, true, false, first), MAX_FRAME_SIZE).is_ok());
+        assert!(inbound.whole_frames(&transfer(1, false, false, last), MAX_FRAME_SIZE).is_err());
+    }
+}
+
+#[test]
+fn the_end_of_a_link_is_the_end_of_its_message() {
+    let mut inbound = started();
+    let detach = frame(b"\x00\x53\x16\xc0\x04\x02\x52\x01\x41");
+    for bytes in [transfer(1, true, false, b"\xa1\x05abc"), detach, transfer(1, false, false, b"\x40")] {
+        assert_eq!(inbound.whole_frames(&bytes, MAX_FRAME_SIZE), Ok(bytes.len()));
+    }
+}
+
+#[test]
+fn parts_of_messages_have_a_bound() {
+    let mut inbound = started();
+    let part = vec![0; 60_000];
+    let refused = (0..1000).map(|index| {
+        let handle = u8::try_from(index % 200).unwrap();
+        inbound.whole_frames(&transfer(handle, true, false, &part), MAX_FRAME_SIZE)
+    });
+    assert!(refused.filter(Result::is_err).count() > 0);
+    assert!(inbound.waiting <= MAX_WAITING);
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

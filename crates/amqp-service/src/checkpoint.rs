@@ -1,0 +1,55 @@
+//! How far a reader has come, and where that is kept: a file, memory, or a store of one's own.
+
+mod file;
+mod memory;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::file::FileCheckpointStore;
+pub use self::memory::MemoryCheckpointStore;
+
+/// The last event of a partition that is dealt with. Reading goes on after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// The partition.
+    pub partition_id: String,
+    /// The event's offset.
+    pub offset: String,
+    /// The event's sequence number.
+    pub sequence_number: i64,
+    /// When the event was put into the partition; for people who look at the checkpoint.
+    pub enqueued_time: Timestamp,
+}
+
+/// Whose checkpoints: readers with the same three share them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CheckpointScope {
+    /// The host name of the Event Hubs-compatible endpoint.
+    pub host_name: String,
+    /// The name of the event hub.
+    pub event_hub: String,
+    /// The consumer group.
+    pub consumer_group: String,
+}
+
+/// What a store's methods return. An error may say anything; it reaches the reader's caller as the
+/// source of a [`CheckpointStore`](crate::ErrorKind::CheckpointStore) error.
+pub type StoreFuture<'s, T> =
+    Pin<Box<dyn Future<Output = Result<T, Box<dyn std::error::Error + Send + Sync>>> + Send + 's>>;
+
+/// A place for checkpoints.
+///
+/// A store of one's own, in a database for instance, keeps one [`Checkpoint`] per scope and partition.
+pub trait CheckpointStore: std::fmt::Debug + Send + Sync {
+    /// The checkpoints of a scope, at most one per partition; none at first.
+    fn load<'s>(&'s self, scope: &'s CheckpointScope) -> StoreFuture<'s, Vec<Checkpoint>>;
+
+    /// Keeps a checkpoint in place of the last one of its partition. Done when it would survive a crash
+    /// of the program.
+    fn save<'s>(&'s self, scope: &'s CheckpointScope, checkpoint: Checkpoint) -> StoreFuture<'s, ()>;
+}

@@ -1,0 +1,45 @@
+//! An event as a back end reads it: what a device sent, or what the hub has to tell of a device.
+
+mod system_properties;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use iothub_models::Properties;
+
+pub use self::system_properties::{MessageSource, SystemProperties};
+use crate::checkpoint::Checkpoint;
+
+/// An event: telemetry of a device, or a notification of the hub.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// The partition it was read from. The events of one device are all in one partition, in order.
+    pub partition_id: Arc<str>,
+    /// The content: of telemetry what the device sent, of a notification JSON.
+    pub body: Vec<u8>,
+    /// Application properties: those the device set, or those that say what a notification is about.
+    /// Values that are no text are shown as text.
+    pub properties: Properties,
+    /// What IoT Hub knows about the event.
+    pub system_properties: SystemProperties,
+}
+
+impl Event {
+    /// The body as text; what is not UTF-8 is shown as replacement characters.
+    #[must_use]
+    pub fn body_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// The place of this event in its partition, to go on after it another time.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            partition_id: self.partition_id.as_ref().to_owned(),
+            offset: self.system_properties.offset.clone(),
+            sequence_number: self.system_properties.sequence_number,
+            enqueued_time: self.system_properties.enqueued_time,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What an event hub says about itself and its partitions.
+
+use jiff::Timestamp;
+
+/// What an event hub says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventHubProperties {
+    /// Its name.
+    pub name: String,
+    /// When it was made, if it says so.
+    pub created_at: Option<Timestamp>,
+    /// The ids of its partitions.
+    pub partition_ids: Vec<String>,
+}
+
+/// What an event hub says about one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionProperties {
+    /// The partition.
+    pub id: String,
+    /// Whether it holds no event.
+    pub is_empty: bool,
+    /// The sequence number of the oldest event that is kept.
+    pub beginning_sequence_number: i64,
+    /// The sequence number of the newest event; less than the oldest's if there has been none.
+    pub last_enqueued_sequence_number: i64,
+    /// The offset of the newest event; `-1` if there has been none.
+    pub last_enqueued_offset: String,
+    /// When the newest event was put into the partition, if there has been one.
+    pub last_enqueued_time: Option<Timestamp>,
+}

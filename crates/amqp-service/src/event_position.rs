@@ -1,0 +1,20 @@
+//! Where in a partition reading begins.
+
+use jiff::Timestamp;
+
+/// Where in each partition reading begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventPosition {
+    /// With what comes from now on: after the event that is the last when reading begins (the default).
+    #[default]
+    Latest,
+    /// With the oldest event that is still kept.
+    Earliest,
+    /// With the first event that was put into the partition at this time or later, to the millisecond.
+    EnqueuedTime(Timestamp),
+    /// After the event of this offset.
+    AfterOffset(String),
+    /// After the event of this sequence number. What lies before the oldest event begins there.
+    AfterSequenceNumber(i64),
+}

@@ -1,0 +1,237 @@
+//! Reading events: the handle. How it is built is in [`builder`]; the work is done by its [`owner`] task.
+
+mod builder;
+mod owner;
+mod progress;
+
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use iothub_auth::{ConnectionStringError, EventHubsConnectionString, ServiceConnectionString};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::builder::EventReaderBuilder;
+use self::owner::{Command, Question};
+use crate::checkpoint::{CheckpointScope, CheckpointStore};
+use crate::connection_state::ConnectionStates;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::event_hub_properties::{EventHubProperties, PartitionProperties};
+
+/// Where events are read: a hub, which says where its events are, or an event hub itself.
+#[derive(Clone, Debug)]
+pub enum EventSource {
+    /// An IoT hub, by a policy that grants *service connect*.
+    IotHub(ServiceConnectionString),
+    /// The Event Hubs-compatible endpoint of a hub, or any event hub.
+    EventHubs(EventHubsConnectionString),
+}
+
+impl FromStr for EventSource {
+    type Err = ConnectionStringError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_event_hubs = text
+            .split(';')
+            .filter_map(|pair| pair.split_once('='))
+            .any(|(key, _)| key.trim().eq_ignore_ascii_case("Endpoint"));
+        if is_event_hubs { text.parse().map(Self::EventHubs) } else { text.parse().map(Self::IotHub) }
+    }
+}
+
+impl From<ServiceConnectionString> for EventSource {
+    fn from(hub: ServiceConnectionString) -> Self {
+        Self::IotHub(hub)
+    }
+}
+
+impl From<EventHubsConnectionString> for EventSource {
+    fn from(events: EventHubsConnectionString) -> Self {
+        Self::EventHubs(events)
+    }
+}
+
+/// Reads the events of a hub: what its devices send, and what the hub's routes tell of them.
+///
+/// One bounded stream over all partitions, or some of them. Within a partition, and so for each device,
+/// events come in order. Reading takes nothing away: every consumer group, and up to five readers of
+/// each, see all events, for as long as the hub keeps them.
+///
+/// - A lost connection is made again for ever, with growing pauses, and each partition is read on after
+///   the last event that came from it: none is missed and none comes twice.
+///   [`connection_states`](Self::connection_states) tells.
+/// - The token is renewed before it expires, on the open connection.
+/// - A program that starts again goes on after its last [`checkpoint`](Self::checkpoint): what came after
+///   that comes once more.
+/// - If nobody takes events, the hub is not asked for more: at most as many as
+///   [`prefetch`](EventReaderBuilder::prefetch) says wait per partition. Events that the hub drops
+///   meanwhile, because it keeps them no longer, are counted in [`missed_events`](Self::missed_events).
+///
+/// Dropped, the reader says goodbye in the background; [`close`](Self::close) waits for that.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_amqp_service::Error> {
+/// use iothub_amqp_service::EventReader;
+///
+/// let mut events = EventReader::open("HostName=…;SharedAccessKeyName=service;SharedAccessKey=…").await?;
+/// while let Some(event) = events.next().await {
+///     let event = event?;
+///     println!("{:?}: {}", event.system_properties.device_id, event.body_text());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct EventReader {
+    events: mpsc::Receiver<Result<Event, Error>>,
+    commands: mpsc::Sender<Command>,
+    states: ConnectionStates,
+    missed: Arc<AtomicU64>,
+    endpoint: EventHubsConnectionString,
+    scope: CheckpointScope,
+    store: Option<Arc<dyn CheckpointStore>>,
+}
+
+impl EventReader {
+    /// Reads what comes from now on to all partitions, given a service connection string or an Event
+    /// Hubs-compatible one.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a string that is neither; otherwise as
+    /// [`EventReaderBuilder::open`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the connection that was being made.
+    pub async fn open(connection_string: &str) -> Result<Self, Error> {
+        let source = connection_string.parse::<EventSource>().map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "a reader needs a service connection string or an Event Hubs-compatible one",
+            )
+            .because(error)
+        })?;
+        Self::builder(source).open().await
+    }
+
+    /// Starts a reader with settings of its own.
+    pub fn builder(source: impl Into<EventSource>) -> EventReaderBuilder {
+        EventReaderBuilder::new(source.into())
+    }
+
+    /// The next event; `None` after the end. An error is the end: it is one that connecting again cannot
+    /// cure, such as [`ConsumerDisconnected`](ErrorKind::ConsumerDisconnected) when another reader took a
+    /// partition.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        self.events.recv().await
+    }
+
+    /// Keeps in the reader's store that this event, and all before it in its partition, are dealt with.
+    ///
+    /// # Errors
+    /// [`CheckpointStore`](ErrorKind::CheckpointStore) if the store fails, or if there is none.
+    ///
+    /// # Cancel safety
+    /// As that of the store's `save`; the stores of this crate finish what was begun.
+    pub async fn checkpoint(&self, event: &Event) -> Result<(), Error> {
+        let Some(store) = &self.store else {
+            return Err(Error::new(
+                ErrorKind::CheckpointStore,
+                "the reader has no store of checkpoints: give it one with `checkpoint_store`",
+            ));
+        };
+        store.save(&self.scope, event.checkpoint()).await.map_err(|error| {
+            Error::new(ErrorKind::CheckpointStore, "the checkpoint was not kept").because_of(error)
+        })
+    }
+
+    /// Whether there is a connection, now and from now on.
+    #[must_use]
+    pub fn connection_states(&self) -> ConnectionStates {
+        self.states.clone()
+    }
+
+    /// How many events were missed: the hub did not keep them until they were read, or they could not be
+    /// read. Each time the log says which.
+    #[must_use]
+    pub fn missed_events(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// The Event Hubs-compatible endpoint that is read. Its [`reveal`](EventHubsConnectionString::reveal)
+    /// gives the connection string for an official Event Hubs client.
+    #[must_use]
+    pub const fn endpoint(&self) -> &EventHubsConnectionString {
+        &self.endpoint
+    }
+
+    /// What the event hub says about itself.
+    ///
+    /// # Errors
+    /// [`Disconnected`](ErrorKind::Disconnected) while there is no connection,
+    /// [`Timeout`](ErrorKind::Timeout) if no answer comes, [`Closed`](ErrorKind::Closed) after the end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
+    pub async fn event_hub_properties(&self) -> Result<EventHubProperties, Error> {
+        self.ask(Question::Hub).await
+    }
+
+    /// What the event hub says about a partition; how far a reader is behind, for example.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such partition; others as those of
+    /// [`event_hub_properties`](Self::event_hub_properties).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
+    pub async fn partition_properties(&self, id: &str) -> Result<PartitionProperties, Error> {
+        self.ask(|reply| Question::Partition(id.to_owned(), reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Question,
+    ) -> Result<T, Error> {
+        let closed = || Error::new(ErrorKind::Closed, "the event hub was not asked");
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Ask(question(reply))).await.map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Says goodbye to the hub. Events that wait and were not taken are dropped; their place is kept by
+    /// checkpoints.
+    ///
+    /// # Errors
+    /// If the hub did not say goodbye in time, or the connection broke meanwhile. Nothing is lost by that.
+    ///
+    /// # Cancel safety
+    /// Once begun, closing goes on if the future is dropped.
+    pub async fn close(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).await.is_err() {
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
+    }
+}
+
+impl Stream for EventReader {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_recv(cx)
+    }
+}
+
+impl fmt::Debug for EventReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventReader").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}

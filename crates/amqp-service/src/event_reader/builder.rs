@@ -1,0 +1,220 @@
+//! The settings of an [`EventReader`], and how it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use iothub_auth::Clock;
+use tokio::sync::mpsc;
+
+use super::owner::{Owner, Plan, open};
+use super::progress::Progress;
+use super::{EventReader, EventSource};
+use crate::amqp::{LinkOptions, Management};
+use crate::checkpoint::{Checkpoint, CheckpointScope, CheckpointStore};
+use crate::connection_state::{ConnectionStates, StateSender};
+use crate::endpoint::{Credential, Endpoint, Timing};
+use crate::error::{Error, ErrorKind};
+use crate::event_position::EventPosition;
+use crate::reconnect::Reconnect;
+
+/// How many events wait for their reader beside those that wait on the links.
+const WAITING: usize = 64;
+
+/// Questions about the event hub that wait to be asked.
+const QUESTIONS: usize = 16;
+
+/// The settings of an [`EventReader`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `open`"]
+pub struct EventReaderBuilder {
+    source: EventSource,
+    timing: Timing,
+    options: LinkOptions,
+    partitions: Option<Vec<String>>,
+    from: EventPosition,
+    store: Option<Arc<dyn CheckpointStore>>,
+    resumes: bool,
+}
+
+impl EventReaderBuilder {
+    pub(super) fn new(source: EventSource) -> Self {
+        let options = LinkOptions { consumer_group: "$Default".to_owned(), owner_level: None, prefetch: 300 };
+        Self {
+            source,
+            timing: Timing::default(),
+            options,
+            partitions: None,
+            from: EventPosition::default(),
+            store: None,
+            resumes: true,
+        }
+    }
+
+    /// The clock for deadlines and tokens; by default the real one.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.timing.clock = clock;
+        self
+    }
+
+    /// How long one attempt to connect, to find the endpoint and to begin reading may take; also one
+    /// question to the event hub. 30 seconds by default.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the hub may take to say goodbye; 5 seconds by default.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.close_timeout = timeout;
+        self
+    }
+
+    /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
+    /// quarters of that.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.timing.token_lifetime = lifetime.max(Timing::MIN_TOKEN_LIFETIME);
+        self
+    }
+
+    /// The consumer group; `$Default` by default.
+    pub fn consumer_group(mut self, name: impl Into<String>) -> Self {
+        self.options.consumer_group = name.into();
+        self
+    }
+
+    /// The partitions to read, by id; all by default.
+    pub fn partitions(mut self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.partitions = Some(ids.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Where to begin in partitions that have no checkpoint; [`Latest`](EventPosition::Latest) by default.
+    pub fn from(mut self, position: EventPosition) -> Self {
+        self.from = position;
+        self
+    }
+
+    /// Where [`checkpoint`](EventReader::checkpoint) keeps how far the reader has come. A partition that
+    /// has a checkpoint there is gone on with after it.
+    pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Begins where [`from`](Self::from) says, even if there are checkpoints. New ones are still kept.
+    pub const fn ignore_checkpoints(mut self) -> Self {
+        self.resumes = false;
+        self
+    }
+
+    /// Reads each partition as the only one of its consumer group: a reader with a lower level, or
+    /// without, loses the partition, and so does this one to a reader of the same level or a higher one.
+    /// By default there is no level.
+    pub const fn owner_level(mut self, level: i64) -> Self {
+        self.options.owner_level = Some(level);
+        self
+    }
+
+    /// How many events of each partition may be on their way or wait to be taken; 300 by default, at
+    /// least one.
+    pub fn prefetch(mut self, events: u32) -> Self {
+        self.options.prefetch = events.max(1);
+        self
+    }
+
+    /// Finds the endpoint, connects, and begins to read every partition. Where it begins is settled when
+    /// this returns: no later event is missed.
+    ///
+    /// # Errors
+    /// [`Network`](ErrorKind::Network) if hub or endpoint cannot be reached, [`Tls`](ErrorKind::Tls) if a
+    /// certificate or `TrustedCaFile` cannot be used, [`NotAuthorized`](ErrorKind::NotAuthorized) if the
+    /// connection string is refused, [`NotFound`](ErrorKind::NotFound) for an event hub, consumer group or
+    /// partition that does not exist, [`TooManyReaders`](ErrorKind::TooManyReaders),
+    /// [`ConsumerDisconnected`](ErrorKind::ConsumerDisconnected) if a reader with a higher owner level is
+    /// there, [`CheckpointStore`](ErrorKind::CheckpointStore) if the checkpoints cannot be read,
+    /// [`Timeout`](ErrorKind::Timeout) if no answer comes, and others as the hub says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the connection that was being made.
+    pub async fn open(self) -> Result<EventReader, Error> {
+        let Self { source, timing, options, partitions, from, store, resumes } = self;
+        let credential = match source {
+            EventSource::IotHub(hub) => Credential::Hub(hub),
+            EventSource::EventHubs(events) if events.entity_path.is_none() => {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "the connection string names no event hub: add EntityPath=",
+                ));
+            }
+            EventSource::EventHubs(events) => Credential::Events(events),
+        };
+        if options.consumer_group.is_empty() || options.consumer_group.contains('/') {
+            return Err(Error::new(ErrorKind::InvalidArgument, "that is no name of a consumer group"));
+        }
+        let endpoint = Endpoint::new(credential, timing).await?;
+        let deadline = endpoint.timing.clock.after(endpoint.timing.connect_timeout);
+        let (found, connection, mut management) =
+            Box::pin(super::owner::connect(&endpoint, deadline)).await?;
+        let scope = CheckpointScope {
+            host_name: found.host_name.clone(),
+            event_hub: found.entity_path.clone().unwrap_or_default(),
+            consumer_group: options.consumer_group.clone(),
+        };
+        let ids = Box::pin(ids(partitions, &mut management, &endpoint)).await?;
+        let checkpoints = match &store {
+            Some(store) if resumes => load(store.as_ref(), &scope).await?,
+            _ => Vec::new(),
+        };
+        let progress = ids.iter().map(|id| {
+            let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition_id == *id);
+            Progress::new(id, checkpoint.cloned(), &from)
+        });
+        let plan = Plan { partitions: progress.collect(), options };
+        let begun = Box::pin(open(&endpoint, deadline, connection, management, plan)).await?;
+
+        let (events_of, events) = mpsc::channel(WAITING);
+        let (commands, commands_of) = mpsc::channel(QUESTIONS);
+        let (states_of, states) = StateSender::connected();
+        let missed = Arc::new(AtomicU64::new(0));
+        let owner = Owner {
+            reconnect: Reconnect::new(endpoint, states_of),
+            events: events_of,
+            commands: commands_of,
+            missed: Arc::clone(&missed),
+        };
+        tokio::spawn(owner.run(begun));
+        let states = ConnectionStates::new(states);
+        Ok(EventReader { events, commands, states, missed, endpoint: found, scope, store })
+    }
+}
+
+/// The partitions to read: those that were named, if they are there, or all.
+async fn ids(
+    named: Option<Vec<String>>,
+    management: &mut Management,
+    endpoint: &Endpoint,
+) -> Result<Vec<String>, Error> {
+    let timing = &endpoint.timing;
+    let asked = timing.clock.timeout(timing.connect_timeout, management.hub()).await;
+    let known = asked.map_err(|elapsed| {
+        Error::new(ErrorKind::Timeout, "the event hub did not say what its partitions are").because(elapsed)
+    })??;
+    let Some(mut named) = named else { return Ok(known.partition_ids) };
+    named.sort();
+    named.dedup();
+    if let Some(missing) = named.iter().find(|id| !known.partition_ids.contains(id)) {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no partition {missing:?}"))
+            .hint(format!("its partitions are {}", known.partition_ids.join(", "))));
+    }
+    if named.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "there is no partition to read"));
+    }
+    Ok(named)
+}
+
+async fn load(store: &dyn CheckpointStore, scope: &CheckpointScope) -> Result<Vec<Checkpoint>, Error> {
+    store.load(scope).await.map_err(|error| {
+        Error::new(ErrorKind::CheckpointStore, "the checkpoints were not read").because_of(error)
+    })
+}

@@ -1,0 +1,152 @@
+//! Reading events while connections break: nothing is missed and nothing comes twice.
+
+use iothub_amqp_service::{ConnectionState, ErrorKind, EventReader};
+
+use crate::event_hub::event;
+use crate::hub::{Behaviour, Door, ForeignHub, error, soon};
+
+async fn next_number(events: &mut EventReader) -> i64 {
+    soon(events.next()).await.unwrap().unwrap().system_properties.sequence_number
+}
+
+fn with_partition(ends: (i64, i64)) -> Behaviour {
+    Behaviour { partitions: vec![ends], ..Behaviour::default() }
+}
+
+#[tokio::test]
+async fn reading_goes_on_after_the_last_event() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    let mut states = events.connection_states();
+    let mut outlet = hub.outlet().await;
+    assert_eq!(outlet.selector(), "amqp.annotation.x-opt-sequence-number > '9'");
+    outlet.send_events(10..13).await;
+    for number in 10..13 {
+        assert_eq!(next_number(&mut events).await, number);
+    }
+    hub.behave(|behaviour| {
+        behaviour.door = Door::Slammed;
+        behaviour.partitions = vec![(0, 20)];
+    });
+    hub.cut();
+    hub.has_taken(4).await;
+    assert_eq!(soon(events.event_hub_properties()).await.unwrap_err().kind(), ErrorKind::Disconnected);
+    hub.behave(|behaviour| behaviour.door = Door::Open);
+    let mut outlet = hub.outlet().await;
+    assert_eq!(outlet.selector(), "amqp.annotation.x-opt-offset > '1200'");
+    // A service that sends the last one again is not believed.
+    outlet.send_events(12..15).await;
+    assert_eq!(next_number(&mut events).await, 13);
+    assert_eq!(next_number(&mut events).await, 14);
+    assert_eq!(events.missed_events(), 0);
+    while !matches!(states.current(), ConnectionState::Connected { number: 2 }) {
+        soon(states.next()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_first_event_was_read_is_not_passed_over() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    drop(hub.outlet().await);
+    hub.behave(|behaviour| behaviour.partitions = vec![(0, 30)]);
+    hub.cut();
+    let mut outlet = hub.outlet().await;
+    assert_eq!(outlet.selector(), "amqp.annotation.x-opt-sequence-number > '9'");
+    outlet.send_events([10]).await;
+    assert_eq!(next_number(&mut events).await, 10);
+}
+
+#[tokio::test]
+async fn what_waits_on_a_link_that_is_lost_comes_again_once() {
+    let mut hub = ForeignHub::start().await;
+    let mut events = soon(hub.reader().prefetch(200).open()).await.unwrap();
+    let mut outlet = hub.outlet().await;
+    // More than the reader's own queue holds: the rest waits on the link.
+    outlet.send_events(0..150).await;
+    hub.behave(|behaviour| behaviour.partitions = vec![(0, 149)]);
+    hub.cut();
+    drop(outlet);
+    let taking = tokio::spawn(async move {
+        for number in 0..150 {
+            assert_eq!(next_number(&mut events).await, number);
+        }
+        events
+    });
+    let mut outlet = hub.outlet().await;
+    let selector = outlet.selector();
+    let offset: i64 = selector.rsplit_once("> '").unwrap().1.trim_end_matches('\'').parse().unwrap();
+    outlet.send_events(offset / 100 + 1..150).await;
+    let events = soon(taking).await.unwrap();
+    assert_eq!(events.missed_events(), 0);
+}
+
+#[tokio::test]
+async fn a_link_that_is_taken_away_is_attached_again() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 0))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    let outlet = hub.outlet().await;
+    outlet.close_with(error("amqp:link:detach-forced", "moving")).await;
+    hub.outlet().await.send(event(1)).await;
+    assert_eq!(next_number(&mut events).await, 1);
+}
+
+#[tokio::test]
+async fn events_that_were_not_kept_are_counted() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    hub.outlet().await.send_events([10]).await;
+    assert_eq!(next_number(&mut events).await, 10);
+    hub.behave(|behaviour| behaviour.partitions = vec![(100, 200)]);
+    hub.cut();
+    hub.outlet().await.send_events([100]).await;
+    assert_eq!(next_number(&mut events).await, 100);
+    assert_eq!(events.missed_events(), 89);
+}
+
+#[tokio::test]
+async fn a_partition_that_begins_anew_is_read_from_its_first_event() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    hub.outlet().await.send_events([10, 11]).await;
+    assert_eq!(next_number(&mut events).await, 10);
+    assert_eq!(next_number(&mut events).await, 11);
+    hub.behave(|behaviour| behaviour.partitions = vec![(0, 2)]);
+    hub.cut();
+    let mut outlet = hub.outlet().await;
+    assert_eq!(outlet.selector(), "amqp.annotation.x-opt-offset > '-1'");
+    outlet.send_events(0..3).await;
+    assert_eq!(next_number(&mut events).await, 0);
+    assert_eq!(events.missed_events(), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_good_any_more_ends_the_stream_behind_what_waits() {
+    let mut hub = ForeignHub::start().await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    hub.outlet().await.send_events(0..5).await;
+    hub.behave(|behaviour| {
+        behaviour.partitions = vec![(0, 4)];
+        behaviour.token_status = Some(401);
+    });
+    hub.cut();
+    let mut numbers = 0;
+    let failure = loop {
+        match soon(events.next()).await.unwrap() {
+            Ok(_) => numbers += 1,
+            Err(failure) => break failure,
+        }
+    };
+    assert!(numbers <= 5);
+    assert_eq!(failure.kind(), ErrorKind::NotAuthorized);
+    assert!(soon(events.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn dropping_the_reader_ends_the_connection() {
+    let mut hub = ForeignHub::start().await;
+    let events = soon(hub.reader().open()).await.unwrap();
+    let _outlet = hub.outlet().await;
+    drop(events);
+    hub.has_lost(2).await;
+}
