@@ -3,15 +3,18 @@
 //! network namespace of their own, where every port is free and nothing else can be reached.
 
 mod cases;
+mod digital_twins;
 mod faults;
 mod inside;
 mod install;
 mod language;
 mod message;
+mod methods;
 mod ours;
 mod pairings;
 mod record;
 mod registries;
+mod talk;
 mod telemetry;
 mod twins;
 
@@ -65,7 +68,8 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
     if let Some(tool) = lacks(&["ip", "unshare"]) {
         lacking.push(tool);
     } else {
-        for language in Language::ALL {
+        languages.push(Language::Rust);
+        for language in Language::INSTALLED {
             match lacks(language.tools()) {
                 None => languages.push(language),
                 Some(tool) => lacking.push(tool),

@@ -1,8 +1,9 @@
 // A device on Microsoft's Node client, over MQTT: prints every cloud-to-device message, and sends
 // telemetry when told to.
 //
-// Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message} and
-// {"cmd":"quit"}; the end of input counts as quit.
+// Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message},
+// {"cmd":"telemetry_many","count"}, which sends that many numbered messages, and {"cmd":"quit"}; the end of
+// input counts as quit.
 'use strict';
 
 const { Client, Message } = require('azure-iot-device');
@@ -47,6 +48,30 @@ function telemetry(command) {
   return message;
 }
 
+/** One of many messages. */
+function numbered(n) {
+  return {
+    body_text: JSON.stringify({ n }),
+    message_id: 'm-' + n,
+    content_type: 'application/json',
+    content_encoding: 'utf-8',
+    properties: { n: String(n) },
+  };
+}
+
+async function send(client, command) {
+  if (command.cmd === 'telemetry') return client.sendEvent(telemetry(command));
+  // As many as a busy program would have under way.
+  for (let first = 0; first < command.count; first += 100) {
+    const underWay = [];
+    for (let n = first; n < Math.min(first + 100, command.count); n += 1) {
+      underWay.push(client.sendEvent(telemetry(numbered(n))));
+    }
+    await Promise.all(underWay);
+  }
+  return undefined;
+}
+
 async function main() {
   startDeadline();
   const client = Client.fromConnectionString(setting('IOTHUB_DEVICE_CONNECTION_STRING'), Mqtt);
@@ -66,7 +91,7 @@ async function main() {
   for await (const command of commands()) {
     if (command.cmd === 'quit') break;
     try {
-      await client.sendEvent(telemetry(command));
+      await send(client, command);
       say('sent', { tag: command.tag });
     } catch (error) {
       fail('telemetry', error, { tag: command.tag });

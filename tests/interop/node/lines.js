@@ -24,9 +24,10 @@ function fail(step, error, fields) {
   say('error', {
     step,
     class: error.constructor.name,
+    code: error.code || null,
     message: String(error.message),
-    status: error.response ? error.response.statusCode : null,
-    body: error.responseBody || null,
+    status: error.response ? error.response.statusCode || error.response.status : null,
+    body: error.responseBody || (error.response && error.response.body) || null,
     causes,
     ...fields,
   });

@@ -49,7 +49,9 @@ async function main() {
   client.on('error', (error) => fail('background', error));
   try {
     await client.open();
-    for (const name of process.argv.slice(2)) client.onDeviceMethod(name, onCall);
+    // The same for devices and modules, under two names.
+    const listen = (client.onDeviceMethod || client.onMethod).bind(client);
+    for (const name of process.argv.slice(2)) listen(name, onCall);
     // Listening subscribes, and says nothing of it; the answer to this comes after the hub's confirmation.
     await client.getTwin();
   } catch (error) {

@@ -23,7 +23,7 @@ class Thermostat {
     this.component = component;
     this.started = new Date();
     this.temperatures = [21.5];
-    this.target = 20.0;
+    this.target = 20.5;
   }
 
   wrapped(properties) {

@@ -1,7 +1,7 @@
 // Works on digital twins with Microsoft's Node service client, over HTTPS.
 //
 // Reads IOTHUB_CONNECTION_STRING; commands and lines are those of ../python/pnp_service.py. This client
-// also tells the "etag" of what it read and updated, and a command's own status.
+// also tells the "etag" of what it read, and a command's own status.
 'use strict';
 
 const { DigitalTwinClient, IoTHubTokenCredentials } = require('azure-iothub');
@@ -12,13 +12,13 @@ async function run(client, command) {
   const { device_id: deviceId, component, name, payload } = command;
   switch (command.op) {
     case 'get': {
-      // What was read has the header's fields beside the twin's, and keeps the response.
-      const { _response: response, eTag: etag, ...rest } = await client.getDigitalTwin(deviceId);
-      return { twin: response ? response.parsedBody : rest.body, etag };
+      // The digital twin, with the response it came in as one more member.
+      const { _response: response, ...twin } = await client.getDigitalTwin(deviceId);
+      return { twin, etag: response.parsedHeaders.eTag };
     }
     case 'update': {
-      const { eTag: etag, location } = await client.updateDigitalTwin(deviceId, command.patch, command.etag);
-      return { etag, location };
+      await client.updateDigitalTwin(deviceId, command.patch, command.etag);
+      return {};
     }
     case 'command': {
       const options = {

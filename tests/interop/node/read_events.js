@@ -11,7 +11,10 @@ const holds = [];
 
 function newClient() {
   const group = process.env.EVENTHUB_CONSUMER_GROUP || '$Default';
-  return new EventHubConsumerClient(group, setting('EVENTHUB_CONNECTION_STRING'));
+  return new EventHubConsumerClient(group, setting('EVENTHUB_CONNECTION_STRING'), {
+    // It would wait half a minute before it tries again, and takes a refused key for a passing trouble.
+    retryOptions: { maxRetries: 2, retryDelayInMs: 500 },
+  });
 }
 
 function millis(time) {

@@ -1,10 +1,12 @@
 """A device on Microsoft's Python client, over MQTT: prints every cloud-to-device message, and sends
 telemetry when told to.
 
-Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message} and
-{"cmd":"quit"}; the end of input counts as quit.
+Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message},
+{"cmd":"telemetry_many","count"}, which sends that many numbered messages, and {"cmd":"quit"}; the end of
+input counts as quit.
 """
 
+import json
 import sys
 
 from azure.iot.device import IoTHubDeviceClient, Message
@@ -44,6 +46,24 @@ def telemetry(command):
     return message
 
 
+def numbered(n):
+    """One of many messages."""
+    return {
+        "body_text": json.dumps({"n": n}, separators=(",", ":")),
+        "message_id": "m-%d" % n,
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "properties": {"n": str(n)},
+    }
+
+
+def send(client, command):
+    if command["cmd"] == "telemetry":
+        return client.send_message(telemetry(command))
+    for n in range(command["count"]):
+        client.send_message(telemetry(numbered(n)))
+
+
 def main():
     start_deadline()
     try:
@@ -64,7 +84,7 @@ def main():
         if command["cmd"] == "quit":
             break
         try:
-            client.send_message(telemetry(command))
+            send(client, command)
             say("sent", tag=command.get("tag"))
         except Exception as error:
             fail("telemetry", error, tag=command.get("tag"))

@@ -34,7 +34,7 @@ class Thermostat:
         self.component = component
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self.temperatures = [21.5]
-        self.target = 20.0
+        self.target = 20.5
 
     def wrapped(self, properties):
         if self.component is None:
@@ -72,10 +72,9 @@ class Device:
             self.client.patch_twin_reported_properties(thermostat.wrapped(warmest))
             own = self.section(twin["reported"], thermostat).get("targetTemperature")
             wanted = self.section(twin["desired"], thermostat).get("targetTemperature")
-            if wanted is not None:
-                self.desired(twin["desired"])
-            elif own is None:
+            if wanted is None and own is None:
                 self.acknowledge(thermostat, thermostat.target, 203, 0, "default")
+        self.desired(twin["desired"])
 
     @staticmethod
     def section(properties, thermostat):

@@ -1,26 +1,19 @@
 //! What each of Microsoft's clients makes of a refusal: `tests/interop/faults.json` says which error it
 //! must raise, and the run compares. Each fault has a control beside it, the same program without it.
 
+mod setup;
+
 use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use self::setup::{MODULE, Setup, setup};
 use super::cases::Case;
 use super::language::{Language, folder};
 use super::ours::{LINE, Site};
 use crate::program::Program;
-
-/// The largest cloud-to-device message: body, system property values, application properties.
-const C2D_LIMIT: usize = 64 * 1024;
-/// How many messages wait for a device at most.
-const QUEUE_DEPTH: usize = 50;
-/// One more than telemetry may have.
-const TELEMETRY_TOO_LARGE: usize = 256 * 1024 + 1;
-
-/// A module of the device, where one must be there.
-const MODULE: &str = "cam";
 
 /// Another key than any device or policy has.
 const WRONG_KEY: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";
@@ -39,14 +32,16 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         let fault = row["fault"].as_str().context("a row names no fault")?;
         let name = format!("fault {fault}: {}", row["client"].as_str().unwrap_or_default());
         let id = format!("fault-{}", cases.len());
-        cases.push(Case::new(name, &[language], move |site| refused(site, row, program, id)));
+        let needs = needs(&row, language);
+        cases.push(Case::new(name, &needs, move |site| refused(site, row, program, id)));
     }
     for control in rows("controls")? {
         let (program, language) = program_of(&control)?;
         let arguments = arguments(&control, "").join(" ");
         let name = format!("control {program} {arguments}");
         let id = format!("control-{}", cases.len());
-        cases.push(Case::new(name.trim_end(), &[language], move |site| accepted(site, control, program, id)));
+        let needs = needs(&control, language);
+        cases.push(Case::new(name.trim_end(), &needs, move |site| accepted(site, control, program, id)));
     }
     Ok(cases)
 }
@@ -57,92 +52,16 @@ fn program_of(row: &Value) -> Result<(String, Language)> {
     Ok((program.to_owned(), language))
 }
 
+/// The client's language, and that of the device beside it.
+fn needs(row: &Value, language: Language) -> Vec<Language> {
+    let beside = row["beside"][0].as_str().and_then(Language::of_program);
+    [Some(language), beside].into_iter().flatten().collect()
+}
+
 /// The arguments, with the device's id in its place.
 fn arguments(row: &Value, id: &str) -> Vec<String> {
     let texts = row["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     texts.map(|text| if text == "DEVICE" { id.to_owned() } else { text.to_owned() }).collect()
-}
-
-/// What is said to a program, and which device must exist for it.
-struct Setup {
-    input: Vec<Value>,
-    device_exists: bool,
-    disabled: bool,
-    wrong_key: bool,
-    module_exists: bool,
-    /// Index of the message that fails, where it is not the first.
-    fails_at: Option<usize>,
-}
-
-/// The state and the input that make this fault.
-fn setup(fault: &str, program: &str, id: &str) -> Setup {
-    let message = |n: usize| json!({"name": n.to_string(), "body_text": "x", "message_id": n.to_string()});
-    let input = if program.contains("send_c2d") {
-        let messages = match fault {
-            "queue_full" => (0..=QUEUE_DEPTH).map(message).collect(),
-            "too_large" => {
-                // The id counts too, so it is set here: the Python sender would add one of its own.
-                let of_size = |size: usize| json!({"body_size": size, "message_id": "id"});
-                vec![of_size(C2D_LIMIT - "id".len()), of_size(C2D_LIMIT + 1)]
-            }
-            _ => vec![message(0)],
-        };
-        vec![Value::Array(messages)]
-    } else if program.contains("registry") {
-        match fault {
-            "device_exists" => vec![json!({"op": "create", "device_id": id})],
-            "wrong_etag" => {
-                vec![json!({"op": "update", "device_id": id, "status": "disabled", "etag": "d3Jvbmc="})]
-            }
-            _ => vec![json!({"op": "get", "device_id": id})],
-        }
-    } else if program.contains("twin_service") {
-        vec![twin_call(fault, id)]
-    } else if program.contains("twin_device") {
-        let patch = match fault {
-            "reported_too_large" => too_large_a_section(),
-            "reported_not_an_object" => json!([1]),
-            _ => json!({"a": 1}),
-        };
-        vec![json!({"cmd": "report", "patch": patch})]
-    } else if fault == "telemetry_too_large" {
-        vec![json!({"cmd": "telemetry", "tag": "large", "body_size": TELEMETRY_TOO_LARGE})]
-    } else {
-        Vec::new()
-    };
-    Setup {
-        input,
-        device_exists: fault != "unknown_device",
-        disabled: fault == "disabled_device",
-        wrong_key: fault == "wrong_key",
-        module_exists: fault == "module_exists",
-        fails_at: match fault {
-            "queue_full" => Some(QUEUE_DEPTH),
-            "too_large" => Some(1),
-            _ => None,
-        },
-    }
-}
-
-/// The one call of a back end that makes this fault.
-fn twin_call(fault: &str, id: &str) -> Value {
-    let patch = json!({"tags": {"a": 1}});
-    match fault {
-        "unknown_module" => json!({"op": "get", "device_id": id, "module_id": "none"}),
-        "module_exists" => json!({"op": "create_module", "device_id": id, "module_id": MODULE}),
-        "wrong_etag" => json!({"op": "update", "device_id": id, "patch": patch, "etag": "d3Jvbmc="}),
-        "desired_too_large" => {
-            json!({"op": "update", "device_id": id, "patch": {"desired": too_large_a_section()}, "etag": "*"})
-        }
-        "bad_query" => json!({"op": "query", "query": "SELECT * FROM nowhere"}),
-        _ => json!({"op": "get", "device_id": id}),
-    }
-}
-
-/// Names of 1 byte and values of 4,095, eight times, and one more property of one byte.
-fn too_large_a_section() -> Value {
-    let full = ('a'..='h').map(|name| (name.to_string(), Value::from("x".repeat(4095))));
-    full.chain([("z".to_owned(), "".into())]).collect()
 }
 
 /// Starts the program of a row, says to it what there is to say, and returns all its lines.
@@ -169,6 +88,10 @@ async fn lines(
         device_string = with_key(&device_string, WRONG_KEY);
         owner_string = with_key(&owner_string, WRONG_KEY);
     }
+    let beside = match row["beside"].as_array() {
+        Some(words) => Some(start_beside(site, words, &device_string).await?),
+        None => None,
+    };
     let mut command = site.command(program);
     command.args(arguments(row, id));
     command.env("IOTHUB_DEVICE_CONNECTION_STRING", device_string);
@@ -183,7 +106,27 @@ async fn lines(
         let line = serde_json::from_str(&line);
         lines.push(line.map_err(|_| running.complaint("printed a line that is not JSON".to_owned()))?);
     }
+    if let Some(mut beside) = beside {
+        beside.end_well(LINE).await?;
+    }
     Ok((running, lines))
+}
+
+/// Starts the program that is the device, and waits until it is connected.
+async fn start_beside(site: &Site, words: &[Value], device_string: &str) -> Result<Program> {
+    let mut words = words.iter().filter_map(Value::as_str);
+    let name = words.next().context("no program is named to run beside")?;
+    let mut command = site.command(name);
+    command.args(words).env("IOTHUB_DEVICE_CONNECTION_STRING", device_string);
+    let mut program = Program::start(name, command)?;
+    loop {
+        let Some(line) = program.next_line(LINE).await? else {
+            bail!(program.complaint("ended before it was connected".to_owned()));
+        };
+        if serde_json::from_str::<Value>(&line).is_ok_and(|line| line["event"] == "connected") {
+            return Ok(program);
+        }
+    }
 }
 
 /// The connection string with another key.
@@ -228,6 +171,9 @@ fn difference(expected: &Map<String, Value>, error: &Value) -> Option<String> {
                 let contains = |message: &Value| message.as_str().is_some_and(|text| text.contains(wanted));
                 contains(&error["message"]) || causes().any(|cause| contains(&cause["message"]))
             }
+            "body" => {
+                error["body"].as_str().is_some_and(|body| body.contains(wanted.as_str().unwrap_or("?")))
+            }
             "cause_class" => causes().any(|cause| cause["class"] == **wanted),
             "condition" => causes().any(|cause| cause["condition"] == **wanted),
             // `step`, `class`, `status`, where a list means any of it; a name this does not know is a
@@ -245,15 +191,17 @@ fn difference(expected: &Map<String, Value>, error: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_error_must_meet_every_expectation() {
         let error = json!({"event": "error", "step": "send", "class": "E", "status": 401, "message": "no: 401",
+            "body": "{404103}",
             "causes": [{"class": "C", "message": "because", "condition": "amqp:not-found"}]});
         let expects = |json: Value| difference(json.as_object().unwrap(), &error);
         assert_eq!(expects(json!({"step": "send", "class": "E", "text": "401", "cause_class": "C"})), None);
         assert_eq!(expects(json!({"text": "because", "condition": "amqp:not-found", "status": 401})), None);
-        assert_eq!(expects(json!({"class": ["D", "E"]})), None);
+        assert_eq!(expects(json!({"class": ["D", "E"], "body": "404103"})), None);
         for wrong in [
             json!({"class": ["C", "D"]}),
             json!({"step": "open"}),
@@ -262,6 +210,7 @@ mod tests {
             json!({"cause_class": "E"}),
             json!({"condition": "amqp:internal-error"}),
             json!({"status": "401"}),
+            json!({"body": "404001"}),
             json!({"no_such_name": 1}),
         ] {
             assert!(expects(wrong.clone()).is_some(), "{wrong}");

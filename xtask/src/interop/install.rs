@@ -15,6 +15,7 @@ pub(super) fn install(language: Language, installed: &Path) -> Result<()> {
         Language::Rust => return Ok(()),
         Language::Python => &["requirements.txt"],
         Language::Node => &["package.json", "package-lock.json"],
+        Language::AzureRust => &["azure-rust/Cargo.toml", "azure-rust/Cargo.lock", "azure-rust/src/main.rs"],
     };
     let mut wanted = String::new();
     for pin in pins {
@@ -32,6 +33,7 @@ pub(super) fn install(language: Language, installed: &Path) -> Result<()> {
         Language::Rust => {}
         Language::Python => python(&installed.join("py"))?,
         Language::Node => node(&installed.join("node"), pins)?,
+        Language::AzureRust => azure_rust(&installed.join("azure-rust"))?,
     }
     fs::write(&stamp, wanted).with_context(|| format!("{} cannot be written", stamp.display()))
 }
@@ -51,4 +53,12 @@ fn node(place: &Path, pins: &[&str]) -> Result<()> {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix"]);
     run(npm.arg(place))
+}
+
+/// The reader is built here: this client comes as source only.
+fn azure_rust(place: &Path) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(folder().join("azure-rust/Cargo.toml")).arg("--target-dir").arg(place);
+    run(&mut cargo)
 }

@@ -7,16 +7,21 @@ use tokio::process::Command;
 
 use crate::workspace;
 
-/// Whose client: ours, or Microsoft's in one of two languages.
+/// Whose client: ours, or Microsoft's in one of three languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Language {
     Rust,
     Python,
     Node,
+    /// Microsoft's, which has a client of Event Hubs only.
+    AzureRust,
 }
 
 impl Language {
+    /// Those that have devices and back ends.
     pub(super) const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Node];
+    /// Those whose packages are installed.
+    pub(super) const INSTALLED: [Self; 3] = [Self::Python, Self::Node, Self::AzureRust];
     pub(super) const OFFICIAL: [Self; 2] = [Self::Python, Self::Node];
 
     pub(super) const fn name(self) -> &'static str {
@@ -24,18 +29,20 @@ impl Language {
             Self::Rust => "rust",
             Self::Python => "python",
             Self::Node => "node",
+            Self::AzureRust => "azure-rust",
         }
     }
 
     /// The language of a program, from its path in `tests/interop`.
     pub(super) fn of_program(program: &str) -> Option<Self> {
-        Self::OFFICIAL.into_iter().find(|language| program.starts_with(language.name()))
+        Self::INSTALLED.into_iter().find(|language| program.starts_with(language.name()))
     }
 
     /// What must be installed on the machine.
     pub(super) const fn tools(self) -> &'static [&'static str] {
         match self {
-            Self::Rust => &[],
+            // Whoever runs this has cargo.
+            Self::Rust | Self::AzureRust => &[],
             Self::Python => &["python3"],
             Self::Node => &["node", "npm"],
         }
@@ -47,6 +54,7 @@ impl Language {
             Self::Rust => name.to_owned(),
             Self::Python => format!("python/{name}.py"),
             Self::Node => format!("node/{name}.js"),
+            Self::AzureRust => format!("azure-rust/{name}"),
         }
     }
 }
@@ -61,9 +69,12 @@ pub(super) fn folder() -> PathBuf {
 pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
     let mut command = match Language::of_program(program) {
         Some(Language::Python) => Command::new(installed.join("py/bin/python")),
+        Some(Language::AzureRust) => Command::new(installed.join("azure-rust/debug").join("read_events")),
         _ => Command::new("node"),
     };
-    command.arg(folder().join(program));
+    if Language::of_program(program) != Some(Language::AzureRust) {
+        command.arg(folder().join(program));
+    }
     for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
         command.env(variable, ca);
     }
