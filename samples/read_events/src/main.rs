@@ -1,0 +1,149 @@
+//! A back end that reads what devices send, and what the hub tells of them.
+//!
+//! # What you will see
+//! Every event of every device, with the properties that the device and the hub gave it, until you press
+//! Ctrl-C. Started again, the program goes on where it stopped.
+//!
+//! # What explains it
+//! `docs/tutorials/pnp.md`: every step below under the same number. `docs/concepts/reading-events.md` has
+//! more on checkpoints, consumer groups and many readers.
+//!
+//! # What to set
+//! - `IOTHUB_CONNECTION_STRING`: the hub's service connection string (policy `service`). The hub says where
+//!   its events are.
+//! - or `EVENTHUB_CONNECTION_STRING`: the Event Hubs-compatible one, from the page "Built-in endpoints".
+//!
+//! # How to run
+//! `cargo xtask hub` in one terminal and a device, `cargo run -p pnp_thermostat` for example, in another; then
+//! here, with the variable set: `cargo run -p read_events`. `-- --help` shows what it may be told.
+//!
+//! # Expected output
+//! ```text
+//! Waiting for events, press Ctrl-C to stop
+//! Received event from partition: 1.
+//! Telemetry received:  {"temperature": 12}
+//! Properties (set by device):  None
+//! System properties (set by IoT Hub):  {"content-type": "application/json", ...}
+//!
+//! Receiving has stopped.
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::{env, io};
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal;
+use tracing_subscriber::filter::LevelFilter;
+
+use iothub_amqp_service::{Event, EventPosition, EventReader, EventSource, FileCheckpointStore};
+
+/// Prints the events of a hub's devices.
+#[derive(Parser)]
+struct Args {
+    /// Where to begin: `checkpoint` (after what the last run printed, or else with the next event),
+    /// `latest`, `earliest`, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, default_value = "checkpoint", value_name = "WHERE")]
+    from: String,
+    /// Print only the events of this device
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// The file that says how far the last run came
+    #[arg(long, default_value = "read_events.checkpoints.json", value_name = "FILE")]
+    checkpoints: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // What the client has to say beside the story, such as a lost connection, goes to the error output.
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(LevelFilter::INFO)
+        .init();
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    // 1. Read which hub. A variable that is missing is an empty one here.
+    // ANCHOR: settings
+    let source: EventSource = env::var("EVENTHUB_CONNECTION_STRING")
+        .or_else(|_| env::var("IOTHUB_CONNECTION_STRING"))
+        .unwrap_or_default()
+        .parse()
+        .context(
+            "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
+             local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
+        )?;
+    // ANCHOR_END: settings
+
+    // 2. Say where to begin, and where to keep how far we came.
+    // ANCHOR: position
+    let reader = EventReader::builder(source).checkpoint_store(FileCheckpointStore::new(args.checkpoints));
+    let reader = match args.from.as_str() {
+        "checkpoint" => reader.from(EventPosition::Latest),
+        "latest" => reader.from(EventPosition::Latest).ignore_checkpoints(),
+        "earliest" => reader.from(EventPosition::Earliest).ignore_checkpoints(),
+        time => {
+            let time =
+                time.parse().context("--from: checkpoint, latest, earliest or 2026-01-31T12:00:00Z")?;
+            reader.from(EventPosition::EnqueuedTime(time)).ignore_checkpoints()
+        }
+    };
+    // ANCHOR_END: position
+
+    // 3. Connect, and read all partitions. The client renews its token, and goes on after the last event
+    //    when the connection was lost.
+    // ANCHOR: open
+    let mut events = reader.open().await?;
+    println!("Waiting for events, press Ctrl-C to stop");
+    // ANCHOR_END: open
+
+    // 4. Print each event, then keep its place: a run that ends in between prints it once more.
+    // ANCHOR: receive
+    let stop = signal::ctrl_c();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            Some(event) = events.next() => {
+                let event = event?;
+                let device = event.system_properties.device_id.as_ref().map(|id| id.as_str());
+                if args.device.is_none() || args.device.as_deref() == device {
+                    print_event(&event);
+                }
+                events.checkpoint(&event).await?;
+            }
+            stopped = &mut stop => {
+                stopped?;
+                println!("Receiving has stopped.");
+                break;
+            }
+        }
+    }
+    // ANCHOR_END: receive
+
+    // 5. Say goodbye.
+    // ANCHOR: close
+    events.close().await?;
+    // ANCHOR_END: close
+    Ok(())
+}
+
+// ANCHOR: print
+fn print_event(event: &Event) {
+    println!("Received event from partition: {}.", event.partition_id);
+    println!("Telemetry received:  {}", event.body_text());
+    let properties = &event.properties;
+    let properties = if properties.is_empty() { "None".to_owned() } else { properties.to_string() };
+    println!("Properties (set by device):  {properties}");
+    println!("System properties (set by IoT Hub):  {}", event.system_properties);
+    println!();
+}
+// ANCHOR_END: print
