@@ -1,7 +1,8 @@
 //! The commands and their arguments. Ids are checked here, so that the rest only meets valid ones.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, MethodName, ModuleId};
+use serde_json::Value;
 
 /// Looks after the devices of an Azure IoT hub, in Azure or local.
 ///
@@ -41,6 +42,56 @@ pub(crate) enum Resource {
     /// Device identities: who may connect.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Direct methods: what a device does when it is asked.
+    #[command(subcommand)]
+    Method(MethodCommand),
+    /// Twins: what device and back end agree on.
+    #[command(subcommand)]
+    Twin(TwinCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MethodCommand {
+    /// Call a method of a device, and show its answer as JSON.
+    ///
+    /// A Plug and Play command of a component is the method COMPONENT*COMMAND.
+    Invoke {
+        /// The id of the device.
+        #[arg(value_name = "DEVICE")]
+        device: DeviceId,
+        /// The method.
+        #[arg(value_name = "NAME")]
+        name: MethodName,
+        /// A module of the device, if the method is the module's.
+        #[arg(long, value_name = "MODULE")]
+        module: Option<ModuleId>,
+        /// What the device is given.
+        #[arg(long, value_name = "JSON", default_value = "null", value_parser = json)]
+        payload: Value,
+        /// How long the device may take to answer, from 5 to 300.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=300))]
+        response_timeout: u64,
+        /// How long to wait for a device that is not connected, from 0 to 300.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=300))]
+        connect_timeout: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TwinCommand {
+    /// Show the twin of a device or a module as JSON.
+    Show {
+        /// The id of the device.
+        #[arg(value_name = "DEVICE")]
+        device: DeviceId,
+        /// A module of the device, if it is the module's twin.
+        #[arg(long, value_name = "MODULE")]
+        module: Option<ModuleId>,
+    },
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("{error}; a text needs quotes of its own: '\"text\"'"))
 }
 
 #[derive(Debug, Subcommand)]

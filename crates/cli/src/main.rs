@@ -2,12 +2,15 @@
 //!
 //! This file runs one command and reports how it ended: results on standard output, everything else
 //! on standard error; 0 done, 1 not done, 2 not understood. What the commands are is in `args.rs`,
-//! which hub they mean in `hub.rs`, what they do in `device.rs`, how results look in `output.rs`.
+//! which hub they mean in `hub.rs`, what they do in the file named for their resource, how results
+//! look in `output.rs`.
 
 mod args;
 mod device;
 mod hub;
+mod method;
 mod output;
+mod twin;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -39,6 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .context("could not start the network runtime")?;
     match cli.resource {
         Resource::Device(command) => runtime.block_on(device::run(command, &hub)),
+        Resource::Method(command) => runtime.block_on(method::run(command, &hub)),
+        Resource::Twin(command) => runtime.block_on(twin::run(command, &hub)),
     }
 }
 

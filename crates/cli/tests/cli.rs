@@ -58,7 +58,7 @@ fn the_argument_counts_before_the_variable_and_is_named_in_its_error() {
 
 #[test]
 fn what_is_not_understood_exits_with_2_and_help_with_0() {
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 12] = [
         &[],
         &["device"],
         &["device", "show"],
@@ -66,6 +66,11 @@ fn what_is_not_understood_exits_with_2_and_help_with_0() {
         &["device", "show", "a", "-d", "b"],
         &["device", "list", "--top", "1001"],
         &["device", "connection-string", "show", "d1", "--output", "yaml"],
+        &["method", "invoke", "d1"],
+        &["method", "invoke", "d1", "a b"],
+        &["method", "invoke", "d1", "m", "--payload", "text"],
+        &["method", "invoke", "d1", "m", "--response-timeout", "4"],
+        &["twin", "show"],
     ];
     for arguments in wrong {
         let output = iothub(None, arguments).unwrap();

@@ -16,13 +16,19 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// The module if there is one, or else the device.
+    #[must_use]
+    pub const fn new(device: &'a DeviceId, module: Option<&'a ModuleId>) -> Self {
+        match module {
+            None => Self::Device(device),
+            Some(module) => Self::Module(device, module),
+        }
+    }
+
     /// Whose twin it is.
     #[must_use]
     pub const fn of(twin: &'a Twin) -> Self {
-        match &twin.module_id {
-            None => Self::Device(&twin.device_id),
-            Some(module) => Self::Module(&twin.device_id, module),
-        }
+        Self::new(&twin.device_id, twin.module_id.as_ref())
     }
 }
 
