@@ -2,7 +2,7 @@
 
 use crate::{
     error::AmqpError,
-    value::{Map, Value},
+    value::{Map, Symbol, Value},
 };
 
 /// One link of one connection; never used again after the link is detached.
@@ -82,6 +82,8 @@ pub struct AttachRequest {
     pub receiver_settle_mode: ReceiverSettleMode,
     /// The largest message the peer takes on this link.
     pub max_message_size: Option<u64>,
+    /// What the peer would like this side to be able to do (`desired-capabilities`).
+    pub desired_capabilities: Vec<Symbol>,
     /// The link's properties, under symbol keys.
     pub properties: Map,
 }
@@ -124,13 +126,21 @@ pub struct Accept {
     pub max_message_size: Option<u64>,
     /// Outgoing links: the settle mode to answer; `None` echoes what the peer asked.
     pub sender_settle_mode: Option<SenderSettleMode>,
+    /// What this side can do (`offered-capabilities`); empty sends none.
+    pub offered_capabilities: Vec<Symbol>,
     /// Properties of our side of the link, under symbol keys; empty sends none.
     pub properties: Map,
 }
 
 impl Default for Accept {
-    /// 100 credits, the connection's message size, the peer's settle mode, no properties.
+    /// 100 credits, the connection's message size, the peer's settle mode, no capabilities and no properties.
     fn default() -> Self {
-        Self { credit: 100, max_message_size: None, sender_settle_mode: None, properties: Map::new() }
+        Self {
+            credit: 100,
+            max_message_size: None,
+            sender_settle_mode: None,
+            offered_capabilities: Vec::new(),
+            properties: Map::new(),
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     codec::{Fields, Item, Reader},
     delivery::Outcome,
     error::{AmqpError, DecodeError},
-    value::{Map, Symbol},
+    value::{Map, Symbol, Value},
 };
 
 /// Descriptors of performatives, termini, states and SASL frames.
@@ -78,6 +78,7 @@ pub(crate) struct Attach {
     pub(crate) default_outcome: Option<Outcome>,
     pub(crate) initial_delivery_count: Option<u32>,
     pub(crate) max_message_size: Option<u64>,
+    pub(crate) desired_capabilities: Vec<Symbol>,
     pub(crate) properties: Map,
 }
 
@@ -209,7 +210,8 @@ fn attach(f: &mut Fields<'_>) -> Result<Attach, DecodeError> {
     f.skip(2)?; // unsettled, incomplete-unsettled: links are not resumed
     let initial_delivery_count = f.u32("attach.initial-delivery-count")?;
     let max_message_size = f.u64("attach.max-message-size")?.filter(|size| *size > 0);
-    f.skip(2)?; // capabilities: none are known
+    f.skip(1)?; // offered-capabilities: none of the peer's are known
+    let desired_capabilities = symbols(f.value()?);
     Ok(Attach {
         name,
         handle,
@@ -221,8 +223,19 @@ fn attach(f: &mut Fields<'_>) -> Result<Attach, DecodeError> {
         default_outcome,
         initial_delivery_count,
         max_message_size,
+        desired_capabilities,
         properties: f.map("attach.properties")?,
     })
+}
+
+/// A field of one symbol or an array of them; whatever else stands there says nothing.
+fn symbols(value: Option<Value>) -> Vec<Symbol> {
+    let symbol = |value| if let Value::Symbol(symbol) = value { Some(symbol) } else { None };
+    match value {
+        Some(Value::Array(array)) => array.0.into_iter().filter_map(symbol).collect(),
+        Some(value) => symbol(value).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 fn flow(f: &mut Fields<'_>) -> Result<Flow, DecodeError> {

@@ -1,6 +1,6 @@
-//! The service side over AMQP 1.0: back ends prove themselves on `$cbs` and send cloud-to-device
-//! messages to `/messages/devicebound`. One file per node; the transport is the crate
-//! `iothub-amqp-server`, which knows nothing of all this.
+//! The service side over AMQP 1.0: back ends prove themselves on `$cbs`, send cloud-to-device messages to
+//! `/messages/devicebound`, and read events at the Event Hubs-compatible endpoint, which is here too. One
+//! file per node; the transport is the crate `iothub-amqp-server`, which knows nothing of all this.
 
 mod address;
 mod c2d_message;
@@ -9,8 +9,13 @@ mod devicebound;
 mod error;
 pub(crate) mod event_message;
 mod grants;
+mod management;
 mod nodes;
+mod readers;
+mod redirect;
+mod replies;
 mod sasl;
+mod selector;
 
 use std::sync::Arc;
 
@@ -19,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use self::nodes::Nodes;
+use self::redirect::Listener;
 use crate::hub::Hub;
 use crate::listener;
 
@@ -35,14 +41,17 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAccept
         ..ConnectionConfig::default()
     });
     let name = if tls.is_some() { "amqps" } else { "amqp" };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let here = Listener { tls: tls.is_some(), port };
     let room = {
         let hub = hub.clone();
         move |stream| {
-            let nodes = Nodes::new(hub.clone());
+            let nodes = Nodes::new(hub.clone(), here);
             let serving =
                 iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.shutdown().clone());
+            let cut = hub.amqp_cut();
             async move {
-                if let Err(error) = serving.await {
+                if let Some(Err(error)) = cut.run_until_cancelled(serving).await {
                     tracing::debug!(%error, "an AMQP connection broke");
                 }
             }
@@ -53,7 +62,13 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAccept
 
 /// What fuzz targets reach of this room.
 #[cfg(fuzzing)]
+pub(crate) fn fuzzing_selector(text: &str) {
+    drop(selector::parse(text));
+}
+
+/// What fuzz targets reach of this room.
+#[cfg(fuzzing)]
 pub(crate) fn fuzzing_address(text: &str) {
-    let _ = address::Node::parse(text);
+    drop(address::Node::parse(text));
     let _ = address::recipients(text).map(Iterator::count);
 }

@@ -4,6 +4,8 @@
 //! is. Signatures are compared in constant time, by `iothub-auth`.
 //! Source: *Control access to IoT Hub using shared access signatures*.
 
+mod amqp;
+
 use std::sync::Arc;
 
 use iothub_auth::{CLOCK_SKEW, SasToken};
@@ -31,6 +33,10 @@ impl Denied {
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceGrant {
     pub(crate) policy: Policy,
+    /// What the token opens, segment by segment below the host; nothing for all of it.
+    pub(crate) scope: Vec<String>,
+    /// The token was signed as clients of Event Hubs sign, and opens nothing but events.
+    pub(crate) events_only: bool,
     pub(crate) expiry: Timestamp,
 }
 
@@ -111,7 +117,8 @@ impl Hub {
         token
             .verify([&policy.key], self.clock().now(), CLOCK_SKEW)
             .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
-        Ok(ServiceGrant { policy: policy.clone(), expiry: token.expiry() })
+        let scope = token.scope().segments().to_vec();
+        Ok(ServiceGrant { policy: policy.clone(), scope, events_only: false, expiry: token.expiry() })
     }
 
     /// Whether whoever shows `sas_token` is this device or this module of it, and may connect now.
@@ -177,6 +184,19 @@ impl Hub {
 
     /// Reads a token and checks what it is for; who signed it is checked by the caller.
     fn token(&self, sas_token: &str, resource: &[&str]) -> Result<SasToken, Denied> {
+        let token = self.token_for_host(sas_token)?;
+        if !token.scope().covers(resource) {
+            return Err(Denied::unauthorized(format!(
+                "the token is for {:?}, not for /{}",
+                token.resource(),
+                resource.join("/")
+            )));
+        }
+        Ok(token)
+    }
+
+    /// Reads a token and checks that it is for this hub.
+    fn token_for_host(&self, sas_token: &str) -> Result<SasToken, Denied> {
         let token = SasToken::parse(sas_token).map_err(|error| Denied::unauthorized(error.to_string()))?;
         let scope = token.scope();
         if !self.config().host_names.contains(scope.host()) {
@@ -184,13 +204,6 @@ impl Hub {
                 "the token is for host {:?}, and this hub answers to {}; add names with --host-name",
                 scope.host(),
                 self.config().host_names
-            )));
-        }
-        if !scope.covers(resource) {
-            return Err(Denied::unauthorized(format!(
-                "the token is for {:?}, not for /{}",
-                token.resource(),
-                resource.join("/")
             )));
         }
         Ok(token)

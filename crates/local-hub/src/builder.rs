@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{HostNames, HubConfig};
+use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, new_key};
@@ -49,6 +49,7 @@ pub struct LocalHubBuilder {
     state_dir: Option<PathBuf>,
     owner_key: Option<SharedAccessKey>,
     devices: Vec<DeviceId>,
+    consumer_groups: Vec<String>,
     limits: Limits,
     routes: Vec<Route>,
     fallback_route: bool,
@@ -66,6 +67,7 @@ impl Default for LocalHubBuilder {
             state_dir: None,
             owner_key: None,
             devices: Vec::new(),
+            consumer_groups: Vec::new(),
             limits: Limits::default(),
             routes: Vec::new(),
             fallback_route: true,
@@ -140,6 +142,13 @@ impl LocalHubBuilder {
         self
     }
 
+    /// Adds a consumer group that may read events, beside `$Default`.
+    #[must_use]
+    pub fn consumer_group(mut self, name: impl Into<String>) -> Self {
+        self.consumer_groups.push(name.into());
+        self
+    }
+
     /// What the hub takes before it refuses; the service's limits unless set.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -175,6 +184,7 @@ impl LocalHubBuilder {
 
     async fn try_start(self) -> Result<RunningHub, Why> {
         let host_names = HostNames::new(&self.name, &self.host_names)?;
+        let consumer_groups = ConsumerGroups::new(&self.consumer_groups)?;
         check_owner_key(self.owner_key.as_ref())?;
         let routes = Routes::new(self.routes.clone(), self.fallback_route)?;
         let state_dir = match &self.state_dir {
@@ -188,6 +198,7 @@ impl LocalHubBuilder {
         let config = HubConfig {
             name: self.name,
             host_names,
+            consumer_groups,
             limits: self.limits,
             routes,
             keeps_devices: self.state_dir.is_some(),

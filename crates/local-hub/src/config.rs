@@ -16,8 +16,64 @@ pub(crate) struct HubConfig {
     pub(crate) limits: Limits,
     /// Which events reach the event stream.
     pub(crate) routes: Routes,
+    /// The consumer groups that may read events.
+    pub(crate) consumer_groups: ConsumerGroups,
     /// Whether some devices outlive the hub, in a state folder; the log then says which do not.
     pub(crate) keeps_devices: bool,
+}
+
+/// The consumer group every hub has.
+const DEFAULT_GROUP: &str = "$Default";
+
+/// Most consumer groups beside it, and the longest name of one.
+/// Source: *Azure Event Hubs quotas and limits*, standard tier.
+const MAX_GROUPS: usize = 20;
+const GROUP_LENGTH: usize = 50;
+
+/// The consumer groups of the event stream: `$Default` and those that were added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumerGroups(Vec<String>);
+
+/// Consumer groups that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConsumerGroupError {
+    #[error(
+        "{0:?} cannot be a consumer group: letters, digits, '-', '.' and '_', at most {GROUP_LENGTH} of them"
+    )]
+    Name(String),
+    #[error("{0} consumer groups are too many: at most {MAX_GROUPS} beside {DEFAULT_GROUP}")]
+    TooMany(usize),
+}
+
+impl ConsumerGroups {
+    pub(crate) fn new(added: &[String]) -> Result<Self, ConsumerGroupError> {
+        let mut groups = Self(vec![DEFAULT_GROUP.to_owned()]);
+        for name in added {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if groups.get(name).is_some() {
+                continue;
+            }
+            if name.is_empty() || name.len() > GROUP_LENGTH || !name.bytes().all(plain) {
+                return Err(ConsumerGroupError::Name(name.chars().take(80).collect()));
+            }
+            groups.0.push(name.clone());
+        }
+        if groups.0.len() > MAX_GROUPS + 1 {
+            return Err(ConsumerGroupError::TooMany(groups.0.len() - 1));
+        }
+        Ok(groups)
+    }
+
+    /// The group with this name, as it was added; case does not count.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|group| group.eq_ignore_ascii_case(name))
+    }
+}
+
+impl fmt::Display for ConsumerGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
 }
 
 /// Names every local hub has.
@@ -95,6 +151,21 @@ mod tests {
         for unknown in ["", "example", "my-hub.example.org", "10.0.0.1", "notlocalhost"] {
             assert!(!names.contains(unknown), "{unknown}");
         }
+    }
+
+    #[test]
+    fn consumer_groups_are_the_default_one_and_those_that_were_added() {
+        let groups =
+            ConsumerGroups::new(&["cg1".to_owned(), "CG1".to_owned(), "$default".to_owned()]).unwrap();
+        assert_eq!(groups.to_string(), "$Default, cg1");
+        assert_eq!((groups.get("$DEFAULT"), groups.get("Cg1")), (Some("$Default"), Some("cg1")));
+        assert_eq!(groups.get("cg2"), None);
+        for bad in ["", "a b", "$other", "a/b", &"x".repeat(51)] {
+            assert!(ConsumerGroups::new(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+        let many: Vec<_> = (0..21).map(|n| format!("g{n}")).collect();
+        assert!(ConsumerGroups::new(&many[1..]).is_ok());
+        assert_eq!(ConsumerGroups::new(&many), Err(ConsumerGroupError::TooMany(21)));
     }
 
     #[test]

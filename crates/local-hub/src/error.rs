@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::config::NotAHostName;
+use crate::config::{ConsumerGroupError, NotAHostName};
 use crate::core::policies::NoRandomness;
 use crate::core::refusal::HubError;
 use crate::core::routes::RouteError;
@@ -19,6 +19,7 @@ pub struct StartError(Why);
 #[derive(Debug)]
 pub(crate) enum Why {
     HostName(NotAHostName),
+    ConsumerGroup(ConsumerGroupError),
     OwnerKey,
     State(StateError),
     Certificates(CertificateError),
@@ -32,6 +33,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Why::HostName(error) => error.fmt(f),
+            Why::ConsumerGroup(error) => error.fmt(f),
             Why::OwnerKey => f.write_str("the owner key must be base64 of 16 to 64 bytes"),
             Why::State(error) => error.fmt(f),
             Why::Certificates(error) => write!(f, "the hub's certificates cannot be used: {error}"),
@@ -49,7 +51,12 @@ impl Error for StartError {
             Why::State(error) => error.source(),
             Why::Certificates(error) => error.source(),
             Why::Port(error) => error.source(),
-            Why::HostName(_) | Why::OwnerKey | Why::Device(_) | Why::Route(_) | Why::NoRandomness(_) => None,
+            Why::HostName(_)
+            | Why::ConsumerGroup(_)
+            | Why::OwnerKey
+            | Why::Device(_)
+            | Why::Route(_)
+            | Why::NoRandomness(_) => None,
         }
     }
 }
@@ -72,6 +79,7 @@ macro_rules! from {
 
 from! {
     NotAHostName => HostName,
+    ConsumerGroupError => ConsumerGroup,
     StateError => State,
     CertificateError => Certificates,
     PortError => Port,

@@ -14,6 +14,11 @@ pub fn mqtt_packets(bytes: &[u8]) {
     crate::mqtt::fuzzing::packets(&BytesMut::from(bytes));
 }
 
+/// Reads `text` as the filter that says where a reader of events begins.
+pub fn amqp_selector(text: &str) {
+    crate::amqp::fuzzing_selector(text);
+}
+
 /// Reads `text` as the address of an AMQP message, and as the id in it.
 pub fn amqp_address(text: &str) {
     crate::amqp::fuzzing_address(text);

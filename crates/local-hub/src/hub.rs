@@ -51,6 +51,8 @@ struct Inner {
     policies: Policies,
     continuations: Continuations,
     shutdown: CancellationToken,
+    /// Cancelled to cut the AMQP connections there are; those that come get a new one.
+    amqp_cut: Mutex<CancellationToken>,
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
     c2d: Mutex<C2dQueues>,
@@ -85,6 +87,7 @@ impl Hub {
             sessions: Mutex::default(),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
+            amqp_cut: Mutex::default(),
             // As long as the hub keeps its keys, pages can be asked for, also after a restart.
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
             config,
@@ -108,6 +111,16 @@ impl Hub {
     /// Cancelled when the hub ends: listeners stop, connections close.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
+    }
+
+    /// Cancelled when the AMQP connection that asks for it is to be cut.
+    pub(crate) fn amqp_cut(&self) -> CancellationToken {
+        lock(&self.0.amqp_cut).clone()
+    }
+
+    /// Cuts all AMQP connections, without a word to their peers.
+    pub(crate) fn cut_amqp(&self) {
+        std::mem::take(&mut *lock(&self.0.amqp_cut)).cancel();
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

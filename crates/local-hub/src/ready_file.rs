@@ -19,13 +19,23 @@ struct ReadyFile<'h> {
     ca_file: &'h Path,
     connection_strings: BTreeMap<&'static str, String>,
     standard_connection_strings: BTreeMap<&'static str, String>,
+    event_hubs: EventHubs,
     devices: BTreeMap<String, String>,
+}
+
+/// The strings for reading events.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventHubs {
+    connection_string: String,
+    standard_connection_string: String,
+    plain_connection_string: String,
 }
 
 impl RunningHub {
     /// Writes a JSON file that says where the hub is and how to get in: its name, host name, ports, CA
-    /// file, the connection strings of all policies (for our clients, and in the standard form) and of
-    /// all devices. The file appears as a whole, is readable by its owner alone, and holds secrets.
+    /// file, the connection strings of all policies (for our clients, and in the standard form), of the
+    /// endpoint for reading events, and of all devices. The file appears as a whole, is readable by its owner alone, and holds secrets.
     ///
     /// # Errors
     /// What the system answers when the file cannot be written.
@@ -48,6 +58,11 @@ impl RunningHub {
             ca_file: self.ca_file(),
             connection_strings: strings(&|name| self.connection_string(name)),
             standard_connection_strings: strings(&|name| self.standard_connection_string(name)),
+            event_hubs: EventHubs {
+                connection_string: self.event_hubs_connection_string(),
+                standard_connection_string: self.standard_event_hubs_connection_string(),
+                plain_connection_string: self.plain_event_hubs_connection_string(),
+            },
             devices: devices
                 .filter_map(|id| self.device_connection_string(&id).map(|text| (id.into(), text)))
                 .collect(),

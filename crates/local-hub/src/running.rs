@@ -4,7 +4,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use iothub_auth::{Clock, DeviceConnectionString, HubAddress, ServiceConnectionString};
+use iothub_auth::{
+    Clock, DeviceConnectionString, EventHubsConnectionString, HubAddress, ServiceConnectionString,
+};
 use iothub_models::{
     C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, ModuleId, RegistryStatistics,
     ServiceStatistics, Twin, TwinPatch,
@@ -113,6 +115,40 @@ impl RunningHub {
     fn service_string(&self, address: HubAddress, policy: PolicyName) -> String {
         let key = self.hub.policies().key(policy).clone();
         ServiceConnectionString::new(address, policy.as_str(), key).reveal()
+    }
+
+    /// The string of the policy `service` for reading events, for our clients: with the port, where it
+    /// differs from the usual one, and the CA file.
+    #[must_use]
+    pub fn event_hubs_connection_string(&self) -> String {
+        self.event_hubs_string(self.ports.amqps, false, Some(self.ca_file.clone()))
+    }
+
+    /// The string for reading events as the portal shows it, for official clients.
+    #[must_use]
+    pub fn standard_event_hubs_connection_string(&self) -> String {
+        self.event_hubs_string(HubAddress::AMQPS_PORT, false, None)
+    }
+
+    /// The string for reading events without TLS, for official clients, which then take any port: it says
+    /// that the endpoint is an emulator. It works on this machine only.
+    #[must_use]
+    pub fn plain_event_hubs_connection_string(&self) -> String {
+        self.event_hubs_string(self.ports.amqp, true, None)
+    }
+
+    fn event_hubs_string(&self, port: u16, plain: bool, trusted_ca_file: Option<PathBuf>) -> String {
+        let policy = PolicyName::Service;
+        EventHubsConnectionString {
+            host_name: if plain { "localhost" } else { self.host_name() }.to_owned(),
+            port,
+            plain,
+            policy: policy.as_str().to_owned(),
+            key: self.hub.policies().key(policy).clone(),
+            entity_path: Some(self.name().to_owned()),
+            trusted_ca_file,
+        }
+        .reveal()
     }
 
     /// A device's connection string for our clients; `None` if there is no such device, or if it has
@@ -333,6 +369,12 @@ impl RunningHub {
     #[must_use]
     pub fn service_statistics(&self) -> ServiceStatistics {
         self.hub.service_statistics()
+    }
+
+    /// Cuts all AMQP connections, without a word to their peers, as a network does; the ports go on to
+    /// listen, and nothing the hub holds is lost.
+    pub fn drop_amqp_connections(&self) {
+        self.hub.cut_amqp();
     }
 
     /// Waits until `reached` is true of the hub. It is asked now and after every change: a device came

@@ -15,7 +15,7 @@ use crate::{
     delivery::{DeliveryTag, Outcome},
     error::AmqpError,
     frame,
-    value::{Array, Map, Value},
+    value::{Array, Map, Symbol, Value},
 };
 
 /// What every flow says about the session.
@@ -44,6 +44,7 @@ pub(crate) struct AttachReply<'a> {
     /// Whether source and target are echoed, or both null.
     pub(crate) echo_termini: bool,
     pub(crate) max_message_size: u64,
+    pub(crate) offered_capabilities: &'a [Symbol],
     pub(crate) properties: &'a Map,
 }
 
@@ -124,7 +125,7 @@ pub(crate) fn attach(out: &mut BytesMut, channel: u16, request: &Attach, reply: 
             .field(false) // incomplete-unsettled
             .field(we_send.then_some(0u32)) // initial-delivery-count
             .field(reply.max_message_size)
-            .null() // offered-capabilities
+            .field(some_if_any(reply.offered_capabilities))
             .null() // desired-capabilities
             .field(some_if_filled(reply.properties))
             .finish();
@@ -236,6 +237,10 @@ impl Encode for AmqpError {
             .field(some_if_filled(&self.info))
             .finish();
     }
+}
+
+fn some_if_any(symbols: &[Symbol]) -> Option<Array> {
+    (!symbols.is_empty()).then(|| Array::of_symbols(symbols.iter().cloned()))
 }
 
 fn some_if_filled(map: &Map) -> Option<&Map> {

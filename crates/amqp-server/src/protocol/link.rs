@@ -165,6 +165,7 @@ impl Protocol {
             sender_settle_mode: attach.sender_settle_mode,
             receiver_settle_mode: attach.receiver_settle_mode,
             max_message_size: attach.max_message_size,
+            desired_capabilities: attach.desired_capabilities.clone(),
             properties: attach.properties.clone(),
         };
         let verdict = handler.on_attach(request, &mut Links { protocol: self });
@@ -194,6 +195,7 @@ impl Protocol {
             receiver_settle_mode,
             echo_termini: true,
             max_message_size,
+            offered_capabilities: &accept.offered_capabilities,
             properties: &accept.properties,
         };
         encode::attach(&mut self.output, id.channel, attach, &reply);
@@ -232,6 +234,7 @@ impl Protocol {
             receiver_settle_mode: ReceiverSettleMode::First,
             echo_termini: false,
             max_message_size: self.config.max_message_size,
+            offered_capabilities: &[],
             properties: &crate::value::Map::new(),
         };
         encode::attach(&mut self.output, id.channel, attach, &reply);

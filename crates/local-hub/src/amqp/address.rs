@@ -7,12 +7,49 @@ use iothub_models::DeviceId;
 use percent_encoding::percent_decode_str;
 
 /// A node of the hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     /// `$cbs`: tokens are put here, and answered.
     Cbs,
     /// `/messages/devicebound`: cloud-to-device messages go in here.
     DeviceBound,
+    /// `/messages/events`, and what follows it: events are read elsewhere.
+    Events(String),
+    /// `$management`, bare or below an event hub: what there is to read.
+    Management,
+    /// A partition of an event hub: events come out here.
+    Partition(PartitionAddress),
+}
+
+/// `{event hub}/ConsumerGroups/{group}/Partitions/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartitionAddress {
+    pub(super) event_hub: String,
+    pub(super) group: String,
+    pub(super) partition: String,
+}
+
+impl PartitionAddress {
+    fn parse(path: &str) -> Option<Self> {
+        let mut segments = path.split('/');
+        let event_hub = segments.next()?;
+        let groups = segments.next()?;
+        let group = segments.next()?;
+        let partitions = segments.next()?;
+        let partition = segments.next()?;
+        let fits = segments.next().is_none()
+            && groups.eq_ignore_ascii_case("ConsumerGroups")
+            && partitions.eq_ignore_ascii_case("Partitions");
+        let decoded = |text| percent_decode_str(text).decode_utf8().ok().map(String::from);
+        fits.then_some(())?;
+        Some(Self { event_hub: decoded(event_hub)?, group: decoded(group)?, partition: decoded(partition)? })
+    }
+
+    /// The address segment by segment, as tokens are scoped.
+    pub(super) fn path(&self) -> [String; 5] {
+        let Self { event_hub, group, partition } = self.clone();
+        [event_hub, "ConsumerGroups".to_owned(), group, "Partitions".to_owned(), partition]
+    }
 }
 
 impl Node {
@@ -23,8 +60,13 @@ impl Node {
             Some(Self::Cbs)
         } else if path.eq_ignore_ascii_case("messages/devicebound") {
             Some(Self::DeviceBound)
+        } else if let Some(suffix) = events_suffix(address) {
+            Some(Self::Events(suffix.to_owned()))
+        } else if let Some(partition) = PartitionAddress::parse(path) {
+            Some(Self::Partition(partition))
         } else {
-            None
+            let last = path.rsplit('/').next().unwrap_or_default();
+            last.eq_ignore_ascii_case("$management").then_some(Self::Management)
         }
     }
 }
@@ -49,12 +91,31 @@ pub(super) fn recipients(to: &str) -> Option<impl Iterator<Item = DeviceId>> {
     Some(decoded.into_iter().chain(raw))
 }
 
+/// The first segment below the host of what a token is put for, if there is one: `{event hub}` of
+/// `sb://host/{event hub}/ConsumerGroups/…`.
+pub(super) fn audience_entity(audience: &str) -> Option<&str> {
+    let rest = audience.split_once("://").map_or(audience, |(_, rest)| rest);
+    let (_host, path) = rest.split_once('/')?;
+    path.split('/').next().filter(|entity| !entity.is_empty())
+}
+
+/// What follows `messages/events`, to the character.
+fn events_suffix(address: &str) -> Option<&str> {
+    const EVENTS: &str = "messages/events";
+    let path = below_authority(address).trim_start_matches('/');
+    let (events, suffix) = path.split_at_checked(EVENTS.len())?;
+    (events.eq_ignore_ascii_case(EVENTS) && (suffix.is_empty() || suffix.starts_with('/'))).then_some(suffix)
+}
+
 fn path(address: &str) -> &str {
-    let path = match address.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or("", |(_authority, path)| path),
+    below_authority(address).trim_matches('/')
+}
+
+fn below_authority(address: &str) -> &str {
+    match address.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),
         None => address,
-    };
-    path.trim_matches('/')
+    }
 }
 
 #[cfg(test)]
@@ -75,10 +136,50 @@ mod tests {
         for address in ["$cbs", "$CBS", "amqps://h/$cbs"] {
             assert_eq!(Node::parse(address), Some(Node::Cbs), "{address}");
         }
-        for address in
-            ["", "/", "amqps://h", "messages", "messages/devicebound/x", "messages/events", "$cbs2"]
-        {
+        for address in [
+            "",
+            "/",
+            "amqps://h",
+            "messages",
+            "messages/devicebound/x",
+            "messages/events2",
+            "$cbs2",
+            "h/ConsumerGroups/g",
+        ] {
             assert_eq!(Node::parse(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_of_events_are_known_in_every_form() {
+        for (address, suffix) in [
+            ("messages/events", ""),
+            ("/messages/events/", "/"),
+            ("amqps://h:5671/Messages/Events/$management", "/$management"),
+            ("messages/events/ConsumerGroups/$Default/Partitions/0", "/ConsumerGroups/$Default/Partitions/0"),
+        ] {
+            assert_eq!(Node::parse(address), Some(Node::Events(suffix.to_owned())), "{address}");
+        }
+        for address in ["$management", "hub/$management", "amqps://h:5671/hub/$Management"] {
+            assert_eq!(Node::parse(address), Some(Node::Management), "{address}");
+        }
+        for address in [
+            "hub/ConsumerGroups/$Default/Partitions/3",
+            "/hub/consumergroups/$Default/partitions/3/",
+            "amqps://h/hub/ConsumerGroups/%24Default/Partitions/3",
+        ] {
+            let Some(Node::Partition(partition)) = Node::parse(address) else { panic!("{address}") };
+            assert_eq!(partition.path(), ["hub", "ConsumerGroups", "$Default", "Partitions", "3"]);
+        }
+    }
+
+    #[test]
+    fn a_token_is_put_for_a_hub_or_for_what_is_below_it() {
+        for audience in ["localhost", "https://localhost", "amqps://localhost:5671/", ""] {
+            assert_eq!(audience_entity(audience), None, "{audience}");
+        }
+        for audience in ["sb://h/hub", "sb://h:5672/hub/$management", "amqps://h/hub/ConsumerGroups/g"] {
+            assert_eq!(audience_entity(audience), Some("hub"), "{audience}");
         }
     }
 

@@ -7,25 +7,68 @@ use jiff::Timestamp;
 use crate::authorize::ServiceGrant;
 use crate::core::refusal::HubError;
 
-/// What a token must open to be good for a back end's connection.
-pub(super) const RESOURCE: [&str; 2] = ["messages", "devicebound"];
+/// Different scopes that one connection may prove. Clients of Event Hubs prove each partition apart.
+const MAX_PROOFS: usize = 128;
 
-/// The proofs of one connection. A client renews its token by putting another one, so the latest
-/// expiry counts.
+/// What a token must open to be good for a back end's own nodes.
+const BACK_END: [&str; 2] = ["messages", "devicebound"];
+/// What opens all events under their name of the hub.
+const EVENTS: [&str; 2] = ["messages", "events"];
+
+/// The proofs of one connection. A client renews its token by putting another one, so of each scope the
+/// latest expiry counts.
 #[derive(Debug, Default)]
-pub(super) struct Grants {
-    service_until: Option<Timestamp>,
+pub(super) struct Grants(Vec<Proof>);
+
+#[derive(Debug)]
+struct Proof {
+    scope: Vec<String>,
+    events_only: bool,
+    until: Timestamp,
 }
 
 impl Grants {
     pub(super) fn add(&mut self, grant: &ServiceGrant) {
-        self.service_until = self.service_until.max(Some(grant.expiry));
+        let same = |proof: &&mut Proof| {
+            proof.events_only == grant.events_only
+                && is_prefix(&proof.scope, &grant.scope)
+                && proof.scope.len() == grant.scope.len()
+        };
+        if let Some(proof) = self.0.iter_mut().find(same) {
+            proof.until = proof.until.max(grant.expiry);
+            return;
+        }
+        if self.0.len() == MAX_PROOFS
+            && let Some(first) = (0..MAX_PROOFS).min_by_key(|index| self.0[*index].until)
+        {
+            self.0.swap_remove(first);
+        }
+        let (scope, events_only) = (grant.scope.clone(), grant.events_only);
+        self.0.push(Proof { scope, events_only, until: grant.expiry });
     }
 
-    /// Whether the connection may act as a back end now.
+    /// Whether the connection may act as a back end now: send messages to devices and hear of them.
     pub(super) fn check_service(&self, now: Timestamp) -> Result<(), HubError> {
+        self.check(now, |proof| !proof.events_only && is_prefix(&proof.scope, &BACK_END))
+    }
+
+    /// Whether the connection may read events at this path below the host.
+    pub(super) fn check_events(&self, path: &[impl AsRef<str>], now: Timestamp) -> Result<(), HubError> {
+        self.check(now, |proof| is_prefix(&proof.scope, path) || is_prefix(&proof.scope, &EVENTS))
+    }
+
+    /// Whether the connection may read any events at all.
+    pub(super) fn check_any_event(&self, event_hub: &str, now: Timestamp) -> Result<(), HubError> {
+        self.check(now, |proof| {
+            is_prefix(&proof.scope, &EVENTS)
+                || is_prefix(&EVENTS, &proof.scope)
+                || is_prefix(&[event_hub], &proof.scope)
+        })
+    }
+
+    fn check(&self, now: Timestamp, opens: impl Fn(&Proof) -> bool) -> Result<(), HubError> {
         let denied = |text: &str| Err(HubError::new(ErrorCode::IotHubUnauthorizedAccess, text));
-        match self.service_until {
+        match self.0.iter().filter(|proof| opens(proof)).map(|proof| proof.until).max() {
             None => denied("no token was put on $cbs, or none that allows service connect"),
             Some(until) if until.saturating_add(CLOCK_SKEW).is_ok_and(|limit| limit < now) => {
                 denied("the connection's token expired: put a new one on $cbs")
@@ -33,4 +76,10 @@ impl Grants {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// Whether `path` lies within `scope`; case does not count at these addresses.
+fn is_prefix(scope: &[impl AsRef<str>], path: &[impl AsRef<str>]) -> bool {
+    scope.len() <= path.len()
+        && scope.iter().zip(path).all(|(own, other)| own.as_ref().eq_ignore_ascii_case(other.as_ref()))
 }

@@ -10,29 +10,40 @@ use iothub_amqp_server::{
 use iothub_models::ErrorCode;
 
 use super::address::Node;
-use super::cbs::Cbs;
 use super::devicebound::{self, Attached, Worker};
 use super::error::amqp_error;
 use super::grants::Grants;
-use super::sasl;
+use super::readers::Readers;
+use super::redirect::{self, Listener};
+use super::replies::Replies;
+use super::{cbs, management, sasl};
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
 /// One connection's view of the hub.
 pub(super) struct Nodes {
     hub: Hub,
+    listener: Listener,
+    /// The host name by which the client came.
+    host: Option<String>,
     grants: Grants,
-    cbs: Cbs,
+    cbs: Replies,
+    management: Replies,
+    readers: Readers,
     devicebound: HashMap<LinkId, Attached>,
     worker: Option<Worker>,
 }
 
 impl Nodes {
-    pub(super) fn new(hub: Hub) -> Self {
+    pub(super) fn new(hub: Hub, listener: Listener) -> Self {
         Self {
             hub,
+            listener,
+            host: None,
             grants: Grants::default(),
-            cbs: Cbs::default(),
+            cbs: Replies::new("$cbs"),
+            management: Replies::new("$management"),
+            readers: Readers::default(),
             devicebound: HashMap::new(),
             worker: None,
         }
@@ -58,6 +69,51 @@ impl Nodes {
         self.worker.get_or_insert_with(|| Worker::spawn(self.hub.clone(), links.handle().clone()));
         Ok(Accept { credit: devicebound::CREDIT, ..Accept::default() })
     }
+
+    fn attach_management(&mut self, request: &AttachRequest) -> Result<Accept, AmqpError> {
+        self.check_any_event()?;
+        self.management.attach(request)
+    }
+
+    /// Whether the client may read any events at all.
+    fn check_any_event(&self) -> Result<(), AmqpError> {
+        let (event_hub, now) = (&self.hub.config().name, self.hub.clock().now());
+        self.grants.check_any_event(event_hub, now).map_err(|denied| amqp_error(&denied))
+    }
+
+    /// Says where events are read, to those who may know.
+    fn redirect(&self, suffix: &str) -> AmqpError {
+        let config = self.hub.config();
+        if let Err(denied) = self.check_any_event() {
+            return denied;
+        }
+        let known = self.host.as_deref().filter(|host| config.host_names.contains(host));
+        redirect::redirect(
+            known.unwrap_or_else(|| config.host_names.preferred()),
+            self.listener,
+            &config.name,
+            suffix,
+        )
+    }
+
+    /// Answers a request to `$cbs` or `$management`.
+    fn answer(&mut self, link: LinkId, delivery: &Delivery, links: &mut Links<'_>) -> Outcome {
+        let request = match delivery.decode() {
+            Ok(request) => request,
+            Err(error) => {
+                let text = format!("the request cannot be read: {error}");
+                return Outcome::Rejected(Some(AmqpError::new(condition::DECODE_ERROR, text)));
+            }
+        };
+        if self.cbs.takes(link) {
+            let answer = cbs::put_token(&request, &self.hub, &mut self.grants);
+            self.cbs.answer(link, request, answer, links);
+        } else {
+            let answer = management::respond(&request, &self.hub, &self.grants);
+            self.management.answer(link, request, answer, links);
+        }
+        Outcome::Accepted
+    }
 }
 
 impl ConnectionHandler for Nodes {
@@ -67,6 +123,7 @@ impl ConnectionHandler for Nodes {
 
     fn on_open(&mut self, open: RemoteOpen, _handle: &ConnectionHandle) -> Result<(), AmqpError> {
         tracing::debug!(container = open.container_id, host = open.hostname, "AMQP connection open");
+        self.host = open.hostname;
         Ok(())
     }
 
@@ -75,6 +132,11 @@ impl ConnectionHandler for Nodes {
         let accepted = match Node::parse(address) {
             Some(Node::Cbs) => self.cbs.attach(&request),
             Some(Node::DeviceBound) => self.attach_devicebound(&request, links),
+            Some(Node::Events(suffix)) => Err(self.redirect(&suffix)),
+            Some(Node::Management) => self.attach_management(&request),
+            Some(Node::Partition(address)) => {
+                self.readers.attach(&request, &address, &self.hub, &self.grants, links)
+            }
             None => {
                 let shown: String = address.chars().take(200).collect();
                 tracing::info!(address = shown, "no such AMQP node");
@@ -89,17 +151,8 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_message(&mut self, link: LinkId, delivery: Delivery, links: &mut Links<'_>) -> Disposition {
-        if self.cbs.takes(link) {
-            return match delivery.decode() {
-                Ok(request) => {
-                    self.cbs.put_token(link, &request, &self.hub, &mut self.grants, links);
-                    Outcome::Accepted.into()
-                }
-                Err(error) => {
-                    let text = format!("the request cannot be read: {error}");
-                    Outcome::Rejected(Some(AmqpError::new(condition::DECODE_ERROR, text))).into()
-                }
-            };
+        if self.cbs.takes(link) || self.management.takes(link) {
+            return self.answer(link, &delivery, links).into();
         }
         if let Err(denied) = self.grants.check_service(self.hub.clock().now()) {
             return Outcome::Rejected(Some(amqp_error(&denied))).into();
@@ -119,12 +172,18 @@ impl ConnectionHandler for Nodes {
         sent.outcome.into()
     }
 
-    fn on_credit(&mut self, _link: LinkId, _credit: Credit, links: &mut Links<'_>) {
+    fn on_credit(&mut self, link: LinkId, _credit: Credit, links: &mut Links<'_>) {
+        if self.readers.has(link) {
+            return self.readers.send(link, &self.hub, &self.grants, links);
+        }
         self.cbs.flush(links);
+        self.management.flush(links);
     }
 
     fn on_detach(&mut self, link: LinkId, _error: Option<&AmqpError>, _links: &mut Links<'_>) {
         self.cbs.detach(link);
+        self.management.detach(link);
+        self.readers.detach(link);
         self.devicebound.remove(&link);
     }
 

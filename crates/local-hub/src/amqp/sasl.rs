@@ -3,8 +3,7 @@
 
 use iothub_amqp_server::{SaslInit, SaslVerdict, Symbol};
 
-use super::grants::{Grants, RESOURCE};
-use crate::core::policies::Permission;
+use super::grants::Grants;
 use crate::hub::Hub;
 
 /// What the hub offers: the mechanisms of the official Python and Event Hubs clients.
@@ -19,35 +18,54 @@ pub(super) fn verdict(init: &SaslInit, hub: &Hub, grants: &mut Grants) -> SaslVe
         return SaslVerdict::Accept;
     }
     let response = init.initial_response.as_deref().unwrap_or_default();
-    let judged = plain(response).map(|(policy, token)| {
-        (policy, hub.authorize_service(token, &RESOURCE, &[Permission::ServiceConnect]))
-    });
+    let judged = match plain(response) {
+        Some(Plain::Token { policy, token }) => match hub.authorize_amqp(token) {
+            Ok(grant) if policy.eq_ignore_ascii_case(grant.policy.name.as_str()) => Ok(grant),
+            Ok(_) => {
+                tracing::warn!("SASL PLAIN: the user name is of another policy than the token");
+                return SaslVerdict::Refuse;
+            }
+            denied => denied,
+        },
+        Some(Plain::Key { policy, key }) => hub.authorize_key(policy, key),
+        None => {
+            tracing::warn!(
+                "SASL PLAIN: the user name must be POLICY@sas.root.HUB and the password a SAS token, or the \
+                 user name POLICY and the password its key"
+            );
+            return SaslVerdict::Refuse;
+        }
+    };
     match judged {
-        Some((policy, Ok(grant))) if policy.eq_ignore_ascii_case(grant.policy.name.as_str()) => {
+        Ok(grant) => {
             grants.add(&grant);
             SaslVerdict::Accept
         }
-        Some((_, Ok(_))) => {
-            tracing::warn!("SASL PLAIN: the user name is of another policy than the token");
-            SaslVerdict::Refuse
-        }
         // The true reason is in the log already.
-        Some((_, Err(_))) => SaslVerdict::Refuse,
-        None => {
-            tracing::warn!(
-                "SASL PLAIN: the user name must be POLICY@sas.root.HUB and the password a SAS token"
-            );
-            SaslVerdict::Refuse
-        }
+        Err(_) => SaslVerdict::Refuse,
     }
 }
 
-/// Policy and token of `[authzid] NUL {policy}@sas.root.{hub} NUL {token}`.
-fn plain(response: &[u8]) -> Option<(&str, &str)> {
+/// What the mechanism PLAIN carries.
+#[derive(Debug, PartialEq)]
+enum Plain<'a> {
+    /// `{policy}@sas.root.{hub}` and a token: a back end's.
+    Token { policy: &'a str, token: &'a str },
+    /// `{policy}` and its key: a reader's, as clients of Event Hubs send it.
+    Key { policy: &'a str, key: &'a str },
+}
+
+/// Reads `[authzid] NUL user NUL password`.
+fn plain(response: &[u8]) -> Option<Plain<'_>> {
     let mut parts = std::str::from_utf8(response).ok()?.split('\0');
-    let (_authorize_as, user, token) = (parts.next()?, parts.next()?, parts.next()?);
-    let (policy, realm) = user.split_once('@')?;
-    (parts.next().is_none() && realm.to_ascii_lowercase().starts_with("sas.root.")).then_some((policy, token))
+    let (_authorize_as, user, password) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || user.is_empty() || password.is_empty() {
+        return None;
+    }
+    let Some((policy, realm)) = user.split_once('@') else {
+        return Some(Plain::Key { policy: user, key: password });
+    };
+    realm.to_ascii_lowercase().starts_with("sas.root.").then_some(Plain::Token { policy, token: password })
 }
 
 #[cfg(test)]
@@ -55,12 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_names_a_policy_and_carries_a_token() {
-        assert_eq!(plain(b"\0service@sas.root.hub\0token"), Some(("service", "token")));
-        assert_eq!(plain(b"x\0service@SAS.root.hub\0token"), Some(("service", "token")));
+    fn plain_names_a_policy_and_carries_a_token_or_its_key() {
+        let token = Some(Plain::Token { policy: "service", token: "token" });
+        assert_eq!(plain(b"\0service@sas.root.hub\0token"), token);
+        assert_eq!(plain(b"x\0service@SAS.root.hub\0token"), token);
+        assert_eq!(plain(b"\0service\0key="), Some(Plain::Key { policy: "service", key: "key=" }));
         for bad in [
             &b""[..],
-            b"\0service\0token",
+            b"\0service\0",
+            b"\0\0key",
             b"\0d@sas.hub\0t",
             b"\0a@sas.root.h\0t\0more",
             b"\0\xff@sas.root.h\0t",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use iothub_auth::{Clock, ManualClock, SharedAccessKey};
 
 use super::*;
-use crate::config::{HostNames, HubConfig};
+use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
@@ -27,6 +27,7 @@ async fn setup() -> Setup {
         host_names: HostNames::new("hub", &["my-hub.example".into()]).unwrap(),
         limits: Limits::default(),
         routes: crate::core::routes::Routes::default(),
+        consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: true,
     };
     let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);

@@ -6,8 +6,6 @@
 //! Readers wait on their partition and are woken once for each batch.
 //! Source: *Read device-to-cloud messages from the built-in endpoint*.
 
-#![allow(dead_code, unused_imports, reason = "its readers arrive with the AMQP nodes")]
-
 mod partition;
 mod reader;
 mod start;

@@ -41,7 +41,6 @@ impl Hub {
     }
 
     /// The stream.
-    #[allow(dead_code, reason = "its readers arrive with the AMQP nodes")]
     pub(crate) fn events(&self) -> &EventLog {
         &self.0.events
     }

@@ -6,7 +6,7 @@ use iothub_models::{C2dMessage, ConnectionState, DeviceId, DeviceStatus, ErrorCo
 
 use super::*;
 use crate::authorize::{DeviceGrant, GrantScope};
-use crate::config::HostNames;
+use crate::config::{ConsumerGroups, HostNames};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
@@ -20,6 +20,7 @@ fn hub() -> Hub {
         host_names: HostNames::new("hub", &[]).unwrap(),
         limits: Limits::default(),
         routes: crate::core::routes::Routes::default(),
+        consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
     };
     Hub::new(config, Clock::real(), Policies::new(|_| new_key().unwrap()), 1)

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::connection;
-use crate::config::{HostNames, HubConfig};
+use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
@@ -36,6 +36,7 @@ impl Bench {
             host_names: HostNames::new("hub", &[]).unwrap(),
             limits: Limits::default(),
             routes: crate::core::routes::Routes::default(),
+            consumer_groups: ConsumerGroups::new(&[]).unwrap(),
             keeps_devices: false,
         };
         let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);

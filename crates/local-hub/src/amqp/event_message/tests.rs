@@ -1,3 +1,5 @@
+//! Every field of an event at its place and in its type, written and read back.
+
 use iothub_amqp_server::{Body, Symbol, Value};
 use jiff::Timestamp as Time;
 

@@ -33,6 +33,7 @@ impl Display for Announcement<'_> {
         }
         writeln!(f, "For the programs of this project:")?;
         variable(f, "IOTHUB_CONNECTION_STRING", &hub.connection_string(PolicyName::IotHubOwner))?;
+        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.event_hubs_connection_string())?;
         self.devices(f)?;
         self.official_clients(f)?;
         writeln!(
@@ -77,6 +78,7 @@ impl Announcement<'_> {
                 variable(f, "IOTHUB_DEVICE_CONNECTION_STRING", &string)?;
             }
         }
+        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.standard_event_hubs_connection_string())?;
         writeln!(
             f,
             "and what makes them trust the hub's CA:\n  \

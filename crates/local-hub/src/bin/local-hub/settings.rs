@@ -42,6 +42,9 @@ pub(crate) struct Settings {
     /// A device the hub knows from the start, and after every restart
     #[arg(long, value_name = "ID")]
     device: Vec<DeviceId>,
+    /// A consumer group that may read events, beside $Default; may be repeated
+    #[arg(long, value_name = "NAME")]
+    consumer_group: Vec<String>,
     /// Events that readers get beside telemetry, such as TwinChangeEvents; may be repeated
     #[arg(long, value_name = "SOURCE", value_parser = route)]
     route: Vec<RouteTable>,
@@ -88,6 +91,7 @@ impl Settings {
             state_dir: self.state_dir.or(other.state_dir),
             owner_key: self.owner_key.or(other.owner_key),
             device: listed(self.device, other.device),
+            consumer_group: listed(self.consumer_group, other.consumer_group),
             route: listed(self.route, other.route),
             fallback_route: self.fallback_route.or(other.fallback_route),
             ready_file: self.ready_file.or(other.ready_file),
@@ -127,6 +131,7 @@ impl Settings {
             builder = builder.route(table.route()?);
         }
         builder = builder.fallback_route(self.fallback_route.unwrap_or(true));
+        builder = self.consumer_group.iter().fold(builder, LocalHubBuilder::consumer_group);
         builder = self.host_name.iter().fold(builder, LocalHubBuilder::host_name);
         Ok(self.device.iter().cloned().fold(builder, LocalHubBuilder::device))
     }

@@ -1,3 +1,5 @@
+//! Order, places, bounds and seats of the log, without a clock or a socket.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iothub_models::TelemetryMessage;

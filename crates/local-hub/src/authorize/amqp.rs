@@ -1,0 +1,97 @@
+//! Who may use the addresses of a back end over AMQP: what a connection proves before anybody knows which
+//! of them it wants.
+//!
+//! Clients of Event Hubs sign with the text of the key, those of IoT Hub with what the text decodes to.
+//! The endpoint takes both; a token of the first kind opens events and nothing else.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use iothub_auth::{CLOCK_SKEW, SharedAccessKey};
+use jiff::Timestamp;
+use ring::hmac;
+
+use super::{Denied, ServiceGrant};
+use crate::core::policies::{Permission, Policy};
+use crate::hub::Hub;
+
+/// Second segments below `messages` that a back end uses.
+const NODES: [&str; 3] = ["devicebound", "servicebound", "events"];
+
+impl Hub {
+    /// Whether the bearer of `sas_token` may use any address of a back end; which, its scope says.
+    pub(crate) fn authorize_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {
+        self.verify_amqp(sas_token).inspect_err(log)
+    }
+
+    /// Whether `key` is that of the policy, as whoever shows the key itself must know it.
+    pub(crate) fn authorize_key(&self, policy: &str, key: &str) -> Result<ServiceGrant, Denied> {
+        self.policy(policy)
+            .and_then(|policy| {
+                // Compared in constant time, by way of what only equal keys sign equally.
+                let signed = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+                let own = hmac::sign(&signed(policy.key.reveal()), policy.name.as_str().as_bytes());
+                hmac::verify(&signed(key), policy.name.as_str().as_bytes(), own.as_ref()).map_err(|_| {
+                    Denied::unauthorized(format!("policy {}: the key is another", policy.name))
+                })?;
+                grant(policy, Vec::new(), true, Timestamp::MAX)
+            })
+            .inspect_err(log)
+    }
+
+    fn verify_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {
+        let token = self.token_for_host(sas_token)?;
+        let scope = token.scope().segments().to_vec();
+        if !self.has_node_within(&scope) {
+            return Err(Denied::unauthorized(format!(
+                "the token is for {:?}, and a back end has no address there",
+                token.resource()
+            )));
+        }
+        let Some(name) = token.policy() else {
+            return Err(Denied::unauthorized(
+                "the token names no shared access policy (skn): it is a device's, and this address is for back ends",
+            ));
+        };
+        let (policy, now) = (self.policy(name)?, self.clock().now());
+        let events_only = match token.verify([&policy.key], now, CLOCK_SKEW) {
+            Ok(()) => false,
+            Err(error) => {
+                // Verifying decodes keys. Encoded once more, this one comes out as its own text.
+                let as_text = SharedAccessKey::new(STANDARD.encode(policy.key.reveal()));
+                token
+                    .verify([&as_text], now, CLOCK_SKEW)
+                    .map_err(|_| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
+                true
+            }
+        };
+        grant(policy, scope, events_only, token.expiry())
+    }
+
+    /// Whether a scope is that of an address of a back end, or of something above one.
+    fn has_node_within(&self, scope: &[String]) -> bool {
+        let Some(first) = scope.first() else { return true };
+        if first.eq_ignore_ascii_case("messages") {
+            return scope
+                .get(1)
+                .is_none_or(|second| NODES.iter().any(|node| second.eq_ignore_ascii_case(node)));
+        }
+        first.eq_ignore_ascii_case(&self.config().name)
+    }
+}
+
+fn grant(
+    policy: &Policy,
+    scope: Vec<String>,
+    events_only: bool,
+    expiry: Timestamp,
+) -> Result<ServiceGrant, Denied> {
+    if !policy.allows(Permission::ServiceConnect) {
+        let reason = format!("policy {} lacks the permission ServiceConnect", policy.name);
+        return Err(Denied::unauthorized(reason));
+    }
+    Ok(ServiceGrant { policy: policy.clone(), scope, events_only, expiry })
+}
+
+fn log(denied: &Denied) {
+    tracing::warn!(reason = denied.reason, "a back end was refused over AMQP");
+}
