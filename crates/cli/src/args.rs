@@ -1,10 +1,11 @@
 //! The commands and their arguments. Ids are checked here, so that the rest only meets valid ones.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use iothub_amqp_service::EventPosition;
 use iothub_models::{DeviceId, MethodName, ModuleId};
 use serde_json::Value;
 
-/// Looks after the devices of an Azure IoT hub, in Azure or local.
+/// Looks after the devices of an Azure IoT hub, in Azure or local, and shows what they send.
 ///
 /// Which hub: the environment variable IOTHUB_CONNECTION_STRING holds the connection string of one
 /// of its shared access policies. `cargo xtask hub` prints that of a local hub; the portal shows
@@ -48,6 +49,12 @@ pub(crate) enum Resource {
     /// Twins: what device and back end agree on.
     #[command(subcommand)]
     Twin(TwinCommand),
+    /// Show what devices send, and what the hub's routes tell of them, until Ctrl-C.
+    ///
+    /// One line of JSON for each event: `iothub monitor-events | jq .event.payload`
+    ///
+    /// The policy of the connection string needs "service connect".
+    MonitorEvents(MonitorEvents),
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +99,38 @@ pub(crate) enum TwinCommand {
 
 fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("{error}; a text needs quotes of its own: '\"text\"'"))
+}
+
+/// What to show of the events of a hub.
+#[derive(Debug, Args)]
+pub(crate) struct MonitorEvents {
+    /// Only the events of this device.
+    #[arg(long, short, visible_alias = "device-id", value_name = "ID")]
+    pub(crate) device: Option<DeviceId>,
+    /// Where to begin: latest (what comes from now on), earliest (all that the hub still keeps), or a
+    /// time such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = position)]
+    pub(crate) from: EventPosition,
+    /// The consumer group.
+    #[arg(long, short, value_name = "NAME", default_value = "$Default")]
+    pub(crate) consumer_group: String,
+    /// Show application and system properties too.
+    #[arg(long, short)]
+    pub(crate) properties: bool,
+    /// Stop after so many events.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+fn position(text: &str) -> Result<EventPosition, String> {
+    match text {
+        "latest" => Ok(EventPosition::Latest),
+        "earliest" => Ok(EventPosition::Earliest),
+        time => match time.parse() {
+            Ok(time) => Ok(EventPosition::EnqueuedTime(time)),
+            Err(_) => Err("say latest, earliest, or a time such as 2026-01-31T12:00:00Z".to_owned()),
+        },
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,6 +259,19 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["iothub", "device", "show", "d1", "-d", "d2"]).is_err());
         assert!(Cli::try_parse_from(["iothub", "device", "show"]).is_err());
+    }
+
+    #[test]
+    fn events_are_shown_from_a_place_in_the_stream() {
+        let from = |place| {
+            let cli = Cli::try_parse_from(["iothub", "monitor-events", "--from", place]).ok()?;
+            let Resource::MonitorEvents(monitor) = cli.resource else { return None };
+            Some(monitor.from)
+        };
+        assert_eq!(from("earliest"), Some(EventPosition::Earliest));
+        let time = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(from("2026-01-31T12:00:00Z"), Some(EventPosition::EnqueuedTime(time)));
+        assert_eq!(from("yesterday"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `iothub`: looks after the devices of any Azure IoT hub, in Azure or local.
+//! `iothub`: looks after the devices of any Azure IoT hub, in Azure or local, and shows what they send.
 //!
 //! This file runs one command and reports how it ended: results on standard output, everything else
 //! on standard error; 0 done, 1 not done, 2 not understood. What the commands are is in `args.rs`,
@@ -9,6 +9,7 @@ mod args;
 mod device;
 mod hub;
 mod method;
+mod monitor;
 mod output;
 mod twin;
 
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Resource::Device(command) => runtime.block_on(device::run(command, &hub)),
         Resource::Method(command) => runtime.block_on(method::run(command, &hub)),
         Resource::Twin(command) => runtime.block_on(twin::run(command, &hub)),
+        Resource::MonitorEvents(monitor) => runtime.block_on(monitor::run(monitor, hub)),
     }
 }
 
