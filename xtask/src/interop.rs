@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
         }
     }
 
-    workspace::build(&["iothub-local-hub"])?;
+    workspace::build(&["iothub-local-hub", "pnp_thermostat", "pnp_temperature_controller"])?;
     let installed = workspace::target_dir().join("interop");
     for language in &languages {
         install::install(*language, &installed)?;

@@ -1,8 +1,8 @@
 //! The back end's side of digital twins: ours, or a program of Microsoft's client.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use iothub_models::{DeviceId, DigitalTwinPatch};
-use iothub_rest_service::{DirectMethodRequest, Precondition, ServiceClient};
+use iothub_rest_service::{DirectMethodRequest, ErrorKind, Precondition, ServiceClient};
 use serde_json::{Value, json};
 
 use crate::interop::language::Language;
@@ -59,10 +59,15 @@ impl Service {
         match &mut self.client {
             Client::Ours(client) => {
                 let patch = DigitalTwinPatch::parse(patch.to_string().as_bytes())?;
-                let (_, etag) = client.digital_twins().get(&self.device).await?;
-                let precondition = Precondition::IfMatch(etag);
-                client.digital_twins().update(&self.device, &patch, precondition).await.context("update")?;
-                Ok(())
+                let twins = client.digital_twins();
+                loop {
+                    // The device may report between the two.
+                    let precondition = Precondition::IfMatch(twins.get(&self.device).await?.1);
+                    match twins.update(&self.device, &patch, precondition).await {
+                        Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
+                        outcome => return Ok(outcome.map(drop)?),
+                    }
+                }
             }
             Client::Theirs(program) => {
                 let command = json!({"op": "update", "device_id": self.device, "patch": patch});
