@@ -76,6 +76,16 @@ impl Links<'_> {
         self.protocol.credit(link)
     }
 
+    /// Whether a message would be sent now, as far as that does not depend on its size: for handlers that
+    /// take a message from elsewhere only when it can leave. If not,
+    /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.
+    ///
+    /// # Errors
+    /// As those of [`send`](Self::send).
+    pub fn may_send(&mut self, link: LinkId, options: SendOptions) -> Result<(), SendError> {
+        self.protocol.admit(link, options.settled)
+    }
+
     /// Sends an encoded message now, or says why not. A message larger than the peer's frames goes out in several.
     pub fn send(&mut self, link: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
         self.protocol.send(link, message, options)

@@ -1,6 +1,7 @@
 //! The service side over AMQP 1.0: back ends prove themselves on `$cbs`, send cloud-to-device messages to
-//! `/messages/devicebound`, and read events at the Event Hubs-compatible endpoint, which is here too. One
-//! file per node; the transport is the crate `iothub-amqp-server`, which knows nothing of all this.
+//! `/messages/devicebound`, learn what became of them from `/messages/servicebound/feedback`, and read
+//! events at the Event Hubs-compatible endpoint, which is here too. One file per node; the transport is the
+//! crate `iothub-amqp-server`, which knows nothing of all this.
 
 mod address;
 mod c2d_message;
@@ -8,6 +9,7 @@ mod cbs;
 mod devicebound;
 mod error;
 pub(crate) mod event_message;
+mod feedback;
 mod grants;
 mod management;
 mod nodes;

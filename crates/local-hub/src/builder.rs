@@ -217,6 +217,7 @@ impl LocalHubBuilder {
         let tls = TlsAcceptor::from(state.certificates.server_config(&[])?);
         let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
         let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
+        running.spawn(hub.clone().keep_time());
         for listener in listeners.mqtts {
             running.spawn(mqtt::serve(hub.clone(), listener, tls.clone()));
         }

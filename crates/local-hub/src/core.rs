@@ -1,13 +1,16 @@
 //! The whole service as plain state and transitions: no sockets, no clock (`now` is an argument), no
 //! wire format. The protocol rooms reach it through [`Hub`](crate::hub::Hub) only.
 
+mod c2d_check;
 pub(crate) mod c2d_queue;
 pub(crate) mod connections;
 pub(crate) mod continuation;
 pub(crate) mod device_write;
 pub(crate) mod event;
 pub(crate) mod event_log;
+pub(crate) mod feedback;
 pub(crate) mod limits;
+pub(crate) mod lock;
 pub(crate) mod method_calls;
 pub(crate) mod notifications;
 pub(crate) mod packed;

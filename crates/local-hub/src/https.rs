@@ -1,4 +1,5 @@
-//! The service's REST interface over HTTPS: one file per resource, one table of who may use what.
+//! The service's REST interface over HTTPS, for back ends and for devices: one file per resource, one table
+//! of who may use what.
 //!
 //! HTTP/1.1, as every official client speaks it; connections can be upgraded. Bounded: headers by
 //! size and time, bodies by size and time, connections by the listener.
@@ -7,10 +8,13 @@ mod authentication_json;
 mod call_error;
 mod commands;
 mod device_json;
+mod devicebound;
 mod devices;
 mod digital_twins;
 mod error;
+mod feedback;
 mod json_object;
+mod message_headers;
 mod method_json;
 mod methods;
 mod modules;

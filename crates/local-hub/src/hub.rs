@@ -4,10 +4,12 @@
 //! await. Where a transition needs two, they are taken in the order of the fields of `Inner`, so that
 //! nobody waits for ever. The rooms call these methods and never see the parts.
 
+mod alarm;
 mod c2d;
 mod connection;
 mod digital_twins;
 mod events;
+mod feedback;
 mod identities;
 mod inspect;
 mod methods;
@@ -22,6 +24,7 @@ use iothub_auth::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::alarm::Alarm;
 pub(crate) use self::connection::Connection;
 pub use self::query::QueryPage;
 use crate::amqp::event_message;
@@ -30,6 +33,8 @@ use crate::core::c2d_queue::C2dQueues;
 use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
 use crate::core::event_log::EventLog;
+use crate::core::feedback::Feedback;
+use crate::core::lock::LockTokens;
 use crate::core::method_calls::MethodCalls;
 use crate::core::notifications::Notifications;
 use crate::core::policies::{Policies, PolicyName};
@@ -56,12 +61,16 @@ struct Inner {
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
     c2d: Mutex<C2dQueues>,
+    feedback: Mutex<Feedback>,
     methods: Mutex<MethodCalls>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
     /// Locks its partitions itself, each for one batch.
     events: EventLog,
     notifications: Notifications,
+    alarm: Alarm,
+    /// Says "there may be a batch of feedback".
+    feedback_ready: watch::Sender<()>,
     /// Says "something changed" to those who wait for a state; see `inspect`.
     changes: watch::Sender<()>,
 }
@@ -81,10 +90,13 @@ impl Hub {
                 event_message::write,
             ),
             notifications: Notifications::new(&config.name, first_etag),
-            c2d: Mutex::new(C2dQueues::new(limits)),
+            c2d: Mutex::new(C2dQueues::new(limits.clone(), LockTokens::new(random()))),
+            feedback: Mutex::new(Feedback::new(limits, LockTokens::new(random()))),
             methods: Mutex::default(),
             connections: Mutex::default(),
             sessions: Mutex::default(),
+            alarm: Alarm::default(),
+            feedback_ready: watch::Sender::new(()),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
             amqp_cut: Mutex::default(),
@@ -130,6 +142,11 @@ impl Hub {
     fn changed(&self) {
         self.0.changes.send_replace(());
     }
+}
+
+/// Where lock tokens begin.
+fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
 }
 
 /// A transition that panicked would leave a state that others can still read; ours do not panic.

@@ -326,6 +326,13 @@ impl RunningHub {
         self.hub.pending_c2d(device)
     }
 
+    /// How many outcomes of cloud-to-device messages no back end has completed, those that wait to be
+    /// batched included.
+    #[must_use]
+    pub fn pending_feedback(&self) -> usize {
+        self.hub.pending_feedback()
+    }
+
     /// How many calls of direct methods wait for a device, or for its answer.
     #[must_use]
     pub fn pending_methods(&self, device: &DeviceId) -> usize {

@@ -28,11 +28,25 @@ impl Protocol {
 
     pub(crate) fn send(&mut self, id: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
         self.check_size(id, message.len())?;
+        self.admit(id, options.settled)?;
+        let mut started = None;
+        if self.write(id, message, options, &mut started).is_break() {
+            // The window closed in the middle: the rest goes when it opens.
+            let message = Bytes::copy_from_slice(message);
+            self.queued_bytes += message.len();
+            if let Some(link) = self.outgoing(id) {
+                link.queue.push_back(Queued { message, options, started });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message may go out now; if not, the handler is called again when it may.
+    pub(crate) fn admit(&mut self, id: LinkId, settled: bool) -> Result<(), SendError> {
         let has_room = self.has_room();
         let max_unsettled = self.config.max_unsettled;
         let session = self.session(id.channel).ok_or(SendError::NotAttached)?;
-        let session_takes =
-            session.remote_window > 0 && (options.settled || session.sent.len() < max_unsettled);
+        let session_takes = session.remote_window > 0 && (settled || session.sent.len() < max_unsettled);
         let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
         if link.credit == 0 || !link.queue.is_empty() {
             return Err(SendError::NoCredit);
@@ -44,15 +58,6 @@ impl Protocol {
         if !has_room {
             self.make_ready(id);
             return Err(SendError::NoCredit);
-        }
-        let mut started = None;
-        if self.write(id, message, options, &mut started).is_break() {
-            // The window closed in the middle: the rest goes when it opens.
-            let message = Bytes::copy_from_slice(message);
-            self.queued_bytes += message.len();
-            if let Some(link) = self.outgoing(id) {
-                link.queue.push_back(Queued { message, options, started });
-            }
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ pub(super) enum Node {
     Cbs,
     /// `/messages/devicebound`: cloud-to-device messages go in here.
     DeviceBound,
+    /// `/messages/servicebound/feedback`: what became of them comes out here.
+    Feedback,
     /// `/messages/events`, and what follows it: events are read elsewhere.
     Events(String),
     /// `$management`, bare or below an event hub: what there is to read.
@@ -60,6 +62,8 @@ impl Node {
             Some(Self::Cbs)
         } else if path.eq_ignore_ascii_case("messages/devicebound") {
             Some(Self::DeviceBound)
+        } else if path.eq_ignore_ascii_case("messages/servicebound/feedback") {
+            Some(Self::Feedback)
         } else if let Some(suffix) = events_suffix(address) {
             Some(Self::Events(suffix.to_owned()))
         } else if let Some(partition) = PartitionAddress::parse(path) {
@@ -132,6 +136,9 @@ mod tests {
             "amqps://localhost:5671/messages/deviceBound",
         ] {
             assert_eq!(Node::parse(address), Some(Node::DeviceBound), "{address}");
+        }
+        for address in ["/messages/servicebound/feedback", "amqps://h:5671/messages/serviceBound/Feedback"] {
+            assert_eq!(Node::parse(address), Some(Node::Feedback), "{address}");
         }
         for address in ["$cbs", "$CBS", "amqps://h/$cbs"] {
             assert_eq!(Node::parse(address), Some(Node::Cbs), "{address}");

@@ -13,6 +13,9 @@ const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argumen
 /// The hub is busy; trying again later helps.
 const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
 
+/// What a receiver settles is not its any more.
+const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
+
 /// The refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
 /// .NET clients.
 pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
@@ -28,6 +31,7 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
         ErrorCode::ArgumentInvalid | ErrorCode::ArgumentNull | ErrorCode::IotHubFormatError => ARGUMENT_ERROR,
         ErrorCode::InvalidMessageExpiryTime => ARGUMENT_OUT_OF_RANGE,
         ErrorCode::ServerBusy | ErrorCode::ServiceUnavailable | ErrorCode::ThrottlingException => THROTTLED,
+        ErrorCode::DeviceMessageLockLost => LOCK_LOST,
         ErrorCode::InvalidOperation => condition::NOT_ALLOWED,
         _ => condition::INTERNAL_ERROR,
     };
@@ -54,6 +58,7 @@ mod tests {
             (ErrorCode::ArgumentInvalid, "com.microsoft:argument-error"),
             (ErrorCode::InvalidMessageExpiryTime, "com.microsoft:argument-out-of-range"),
             (ErrorCode::ServerBusy, "com.microsoft:device-container-throttled"),
+            (ErrorCode::DeviceMessageLockLost, "com.microsoft:message-lock-lost"),
             (ErrorCode::ServerError, "amqp:internal-error"),
         ] {
             let error = amqp_error(&HubError::new(code, "why"));

@@ -12,6 +12,7 @@ use iothub_models::ErrorCode;
 use super::address::Node;
 use super::devicebound::{self, Attached, Worker};
 use super::error::amqp_error;
+use super::feedback::FeedbackLinks;
 use super::grants::Grants;
 use super::readers::Readers;
 use super::redirect::{self, Listener};
@@ -32,6 +33,7 @@ pub(super) struct Nodes {
     readers: Readers,
     devicebound: HashMap<LinkId, Attached>,
     worker: Option<Worker>,
+    feedback: FeedbackLinks,
 }
 
 impl Nodes {
@@ -46,6 +48,7 @@ impl Nodes {
             readers: Readers::default(),
             devicebound: HashMap::new(),
             worker: None,
+            feedback: FeedbackLinks::default(),
         }
     }
 
@@ -132,6 +135,7 @@ impl ConnectionHandler for Nodes {
         let accepted = match Node::parse(address) {
             Some(Node::Cbs) => self.cbs.attach(&request),
             Some(Node::DeviceBound) => self.attach_devicebound(&request, links),
+            Some(Node::Feedback) => self.feedback.attach(&request, &self.hub, &self.grants, links),
             Some(Node::Events(suffix)) => Err(self.redirect(&suffix)),
             Some(Node::Management) => self.attach_management(&request),
             Some(Node::Partition(address)) => {
@@ -167,12 +171,18 @@ impl ConnectionHandler for Nodes {
         }
     }
 
-    fn on_outcome(&mut self, _link: LinkId, sent: SentDelivery, _links: &mut Links<'_>) -> Disposition {
-        // Everything sent so far goes out settled.
+    fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, _links: &mut Links<'_>) -> Disposition {
+        if self.feedback.has(link) {
+            return self.feedback.settle(link, sent, &self.hub).into();
+        }
+        // Everything else goes out settled.
         sent.outcome.into()
     }
 
     fn on_credit(&mut self, link: LinkId, _credit: Credit, links: &mut Links<'_>) {
+        if self.feedback.has(link) {
+            return self.feedback.deliver(link, &self.hub, &self.grants, links);
+        }
         if self.readers.has(link) {
             return self.readers.send(link, &self.hub, &self.grants, links);
         }
@@ -185,6 +195,7 @@ impl ConnectionHandler for Nodes {
         self.management.detach(link);
         self.readers.detach(link);
         self.devicebound.remove(&link);
+        self.feedback.detach(link, &self.hub);
     }
 
     fn on_closed(&mut self, end: &ConnectionEnd) {

@@ -1,63 +1,116 @@
-//! Cloud-to-device messages waiting for their devices.
+//! Cloud-to-device messages waiting for their devices: the life of each from its acceptance to its end.
 //!
-//! One queue per device, in the order of sending. A message is handed out under a lock token and stays
-//! in its place until it is completed; released, it is simply visible again, so the order survives a
-//! lost connection. Releasing never counts as a delivery, as in the service since 2026: only an
-//! explicit abandon does, and MQTT devices cannot abandon.
+//! ```text
+//! enqueue -> visible --lease--> locked --complete--> Success
+//!               ^                 |-----reject-----> Rejected
+//!               |--abandon, lock over, release-------| (an abandon counts: DeliveryCountExceeded)
+//! at any time: expired -> Expired; while visible: purged -> Purged
+//! ```
 //!
-//! Refused: messages over the size limit, a 51st message, an expiry time that has passed, application
-//! properties that are not ASCII, and properties that no MQTT topic could carry.
+//! One queue per device, in the order of sending. A message that is handed out stays in its place, so the
+//! order survives whatever brings it back. Only an explicit abandon counts as a delivery that failed, as in
+//! the service since 2026. What a purge finds with the device is left to the device.
+//!
+//! Time passes first: every transition begins by ending what is over, so that nobody sees a message whose
+//! time has come; [`C2dQueues::next_due`] says when to look again. Refused, beside what
+//! [`c2d_check`](super::c2d_check) refuses: a 51st message and an expiry time that has passed.
 //! Source: *Send cloud-to-device messages from an IoT hub*.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use iothub_models::{C2dMessage, DeviceId, ErrorCode};
+use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, FeedbackRecord, FeedbackStatus};
 use jiff::Timestamp;
 
-use super::limits::{Limits, MESSAGE_ID_LENGTH, TOPIC_BYTES};
+use super::c2d_check::check;
+use super::limits::Limits;
+use super::lock::{Lock, LockToken, LockTokens, Settlement};
 use super::refusal::HubError;
+use super::truncated;
 
-/// Names one hand-out of one message; the next hand-out has another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LockToken(u64);
-
-/// A message handed out to a device's connection.
+/// A message handed out.
 #[derive(Clone, Debug)]
 pub(crate) struct LeasedC2d {
     pub(crate) message: Arc<C2dMessage>,
     pub(crate) lock: LockToken,
     /// Names the message for as long as it waits, whoever has it.
     pub(crate) sequence_number: u64,
+    pub(crate) enqueued_time: Timestamp,
+    /// How many deliveries of it failed before.
+    pub(crate) delivery_count: u32,
+}
+
+/// What transitions lead to elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct C2dNews {
+    /// What became of messages whose senders asked to be told.
+    pub(crate) feedback: Vec<FeedbackRecord>,
+    /// Devices that have messages to fetch.
+    pub(crate) visible: Vec<DeviceId>,
 }
 
 #[derive(Debug)]
 struct Queued {
     message: Arc<C2dMessage>,
     sequence_number: u64,
+    enqueued_time: Timestamp,
     expiry: Timestamp,
-    lock: Option<LockToken>,
+    delivery_count: u32,
+    lock: Option<Lock>,
+}
+
+/// The queue of one device, never empty.
+#[derive(Debug)]
+struct Queue {
+    generation_id: Arc<str>,
+    messages: VecDeque<Queued>,
+    /// As in [`C2dQueues::due`].
+    due: Timestamp,
+}
+
+/// What a transition does to one message.
+enum Fate {
+    Stays,
+    Ends(FeedbackStatus),
+    /// Without a word.
+    Goes,
 }
 
 /// The queues of all devices.
 #[derive(Debug)]
 pub(crate) struct C2dQueues {
-    queues: HashMap<DeviceId, VecDeque<Queued>>,
+    queues: HashMap<DeviceId, Queue>,
+    /// When time next changes something in each queue.
+    due: BTreeSet<(Timestamp, DeviceId)>,
     limits: Limits,
+    tokens: LockTokens,
     bytes: usize,
-    last_lock: u64,
+    /// Messages whose senders asked for feedback.
+    awaited: usize,
     last_sequence_number: u64,
+    news: C2dNews,
 }
 
 impl C2dQueues {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { queues: HashMap::new(), limits, bytes: 0, last_lock: 0, last_sequence_number: 0 }
+    pub(crate) fn new(limits: Limits, tokens: LockTokens) -> Self {
+        Self {
+            queues: HashMap::new(),
+            due: BTreeSet::new(),
+            limits,
+            tokens,
+            bytes: 0,
+            awaited: 0,
+            last_sequence_number: 0,
+            news: C2dNews::default(),
+        }
     }
 
     /// Puts a message at the end of the device's queue.
     pub(crate) fn enqueue(
         &mut self,
         device: &DeviceId,
+        generation_id: &Arc<str>,
         mut message: C2dMessage,
         now: Timestamp,
     ) -> Result<(), HubError> {
@@ -65,7 +118,7 @@ impl C2dQueues {
         // The start of the calendar is how some clients write "no expiry".
         message.expiry_time = message.expiry_time.filter(|time| *time > Timestamp::UNIX_EPOCH);
         let expiry = self.expiry(&message, now)?;
-        self.drop_expired(device, now);
+        self.advance(now);
         let size = message.size();
         if self.pending(device) >= self.limits.c2d_queue_depth {
             return Err(HubError::new(
@@ -78,23 +131,30 @@ impl C2dQueues {
             ));
         }
         if self.bytes + size > self.limits.c2d_total_bytes {
-            self.drop_all_expired(now);
-            if self.bytes + size > self.limits.c2d_total_bytes {
-                return Err(HubError::new(
-                    ErrorCode::ServerBusy,
-                    "the messages waiting for all devices fill this hub's memory; try again later",
-                ));
-            }
+            return Err(HubError::new(
+                ErrorCode::ServerBusy,
+                "the messages waiting for all devices fill this hub's memory; try again later",
+            ));
         }
         self.bytes += size;
+        self.awaited += usize::from(wants_any(&message));
         self.last_sequence_number += 1;
         let queued = Queued {
             message: Arc::new(message),
             sequence_number: self.last_sequence_number,
+            enqueued_time: truncated(now),
             expiry,
+            delivery_count: 0,
             lock: None,
         };
-        self.queues.entry(device.clone()).or_default().push_back(queued);
+        let queue = self.queues.entry(device.clone()).or_insert_with(|| Queue {
+            generation_id: Arc::clone(generation_id),
+            messages: VecDeque::new(),
+            due: Timestamp::MAX,
+        });
+        queue.messages.push_back(queued);
+        self.news.visible.push(device.clone());
+        self.reschedule(device);
         Ok(())
     }
 
@@ -111,152 +171,216 @@ impl C2dQueues {
         }
     }
 
-    /// Hands out up to `max` messages, oldest first; nobody else sees them until they are released.
-    pub(crate) fn lease(&mut self, device: &DeviceId, max: usize, now: Timestamp) -> Vec<LeasedC2d> {
-        self.drop_expired(device, now);
+    /// Hands out up to `max` messages, oldest first; nobody else sees them until they come back: when
+    /// they are settled so, or after `lock_time`, where there is one.
+    pub(crate) fn lease(
+        &mut self,
+        device: &DeviceId,
+        max: usize,
+        lock_time: Option<Duration>,
+        now: Timestamp,
+    ) -> Vec<LeasedC2d> {
+        self.advance(now);
         let Some(queue) = self.queues.get_mut(device) else { return Vec::new() };
-        queue
+        let tokens = &mut self.tokens;
+        let until = lock_time.map(|time| now.checked_add(time).unwrap_or(Timestamp::MAX));
+        let leased = queue
+            .messages
             .iter_mut()
             .filter(|queued| queued.lock.is_none())
             .take(max)
             .map(|queued| {
-                self.last_lock += 1;
-                let lock = LockToken(self.last_lock);
-                queued.lock = Some(lock);
+                let token = tokens.next();
+                queued.lock = Some(Lock { token, until });
                 LeasedC2d {
                     message: Arc::clone(&queued.message),
-                    lock,
+                    lock: token,
                     sequence_number: queued.sequence_number,
+                    enqueued_time: queued.enqueued_time,
+                    delivery_count: queued.delivery_count,
                 }
             })
-            .collect()
+            .collect();
+        self.reschedule(device);
+        leased
     }
 
-    /// Removes messages the device has taken. A token that is no longer valid is ignored: its message
-    /// was released meanwhile and will be delivered again.
-    pub(crate) fn complete(&mut self, device: &DeviceId, locks: &[LockToken]) {
-        self.retain(device, |queued| !queued.lock.is_some_and(|lock| locks.contains(&lock)));
-    }
-
-    /// Makes messages visible again, in their old places. True if any is now.
-    pub(crate) fn release(&mut self, device: &DeviceId, locks: &[LockToken], now: Timestamp) -> bool {
-        for queued in self.queues.get_mut(device).into_iter().flatten() {
-            queued.lock = queued.lock.filter(|lock| !locks.contains(lock));
+    /// Settles what was handed out under these locks, and says how many of them still held.
+    pub(crate) fn settle(
+        &mut self,
+        device: &DeviceId,
+        locks: &[LockToken],
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> usize {
+        self.advance(now);
+        let max_deliveries = self.limits.c2d_max_delivery_count;
+        let (mut held, mut back) = (0, false);
+        self.decide(device, now, |queued| {
+            if !queued.lock.is_some_and(|lock| locks.contains(&lock.token)) {
+                return Fate::Stays;
+            }
+            held += 1;
+            match settlement {
+                Settlement::Complete => return Fate::Ends(FeedbackStatus::Success),
+                Settlement::Reject => return Fate::Ends(FeedbackStatus::Rejected),
+                Settlement::Abandon => queued.delivery_count += 1,
+                Settlement::Release => {}
+            }
+            if queued.delivery_count >= max_deliveries {
+                return Fate::Ends(FeedbackStatus::DeliveryCountExceeded);
+            }
+            queued.lock = None;
+            back = true;
+            Fate::Stays
+        });
+        if back {
+            self.news.visible.push(device.clone());
         }
-        self.drop_expired(device, now);
-        self.queues.get(device).is_some_and(|queue| queue.iter().any(|queued| queued.lock.is_none()))
+        held
+    }
+
+    /// Removes the messages that nobody has been handed, and says how many.
+    pub(crate) fn purge(&mut self, device: &DeviceId, now: Timestamp) -> usize {
+        self.advance(now);
+        let mut purged = 0;
+        self.decide(device, now, |queued| {
+            if queued.lock.is_some() {
+                return Fate::Stays;
+            }
+            purged += 1;
+            Fate::Ends(FeedbackStatus::Purged)
+        });
+        purged
+    }
+
+    /// Ends what is over by now: messages that expired, locks whose time has passed.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        while let Some((due, device)) = self.due.first()
+            && *due <= now
+        {
+            let device = device.clone();
+            let mut back = false;
+            self.decide(&device, now, |queued| {
+                if queued.expiry <= now {
+                    return Fate::Ends(FeedbackStatus::Expired);
+                }
+                if queued.lock.is_some_and(|lock| lock.is_over(now)) {
+                    queued.lock = None;
+                    back = true;
+                }
+                Fate::Stays
+            });
+            if back {
+                self.news.visible.push(device);
+            }
+        }
+    }
+
+    /// When time next changes something.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_news(&mut self) -> C2dNews {
+        std::mem::take(&mut self.news)
     }
 
     /// How many messages wait for the device, those that are handed out included.
     pub(crate) fn pending(&self, device: &DeviceId) -> usize {
-        self.queues.get(device).map_or(0, VecDeque::len)
+        self.queues.get(device).map_or(0, |queue| queue.messages.len())
     }
 
     /// As [`pending`](Self::pending), without those whose time has passed.
     pub(crate) fn alive(&self, device: &DeviceId, now: Timestamp) -> usize {
-        self.queues.get(device).map_or(0, |queue| queue.iter().filter(|q| !q.is_expired(now)).count())
+        let alive = |queue: &Queue| queue.messages.iter().filter(|queued| queued.expiry > now).count();
+        self.queues.get(device).map_or(0, alive)
     }
 
-    /// Forgets the device's queue.
-    pub(crate) fn remove(&mut self, device: &DeviceId) {
-        self.retain(device, |_| false);
+    /// How many waiting messages can lead to feedback.
+    pub(crate) const fn awaited(&self) -> usize {
+        self.awaited
+    }
+
+    /// Forgets the device's queue; nobody is told.
+    pub(crate) fn remove(&mut self, device: &DeviceId, now: Timestamp) {
+        self.decide(device, now, |_| Fate::Goes);
     }
 
     pub(crate) fn clear(&mut self) {
         self.queues.clear();
+        self.due.clear();
         self.bytes = 0;
+        self.awaited = 0;
+        self.news = C2dNews::default();
     }
 
-    fn drop_expired(&mut self, device: &DeviceId, now: Timestamp) {
-        self.retain(device, |queued| !queued.is_expired(now));
-    }
-
-    fn drop_all_expired(&mut self, now: Timestamp) {
-        let devices: Vec<DeviceId> = self.queues.keys().cloned().collect();
-        for device in devices {
-            self.drop_expired(&device, now);
-        }
-    }
-
-    fn retain(&mut self, device: &DeviceId, keep: impl Fn(&Queued) -> bool) {
+    /// Lets `fate` decide about each message of a device, and follows it up.
+    fn decide(&mut self, device: &DeviceId, now: Timestamp, mut fate: impl FnMut(&mut Queued) -> Fate) {
         let Some(queue) = self.queues.get_mut(device) else { return };
-        let bytes = &mut self.bytes;
-        queue.retain(|queued| {
-            let kept = keep(queued);
-            if !kept {
-                *bytes -= queued.message.size();
+        let (bytes, awaited, feedback) = (&mut self.bytes, &mut self.awaited, &mut self.news.feedback);
+        let generation_id = &queue.generation_id;
+        queue.messages.retain_mut(|queued| {
+            let status = match fate(queued) {
+                Fate::Stays => return true,
+                Fate::Ends(status) => Some(status),
+                Fate::Goes => None,
+            };
+            let message = &queued.message;
+            *bytes -= message.size();
+            *awaited -= usize::from(wants_any(message));
+            if let Some(status) = status.filter(|status| wants(message, *status)) {
+                let id = message.message_id.clone();
+                let (device, generation_id) = (device.clone(), generation_id.to_string());
+                feedback.push(FeedbackRecord::new(id, truncated(now), status, device, generation_id));
             }
-            kept
+            false
         });
-        if queue.is_empty() {
-            self.queues.remove(device);
+        self.reschedule(device);
+    }
+
+    /// Notes when the device's queue is due next, and forgets a queue that is empty.
+    fn reschedule(&mut self, device: &DeviceId) {
+        let Some(queue) = self.queues.get_mut(device) else { return };
+        let due = queue.messages.iter().map(Queued::due).min();
+        if due == Some(queue.due) {
+            return;
+        }
+        self.due.remove(&(queue.due, device.clone()));
+        match due {
+            Some(due) => {
+                queue.due = due;
+                self.due.insert((due, device.clone()));
+            }
+            None => {
+                self.queues.remove(device);
+            }
         }
     }
 }
 
 impl Queued {
-    /// One that is with the device does not expire: it is about to be completed or released.
-    fn is_expired(&self, now: Timestamp) -> bool {
-        self.lock.is_none() && self.expiry <= now
+    /// When time next changes something about it.
+    fn due(&self) -> Timestamp {
+        self.lock.and_then(|lock| lock.until).map_or(self.expiry, |until| until.min(self.expiry))
     }
 }
 
-/// What no queue takes, whatever its state.
-fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
-    let size = message.size();
-    if size > limits.c2d_message_bytes {
-        return Err(HubError::new(
-            ErrorCode::MessageTooLarge,
-            format!(
-                "the message has {size} bytes with its properties; at most {} are allowed",
-                limits.c2d_message_bytes
-            ),
-        ));
+/// Whether the sender asked to hear of this outcome.
+/// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback". It does not say which
+/// kind a purge belongs to; the message was not delivered, so it is negative.
+fn wants(message: &C2dMessage, status: FeedbackStatus) -> bool {
+    match message.ack.unwrap_or_default() {
+        Acknowledgement::None => false,
+        Acknowledgement::Positive => status == FeedbackStatus::Success,
+        Acknowledgement::Negative => status != FeedbackStatus::Success,
+        Acknowledgement::Full => true,
     }
-    let invalid = |text: String| Err(HubError::new(ErrorCode::ArgumentInvalid, text));
-    if let Some(length) = message.message_id.as_ref().map(|id| id.chars().count())
-        && length > MESSAGE_ID_LENGTH
-    {
-        return invalid(format!(
-            "the message id has {length} characters; at most {MESSAGE_ID_LENGTH} are allowed"
-        ));
-    }
-    for (index, (name, value)) in message.properties.iter().enumerate() {
-        let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if name.is_empty() || !printable(name) || !printable(value) {
-            return invalid(format!(
-                "application property {}: names and values of cloud-to-device messages are printable ASCII, \
-                 and names are not empty",
-                index + 1
-            ));
-        }
-    }
-    let topic = topic_bytes(message);
-    if topic > TOPIC_BYTES {
-        return invalid(format!(
-            "the properties need {topic} bytes once they are encoded for MQTT, and a topic has {TOPIC_BYTES} at most"
-        ));
-    }
-    Ok(())
 }
 
-/// About how long the topic gets that carries the message's properties: all but letters, digits and a
-/// few signs take three bytes there. Never too short, so that no accepted message is undeliverable.
-fn topic_bytes(message: &C2dMessage) -> usize {
-    /// Room for the device id (twice, once encoded) and for names of system properties.
-    const FIXED: usize = 1024;
-    let encoded =
-        |text: &str| text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum::<usize>();
-    let system = [
-        &message.message_id,
-        &message.correlation_id,
-        &message.user_id,
-        &message.content_type,
-        &message.content_encoding,
-    ];
-    FIXED
-        + system.into_iter().flatten().map(|text| encoded(text)).sum::<usize>()
-        + message.properties.iter().map(|(name, value)| encoded(name) + encoded(value) + 2).sum::<usize>()
+fn wants_any(message: &C2dMessage) -> bool {
+    message.ack.is_some_and(|ack| ack != Acknowledgement::None)
 }
 
 #[cfg(test)]

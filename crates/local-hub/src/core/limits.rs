@@ -20,8 +20,22 @@ pub struct Limits {
     pub c2d_default_ttl: Duration,
     /// How long a cloud-to-device message waits at most, whatever expiry time it carries.
     pub c2d_max_ttl: Duration,
+    /// How often a device may abandon a cloud-to-device message before it is given up.
+    /// Source: *Send cloud-to-device messages from an IoT hub*, "maxDeliveryCount".
+    pub c2d_max_delivery_count: u32,
     /// Cloud-to-device messages of all devices together, in bytes. Ours: the service has no such limit.
     pub c2d_total_bytes: usize,
+    /// How long a back end may take for a batch of feedback before it is delivered again.
+    /// Source: as above, "feedback.lockDurationAsIso8601".
+    pub feedback_lock: Duration,
+    /// How often a batch of feedback is delivered before it is given up.
+    /// Source: as above, "feedback.maxDeliveryCount".
+    pub feedback_max_delivery_count: u32,
+    /// How long a batch of feedback waits for a back end. Source: as above, "feedback.ttlAsIso8601".
+    pub feedback_ttl: Duration,
+    /// Outcomes that wait for a back end, and messages that can still lead to one, together. Ours: over it
+    /// no feedback is promised.
+    pub feedback_records: usize,
     /// Size of one telemetry message: body, system property values, application properties.
     pub telemetry_message_bytes: usize,
     /// How long an event is kept for reading. Source: *Read device-to-cloud messages from the built-in
@@ -42,7 +56,12 @@ impl Default for Limits {
             c2d_message_bytes: 64 * 1024,
             c2d_default_ttl: Duration::from_secs(60 * 60),
             c2d_max_ttl: Duration::from_secs(2 * 24 * 60 * 60),
+            c2d_max_delivery_count: 10,
             c2d_total_bytes: 512 * 1024 * 1024,
+            feedback_lock: Duration::from_secs(60),
+            feedback_max_delivery_count: 10,
+            feedback_ttl: Duration::from_secs(60 * 60),
+            feedback_records: 100_000,
             telemetry_message_bytes: 256 * 1024,
             events_kept_for: Duration::from_secs(24 * 60 * 60),
             events_kept_bytes: 256 * 1024 * 1024,
@@ -50,6 +69,16 @@ impl Default for Limits {
         }
     }
 }
+
+/// How long a device may take for a message it received, where it has no connection that holds it.
+/// Source: *Send cloud-to-device messages from an IoT hub*: one minute, fixed.
+pub(crate) const C2D_LOCK: Duration = Duration::from_secs(60);
+
+/// Most records in a batch of feedback. Source: as above, "Message feedback".
+pub(crate) const FEEDBACK_BATCH_RECORDS: usize = 64;
+
+/// How long a record waits for others to be in a batch with. Source: as above.
+pub(crate) const FEEDBACK_BATCH_DELAY: Duration = Duration::from_secs(15);
 
 /// Longest message id, in characters. Source: *Create and read IoT Hub messages*.
 pub(crate) const MESSAGE_ID_LENGTH: usize = 128;

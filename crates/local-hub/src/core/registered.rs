@@ -91,6 +91,10 @@ impl Registered {
         self.last_activity = Some(truncated(now));
     }
 
+    pub(crate) const fn generation(&self) -> &Arc<str> {
+        &self.generation_id
+    }
+
     pub(crate) fn generation_id(&self) -> String {
         self.generation_id.to_string()
     }

@@ -157,10 +157,6 @@ impl Registry {
         self.devices.range::<DeviceId, _>((after.map_or(Unbounded, Excluded), Unbounded))
     }
 
-    pub(crate) fn status(&self, id: &DeviceId) -> Option<DeviceStatus> {
-        self.devices.get(id).map(|device| device.status)
-    }
-
     /// Up to `top` identities, ordered by id.
     pub(crate) fn list(&self, top: usize) -> Vec<DeviceIdentity> {
         self.devices.iter().take(top).map(|(id, device)| device.show(id)).collect()

@@ -12,6 +12,7 @@ use iothub_models::{DeviceId, ErrorCode};
 
 use super::error::ApiError;
 use crate::core::connections::ConnectionId;
+use crate::core::lock::LockToken;
 use crate::core::registry::Precondition;
 
 /// Longest body of a request. Ours: the largest thing the service takes is smaller.
@@ -102,6 +103,20 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError
     Ok(if etag == "*" { Precondition::Exists } else { Precondition::Etag(etag.to_owned()) })
 }
 
+/// The lock token that ends the path, which `If-Match` repeats where it is given. A text that is no token
+/// is a lock that nobody holds.
+pub(super) fn lock_token(path: &[String], headers: &HeaderMap) -> Result<LockToken, ApiError> {
+    let text = path.last().map_or("", String::as_str);
+    if let Precondition::Etag(etag) = precondition(headers)?
+        && !etag.eq_ignore_ascii_case(text)
+    {
+        let text = "the lock token in If-Match is not that of the path";
+        return Err(ApiError::new(ErrorCode::PreconditionFailed, text));
+    }
+    let lost = || ApiError::new(ErrorCode::DeviceMessageLockLost, "the path does not end with a lock token");
+    LockToken::parse(text).ok_or_else(lost)
+}
+
 /// The whole body of a request that says it is JSON, or says nothing.
 pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     if let Some(kind) = headers.get(CONTENT_TYPE)
@@ -112,6 +127,11 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>
             "the body must be JSON: Content-Type: application/json; charset=utf-8",
         ));
     }
+    self::body(body).await
+}
+
+/// The whole body of a request, whatever it is.
+pub(super) async fn body(body: Body) -> Result<Vec<u8>, ApiError> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
         Ok(collected) => collected,
         Err(_) => Err(ApiError::new(ErrorCode::GenericBadRequest, "the body did not arrive in time")),

@@ -1,5 +1,7 @@
 //! Paths, and who may use them: one table, which every request passes.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -7,12 +9,15 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use iothub_models::ErrorCode;
+use axum::routing::{delete, get, post};
+use iothub_models::{DeviceId, ErrorCode, ModuleId};
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
-use super::{commands, devices, digital_twins, methods, modules, query, request, statistics, twins};
+use super::{
+    commands, devicebound, devices, digital_twins, feedback, methods, modules, query, request, statistics,
+    twins,
+};
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
 
@@ -29,6 +34,21 @@ const COMMAND: &str = "/digitaltwins/{id}/commands/{cmd}";
 const COMPONENT_COMMAND: &str = "/digitaltwins/{id}/components/{comp}/commands/{cmd}";
 const REGISTRY_STATISTICS: &str = "/statistics/devices";
 const SERVICE_STATISTICS: &str = "/statistics/service";
+const PURGE: &str = "/devices/{id}/commands";
+const DEVICE_BOUND: &str = "/devices/{id}/messages/devicebound";
+const DEVICE_BOUND_LOCK: &str = "/devices/{id}/messages/devicebound/{lock}";
+const DEVICE_BOUND_ABANDON: &str = "/devices/{id}/messages/devicebound/{lock}/abandon";
+const FEEDBACK: &str = "/messages/servicebound/feedback";
+const FEEDBACK_LOCK: &str = "/messages/servicebound/feedback/{lock}";
+const FEEDBACK_ABANDON: &str = "/messages/servicebound/feedback/{lock}/abandon";
+
+/// Names in paths that clients spell in several ways.
+const SPELLED_FREELY: [&str; 2] = ["devicebound", "servicebound"];
+
+/// What is for the device or module of the path itself, with its own token or a policy's that connects
+/// devices. A method that is for back ends stands in the other table.
+const OF_DEVICES: &[(Method, &str)] =
+    &[(Method::GET, DEVICE_BOUND), (Method::DELETE, DEVICE_BOUND_LOCK), (Method::POST, DEVICE_BOUND_ABANDON)];
 
 /// Which permission each route needs; where several stand, one of them is enough. A route that is not
 /// here is not served. Source: *Control access to IoT Hub using shared access signatures*. It does not
@@ -56,6 +76,11 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::PATCH, DIGITAL_TWIN, &[ServiceConnect]),
     (Method::POST, COMMAND, &[ServiceConnect]),
     (Method::POST, COMPONENT_COMMAND, &[ServiceConnect]),
+    (Method::DELETE, PURGE, &[ServiceConnect]),
+    (Method::POST, DEVICE_BOUND, &[ServiceConnect]),
+    (Method::GET, FEEDBACK, &[ServiceConnect]),
+    (Method::DELETE, FEEDBACK_LOCK, &[ServiceConnect]),
+    (Method::POST, FEEDBACK_ABANDON, &[ServiceConnect]),
     (Method::GET, REGISTRY_STATISTICS, &[RegistryRead]),
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
@@ -74,6 +99,13 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(DIGITAL_TWIN, get(digital_twins::get).patch(digital_twins::patch))
         .route(COMMAND, post(commands::of_root))
         .route(COMPONENT_COMMAND, post(commands::of_component))
+        .route(PURGE, delete(devicebound::purge))
+        .route(DEVICE_BOUND, get(devicebound::receive).post(devicebound::send))
+        .route(DEVICE_BOUND_LOCK, delete(devicebound::complete))
+        .route(DEVICE_BOUND_ABANDON, post(devicebound::abandon))
+        .route(FEEDBACK, get(feedback::receive))
+        .route(FEEDBACK_LOCK, delete(feedback::complete))
+        .route(FEEDBACK_ABANDON, post(feedback::abandon))
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))
@@ -82,27 +114,38 @@ pub(super) fn router(hub: Hub) -> Router {
         .with_state(hub)
 }
 
-/// Lets a request through if its route is in the table and its bearer may use it.
-async fn authorized(State(hub): State<Hub>, path: MatchedPath, request: Request, next: Next) -> Response {
-    let row = PERMISSIONS.iter().find(|(method, of, _)| request.method() == method && *of == path.as_str());
-    let Some((_, _, any_of)) = row else {
-        return method_not_allowed(request.method().clone(), request.uri().clone()).await.into_response();
+/// Whom a route is for.
+enum Who {
+    BackEnd(&'static [Permission]),
+    Device,
+}
+
+fn who(method: &Method, path: &str) -> Option<Who> {
+    let back_end = PERMISSIONS.iter().find(|(of, at, _)| of == method && *at == path);
+    let device = || OF_DEVICES.iter().find(|(of, at)| of == method && *at == path);
+    back_end.map(|(_, _, any_of)| Who::BackEnd(any_of)).or_else(|| device().map(|_| Who::Device))
+}
+
+/// Lets a request through if its route is in a table and its bearer may use it.
+async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
+    let authorized = match who(request.method(), path.as_str()) {
+        Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
+        Some(Who::Device) => authorize_device(&hub, &mut request),
+        None => {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            return method_not_allowed(method, uri).await.into_response();
+        }
     };
-    match authorize(&hub, &request, any_of).and_then(|()| request::check_api_version(request.uri())) {
+    match authorized.and_then(|()| request::check_api_version(request.uri())) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
 fn authorize(hub: &Hub, request: &Request, any_of: &[Permission]) -> Result<(), ApiError> {
-    let Some(header) = request.headers().get(AUTHORIZATION) else {
-        return Err(ApiError::new(ErrorCode::IotHubUnauthorized, "Authorization header missing"));
-    };
-    // A header that is no text is no token either.
-    let token = header.to_str().unwrap_or_default();
-    let segments: Vec<_> =
-        request.uri().path().split('/').map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
-    let resource: Vec<&str> = segments.iter().map(AsRef::as_ref).filter(|part| !part.is_empty()).collect();
+    let token = token(request)?;
+    let segments = segments(request.uri());
+    let resource: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match hub.authorize_service(token, &resource, any_of) {
         Ok(_grant) => Ok(()),
         // The service says no more than this, whatever the reason is.
@@ -110,19 +153,64 @@ fn authorize(hub: &Hub, request: &Request, any_of: &[Permission]) -> Result<(), 
     }
 }
 
-/// Takes a slash off the end of the path: some official clients send one.
+/// Leaves the grant with the request.
+fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
+    let token = token(request)?;
+    let segments = segments(request.uri());
+    let invalid = |error| ApiError::new(ErrorCode::ArgumentInvalid, format!("the id in the path: {error}"));
+    let device: DeviceId = segments.get(1).map_or("", AsRef::as_ref).parse().map_err(invalid)?;
+    let module = match segments.get(2..4) {
+        Some([modules, module]) if modules == "modules" => Some(module.parse::<ModuleId>().map_err(invalid)?),
+        _ => None,
+    };
+    match hub.authorize_device(&device, module.as_ref(), Some(token)) {
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+            Ok(())
+        }
+        Err(denied) => Err(match denied.code {
+            ErrorCode::DeviceNotFound => ApiError::new(denied.code, device.as_str()),
+            ErrorCode::ModuleNotFound => ApiError::new(denied.code, "the device has no such module"),
+            // 403 is a quota to official clients, so a disabled device is refused as the others are.
+            _ => ApiError::new(ErrorCode::IotHubUnauthorizedAccess, "Unauthorized"),
+        }),
+    }
+}
+
+fn token(request: &Request) -> Result<&str, ApiError> {
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        return Err(ApiError::new(ErrorCode::IotHubUnauthorized, "Authorization header missing"));
+    };
+    // A header that is no text is no token either.
+    Ok(header.to_str().unwrap_or_default())
+}
+
+/// The parts of a path, decoded.
+fn segments(uri: &Uri) -> Vec<Cow<'_, str>> {
+    let parts = uri.path().split('/').filter(|part| !part.is_empty());
+    parts.map(|part| percent_decode_str(part).decode_utf8_lossy()).collect()
+}
+
+/// Takes a slash off the end of the path, which some official clients send, and writes names that clients
+/// spell in several ways in one.
 pub(super) fn normalized(mut request: Request<Body>) -> Request<Body> {
     let uri = request.uri();
-    let path = uri.path().trim_end_matches('/');
-    if path.len() == uri.path().len() || path.is_empty() {
+    let mut after_messages = false;
+    let parts = uri.path().trim_end_matches('/').split('/').map(|part| {
+        let known = SPELLED_FREELY.iter().find(|known| after_messages && known.eq_ignore_ascii_case(part));
+        after_messages = part == "messages";
+        *known.unwrap_or(&part)
+    });
+    let path = parts.collect::<Vec<_>>().join("/");
+    if path == uri.path() || path.is_empty() {
         return request;
     }
-    let shortened = match uri.query() {
+    let rewritten = match uri.query() {
         Some(query) => format!("{path}?{query}").parse::<Uri>(),
         None => path.parse(),
     };
-    if let Ok(shortened) = shortened {
-        *request.uri_mut() = shortened;
+    if let Ok(rewritten) = rewritten {
+        *request.uri_mut() = rewritten;
     }
     request
 }
@@ -132,13 +220,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trailing_slash_is_taken_off_and_nothing_else() {
+    fn a_trailing_slash_is_taken_off_and_free_spellings_are_made_one() {
         for (sent, expected) in [
             ("/devices/?top=1", "/devices?top=1"),
             ("/devices/d1/", "/devices/d1"),
             ("/devices/%2F", "/devices/%2F"),
             ("/devices?x=/", "/devices?x=/"),
             ("/", "/"),
+            ("/devices/D1/messages/deviceBound/?a=B", "/devices/D1/messages/devicebound?a=B"),
+            ("/messages/serviceBound/feedback/X/abandon", "/messages/servicebound/feedback/X/abandon"),
+            ("/devices/deviceBound", "/devices/deviceBound"),
+            ("/messages/messages/ServiceBound", "/messages/messages/servicebound"),
         ] {
             let request = Request::builder().uri(sent).body(Body::empty()).unwrap();
             assert_eq!(normalized(request).uri().to_string(), expected);

@@ -55,7 +55,8 @@ impl Hub {
         self.tell_lifecycle(&twins, &ConnectionId::device(device.clone()), false, now);
         twins.remove_device(device);
         drop(twins);
-        lock(&self.0.c2d).remove(device);
+        lock(&self.0.c2d).remove(device, now);
+        lock(&self.0.feedback).remove_device(device);
         lock(&self.0.methods).forget_device(device);
         lock(&self.0.connections).close_device(device, CloseReason::DeviceDeleted);
         lock(&self.0.sessions).remove_device(device);

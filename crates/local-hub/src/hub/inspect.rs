@@ -21,6 +21,10 @@ impl Hub {
         lock(&self.0.c2d).alive(device, self.0.clock.now())
     }
 
+    pub(crate) fn pending_feedback(&self) -> usize {
+        lock(&self.0.feedback).records()
+    }
+
     pub(crate) fn pending_methods(&self, id: &ConnectionId) -> usize {
         lock(&self.0.methods).pending(id)
     }
@@ -35,6 +39,7 @@ impl Hub {
         registry.clear();
         lock(&self.0.twins).clear();
         lock(&self.0.c2d).clear();
+        lock(&self.0.feedback).clear();
         lock(&self.0.methods).clear();
         lock(&self.0.connections).close_all(CloseReason::Reset);
         lock(&self.0.sessions).clear();

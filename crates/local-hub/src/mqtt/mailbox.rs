@@ -11,8 +11,9 @@
 
 use bytes::BytesMut;
 
-use crate::core::c2d_queue::{LeasedC2d, LockToken};
+use crate::core::c2d_queue::LeasedC2d;
 use crate::core::connections::ConnectionId;
+use crate::core::lock::LockToken;
 use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
 use crate::hub::{Connection, Hub};
 

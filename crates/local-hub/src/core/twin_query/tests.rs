@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 use super::*;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::limits::Limits;
+use crate::core::lock::LockTokens;
 use crate::core::registry::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
@@ -27,7 +28,7 @@ fn map(value: Value) -> Map<String, Value> {
 
 impl Fleet {
     fn new() -> Self {
-        let queues = C2dQueues::new(Limits::default());
+        let queues = C2dQueues::new(Limits::default(), LockTokens::new(1));
         Self { registry: Registry::new(100_000, 1), twins: Twins::default(), queues }
     }
 

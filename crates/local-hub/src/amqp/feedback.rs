@@ -1,0 +1,185 @@
+//! The node `/messages/servicebound/feedback`: what became of cloud-to-device messages.
+//!
+//! A message is one batch: a JSON array of records, delivered under its lock token as delivery tag.
+//! Accepted or rejected, the batch is gone; released or modified, it comes again under another token, as it
+//! does when the lock's time is over. A receiver that settles second gets its own outcome back, settled.
+//! A link that ends gives back what it had.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use iothub_amqp_server::{
+    Accept, AmqpError, AttachRequest, Body, Direction, Header, LinkId, Links, Map, Message, Outcome,
+    Properties, SendError, SendOptions, SenderSettleMode, SentDelivery, Symbol, Timestamp, condition,
+};
+use iothub_models::ErrorCode;
+use tokio::task::AbortHandle;
+
+use super::error::amqp_error;
+use super::grants::Grants;
+use crate::core::feedback::LeasedFeedback;
+use crate::core::lock::{LockToken, Settlement};
+use crate::core::refusal::HubError;
+use crate::hub::Hub;
+
+/// Links to this node that one connection may have.
+const MAX_LINKS: usize = 8;
+/// What official clients check a batch for.
+const CONTENT_TYPE: &str = "application/vnd.microsoft.iothub.feedback.json";
+const ENQUEUED_TIME: Symbol = Symbol::from_static("iothub-enqueuedtime");
+
+/// The links to this node of one connection.
+#[derive(Debug, Default)]
+pub(super) struct FeedbackLinks(HashMap<LinkId, Receiver>);
+
+/// A link on which a back end receives.
+#[derive(Debug)]
+struct Receiver {
+    /// The peer takes messages as settled when they are sent.
+    settled: bool,
+    /// Sent and not settled.
+    held: Vec<LockToken>,
+    watch: AbortHandle,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl FeedbackLinks {
+    pub(super) fn attach(
+        &mut self,
+        request: &AttachRequest,
+        hub: &Hub,
+        grants: &Grants,
+        links: &Links<'_>,
+    ) -> Result<Accept, AmqpError> {
+        grants.check_service(hub.clock().now()).map_err(|denied| amqp_error(&denied))?;
+        if request.direction == Direction::Incoming {
+            let text = "/messages/servicebound/feedback gives messages and takes none";
+            return Err(AmqpError::new(condition::NOT_ALLOWED, text));
+        }
+        if self.0.len() == MAX_LINKS {
+            let text = format!("a connection may have {MAX_LINKS} links to this node");
+            return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+        }
+        let receiver = Receiver {
+            settled: request.sender_settle_mode == SenderSettleMode::Settled,
+            held: Vec::new(),
+            watch: watch(hub, request.link, links),
+        };
+        self.0.insert(request.link, receiver);
+        Ok(Accept::default())
+    }
+
+    pub(super) fn has(&self, link: LinkId) -> bool {
+        self.0.contains_key(&link)
+    }
+
+    /// Sends as many batches as the link takes.
+    pub(super) fn deliver(&mut self, link: LinkId, hub: &Hub, grants: &Grants, links: &mut Links<'_>) {
+        let Some(receiver) = self.0.get_mut(&link) else { return };
+        if let Err(denied) = grants.check_service(hub.clock().now()) {
+            return links.detach(link, amqp_error(&denied));
+        }
+        let options = |lock: LockToken| {
+            let unsettled = SendOptions::unsettled(lock.bytes().into());
+            SendOptions { settled: receiver.settled, ..unsettled }
+        };
+        // A batch is taken only when it can leave: taken and put back, it would be missing elsewhere.
+        while links
+            .may_send(link, SendOptions { settled: receiver.settled, ..SendOptions::settled() })
+            .is_ok()
+        {
+            let Some(batch) = hub.lease_feedback() else { return };
+            let encoded = match encode(&batch, &hub.config().name) {
+                Ok(encoded) => encoded,
+                Err(error) => {
+                    // Records of ours always can be written.
+                    tracing::error!(%error, "a batch of feedback cannot be written as JSON");
+                    let _gone = hub.settle_feedback(batch.lock, Settlement::Reject);
+                    continue;
+                }
+            };
+            let sent = links.send(link, &encoded, options(batch.lock));
+            let settlement = match sent {
+                Ok(()) if receiver.settled => Settlement::Complete,
+                Ok(()) => {
+                    receiver.held.push(batch.lock);
+                    continue;
+                }
+                Err(_) => Settlement::Release,
+            };
+            // It was leased just now: the lock holds.
+            let _held = hub.settle_feedback(batch.lock, settlement);
+            match sent {
+                Ok(()) => {}
+                Err(SendError::TooLarge) => {
+                    let text =
+                        format!("a batch of feedback has {} bytes, more than this link takes", encoded.len());
+                    return links.detach(link, AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text));
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Does as the receiver says, and answers what became of it.
+    pub(super) fn settle(&mut self, link: LinkId, sent: SentDelivery, hub: &Hub) -> Outcome {
+        let lost = || HubError::new(ErrorCode::DeviceMessageLockLost, "the delivery tag is no lock token");
+        let Some(lock) = LockToken::from_bytes(sent.tag.as_bytes()) else {
+            return Outcome::Rejected(Some(amqp_error(&lost())));
+        };
+        if let Some(receiver) = self.0.get_mut(&link) {
+            receiver.held.retain(|held| *held != lock);
+        }
+        let settlement = match &sent.outcome {
+            Outcome::Accepted => Settlement::Complete,
+            Outcome::Rejected(_) => Settlement::Reject,
+            Outcome::Released | Outcome::Modified { .. } => Settlement::Abandon,
+        };
+        match hub.settle_feedback(lock, settlement) {
+            Ok(()) => sent.outcome,
+            Err(lost) => Outcome::Rejected(Some(amqp_error(&lost))),
+        }
+    }
+
+    /// Gives back what the link had.
+    pub(super) fn detach(&mut self, link: LinkId, hub: &Hub) {
+        let Some(mut receiver) = self.0.remove(&link) else { return };
+        for lock in receiver.held.drain(..) {
+            // One whose lock was over before is back already.
+            let _lost = hub.settle_feedback(lock, Settlement::Release);
+        }
+    }
+}
+
+/// Wakes the link whenever there may be a batch for it.
+fn watch(hub: &Hub, link: LinkId, links: &Links<'_>) -> AbortHandle {
+    let (mut ready, connection) = (hub.feedback_ready(), links.handle().clone());
+    let watching = tokio::spawn(async move {
+        while ready.changed().await.is_ok() && !connection.is_closed() {
+            connection.wake(link);
+        }
+    });
+    watching.abort_handle()
+}
+
+fn encode(batch: &LeasedFeedback, hub_name: &str) -> Result<BytesMut, serde_json::Error> {
+    let message = Message {
+        header: Header { delivery_count: batch.delivery_count, ..Header::default() },
+        message_annotations: Map::new().with(ENQUEUED_TIME, Timestamp(batch.enqueued_time.as_millisecond())),
+        properties: Properties {
+            user_id: Some(hub_name.to_owned().into()),
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            ..Properties::default()
+        },
+        body: Body::data(serde_json::to_vec(&batch.records)?),
+        ..Message::default()
+    };
+    let mut encoded = BytesMut::new();
+    message.encode(&mut encoded);
+    Ok(encoded)
+}

@@ -1,0 +1,64 @@
+//! What no queue of cloud-to-device messages takes, whatever its state: messages over the size limit,
+//! application properties that are not ASCII, and properties that no MQTT topic could carry.
+
+use iothub_models::{C2dMessage, ErrorCode};
+
+use super::limits::{Limits, MESSAGE_ID_LENGTH, TOPIC_BYTES};
+use super::refusal::HubError;
+
+pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
+    let size = message.size();
+    if size > limits.c2d_message_bytes {
+        return Err(HubError::new(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "the message has {size} bytes with its properties; at most {} are allowed",
+                limits.c2d_message_bytes
+            ),
+        ));
+    }
+    let invalid = |text: String| Err(HubError::new(ErrorCode::ArgumentInvalid, text));
+    if let Some(length) = message.message_id.as_ref().map(|id| id.chars().count())
+        && length > MESSAGE_ID_LENGTH
+    {
+        return invalid(format!(
+            "the message id has {length} characters; at most {MESSAGE_ID_LENGTH} are allowed"
+        ));
+    }
+    for (index, (name, value)) in message.properties.iter().enumerate() {
+        let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if name.is_empty() || !printable(name) || !printable(value) {
+            return invalid(format!(
+                "application property {}: names and values of cloud-to-device messages are printable ASCII, \
+                 and names are not empty",
+                index + 1
+            ));
+        }
+    }
+    let topic = topic_bytes(message);
+    if topic > TOPIC_BYTES {
+        return invalid(format!(
+            "the properties need {topic} bytes once they are encoded for MQTT, and a topic has {TOPIC_BYTES} at most"
+        ));
+    }
+    Ok(())
+}
+
+/// About how long the topic gets that carries the message's properties: all but letters, digits and a
+/// few signs take three bytes there. Never too short, so that no accepted message is undeliverable.
+fn topic_bytes(message: &C2dMessage) -> usize {
+    /// Room for the device id (twice, once encoded) and for names of system properties.
+    const FIXED: usize = 1024;
+    let encoded =
+        |text: &str| text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum::<usize>();
+    let system = [
+        &message.message_id,
+        &message.correlation_id,
+        &message.user_id,
+        &message.content_type,
+        &message.content_encoding,
+    ];
+    FIXED
+        + system.into_iter().flatten().map(|text| encoded(text)).sum::<usize>()
+        + message.properties.iter().map(|(name, value)| encoded(name) + encoded(value) + 2).sum::<usize>()
+}

@@ -1,0 +1,88 @@
+//! `/devices/{id}/messages/devicebound`: cloud-to-device messages, in from back ends, out to devices that
+//! fetch them; and `/devices/{id}/commands`, which only can be emptied.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use iothub_models::DeviceId;
+use serde::Serialize;
+
+use super::error::{ApiError, json};
+use super::message_headers::{read_c2d, write_c2d};
+use super::request::{DeviceOfPath, body, lock_token, query};
+use crate::core::lock::Settlement;
+use crate::hub::Hub;
+
+/// A back end sends. The official clients do it over AMQP; Azure IoT Explorer does it here.
+pub(super) async fn send(
+    State(hub): State<Hub>,
+    DeviceOfPath(id): DeviceOfPath,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<StatusCode, ApiError> {
+    let content = body(content).await?;
+    hub.enqueue_c2d(&id, read_c2d(&headers, content)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A device fetches the oldest message, or learns that there is none.
+pub(super) async fn receive(State(hub): State<Hub>, DeviceOfPath(id): DeviceOfPath) -> Response {
+    match hub.receive_c2d(&id) {
+        Some(leased) => (StatusCode::OK, write_c2d(&id, &leased), Bytes::from(leased.message.body.clone()))
+            .into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// A device completes, or with `reject` in the query rejects.
+pub(super) async fn complete(
+    state: State<Hub>,
+    device: DeviceOfPath,
+    path: Path<Vec<String>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, ApiError> {
+    let rejects = query(&uri, "reject").is_some();
+    let settlement = if rejects { Settlement::Reject } else { Settlement::Complete };
+    settle(&state, &device, &path, &headers, settlement).await
+}
+
+/// A device abandons.
+pub(super) async fn abandon(
+    state: State<Hub>,
+    device: DeviceOfPath,
+    path: Path<Vec<String>>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    settle(&state, &device, &path, &headers, Settlement::Abandon).await
+}
+
+async fn settle(
+    hub: &Hub,
+    DeviceOfPath(id): &DeviceOfPath,
+    path: &[String],
+    headers: &HeaderMap,
+    settlement: Settlement,
+) -> Result<StatusCode, ApiError> {
+    hub.settle_c2d(id, lock_token(path, headers)?, settlement).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Purged {
+    total_messages_purged: usize,
+    device_id: DeviceId,
+    /// Modules have no queue; clients look for the field all the same.
+    module_id: Option<()>,
+}
+
+/// A back end empties the queue.
+pub(super) async fn purge(
+    State(hub): State<Hub>,
+    DeviceOfPath(device_id): DeviceOfPath,
+) -> Result<Response, ApiError> {
+    let total_messages_purged = hub.purge_c2d(&device_id).await?;
+    Ok(json(StatusCode::OK, &Purged { total_messages_purged, device_id, module_id: None }))
+}
