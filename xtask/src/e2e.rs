@@ -3,6 +3,7 @@
 
 mod c2d;
 mod hub;
+mod pnp;
 mod reader;
 mod settings;
 mod twins;
@@ -47,6 +48,8 @@ enum Tutorial {
     C2d,
     /// Device twins: tags, properties, queries
     Twins,
+    /// Plug and Play devices: twins, direct methods, digital twins
+    Pnp,
 }
 
 impl Tutorial {
@@ -54,6 +57,7 @@ impl Tutorial {
         match self {
             Self::C2d => "c2d",
             Self::Twins => "twins",
+            Self::Pnp => "pnp",
         }
     }
 
@@ -62,6 +66,7 @@ impl Tutorial {
         match self {
             Self::C2d => &["simulated_device", "send_c2d"],
             Self::Twins => &["report_connectivity", "add_tags_and_query"],
+            Self::Pnp => &["pnp_thermostat", "pnp_temperature_controller", "pnp_service", "pnp_digital_twin"],
         }
     }
 
@@ -69,6 +74,7 @@ impl Tutorial {
         match self {
             Self::C2d => c2d::STEPS,
             Self::Twins => twins::STEPS,
+            Self::Pnp => pnp::STEPS,
         }
     }
 
@@ -76,6 +82,7 @@ impl Tutorial {
         match self {
             Self::C2d => c2d::walk(reader, hub).await,
             Self::Twins => twins::walk(reader, hub).await,
+            Self::Pnp => pnp::walk(reader, hub).await,
         }
     }
 }

@@ -31,19 +31,30 @@ pub(super) async fn copy_string(hub: &Hub, id: &str) -> Result<String> {
 /// A device program whose reader forgot a line of the page, or pasted half of one, says what to set.
 pub(super) async fn device_needs(program: &str, device_string: &str) -> Result<()> {
     let half = device_string.split_once(';').map_or(device_string, |(host, _)| host);
-    refuses(program, &[], DEVICE_STRING).await?;
-    refuses(program, &[(DEVICE_STRING, "")], DEVICE_STRING).await?;
-    refuses(program, &[(DEVICE_STRING, half)], DEVICE_STRING).await
+    refuses(program, &[], &[], DEVICE_STRING).await?;
+    refuses(program, &[], &[(DEVICE_STRING, "")], DEVICE_STRING).await?;
+    refuses(program, &[], &[(DEVICE_STRING, half)], DEVICE_STRING).await
 }
 
 /// The same of a back end's program.
 pub(super) async fn back_end_needs(program: &str, service_string: &str) -> Result<()> {
-    refuses(program, &[(DEVICE_ID, "d")], SERVICE_STRING).await?;
-    refuses(program, &[(SERVICE_STRING, service_string)], DEVICE_ID).await?;
-    refuses(program, &[(SERVICE_STRING, "nonsense"), (DEVICE_ID, "d")], SERVICE_STRING).await
+    back_end_needs_with(program, &[], service_string).await
+}
+
+/// The same of one that is told what to do.
+pub(super) async fn back_end_needs_with(
+    program: &str,
+    arguments: &[&str],
+    service_string: &str,
+) -> Result<()> {
+    refuses(program, arguments, &[(DEVICE_ID, "d")], SERVICE_STRING).await?;
+    refuses(program, arguments, &[(SERVICE_STRING, service_string)], DEVICE_ID).await?;
+    refuses(program, arguments, &[(SERVICE_STRING, "nonsense"), (DEVICE_ID, "d")], SERVICE_STRING).await
 }
 
 /// With only these variables the program must end, in one line that names the one it needs.
-async fn refuses(program: &str, variables: &[(&str, &str)], named: &str) -> Result<()> {
-    program::run_refused(program, command(program, variables), &[named], SOON).await
+async fn refuses(program: &str, arguments: &[&str], variables: &[(&str, &str)], named: &str) -> Result<()> {
+    let mut command = command(program, variables);
+    command.args(arguments);
+    program::run_refused(program, command, &[named], SOON).await
 }
