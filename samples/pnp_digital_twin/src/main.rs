@@ -5,7 +5,7 @@
 //! command: one of them per run, of the root of the device or of its component `thermostat1`.
 //!
 //! # What explains it
-//! `docs/tutorials/pnp.md`: every step below under the same number, and what travels over the wire.
+//! `docs/tutorials/pnp.md`: every step below in the same order, and what travels over the wire.
 //!
 //! # What to set
 //! - `IOTHUB_CONNECTION_STRING`: the hub's service connection string, of the policy `service` or `iothubowner`.
@@ -93,7 +93,7 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
     let twins = ServiceClient::builder(hub).build()?.digital_twins();
     match step {
         Step::Get => {
-            // 6. Read the digital twin; the device's model id is in it.
+            // 2. Read the digital twin; the device's model id is in it.
             // ANCHOR: get
             match twins.get(device).await {
                 Ok((twin, _etag)) => {
@@ -106,13 +106,13 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
             // ANCHOR_END: get
             Ok(())
         }
-        // 7. Write a property of the root, or of a component.
+        // 3. Write a property of the root, or of a component.
         // ANCHOR: update
         Step::Update => update(&twins, device, "/targetTemperature").await,
         Step::ComponentUpdate => update(&twins, device, "/thermostat1/targetTemperature").await,
         // ANCHOR_END: update
         Step::Command | Step::ComponentCommand => {
-            // 8. Call a command of the root, or of a component.
+            // 4. Call a command of the root, or of a component.
             // ANCHOR: command
             let since = Timestamp::now() - 2.minutes();
             let command = DirectMethodRequest::new("getMaxMinReport".parse()?)

@@ -5,7 +5,7 @@
 //! one of them per run, of the root of the device or of its component `thermostat1`.
 //!
 //! # What explains it
-//! `docs/tutorials/pnp.md`: every step below under the same number, and what travels over the wire.
+//! `docs/tutorials/pnp.md`: every step below in the same order, and what travels over the wire.
 //!
 //! # What to set
 //! - `IOTHUB_CONNECTION_STRING`: the hub's service connection string, of the policy `service` or `iothubowner`.

@@ -56,21 +56,17 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     // 1. Read who this device is.
-    // ANCHOR: settings
     let device: DeviceConnectionString =
         env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
             "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
              running: `cargo run -p iothub-cli -- device create myDevice`, then `cargo run -p iothub-cli -- \
              device connection-string show myDevice`; for a real hub the portal shows it on the device's page",
         )?;
-    // ANCHOR_END: settings
     println!("Starting the Rust IoT Plug and Play temperature controller sample...");
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
-    // ANCHOR: connect
     let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;
     println!("Connected as {MODEL_ID}");
-    // ANCHOR_END: connect
 
     // 3. Live until Ctrl-C; a reboot is another life.
     // ANCHOR: stop
@@ -91,14 +87,11 @@ async fn run() -> anyhow::Result<()> {
 
 async fn live(client: &DeviceClient) -> anyhow::Result<()> {
     // 4. Read what was reported before, then ask for writes of properties and for commands.
-    // ANCHOR: subscribe
     let reported = client.twin().await?.reported;
     let mut writes = client.desired_properties().await?;
     let mut commands = client.direct_methods().await?;
-    // ANCHOR_END: subscribe
 
     // 5. Report, and answer in the same patch what was written while the device was away.
-    // ANCHOR: report
     let mut controller = Controller::new()?;
     let mut report = controller.begin(&reported);
     for write in writes.unacknowledged(&reported, &controller.components()) {
@@ -107,10 +100,8 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
     client.update_reported_properties(&report).await?;
     println!("Properties reported");
     println!("Waiting for property writes and commands, press Ctrl-C to exit");
-    // ANCHOR_END: report
 
     // 6. Do what comes next: a measurement, a write, a command, a reboot.
-    // ANCHOR: serve
     let mut interval = time::interval(Duration::from_secs(5));
     loop {
         let mut report = PropertyReport::new();
@@ -139,7 +130,6 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
             told(client.update_reported_properties(&report).await.map(drop));
         }
     }
-    // ANCHOR_END: serve
 }
 
 /// The device goes on: the client connects again by itself.

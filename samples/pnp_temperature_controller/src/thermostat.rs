@@ -31,7 +31,6 @@ impl Thermostat {
         Self { component, target: 20.0, maximum: first, measured }
     }
 
-    // ANCHOR: begin
     /// What it reports when it starts. The target it acknowledged last is in force again; where there is
     /// none it tells its own, with code 203 and version 0.
     pub fn begin(&mut self, reported: &TwinSection, report: PropertyReport) -> PropertyReport {
@@ -52,9 +51,7 @@ impl Thermostat {
             }
         }
     }
-    // ANCHOR_END: begin
 
-    // ANCHOR: answer
     /// Follows what a back end wrote, and adds the answer to the report: 200 with the new value, or 400 with
     /// the one it keeps. What is not writable gets no answer, which would overwrite what is reported there.
     pub fn answer(&mut self, write: &PropertyWrite, report: PropertyReport) -> PropertyReport {
@@ -78,7 +75,6 @@ impl Thermostat {
         println!("Property {name} written: {}, answered with {}", write.value, answer.code.0);
         report.answer(write, answer)
     }
-    // ANCHOR_END: answer
 
     /// Measures, somewhat nearer to the target than before, and makes telemetry of it.
     pub fn measure(&mut self) -> TelemetryMessage {
@@ -119,7 +115,6 @@ impl Thermostat {
         }
     }
 
-    // ANCHOR: command
     /// Answers a command of the model.
     pub fn command(&self, call: &DirectMethodCall) -> DirectMethodResponse {
         if call.command().command() != "getMaxMinReport" {
@@ -144,7 +139,6 @@ impl Thermostat {
         });
         DirectMethodResponse::new(200, report)
     }
-    // ANCHOR_END: command
 }
 
 /// To a tenth of a degree.
