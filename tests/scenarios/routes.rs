@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use iothub_amqp_service::{EventPosition, EventReader, MessageSource};
 use iothub_local_hub::{EventSource, HubEvent, LocalHub, LocalHubBuilder, PolicyName, Route, RunningHub};
 use iothub_models::{ModelId, TelemetryMessage, TwinPatch};
 use iothub_mqtt_device::DeviceClient;
@@ -142,6 +143,40 @@ async fn events_have_the_order_of_the_changes_whoever_makes_them() {
 
 fn object_list(value: Value) -> Vec<Value> {
     value.as_array().unwrap().clone()
+}
+
+/// Over AMQP, as a back end reads them.
+#[tokio::test]
+async fn a_reader_gets_the_pair_of_one_change_with_its_properties() {
+    let builder = LocalHub::builder().route(EventSource::TwinChange).route(EventSource::DigitalTwinChange);
+    let (hub, client, _) = setup(builder).await;
+    let source: iothub_amqp_service::EventSource =
+        hub.connection_string(PolicyName::Service).parse().unwrap();
+    let reader = EventReader::builder(source).from(EventPosition::Earliest);
+    let mut events = soon(reader.open()).await.unwrap();
+    soon(client.update_reported_properties(&json!({"temperature": 20}))).await.unwrap();
+    let twin = soon(events.next()).await.unwrap().unwrap();
+    let digital = soon(events.next()).await.unwrap().unwrap();
+    let kept = hub.events();
+    for (event, kept) in [(&twin, &kept[0]), (&digital, &kept[1])] {
+        assert_eq!(event.body_text(), String::from_utf8(kept.message.body.clone()).unwrap());
+        assert_eq!(event.properties, kept.message.properties);
+        let system = &event.system_properties;
+        assert_eq!(system.message_source.as_ref().map(MessageSource::as_str), Some(kept.source.as_str()));
+        assert_eq!(system.content_type, kept.message.content_type);
+        assert_eq!(system.content_encoding.as_deref(), Some("utf-8"));
+        assert_eq!(system.user_id.as_deref(), Some("my-hub"));
+        assert_eq!(system.device_id, Some(device()));
+        assert_eq!((&system.auth_method, &system.model_id, &system.to), (&None, &None, &None));
+    }
+    let (first, second) = (&twin.system_properties, &digital.system_properties);
+    assert_eq!(twin.partition_id, digital.partition_id);
+    assert_eq!(second.sequence_number, first.sequence_number + 1);
+    assert_eq!(second.correlation_id, first.correlation_id);
+    assert_eq!(second.hub_enqueued_time, first.hub_enqueued_time);
+    assert_eq!(second.enqueued_time, first.enqueued_time);
+    soon(events.close()).await.unwrap();
+    hub.shutdown().await;
 }
 
 #[tokio::test]
