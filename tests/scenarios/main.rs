@@ -2,7 +2,11 @@
 #[cfg(test)]
 mod amqp_bad_input;
 #[cfg(test)]
+mod amqp_feedback;
+#[cfg(test)]
 mod amqp_nodes;
+#[cfg(test)]
+mod c2d_http;
 #[cfg(test)]
 mod c2d_outcomes;
 #[cfg(test)]
