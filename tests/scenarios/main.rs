@@ -22,6 +22,8 @@ mod device_twin;
 #[cfg(test)]
 mod digital_twin_routes;
 #[cfg(test)]
+mod event_reader;
+#[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;

@@ -39,7 +39,7 @@ impl Connection {
     /// Connects and authorizes, until `deadline` at the latest.
     pub(super) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<Self, Error> {
         let opening = stream::open(endpoint.credential.connect_to(), endpoint.tls.as_ref());
-        let (stream, guard) = step(endpoint, deadline, ErrorKind::Network, opening).await?;
+        let (stream, guard) = step(endpoint, deadline, ErrorKind::Network, Scope::Link, opening).await?;
         // On the heap: the library's futures are large, and connecting is rare.
         let established = Box::pin(establish(endpoint, stream, deadline)).await;
         let (connection, session, renewal) =
@@ -48,15 +48,17 @@ impl Connection {
         Ok(Self { session, renewal, connection, guard })
     }
 
-    /// Attaches a link or does another step of getting ready, until `deadline` at the latest.
+    /// Attaches a link or does another step of getting ready, until `deadline` at the latest. The `scope`
+    /// is what the hub refuses if it does.
     pub(super) async fn step<'c, T, F: Future<Output = Result<T, Failure>>>(
         &'c mut self,
         endpoint: &Endpoint,
         deadline: Timestamp,
+        scope: Scope,
         step_of: impl FnOnce(&'c mut SessionHandle<()>) -> F,
     ) -> Result<T, Error> {
         let attaching = Box::pin(step_of(&mut self.session));
-        step(endpoint, deadline, ErrorKind::Timeout, attaching)
+        step(endpoint, deadline, ErrorKind::Timeout, scope, attaching)
             .await
             .map_err(|error| sharpened(error, endpoint, &self.guard))
     }
@@ -87,13 +89,13 @@ async fn establish(
     stream: stream::Severable,
     deadline: Timestamp,
 ) -> Result<Established, Error> {
-    let late = ErrorKind::Timeout;
+    let (late, scope) = (ErrorKind::Timeout, Scope::Link);
     let timing = &endpoint.timing;
     let begun = Box::pin(begin(endpoint, stream));
-    let (connection, mut session) = step(endpoint, deadline, late, begun).await?;
+    let (connection, mut session) = step(endpoint, deadline, late, scope, begun).await?;
     let cbs = Cbs::attach(&mut session, &endpoint.credential, timing.token_lifetime);
-    let mut cbs = step(endpoint, deadline, late, cbs).await?;
-    let validity = step(endpoint, deadline, late, cbs.put_token(timing.clock.now())).await?;
+    let mut cbs = step(endpoint, deadline, late, scope, cbs).await?;
+    let validity = step(endpoint, deadline, late, scope, cbs.put_token(timing.clock.now())).await?;
     let renewal = Box::pin(cbs.keep_renewed(timing.clock.clone(), timing.connect_timeout, validity));
     Ok((connection, session, renewal))
 }
@@ -121,13 +123,14 @@ async fn step<T>(
     endpoint: &Endpoint,
     deadline: Timestamp,
     late: ErrorKind,
+    scope: Scope,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Error> {
     let clock = &endpoint.timing.clock;
     let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
     let error = match clock.timeout(left, step).await {
         Ok(Ok(done)) => return Ok(done),
-        Ok(Err(failure)) => failure.into_error(tried(endpoint), Scope::Link),
+        Ok(Err(failure)) => failure.into_error(tried(endpoint), scope),
         Err(elapsed) => Error::new(late, tried(endpoint)).because(elapsed),
     };
     if error.kind() != ErrorKind::Network {

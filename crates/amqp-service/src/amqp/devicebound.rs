@@ -30,7 +30,7 @@ impl SendingLink {
     /// Connects, authorizes and attaches the link, until `deadline` at the latest.
     pub(crate) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<Self, Error> {
         let mut connection = Connection::open(endpoint, deadline).await?;
-        let sender = connection.step(endpoint, deadline, attach).await?;
+        let sender = connection.step(endpoint, deadline, Scope::Link, attach).await?;
         Ok(Self { sender, connection })
     }
 

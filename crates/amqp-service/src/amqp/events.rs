@@ -52,7 +52,8 @@ impl EventHubConnection {
     /// Connects and authorizes, until `deadline` at the latest, which is also that of what follows.
     pub(crate) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<(Self, Management), Error> {
         let mut connection = Connection::open(endpoint, deadline).await?;
-        let attaching = connection.step(endpoint, deadline, |session| Management::attach(session, endpoint));
+        let attaching =
+            connection.step(endpoint, deadline, Scope::Link, |session| Management::attach(session, endpoint));
         let management = attaching.await?;
         Ok((Self { connection, endpoint: endpoint.clone(), deadline }, management))
     }
@@ -67,7 +68,8 @@ impl EventHubConnection {
         let mut links: SelectAll<Arrivals> = SelectAll::new();
         for (index, partition) in partitions.iter().enumerate() {
             let attaching = |session| attach(session, &entity, partition, options);
-            let attached = self.connection.step(&self.endpoint, self.deadline, attaching).await;
+            let attached =
+                self.connection.step(&self.endpoint, self.deadline, Scope::Partition, attaching).await;
             let receiver = attached.map_err(|error| error.in_partition(&partition.id))?;
             links.push(PartitionLink::arrivals(receiver, index, partition, options));
         }

@@ -68,7 +68,7 @@ impl FeedbackLink {
     /// Connects, authorizes and attaches the link, until `deadline` at the latest.
     pub(crate) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<Self, Error> {
         let mut connection = Connection::open(endpoint, deadline).await?;
-        let receiver = connection.step(endpoint, deadline, attach).await?;
+        let receiver = connection.step(endpoint, deadline, Scope::Link, attach).await?;
         Ok(Self { receiver, connection })
     }
 

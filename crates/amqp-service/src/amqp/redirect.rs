@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::value::{integer, text};
 use crate::endpoint::{Credential, Endpoint};
 use crate::error::{Error, ErrorKind};
+use crate::refusal::Scope;
 
 /// What is asked for, as the community's Go client does it: the slash at its end matters.
 const EVENTS: &str = "messages/events/";
@@ -73,7 +74,7 @@ impl Redirect {
 pub(crate) async fn resolve(endpoint: &Endpoint, deadline: Timestamp) -> Result<Endpoint, Error> {
     let Credential::Hub(hub) = &endpoint.credential else { return Ok(endpoint.clone()) };
     let mut connection = Connection::open(endpoint, deadline).await?;
-    let redirect = connection.step(endpoint, deadline, ask).await?;
+    let redirect = connection.step(endpoint, deadline, Scope::Link, ask).await?;
     // What it had to say it has said: the connection is cut.
     drop(connection);
     let events = redirect.connection_string(hub);
