@@ -22,6 +22,8 @@ mod device_twin;
 #[cfg(test)]
 mod digital_twin_routes;
 #[cfg(test)]
+mod direct_methods;
+#[cfg(test)]
 mod event_reader;
 #[cfg(test)]
 mod foreign_http;
@@ -45,6 +47,8 @@ mod mqtt_c2d;
 mod mqtt_connect;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod plug_and_play;
 #[cfg(test)]
 mod query_routes;
 #[cfg(test)]
