@@ -16,21 +16,21 @@ const DEVICE_BOUND: &str = "/devices/d1/messages/devicebound";
 const FEEDBACK: &str = "/messages/serviceBound/feedback";
 
 /// A hub whose time stands still, with two devices.
-struct Bench {
-    hub: RunningHub,
-    time: ManualClock,
+pub(crate) struct Bench {
+    pub(crate) hub: RunningHub,
+    pub(crate) time: ManualClock,
     http: ForeignHttp,
 }
 
 /// What a device was handed.
-struct Received {
-    lock: String,
+pub(crate) struct Received {
+    pub(crate) lock: String,
     headers: HeaderMap,
     body: String,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let time = ManualClock::new("2026-11-21T02:30:00Z".parse().unwrap());
         let hub = LocalHub::builder().clock(time.clock()).start().await.unwrap();
         for device in ["d1", "d2"] {
@@ -40,7 +40,7 @@ impl Bench {
         Self { hub, time, http }
     }
 
-    fn seconds(&self, seconds: u64) {
+    pub(crate) fn seconds(&self, seconds: u64) {
         self.time.advance(Duration::from_secs(seconds));
     }
 
@@ -67,11 +67,11 @@ impl Bench {
         answer(request.body(id.to_owned())).await
     }
 
-    async fn sent(&self, id: &str) {
+    pub(crate) async fn sent(&self, id: &str) {
         assert_eq!(self.send(id, &[]).await.status, StatusCode::NO_CONTENT);
     }
 
-    async fn receive(&self) -> Option<Received> {
+    pub(crate) async fn receive(&self) -> Option<Received> {
         let response = soon(self.device("d1", &Method::GET, DEVICE_BOUND).send()).await.unwrap();
         if response.status() == StatusCode::NO_CONTENT {
             return None;
@@ -83,15 +83,15 @@ impl Bench {
         Some(Received { lock, headers, body: response.text().await.unwrap() })
     }
 
-    async fn complete(&self, lock: &str) -> Answer {
+    pub(crate) async fn complete(&self, lock: &str) -> Answer {
         self.settle(&Method::DELETE, lock, "", "").await
     }
 
-    async fn reject(&self, lock: &str) -> Answer {
+    pub(crate) async fn reject(&self, lock: &str) -> Answer {
         self.settle(&Method::DELETE, lock, "", "&reject").await
     }
 
-    async fn abandon(&self, lock: &str) -> Answer {
+    pub(crate) async fn abandon(&self, lock: &str) -> Answer {
         self.settle(&Method::POST, lock, "/abandon", "").await
     }
 
@@ -119,7 +119,7 @@ impl Bench {
         }
     }
 
-    async fn purge(&self) -> Value {
+    pub(crate) async fn purge(&self) -> Value {
         let purged = self.http.delete("/devices/d1/commands", None).await;
         assert_eq!(purged.status, StatusCode::OK);
         purged.body

@@ -26,6 +26,8 @@ mod direct_methods;
 #[cfg(test)]
 mod event_reader;
 #[cfg(test)]
+mod feedback_receiver;
+#[cfg(test)]
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;

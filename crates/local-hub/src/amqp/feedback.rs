@@ -35,6 +35,7 @@ pub(super) struct FeedbackLinks(HashMap<LinkId, Receiver>);
 /// A link on which a back end receives.
 #[derive(Debug)]
 struct Receiver {
+    hub: Hub,
     /// The peer takes messages as settled when they are sent.
     settled: bool,
     /// Sent and not settled.
@@ -42,9 +43,14 @@ struct Receiver {
     watch: AbortHandle,
 }
 
+/// However the link ends, with its connection cut off too, it gives back what it had.
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.watch.abort();
+        for lock in self.held.drain(..) {
+            // One whose lock was over before is back already.
+            let _lost = self.hub.settle_feedback(lock, Settlement::Release);
+        }
     }
 }
 
@@ -66,6 +72,7 @@ impl FeedbackLinks {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         let receiver = Receiver {
+            hub: hub.clone(),
             settled: request.sender_settle_mode == SenderSettleMode::Settled,
             held: Vec::new(),
             watch: watch(hub, request.link, links),
@@ -146,13 +153,8 @@ impl FeedbackLinks {
         }
     }
 
-    /// Gives back what the link had.
-    pub(super) fn detach(&mut self, link: LinkId, hub: &Hub) {
-        let Some(mut receiver) = self.0.remove(&link) else { return };
-        for lock in receiver.held.drain(..) {
-            // One whose lock was over before is back already.
-            let _lost = hub.settle_feedback(lock, Settlement::Release);
-        }
+    pub(super) fn detach(&mut self, link: LinkId) {
+        self.0.remove(&link);
     }
 }
 

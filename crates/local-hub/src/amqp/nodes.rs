@@ -195,7 +195,7 @@ impl ConnectionHandler for Nodes {
         self.management.detach(link);
         self.readers.detach(link);
         self.devicebound.remove(&link);
-        self.feedback.detach(link, &self.hub);
+        self.feedback.detach(link);
     }
 
     fn on_closed(&mut self, end: &ConnectionEnd) {
