@@ -7,6 +7,7 @@ use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{Acknowledgement, DeviceId};
 use iothub_mqtt_device::{C2dMessages, DeviceClient};
+use iothub_rest_service::{ErrorKind, ServiceClient};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -153,4 +154,24 @@ async fn a_sender_outlives_its_token() {
         time.advance(MINUTE);
     }
     soon(sender.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_purged_queue_is_empty_and_takes_messages_again() {
+    let (hub, id) = (hub().await, "d1".parse().unwrap());
+    let string = hub.create_device(&id).await.unwrap();
+    let sender = sender(&hub).await;
+    let service = hub.connection_string(PolicyName::Service);
+    let devices = ServiceClient::from_connection_string(&service).unwrap().devices();
+    for body in ["one", "two", "three"] {
+        soon(sender.send(&id, C2dMessage::new(body))).await.unwrap();
+    }
+    assert_eq!(soon(devices.purge_c2d_messages(&id)).await.unwrap(), 3);
+    assert_eq!(soon(devices.purge_c2d_messages(&id)).await.unwrap(), 0);
+    soon(sender.send(&id, C2dMessage::new("four"))).await.unwrap();
+    let client = soon(DeviceClient::connect(&string)).await.unwrap();
+    let mut messages = soon(client.c2d_messages()).await.unwrap();
+    assert_eq!(next(&mut messages).await.body_text(), "four");
+    let unknown = soon(devices.purge_c2d_messages(&"d2".parse().unwrap())).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{AuthenticationType, DeviceId, DeviceIdentity};
+use iothub_mqtt_device::{DeviceClient, DirectMethodResponse, MethodHandlers, ModuleClient};
 use iothub_rest_service::ServiceClient;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -174,6 +175,37 @@ async fn a_list_is_complete_or_says_that_it_may_not_be() {
     let some = iothub(&hub, PolicyName::RegistryRead, &["device", "list", "--top", "2", "-o", "tsv"]).await;
     assert!(some.stderr.contains("more than these 2"), "{}", some.stderr);
     assert_eq!(some.done().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_method_is_called_and_a_twin_is_shown() {
+    let hub = hub().await;
+    let string = hub.create_device(&"d1".parse().unwrap()).await.unwrap();
+    let module = hub.create_module(&"d1".parse().unwrap(), &"cam".parse().unwrap()).await.unwrap();
+    let client = DeviceClient::builder(&string).model_id("dtmi:com:example:T;1".parse().unwrap());
+    let client = client.connect().await.unwrap();
+    let echo = || MethodHandlers::new().on("t*echo", async |payload| DirectMethodResponse::new(-3, payload));
+    tokio::spawn(echo().serve(client.direct_methods().await.unwrap()));
+    let camera = ModuleClient::connect(&module).await.unwrap();
+    tokio::spawn(MethodHandlers::new().serve(camera.direct_methods().await.unwrap()));
+    let run = async |arguments: &[&str]| iothub(&hub, PolicyName::Service, arguments).await;
+
+    let text = r#"{"a": ["\u00fc"]}"#;
+    let answer = run(&["method", "invoke", "d1", "t*echo", "--payload", text]).await.json();
+    assert_eq!(answer, json!({"status": -3, "payload": {"a": ["ü"]}}));
+    assert_eq!(run(&["method", "invoke", "d1", "t*echo"]).await.json()["payload"], Value::Null);
+    assert_eq!(run(&["method", "invoke", "d1", "t*echo", "--module", "cam"]).await.json()["status"], 404);
+    let twin = run(&["twin", "show", "d1"]).await.json();
+    assert_eq!(
+        (&twin["modelId"], &twin["connectionState"]),
+        (&json!("dtmi:com:example:T;1"), &json!("Connected"))
+    );
+    assert_eq!(run(&["twin", "show", "d1", "--module", "cam"]).await.json()["moduleId"], "cam");
+
+    client.shutdown().await.unwrap();
+    let refused = run(&["method", "invoke", "d1", "t*echo"]).await;
+    assert_eq!((refused.status.code(), refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("DeviceNotOnline"), "{}", refused.stderr);
 }
 
 #[tokio::test]
