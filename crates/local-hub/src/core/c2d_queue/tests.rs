@@ -190,18 +190,18 @@ fn the_tenth_abandon_is_the_last() {
 #[test]
 fn each_kind_of_acknowledgement_hears_of_its_outcomes() {
     use FeedbackStatus::{Expired, Purged, Rejected, Success};
-    type End = fn(&mut C2dQueues);
+    type End = Box<dyn Fn(&mut C2dQueues)>;
     let settled = |settlement| {
         move |queues: &mut C2dQueues| {
             let leased = queues.lease(&device(), 50, None, start());
             queues.settle(&device(), &locks(&leased), settlement, start());
         }
     };
-    let ends: [(FeedbackStatus, Box<dyn Fn(&mut C2dQueues)>); 4] = [
+    let ends: [(FeedbackStatus, End); 4] = [
         (Success, Box::new(settled(Settlement::Complete))),
         (Rejected, Box::new(settled(Settlement::Reject))),
-        (Expired, Box::new((|queues| queues.advance(after(3600))) as End)),
-        (Purged, Box::new((|queues| assert_eq!(queues.purge(&device(), start()), 5)) as End)),
+        (Expired, Box::new(|queues| queues.advance(after(3600)))),
+        (Purged, Box::new(|queues| assert_eq!(queues.purge(&device(), start()), 5))),
     ];
     for (status, end) in ends {
         let mut queues = queues();
