@@ -24,6 +24,12 @@ mod digital_twin_routes;
 #[cfg(test)]
 mod direct_methods;
 #[cfg(test)]
+mod event_access;
+#[cfg(test)]
+mod event_bad_input;
+#[cfg(test)]
+mod event_endpoint;
+#[cfg(test)]
 mod event_reader;
 #[cfg(test)]
 mod feedback_receiver;
@@ -57,6 +63,8 @@ mod query_routes;
 mod query_service;
 #[cfg(test)]
 mod raw_amqp;
+#[cfg(test)]
+mod raw_events;
 #[cfg(test)]
 mod raw_mqtt;
 #[cfg(test)]

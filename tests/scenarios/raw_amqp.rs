@@ -372,7 +372,8 @@ impl RawAmqp {
         self.send(Performative::Flow(flow), &[]).await;
     }
 
-    async fn attached(&mut self, handle: u32) -> Result<(), Refusal> {
+    /// The answer to an attach, or why it was refused.
+    pub(crate) async fn attached(&mut self, handle: u32) -> Result<Attach, Refusal> {
         let attach = loop {
             if let Performative::Attach(attach) = self.recv().await.0
                 && attach.handle == Handle(handle)
@@ -384,7 +385,7 @@ impl RawAmqp {
         let node =
             if attach.role == Role::Receiver { attach.target.is_some() } else { attach.source.is_some() };
         if node {
-            return Ok(());
+            return Ok(attach);
         }
         let (kind, refusal) = self.expect_error().await;
         assert_eq!(kind, "detach");
@@ -466,7 +467,7 @@ impl RawAmqp {
 }
 
 /// Every refusal says why; those of the hub itself carry an id under which its log has the rest.
-fn refusal(error: Error) -> Refusal {
+pub(crate) fn refusal(error: Error) -> Refusal {
     let Value::Symbol(condition) = serde_amqp::to_value(&error.condition).unwrap() else {
         panic!("{error:?}")
     };

@@ -4,6 +4,7 @@ use fe2o3_amqp_types::{
     definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
     messaging::{Source, Target},
     performatives::*,
+    primitives::{Array, Symbol},
 };
 use iothub_amqp_server::{AmqpError, ConnectionEnd, Direction, condition};
 
@@ -140,4 +141,17 @@ async fn another_task_may_detach_a_link() {
     peer.send(0, detach(0, true)).await;
     peer.attach_sender(0, "/accept").await;
     assert_eq!(peer.vanish().await, ConnectionEnd::Disconnected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn capabilities_are_heard_and_offered() {
+    let mut peer = Peer::open().await;
+    let mut ask = attach(0, Role::Receiver, "/accept", "/us");
+    ask.desired_capabilities = Some(Array(vec![Symbol::from("one"), Symbol::from("two")]));
+    peer.send(0, Performative::Attach(ask)).await;
+    let Performative::Attach(answer) = peer.recv().await else { panic!("no attach") };
+    assert_eq!(answer.offered_capabilities, Some(Array(vec![Symbol::from("two")])));
+    let request =
+        peer.event(|event| if let Event::Attach(request) = event { Some(request) } else { None }).await;
+    assert_eq!(request.desired_capabilities, ["one", "two"]);
 }

@@ -80,6 +80,8 @@ impl ConnectionHandler for Nodes {
         let address = request.node_address().unwrap_or_default().to_owned();
         let (link, session) = (request.link, request.session);
         let mut accept = Accept::default();
+        let offered = request.desired_capabilities.iter().filter(|wanted| **wanted == "two");
+        accept.offered_capabilities = offered.cloned().collect();
         self.tell(Event::Attach(request));
         match address.as_str() {
             "/accept" | "/reject" | "/later" | "/hold" | "/request" => accept.credit = 10,
