@@ -2,6 +2,7 @@
 
 mod c2d;
 mod memory;
+mod methods;
 mod query;
 mod server;
 mod start;
@@ -31,6 +32,8 @@ enum What {
     Query,
     /// A twin's round trips: report to acknowledgement, and a back end's change to the device
     Twin,
+    /// Direct methods there and back, with one and with a hundred in flight
+    Methods,
 }
 
 impl What {
@@ -55,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::C2d => c2d::measure().await,
             What::Query => query::measure().await,
             What::Twin => twin::measure().await,
+            What::Methods => methods::measure().await,
         }
     })?;
     println!("{table}");

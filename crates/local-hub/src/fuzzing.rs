@@ -9,6 +9,12 @@ pub fn mqtt_text(text: &str) {
     crate::mqtt::fuzzing::text(first, second);
 }
 
+/// Reads `text` as the topic of an answer to a direct method, and as the body of a call.
+pub fn method_text(text: &str) {
+    crate::mqtt::fuzzing::method_answer(text);
+    crate::https::fuzzing_method(text.as_bytes());
+}
+
 /// Reads `bytes` as MQTT packets, before and after the CONNECT.
 pub fn mqtt_packets(bytes: &[u8]) {
     crate::mqtt::fuzzing::packets(&BytesMut::from(bytes));

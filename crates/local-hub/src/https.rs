@@ -64,6 +64,12 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
     listener::serve("https", &hub, listener, Some(tls), room).await;
 }
 
+/// What the fuzz targets reach of this room.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_method(body: &[u8]) {
+    drop(method_json::parse(body));
+}
+
 async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {
     let service = router.map_request(|request: Request<Incoming>| router::normalized(request.map(Body::new)));
     let mut builder = http1::Builder::new();

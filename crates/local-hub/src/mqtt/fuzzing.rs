@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use iothub_models::DeviceId;
 
-use super::{codec, property_bag, topics, user_name};
+use super::{codec, method, property_bag, topics, user_name};
 use crate::core::connections::ConnectionId;
 
 pub(crate) fn text(first: &str, second: &str) {
@@ -13,6 +13,13 @@ pub(crate) fn text(first: &str, second: &str) {
         let id = ConnectionId::device(device);
         drop(topics::parse_publish(first, &id));
         let _ = topics::parse_filter(first, &id);
+    }
+}
+
+/// A number that is read is the one that was given.
+pub(crate) fn method_answer(rest: &str) {
+    if let Ok(method::MethodResponse { number: Some(number), .. }) = method::parse(rest) {
+        assert!(rest.contains(&format!("$rid={number:x}")), "{rest}");
     }
 }
 
