@@ -8,7 +8,7 @@ use iothub_mqtt_device::{
     DeviceClient, DirectMethodCall, DirectMethodResponse, DirectMethods, ErrorKind, MethodHandlers,
     ModuleClient,
 };
-use rumqttc::{Packet, Publish, QoS};
+use rumqttc::{Packet, Publish, QoS, SubAck, SubscribeReasonCode};
 use serde_json::{Value, json};
 
 use super::broker::{Broker, Peer};
@@ -166,6 +166,23 @@ async fn a_call_at_qos_1_is_acknowledged_and_answered() {
     assert!(matches!(peer.read().await, Some(Packet::PubAck(ack)) if ack.pkid == 9));
     next(&mut methods).await.respond(DirectMethodResponse::new(200, true)).unwrap();
     assert_eq!(peer.answer_of_device().await, answer(200, "1", "true"));
+}
+
+#[tokio::test]
+async fn a_hub_that_refuses_methods_says_so_and_may_be_asked_again() {
+    let broker = Broker::start().await;
+    let (client, mut peer) = tokio::join!(broker.client().connect(), broker.welcome(false));
+    let client = client.unwrap();
+    let (refused, ()) = tokio::join!(client.direct_methods(), async {
+        let (packet_id, _) = peer.asks_for().await;
+        peer.write(&[Packet::SubAck(SubAck::new(packet_id, vec![SubscribeReasonCode::Failure]))]).await;
+    });
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAuthorized);
+    assert!(error.to_string().contains("direct methods"), "{error}");
+    let (methods, ()) = tokio::join!(client.direct_methods(), peer.serve_methods());
+    peer.call("m", "1", "").await;
+    assert_eq!(next(&mut methods.unwrap()).await.method().as_str(), "m");
 }
 
 #[tokio::test]
