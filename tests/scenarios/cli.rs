@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
-use iothub_models::{AuthenticationType, DeviceId, DeviceIdentity};
+use iothub_models::{AuthenticationType, DeviceId, DeviceIdentity, TelemetryMessage};
 use iothub_mqtt_device::{DeviceClient, DirectMethodResponse, MethodHandlers, ModuleClient};
 use iothub_rest_service::ServiceClient;
 use serde_json::{Value, json};
@@ -240,4 +240,38 @@ async fn what_is_refused_goes_to_standard_error_with_its_causes() {
             ran.stderr
         );
     }
+}
+
+#[tokio::test]
+async fn events_are_shown_one_line_each_for_one_device_or_all() {
+    let hub = hub().await;
+    for id in ["d1", "d2"] {
+        let string = hub.create_device(&id.parse().unwrap()).await.unwrap();
+        let device = DeviceClient::connect(&string).await.unwrap();
+        for body in [r#"{"temperature": 21.5}"#, "no JSON"] {
+            let properties = [("from", id)].into_iter().collect();
+            device
+                .send_telemetry(TelemetryMessage { properties, ..TelemetryMessage::new(body) })
+                .await
+                .unwrap();
+        }
+    }
+    let monitor = ["monitor-events", "--from", "earliest", "--device", "d1", "--properties", "--count", "2"];
+    let ran = iothub(&hub, PolicyName::Service, &monitor).await;
+    assert!(ran.stderr.contains("Ctrl-C"), "{}", ran.stderr);
+    let shown: Vec<Value> = ran.done().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [first, second] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!(first["event"]["origin"], "d1");
+    assert_eq!(first["event"]["payload"]["temperature"], 21.5);
+    assert_eq!(second["event"]["payload"], "no JSON");
+    assert_eq!(first["properties"]["application"]["from"], "d1");
+    assert_eq!(first["properties"]["system"]["iothub-message-source"], "Telemetry");
+
+    let all = iothub(&hub, PolicyName::Service, &["monitor-events", "--from", "earliest", "--count", "4"])
+        .await
+        .done();
+    assert_eq!(all.lines().count(), 4);
+    let refused = iothub(&hub, PolicyName::RegistryRead, &["monitor-events"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("service connect"), "{}", refused.stderr);
 }

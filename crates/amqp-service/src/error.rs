@@ -71,6 +71,12 @@ impl ErrorKind {
         )
     }
 
+    /// Whether a receiver whose connection was lost goes on trying. It had been let in before, so what
+    /// stands in its way may be anything between it and the hub; but not a hub that says no.
+    pub(crate) const fn may_pass(self) -> bool {
+        self.is_retryable() || matches!(self, Self::Tls | Self::Protocol | Self::QuotaExceeded)
+    }
+
     const fn hint(self) -> &'static str {
         match self {
             Self::InvalidArgument | Self::Network | Self::CheckpointStore => "",

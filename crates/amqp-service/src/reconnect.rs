@@ -30,8 +30,8 @@ impl Reconnect {
         Self { endpoint, states, backoff: Backoff::default(), connected_at }
     }
 
-    /// Opens a link in place of the one that was `lost`, with growing pauses, for ever: unless an error
-    /// comes that waiting cannot cure.
+    /// Opens a link in place of the one that was `lost`, with growing pauses, for ever: unless the hub
+    /// says no.
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection that was being made.
@@ -46,7 +46,7 @@ impl Reconnect {
             self.backoff.reset();
         }
         let mut error = lost;
-        while error.is_retryable() {
+        while error.kind().may_pass() {
             let pause = self.backoff.next();
             tracing::info!(error = &error as &dyn std::error::Error, ?pause, "not connected");
             self.states.tell_disconnected(error, pause);

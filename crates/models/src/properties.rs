@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// Application properties of a message, in the order they were set. A name stands once: setting it
 /// again replaces its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +72,21 @@ impl fmt::Display for Properties {
         f.write_str("{")?;
         for (index, (name, value)) in self.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{name:?}: {value:?}")?;
+            write!(f, "{separator}{}: {}", Value::from(name), Value::from(value))?;
         }
         f.write_str("}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_itself_as_json_whatever_it_holds() {
+        let odd: Properties =
+            [("a", "\u{301} \u{7f} \u{1f680} \"quoted\" \n"), ("b", "")].into_iter().collect();
+        let shown: serde_json::Map<String, Value> = serde_json::from_str(&odd.to_string()).unwrap();
+        assert!(odd.iter().eq(shown.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()))));
     }
 }

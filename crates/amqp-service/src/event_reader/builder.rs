@@ -21,6 +21,9 @@ use crate::reconnect::Reconnect;
 /// How many events wait for their reader beside those that wait on the links.
 const WAITING: usize = 64;
 
+/// What a link holds in frames is bounded by the library; large events have several.
+const MAX_PREFETCH: u32 = 5000;
+
 /// Questions about the event hub that wait to be asked.
 const QUESTIONS: usize = 16;
 
@@ -117,9 +120,9 @@ impl EventReaderBuilder {
     }
 
     /// How many events of each partition may be on their way or wait to be taken; 300 by default, at
-    /// least one.
+    /// least one and at most 5,000.
     pub fn prefetch(mut self, events: u32) -> Self {
-        self.options.prefetch = events.max(1);
+        self.options.prefetch = events.clamp(1, MAX_PREFETCH);
         self
     }
 
