@@ -4,6 +4,7 @@
 
 mod cases;
 mod digital_twins;
+mod events;
 mod faults;
 mod inside;
 mod install;

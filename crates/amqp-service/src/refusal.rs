@@ -124,7 +124,11 @@ fn kind_of(condition: &str, scope: Scope) -> ErrorKind {
         ("com.microsoft:device-container-throttled" | "com.microsoft:server-busy", _) => K::Throttled,
         ("com.microsoft:quota-exceeded", _) => K::QuotaExceeded,
         ("amqp:internal-error" | "com.microsoft:timeout", _) => K::Unavailable,
-        ("amqp:connection:forced" | "amqp:link:detach-forced", Scope::Link | Scope::Partition)
+        // Our credit for a link may cross with its end; why it ended is told to the next that is attached.
+        (
+            "amqp:connection:forced" | "amqp:link:detach-forced" | "amqp:session:unattached-handle",
+            Scope::Link | Scope::Partition,
+        )
         | ("amqp:link:stolen", Scope::Link) => K::Disconnected,
         (
             "amqp:not-found"
@@ -201,6 +205,7 @@ mod tests {
             ("com.microsoft:receiver-limit", K::TooManyReaders),
             ("amqp:unauthorized-access", K::NotAuthorized),
             ("amqp:link:detach-forced", K::Disconnected),
+            ("amqp:session:unattached-handle", K::Disconnected),
             ("com.microsoft:server-busy", K::Throttled),
         ] {
             assert_eq!(kind_of(condition, Scope::Partition), kind, "{condition}");

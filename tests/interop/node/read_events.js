@@ -21,7 +21,7 @@ function millis(time) {
   return time === undefined || time === null ? null : Number(time);
 }
 
-/** A system property: this client makes bytes of what is binary, and names AMQP's own in its own way. */
+/** System properties that are shown under other names, or not at all. */
 const ELSEWHERE = new Set([
   'messageId', 'userId', 'to', 'correlationId', 'contentType', 'contentEncoding', 'absoluteExpiryTime',
   'creationTime',
@@ -37,7 +37,8 @@ function shown(event) {
     body_hex: Buffer.from(event.body).toString('hex'),
     message_id: event.messageId === undefined ? null : event.messageId,
     correlation_id: event.correlationId === undefined ? null : event.correlationId,
-    user_id: all.userId === undefined ? null : Buffer.from(all.userId).toString('utf8'),
+    // This client makes an object of numbers of the bytes.
+    user_id: all.userId === undefined ? null : Buffer.from(Object.values(all.userId)).toString('utf8'),
     content_type: event.contentType === undefined ? null : event.contentType,
     content_encoding: all.contentEncoding === undefined ? null : all.contentEncoding,
     properties: event.properties || {},
@@ -82,7 +83,8 @@ async function read(command) {
             if (events[events.length - 1].sequenceNumber >= command.until[partition]) left.delete(partition);
             if (!left.size) resolve();
           },
-          processError: async (error) => reject(error),
+          // It goes on by itself, unless this says that it cannot.
+          processError: async (error) => (error.retryable === false ? reject(error) : say('trouble', { error: String(error) })),
         };
         subscriptions.push(client.subscribe(partition, handlers, {
           startPosition: position(command.from[partition]),

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::language::Language;
 use super::ours::Site;
-use super::{digital_twins, faults, methods, pairings, registries, telemetry, twins};
+use super::{digital_twins, events, faults, methods, pairings, registries, telemetry, twins};
 
 /// What a case does, to be awaited with a deadline.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -25,6 +25,8 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) needs: Vec<Language>,
     pub(super) hub: Hub,
+    /// It does to the hub what others would feel.
+    pub(super) is_alone: bool,
     run: Box<dyn FnOnce(Arc<Site>) -> Work>,
 }
 
@@ -42,6 +44,7 @@ impl Case {
             name: name.into(),
             needs: needs.to_vec(),
             hub: Hub::Program,
+            is_alone: false,
             run: Box::new(move |site| Box::pin(run(site))),
         }
     }
@@ -49,6 +52,11 @@ impl Case {
     /// The same on the embedded hub.
     pub(super) fn embedded(self) -> Self {
         Self { hub: Hub::Embedded, ..self }
+    }
+
+    /// The same while no other case runs.
+    pub(super) fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
     }
 
     pub(super) fn start(self, site: Arc<Site>) -> Work {
@@ -69,6 +77,7 @@ pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     cases.extend(twins::cases());
     cases.extend(methods::cases());
     cases.extend(digital_twins::cases());
+    cases.extend(events::cases());
     cases.extend(faults::cases()?);
     cases.retain(|case| only.is_none_or(|only| case.name.contains(only)));
     Ok(cases)

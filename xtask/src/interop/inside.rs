@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use super::InsideOptions;
 use super::cases::{self, Case, Hub};
+use super::events;
 use super::ours::Site;
 use crate::program::Program;
 use crate::steps::{human, table};
@@ -53,7 +54,8 @@ async fn run_cases(options: &InsideOptions) -> Result<()> {
         hub.end_well(HUB_DEADLINE).await.context("the hub")?;
     }
     if !embedded.is_empty() {
-        let hub = LocalHub::builder().ports(Ports::STANDARD).state_dir(state.path()).start().await?;
+        let hub = LocalHub::builder().ports(Ports::STANDARD).state_dir(state.path());
+        let hub = hub.consumer_group(events::OWNERS).start().await?;
         let owner: ServiceConnectionString = hub.connection_string(PolicyName::IotHubOwner).parse()?;
         let site =
             Arc::new(Site::new(options.installed.clone(), state.path().join("ca.pem"), owner, Some(hub))?);
@@ -104,8 +106,10 @@ async fn run_on(site: Arc<Site>, cases: Vec<Case>) -> Vec<CaseResult> {
         }
     };
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
-    let results: Vec<CaseResult> =
-        futures_util::stream::iter(cases).map(run).buffer_unordered(AT_ONCE).collect().await;
+    let (alone, together): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| case.is_alone);
+    let together = futures_util::stream::iter(together).map(run).buffer_unordered(AT_ONCE);
+    let alone = futures_util::stream::iter(alone).map(run).buffer_unordered(1);
+    let results: Vec<CaseResult> = together.chain(alone).collect().await;
     // In the table they stand in the order of the list, not of their ends.
     let mut by_name: BTreeMap<String, CaseResult> =
         results.into_iter().map(|result| (result.name.clone(), result)).collect();

@@ -63,6 +63,33 @@ impl Site {
         ServiceConnectionString { address: HubAddress::new("localhost"), ..self.owner.clone() }.reveal()
     }
 
+    /// The owner's string for our own clients.
+    pub(super) const fn owner(&self) -> &ServiceConnectionString {
+        &self.owner
+    }
+
+    /// What official clients of Event Hubs connect with: over TLS, or plain as to an emulator.
+    pub(super) fn event_hubs_string(&self, plain: bool) -> Result<String> {
+        let hub = self.embedded.as_ref().context("the hub is not embedded")?;
+        Ok(if plain {
+            hub.plain_event_hubs_connection_string()
+        } else {
+            hub.standard_event_hubs_connection_string()
+        })
+    }
+
+    /// The same for our own client.
+    pub(super) fn own_event_hubs_string(&self) -> Result<String> {
+        let hub = self.embedded.as_ref().context("the hub is not embedded")?;
+        Ok(hub.event_hubs_connection_string())
+    }
+
+    /// Cuts the embedded hub's AMQP connections, as a network does.
+    pub(super) fn drop_amqp_connections(&self) -> Result<()> {
+        self.embedded.as_ref().context("the hub is not embedded")?.drop_amqp_connections();
+        Ok(())
+    }
+
     /// The same of a device.
     pub(super) fn device_string(&self, identity: &DeviceIdentity) -> Result<String> {
         Ok(self.as_official(&self.credential(identity)?))

@@ -122,8 +122,9 @@ impl EventLinks {
     /// Says goodbye: session and connection, and with them the links.
     pub(crate) async fn close(self) -> Result<(), Error> {
         let Self { links, connection } = self;
-        drop(links);
         let closed = connection.close().await;
+        // Not before: events that are still on their way would belong to no link.
+        drop(links);
         closed.map_err(|failure| failure.into_error("closing the connection", Scope::Link))
     }
 }

@@ -1,0 +1,116 @@
+//! What devices of every client send for the readers, once for all of them: many numbered messages each,
+//! and every message of `tests/interop/messages.json`.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
+use iothub_models::TelemetryMessage;
+use iothub_mqtt_device::DeviceClient;
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::interop::language::Language;
+use crate::interop::message::{self, MessageCase};
+use crate::interop::ours::{Device, LINE, Site};
+use crate::interop::talk::expect;
+use crate::program::Program;
+
+/// Devices of each client, and how many messages each of them sends: 10,000 together.
+const DEVICES: &[(Language, usize, usize)] =
+    &[(Language::Python, 2, 1000), (Language::Node, 2, 2000), (Language::Rust, 4, 1000)];
+/// As many as our device keeps under way.
+const UNDER_WAY: usize = 200;
+
+/// A device that sent, and what.
+pub(super) struct Source {
+    pub(super) id: String,
+    pub(super) generation_id: String,
+    /// How many numbered messages, or `None` where it sent the messages of the file.
+    pub(super) numbered: Option<usize>,
+}
+
+/// What was sent, once it was.
+#[derive(Clone, Default)]
+pub(super) struct Sent(Arc<OnceCell<Vec<Source>>>);
+
+impl Sent {
+    /// Sends everything, unless that has been done.
+    pub(super) async fn all(&self, site: &Site) -> Result<&[Source]> {
+        Ok(self.0.get_or_try_init(|| send_all(site)).await?)
+    }
+
+    /// Who has to be there to send.
+    pub(super) fn needs() -> [Language; 3] {
+        Language::ALL
+    }
+}
+
+async fn send_all(site: &Site) -> Result<Vec<Source>> {
+    let mut sending = Vec::new();
+    for (language, devices, count) in DEVICES {
+        for n in 0..*devices {
+            let id = format!("events-{}-{n}", language.name());
+            sending.push(future::Either::Left(numbered(site, *language, id, *count)));
+        }
+        let id = format!("events-{}-file", language.name());
+        sending.push(future::Either::Right(of_the_file(site, *language, id)));
+    }
+    future::try_join_all(sending).await
+}
+
+async fn numbered(site: &Site, language: Language, id: String, count: usize) -> Result<Source> {
+    let identity = site.create_device(&id).await?;
+    let sent = async {
+        if language == Language::Rust {
+            let client = DeviceClient::builder(&site.credential(&identity)?).connect().await?;
+            let messages = (0..count).map(|n| client.send_telemetry(numbered_message(n)));
+            stream::iter(messages).buffered(UNDER_WAY).try_for_each(|()| future::ready(Ok(()))).await?;
+            return anyhow::Ok(client.shutdown().await?);
+        }
+        let name = language.program("device");
+        let mut command = site.command(&name);
+        command.env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(&identity)?);
+        command.env("INTEROP_DEADLINE_S", "120");
+        let mut program = Program::start(&name, command)?;
+        expect(&mut program, "connected").await?;
+        program.type_line(&json!({"cmd": "telemetry_many", "count": count}).to_string()).await?;
+        expect(&mut program, "sent").await?;
+        program.close_input();
+        program.end_well(LINE).await
+    };
+    sent.await.with_context(|| format!("{id} could not send"))?;
+    let generation_id = identity.generation_id;
+    Ok(Source { id, generation_id, numbered: Some(count) })
+}
+
+/// The same message that the programs make.
+pub(super) fn numbered_message(n: usize) -> TelemetryMessage {
+    TelemetryMessage {
+        body: json!({"n": n}).to_string().into_bytes(),
+        message_id: Some(format!("m-{n}")),
+        content_type: Some("application/json".to_owned()),
+        content_encoding: Some("utf-8".to_owned()),
+        properties: [("n".to_owned(), n.to_string())].into_iter().collect(),
+        ..TelemetryMessage::default()
+    }
+}
+
+/// The messages of the file that telemetry can be.
+pub(super) fn file() -> Result<Vec<MessageCase>> {
+    let mut cases = message::cases()?;
+    cases.retain(MessageCase::is_telemetry);
+    ensure!(!cases.is_empty(), "messages.json has no telemetry");
+    Ok(cases)
+}
+
+async fn of_the_file(site: &Site, language: Language, id: String) -> Result<Source> {
+    let identity = site.create_device(&id).await?;
+    let mut device = Device::start(site, language, &identity).await?;
+    for case in file()? {
+        device.send_telemetry(&case).await?;
+    }
+    device.stop().await?;
+    let generation_id = identity.generation_id;
+    Ok(Source { id, generation_id, numbered: None })
+}
