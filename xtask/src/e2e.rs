@@ -2,6 +2,7 @@
 //! is one of our own, started here, unless `IOTHUB_CONNECTION_STRING` names another.
 
 mod c2d;
+mod events;
 mod hub;
 mod pnp;
 mod reader;
@@ -66,7 +67,13 @@ impl Tutorial {
         match self {
             Self::C2d => &["simulated_device", "send_c2d"],
             Self::Twins => &["report_connectivity", "add_tags_and_query"],
-            Self::Pnp => &["pnp_thermostat", "pnp_temperature_controller", "pnp_service", "pnp_digital_twin"],
+            Self::Pnp => &[
+                "pnp_thermostat",
+                "pnp_temperature_controller",
+                "pnp_service",
+                "pnp_digital_twin",
+                "read_events",
+            ],
         }
     }
 

@@ -108,10 +108,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     // 4. Print each event, then keep its place: a run that ends in between prints it once more.
     // ANCHOR: receive
-    let stop = signal::ctrl_c();
-    tokio::pin!(stop);
+    let mut stop = std::pin::pin!(signal::ctrl_c());
     loop {
         tokio::select! {
+            biased; // Ctrl-C first, however many events there are.
+            stopped = &mut stop => {
+                stopped?;
+                println!("Receiving has stopped.");
+                break;
+            }
             Some(event) = events.next() => {
                 let event = event?;
                 let device = event.system_properties.device_id.as_ref().map(|id| id.as_str());
@@ -119,11 +124,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
                     print_event(&event);
                 }
                 events.checkpoint(&event).await?;
-            }
-            stopped = &mut stop => {
-                stopped?;
-                println!("Receiving has stopped.");
-                break;
             }
         }
     }

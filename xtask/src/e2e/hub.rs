@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 use iothub_auth::ServiceConnectionString;
-use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_local_hub::{EventSource, LocalHub, PolicyName, RunningHub};
 
 const VARIABLE: &str = "IOTHUB_CONNECTION_STRING";
 
@@ -79,7 +79,11 @@ impl Hub {
     pub(super) async fn start(kind: &Kind) -> Result<Self> {
         match kind {
             Kind::Local => {
-                let running = LocalHub::builder().start().await?;
+                let running = LocalHub::builder()
+                    .route(EventSource::TwinChange)
+                    .route(EventSource::DigitalTwinChange)
+                    .start()
+                    .await?;
                 Ok(Self {
                     owner: running.connection_string(PolicyName::IotHubOwner),
                     service: running.connection_string(PolicyName::Service),

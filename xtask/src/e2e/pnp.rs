@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_rest_service::ServiceClient;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::events::{self, Form};
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs_with, copy_string, device_needs, register};
@@ -17,6 +19,9 @@ const CONTROLLER: &str = "dtmi:com:example:TemperatureController;1";
 
 /// How often a twin is read again until the device's answer is in it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How far the hub's clock may be from ours.
+const ANOTHER_CLOCK: Duration = Duration::from_secs(60);
 
 const REGISTER: &str = "register both devices";
 const COPY: &str = "copy their connection strings";
@@ -36,6 +41,18 @@ const UNKNOWN: &str = "call a command that the device does not have";
 const STOP: &str = "stop both devices with Ctrl-C";
 const OFFLINE: &str = "call a command of a device that is not there";
 
+/// What is read of each device: telemetry, the change of its twin, the change of its digital twin.
+const EVENTS: [&str; 3] = [
+    "read telemetry",
+    "read the device twin change notification",
+    "read the digital twin change notification",
+];
+const COMPONENT_EVENTS: [&str; 3] = [
+    "read telemetry of a component",
+    "read the device twin change notification of a component",
+    "read the digital twin change notification of a component",
+];
+
 pub(super) const STEPS: &[&str] = &[
     REGISTER,
     COPY,
@@ -54,9 +71,16 @@ pub(super) const STEPS: &[&str] = &[
     UNKNOWN,
     STOP,
     OFFLINE,
+    EVENTS[0],
+    EVENTS[1],
+    EVENTS[2],
+    COMPONENT_EVENTS[0],
+    COMPONENT_EVENTS[1],
+    COMPONENT_EVENTS[2],
 ];
 
 pub(super) async fn walk(reader: &mut Reader, hub: &Hub) -> Option<()> {
+    let begin = Timestamp::now() - ANOTHER_CLOCK;
     let thermostat = reader.new_device("pnp-thermostat");
     let controller = reader.new_device("pnp-controller");
     reader.step(REGISTER, register_both(hub, &thermostat, &controller)).await?;
@@ -84,7 +108,13 @@ pub(super) async fn walk(reader: &mut Reader, hub: &Hub) -> Option<()> {
 
     reader.step(UNKNOWN, unknown_command(&of_parts, &mut parts)).await?;
     reader.step(STOP, stop_both(plain, parts)).await?;
-    reader.step(OFFLINE, of_plain.refused("command", &[], "isn't online")).await
+    reader.step(OFFLINE, of_plain.refused("command", &[], "isn't online")).await?;
+
+    let plain = Form { device: thermostat, model: THERMOSTAT, component: None, steps: EVENTS };
+    events::read(reader, hub, &plain, begin).await?;
+    let component = Some("thermostat1");
+    let parts = Form { device: controller, model: CONTROLLER, component, steps: COMPONENT_EVENTS };
+    events::read(reader, hub, &parts, begin).await
 }
 
 async fn register_both(hub: &Hub, thermostat: &str, controller: &str) -> Result<()> {
@@ -100,7 +130,8 @@ async fn forget_variables(hub: &Hub, device_string: &str) -> Result<()> {
     device_needs("pnp_thermostat", device_string).await?;
     device_needs("pnp_temperature_controller", device_string).await?;
     back_end_needs_with("pnp_service", &["twin"], hub.service()).await?;
-    back_end_needs_with("pnp_digital_twin", &["get"], hub.service()).await
+    back_end_needs_with("pnp_digital_twin", &["get"], hub.service()).await?;
+    program::run_refused("read_events", command("read_events", &[]), &[SERVICE_STRING], SOON).await
 }
 
 async fn start_both((thermostat, controller): &(String, String)) -> Result<(Program, Program)> {

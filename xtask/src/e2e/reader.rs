@@ -66,6 +66,12 @@ impl Reader {
         self.steps.push(Step { name: name.to_owned(), status, took });
     }
 
+    /// A step that this hub does not allow for, and what to do about that.
+    pub(super) fn skip(&mut self, name: &str, why: &str) {
+        println!("{why}");
+        self.note(name, Status::Skipped, Duration::ZERO);
+    }
+
     /// Steps that a failure, or Ctrl-C, kept from being done.
     pub(super) fn skip_what_is_left(&mut self, plan: &[&str]) {
         for name in plan {
