@@ -12,6 +12,7 @@ mod devicebound;
 mod devices;
 mod digital_twins;
 mod error;
+mod events;
 mod feedback;
 mod json_object;
 mod message_headers;

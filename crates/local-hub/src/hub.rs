@@ -155,4 +155,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod c2d_model;
+#[cfg(test)]
 mod tests;

@@ -68,8 +68,9 @@ impl<S: Send + Sync> FromRequestParts<S> for DeviceOfPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let IdentityOfPath(id) = IdentityOfPath::from_request_parts(parts, state).await?;
-        Ok(Self(id.device))
+        let segments = segments(parts, state).await?;
+        // What follows may be a lock token.
+        Ok(Self(identity(segments.get(..1).unwrap_or_default())?.device))
     }
 }
 
@@ -77,17 +78,25 @@ impl<S: Send + Sync> FromRequestParts<S> for IdentityOfPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
-        let Path(segments) = Path::<Vec<String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| invalid(error.body_text()))?;
-        let mut segments = segments.iter();
-        let device = segments.next().ok_or_else(|| invalid("the path names no device".to_owned()))?;
-        let device = device.parse().map_err(|error| invalid(format!("device id: {error}")))?;
-        let module = segments.next().map(|module| module.parse()).transpose();
-        let module = module.map_err(|error| invalid(format!("module id: {error}")))?;
-        Ok(Self(ConnectionId { device, module }))
+        Ok(Self(identity(&segments(parts, state).await?)?))
     }
+}
+
+async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<String>, ApiError> {
+    match Path::<Vec<String>>::from_request_parts(parts, state).await {
+        Ok(Path(segments)) => Ok(segments),
+        Err(error) => Err(ApiError::new(ErrorCode::ArgumentInvalid, error.body_text())),
+    }
+}
+
+fn identity(segments: &[String]) -> Result<ConnectionId, ApiError> {
+    let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
+    let mut segments = segments.iter();
+    let device = segments.next().ok_or_else(|| invalid("the path names no device".to_owned()))?;
+    let device = device.parse().map_err(|error| invalid(format!("device id: {error}")))?;
+    let module = segments.next().map(|module| module.parse()).transpose();
+    let module = module.map_err(|error| invalid(format!("module id: {error}")))?;
+    Ok(ConnectionId { device, module })
 }
 
 /// What the request expects to be there. ETags come quoted from most clients and bare from some, and

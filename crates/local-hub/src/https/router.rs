@@ -15,8 +15,8 @@ use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
 use super::{
-    commands, devicebound, devices, digital_twins, feedback, methods, modules, query, request, statistics,
-    twins,
+    commands, devicebound, devices, digital_twins, events, feedback, methods, modules, query, request,
+    statistics, twins,
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
@@ -38,6 +38,8 @@ const PURGE: &str = "/devices/{id}/commands";
 const DEVICE_BOUND: &str = "/devices/{id}/messages/devicebound";
 const DEVICE_BOUND_LOCK: &str = "/devices/{id}/messages/devicebound/{lock}";
 const DEVICE_BOUND_ABANDON: &str = "/devices/{id}/messages/devicebound/{lock}/abandon";
+const EVENTS: &str = "/devices/{id}/messages/events";
+const MODULE_EVENTS: &str = "/devices/{id}/modules/{mid}/messages/events";
 const FEEDBACK: &str = "/messages/servicebound/feedback";
 const FEEDBACK_LOCK: &str = "/messages/servicebound/feedback/{lock}";
 const FEEDBACK_ABANDON: &str = "/messages/servicebound/feedback/{lock}/abandon";
@@ -47,8 +49,13 @@ const SPELLED_FREELY: [&str; 2] = ["devicebound", "servicebound"];
 
 /// What is for the device or module of the path itself, with its own token or a policy's that connects
 /// devices. A method that is for back ends stands in the other table.
-const OF_DEVICES: &[(Method, &str)] =
-    &[(Method::GET, DEVICE_BOUND), (Method::DELETE, DEVICE_BOUND_LOCK), (Method::POST, DEVICE_BOUND_ABANDON)];
+const OF_DEVICES: &[(Method, &str)] = &[
+    (Method::POST, EVENTS),
+    (Method::POST, MODULE_EVENTS),
+    (Method::GET, DEVICE_BOUND),
+    (Method::DELETE, DEVICE_BOUND_LOCK),
+    (Method::POST, DEVICE_BOUND_ABANDON),
+];
 
 /// Which permission each route needs; where several stand, one of them is enough. A route that is not
 /// here is not served. Source: *Control access to IoT Hub using shared access signatures*. It does not
@@ -103,6 +110,8 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(DEVICE_BOUND, get(devicebound::receive).post(devicebound::send))
         .route(DEVICE_BOUND_LOCK, delete(devicebound::complete))
         .route(DEVICE_BOUND_ABANDON, post(devicebound::abandon))
+        .route(EVENTS, post(events::post))
+        .route(MODULE_EVENTS, post(events::post))
         .route(FEEDBACK, get(feedback::receive))
         .route(FEEDBACK_LOCK, delete(feedback::complete))
         .route(FEEDBACK_ABANDON, post(feedback::abandon))

@@ -36,7 +36,7 @@ impl Alarm {
     }
 
     /// When it is set for by now; the calls that set it so need not wake anybody.
-    fn get(&self) -> Option<Timestamp> {
+    pub(super) fn get(&self) -> Option<Timestamp> {
         let _woken = self.earlier.notified().now_or_never();
         *self.set_for.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,7 @@
 //! Cloud-to-device messages: in from back ends, out to devices.
 
 use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCode};
+use jiff::Timestamp;
 
 use super::feedback::lock_lost;
 use super::{Hub, lock};
@@ -24,8 +25,11 @@ impl Hub {
         };
         let now = self.0.clock.now();
         let mut c2d = lock(&self.0.c2d);
+        // What is over makes room.
+        c2d.advance(now);
+        self.follow_c2d(&mut c2d, now);
         if message.ack.is_some_and(|ack| ack != Acknowledgement::None) {
-            self.check_feedback_room(c2d.awaited())?;
+            self.check_feedback_room(c2d.awaited(), now)?;
         }
         let enqueued = c2d.enqueue(device, generation_id, message, now);
         self.follow_c2d(&mut c2d, now);
@@ -35,9 +39,12 @@ impl Hub {
     }
 
     /// Feedback that was promised has a place, or is not promised.
-    fn check_feedback_room(&self, awaited: usize) -> Result<(), HubError> {
+    fn check_feedback_room(&self, awaited: usize, now: Timestamp) -> Result<(), HubError> {
         let limit = self.config().limits.feedback_records;
-        if awaited + lock(&self.0.feedback).records() < limit {
+        let mut feedback = lock(&self.0.feedback);
+        feedback.advance(now);
+        self.follow_feedback(&mut feedback);
+        if awaited + feedback.records() < limit {
             return Ok(());
         }
         Err(HubError::new(

@@ -15,15 +15,19 @@ use crate::core::policies::new_key;
 use crate::core::registry::Precondition;
 
 fn hub() -> Hub {
+    hub_with(Clock::real(), Limits::default())
+}
+
+pub(super) fn hub_with(clock: Clock, limits: Limits) -> Hub {
     let config = HubConfig {
         name: "hub".into(),
         host_names: HostNames::new("hub", &[]).unwrap(),
-        limits: Limits::default(),
+        limits,
         routes: crate::core::routes::Routes::default(),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
     };
-    Hub::new(config, Clock::real(), Policies::new(|_| new_key().unwrap()), 1)
+    Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1)
 }
 
 fn id(text: &str) -> DeviceId {
@@ -133,4 +137,45 @@ async fn telemetry_counts_as_activity_and_wakes_who_waits() {
     assert!(hub.device(&id("d1")).unwrap().last_activity_time > jiff::Timestamp::UNIX_EPOCH);
     hub.clear();
     assert!(hub.kept_events().is_empty() && hub.devices(10).is_empty());
+}
+
+#[tokio::test]
+async fn feedback_is_promised_only_where_it_has_a_place() {
+    let hub = hub_with(Clock::real(), Limits { feedback_records: 2, ..Limits::default() });
+    create(&hub, "d1").await;
+    let asking = || C2dMessage { ack: Some(iothub_models::Acknowledgement::Full), ..C2dMessage::new("x") };
+    for _ in 0..2 {
+        hub.enqueue_c2d(&id("d1"), asking()).await.unwrap();
+    }
+    let refused = || async { hub.enqueue_c2d(&id("d1"), asking()).await.unwrap_err().code };
+    assert_eq!(refused().await, ErrorCode::ServerBusy);
+    // An outcome takes the place of its message; a message that asks for nothing needs none.
+    assert_eq!(hub.purge_c2d(&id("d1")).await, Ok(2));
+    assert_eq!(refused().await, ErrorCode::ServerBusy);
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    hub.delete_device(&id("d1"), &Precondition::None).await.unwrap();
+    create(&hub, "d1").await;
+    hub.enqueue_c2d(&id("d1"), asking()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hub_where_nothing_waits_has_no_alarm() {
+    let time = iothub_auth::ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+    let hub = hub_with(time.clock(), Limits::default());
+    create(&hub, "d1").await;
+    let timer = tokio::spawn(hub.clone().keep_time());
+    assert_eq!(hub.0.alarm.get(), None);
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    assert_eq!(hub.0.alarm.get(), Some(jiff::Timestamp::UNIX_EPOCH + hour));
+    time.advance(hour);
+    // The timer and nobody else: nobody asks for the messages.
+    while lock(&hub.0.c2d).pending(&id("d1")) > 0 {
+        tokio::task::yield_now().await;
+    }
+    while hub.0.alarm.get().is_some() {
+        tokio::task::yield_now().await;
+    }
+    hub.shutdown().cancel();
+    timer.await.unwrap();
 }

@@ -1,0 +1,239 @@
+//! `/devices/{id}/messages/events`, and the same of a module: telemetry over HTTPS, one message with its
+//! properties in headers, or a batch as JSON. It enters the hub as all telemetry does, a batch as a whole.
+//!
+//! ```text
+//! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
+//! ```
+//! `base64Encoded` is true unless it says otherwise; then the body is the text itself.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use iothub_models::{ErrorCode, Properties, TelemetryMessage};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::message_headers::{APPLICATION, text};
+use super::request::{IdentityOfPath, body};
+use crate::authorize::DeviceGrant;
+use crate::core::event::HubEvent;
+use crate::hub::Hub;
+
+/// The content type that makes a body a batch.
+const BATCH: &str = "application/vnd.microsoft.iothub.json";
+const CREATION_TIME: &str = "iothub-creation-time-utc";
+
+/// Headers of system properties that a telemetry message has no field for, and the names that readers of
+/// the event stream know.
+const OTHERS: [(&str, &str); 6] = [
+    ("iothub-to", "to"),
+    ("iothub-expiry", "absolute-expiry-time"),
+    ("iothub-interface-id", "iothub-interface-id"),
+    ("iothub-messageschema", "iothub-message-schema"),
+    ("iothub-ack", "iothub-ack"),
+    ("iothub-operation", "iothub-operation"),
+];
+
+pub(super) async fn post(
+    State(hub): State<Hub>,
+    Extension(grant): Extension<DeviceGrant>,
+    IdentityOfPath(sender): IdentityOfPath,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<StatusCode, ApiError> {
+    let content = body(content).await?;
+    let limit = hub.config().limits.telemetry_message_bytes;
+    let is_batch = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.get(..BATCH.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
+    let messages = if is_batch { batch(&content)? } else { vec![single(&headers, content)?] };
+    let size = messages.iter().map(Telemetry::size).sum::<usize>();
+    if size > limit {
+        let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
+        return Err(ApiError::new(ErrorCode::MessageTooLarge, text));
+    }
+    let now = hub.clock().now();
+    let auth_method: Arc<str> = grant.auth_method().into();
+    let event = |telemetry: Telemetry| {
+        let generation_id = Arc::clone(&grant.generation_id);
+        let mut event = HubEvent::telemetry(
+            telemetry.message,
+            sender.clone(),
+            generation_id,
+            Arc::clone(&auth_method),
+            now,
+        );
+        event.system_properties = telemetry.system_properties;
+        event
+    };
+    hub.accept_telemetry(messages.into_iter().map(event).collect()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A message as it was sent.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Telemetry {
+    message: TelemetryMessage,
+    system_properties: Properties,
+}
+
+impl Telemetry {
+    /// Takes a property by its header's name; headers that are none are passed over.
+    fn put(&mut self, name: &str, value: String) {
+        let message = &mut self.message;
+        let lower = name.to_ascii_lowercase();
+        match lower.as_str() {
+            "iothub-messageid" => message.message_id = Some(value),
+            "iothub-correlationid" => message.correlation_id = Some(value),
+            "iothub-userid" => message.user_id = Some(value),
+            "iothub-contenttype" => message.content_type = Some(value),
+            "iothub-contentencoding" => message.content_encoding = Some(value),
+            "dt-subject" => message.component = Some(value),
+            // The second is how the .NET client spells it in a batch.
+            "iothub-creationtimeutc" | "iothub-app-iothub-creation-time-utc" => match value.parse() {
+                Ok(time) => message.creation_time = Some(time),
+                // Kept as it came: the service does not judge it either.
+                Err(_) => drop(self.system_properties.insert(CREATION_TIME, value)),
+            },
+            lower => {
+                if let Some((_, known)) = OTHERS.iter().find(|(header, _)| *header == lower) {
+                    self.system_properties.insert(*known, value);
+                } else if lower.starts_with(APPLICATION) {
+                    // In the case it has here: in a batch there is one.
+                    message.properties.insert(name.get(APPLICATION.len()..).unwrap_or_default(), value);
+                }
+            }
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.message.size() + self.system_properties.iter().map(|(_, value)| value.len()).sum::<usize>()
+    }
+}
+
+fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
+    let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
+    for (name, value) in headers {
+        let name = name.as_str();
+        if name.starts_with("iothub-") || name == "dt-subject" {
+            telemetry.put(name, text(name, value)?);
+        }
+    }
+    Ok(telemetry)
+}
+
+/// One message of a batch.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    body: String,
+    #[serde(default = "by_default")]
+    base64_encoded: bool,
+    #[serde(default)]
+    properties: Map<String, Value>,
+}
+
+const fn by_default() -> bool {
+    true
+}
+
+fn batch(content: &[u8]) -> Result<Vec<Telemetry>, ApiError> {
+    let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
+    let entries: Vec<Entry> = serde_json::from_slice(content)
+        .map_err(|error| invalid(format!("the batch is no JSON array of messages: {error}")))?;
+    let read = |(index, entry): (usize, Entry)| {
+        let number = index + 1;
+        let body = if entry.base64_encoded {
+            let decoded = STANDARD.decode(&entry.body);
+            decoded
+                .map_err(|_| invalid(format!("the body of message {number} of the batch is not base64")))?
+        } else {
+            entry.body.into_bytes()
+        };
+        let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
+        for (name, value) in entry.properties {
+            let value = match value {
+                Value::String(text) => text,
+                Value::Number(_) | Value::Bool(_) => value.to_string(),
+                _ => {
+                    let text = format!("the property {name:?} of message {number} of the batch is no text");
+                    return Err(invalid(text));
+                }
+            };
+            telemetry.put(&name, value);
+        }
+        Ok(telemetry)
+    };
+    entries.into_iter().enumerate().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_have_the_meaning_of_their_names() {
+        let mut telemetry = Telemetry::default();
+        for (name, value) in [
+            ("IoTHub-MessageId", "m1"),
+            ("iothub-creationtimeutc", "2026-11-21T02:30:00.1234567Z"),
+            ("dt-subject", "thermostat1"),
+            ("iothub-to", "/devices/d1/messages/events"),
+            ("iothub-app-Color", "red"),
+            ("iothub-new", "?"),
+        ] {
+            telemetry.put(name, value.to_owned());
+        }
+        let expected = TelemetryMessage {
+            message_id: Some("m1".to_owned()),
+            creation_time: Some("2026-11-21T02:30:00.1234567Z".parse().unwrap()),
+            component: Some("thermostat1".to_owned()),
+            properties: [("Color", "red")].into_iter().collect(),
+            ..TelemetryMessage::default()
+        };
+        assert_eq!(telemetry.message, expected);
+        assert_eq!(telemetry.system_properties.get("to"), Some("/devices/d1/messages/events"));
+        assert_eq!(telemetry.system_properties.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_read_as_the_official_clients_write_it() {
+        let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
+        let read = batch(node).unwrap();
+        assert_eq!(
+            (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
+            (&b"hello"[..], Some("1"))
+        );
+        assert!(read.len() == 2 && read[1].message.body.is_empty());
+        let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
+        let read = batch(plain).unwrap();
+        assert_eq!(
+            (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
+            (&b"aGVsbG8="[..], Some("5"))
+        );
+        assert!(batch(b"[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_batch_is_refused_as_a_whole() {
+        for bad in [
+            "",
+            "{}",
+            r#"[{"properties":{}}]"#,
+            r#"[{"body":""},{"body":"%"}]"#,
+            r#"[{"body":"","properties":{"iothub-app-a":null}}]"#,
+            r#"[{"body":5}]"#,
+        ] {
+            assert_eq!(batch(bad.as_bytes()).unwrap_err().code(), ErrorCode::IotHubFormatError, "{bad}");
+        }
+    }
+}
