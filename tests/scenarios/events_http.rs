@@ -26,10 +26,21 @@ impl Bench {
         let device = hub.create_device(&"d1".parse().unwrap()).await.unwrap();
         let module = hub.create_module(&"d1".parse().unwrap(), &"m1".parse().unwrap()).await.unwrap();
         let http = ForeignHttp::new(&hub);
-        Self { device: token(&device, "localhost/devices/d1"), module: token(&module, "localhost/devices/d1/modules/m1"), hub, http }
+        Self {
+            device: token(&device, "localhost/devices/d1"),
+            module: token(&module, "localhost/devices/d1/modules/m1"),
+            hub,
+            http,
+        }
     }
 
-    async fn post(&self, token: &str, path: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+    async fn post(
+        &self,
+        token: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let request = self.http.bare(&Method::POST, path).header("Authorization", token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         answer(request.body(body)).await

@@ -20,6 +20,8 @@ mod device_outbox;
 #[cfg(test)]
 mod device_twin;
 #[cfg(test)]
+mod events_http;
+#[cfg(test)]
 mod digital_twin_routes;
 #[cfg(test)]
 mod direct_methods;
