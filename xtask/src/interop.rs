@@ -105,7 +105,7 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
         inside.args(["--language", language.name()]);
     }
     if let Some(only) = &options.only {
-        inside.args(["--only", only]);
+        inside.arg(format!("--only={only}"));
     }
     if options.record {
         inside.arg("--record");

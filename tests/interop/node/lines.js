@@ -12,14 +12,17 @@ function say(event, fields) {
 /** Prints an error as an SDK user meets it: its class, its text, and what the SDK attached to it. */
 function fail(step, error, fields) {
   const causes = [];
-  let cause = error.amqpError || error.transportError || error.cause;
-  while (cause && causes.length < 8) {
+  // One error of several attempts carries them all; any other what it came from, if anything.
+  const left = [...(error.errors || []), error.amqpError || error.transportError || error.cause];
+  while (left.length && causes.length < 8) {
+    const cause = left.shift();
+    if (!cause) continue;
     causes.push({
       class: cause.constructor.name,
       condition: cause.condition || null,
       message: String(cause.message || cause.description || ''),
     });
-    cause = cause.amqpError || cause.transportError || cause.cause;
+    left.push(...(cause.errors || []), cause.amqpError || cause.transportError || cause.cause);
   }
   say('error', {
     step,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use self::setup::{MODULE, Setup, setup};
 use super::cases::Case;
 use super::language::{Language, folder};
-use super::ours::{LINE, Site};
+use super::ours::{LINE, PLAIN_ENDPOINT, Site};
 use crate::program::Program;
 
 /// Another key than any device or policy has.
@@ -33,7 +33,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         let name = format!("fault {fault}: {}", row["client"].as_str().unwrap_or_default());
         let id = format!("fault-{}", cases.len());
         let needs = needs(&row, language);
-        cases.push(Case::new(name, &needs, move |site| refused(site, row, program, id)));
+        let reads = program.contains("read_events");
+        let case = Case::new(name, &needs, move |site| refused(site, row, program, id));
+        cases.push(if reads { case.embedded() } else { case });
     }
     for control in rows("controls")? {
         let (program, language) = program_of(&control)?;
@@ -41,7 +43,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         let name = format!("control {program} {arguments}");
         let id = format!("control-{}", cases.len());
         let needs = needs(&control, language);
-        cases.push(Case::new(name.trim_end(), &needs, move |site| accepted(site, control, program, id)));
+        let reads = program.contains("read_events");
+        let case = Case::new(name.trim_end(), &needs, move |site| accepted(site, control, program, id));
+        cases.push(if reads { case.embedded() } else { case });
     }
     Ok(cases)
 }
@@ -78,6 +82,8 @@ async fn lines(
     }
     let mut device_string = site.device_string(&identity)?;
     let mut owner_string = site.owner_string();
+    // Only readers know it, and only the embedded hub tells it here.
+    let mut event_hubs_string = site.event_hubs_string(false).unwrap_or_default();
     if setup.disabled {
         site.disable_device(&identity).await?;
     }
@@ -87,6 +93,7 @@ async fn lines(
     if setup.wrong_key {
         device_string = with_key(&device_string, WRONG_KEY);
         owner_string = with_key(&owner_string, WRONG_KEY);
+        event_hubs_string = with_key(&event_hubs_string, WRONG_KEY);
     }
     let beside = match row["beside"].as_array() {
         Some(words) => Some(start_beside(site, words, &device_string).await?),
@@ -96,6 +103,10 @@ async fn lines(
     command.args(arguments(row, id));
     command.env("IOTHUB_DEVICE_CONNECTION_STRING", device_string);
     command.env("IOTHUB_CONNECTION_STRING", owner_string);
+    command
+        .env("EVENTHUB_CONNECTION_STRING", event_hubs_string)
+        .env("EVENTHUB_CUSTOM_ENDPOINT", PLAIN_ENDPOINT);
+    command.env("EVENTHUB_CONSUMER_GROUP", setup.consumer_group);
     let mut running = Program::start(program, command)?;
     for line in &setup.input {
         running.type_line(&line.to_string()).await?;
@@ -131,8 +142,11 @@ async fn start_beside(site: &Site, words: &[Value], device_string: &str) -> Resu
 
 /// The connection string with another key.
 fn with_key(string: &str, key: &str) -> String {
-    let start = string.split("SharedAccessKey=").next().unwrap_or(string);
-    format!("{start}SharedAccessKey={key}")
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some(("SharedAccessKey", _)) => format!("SharedAccessKey={key}"),
+        _ => pair.to_owned(),
+    };
+    string.split(';').map(pair).collect::<Vec<_>>().join(";")
 }
 
 async fn refused(site: Arc<Site>, row: Value, program: String, id: String) -> Result<()> {
@@ -220,8 +234,8 @@ mod tests {
     #[test]
     fn a_wrong_key_changes_nothing_else() {
         assert_eq!(
-            with_key("HostName=h;DeviceId=d;SharedAccessKey=a", "b"),
-            "HostName=h;DeviceId=d;SharedAccessKey=b"
+            with_key("Endpoint=sb://h/;SharedAccessKeyName=p;SharedAccessKey=a=;EntityPath=e", "b="),
+            "Endpoint=sb://h/;SharedAccessKeyName=p;SharedAccessKey=b=;EntityPath=e"
         );
     }
 

@@ -27,6 +27,9 @@ use crate::program::Program;
 /// say so.
 pub(super) const LINE: Duration = Duration::from_secs(75);
 
+/// Where Microsoft's Rust client finds the endpoint without TLS, since it can be told in no string.
+pub(super) const PLAIN_ENDPOINT: &str = "amqp://127.0.0.1:5672";
+
 /// The hub under test and what clients need to know of it.
 pub(super) struct Site {
     installed: PathBuf,

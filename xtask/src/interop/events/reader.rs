@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::ours;
 use crate::interop::language::Language;
-use crate::interop::ours::{LINE, Site};
+use crate::interop::ours::{LINE, PLAIN_ENDPOINT, Site};
 use crate::interop::talk::{ask, hear};
 use crate::program::Program;
 
@@ -122,7 +122,7 @@ impl Reader {
         let name = kind.language().program("read_events");
         let mut command = site.command(&name);
         command.env("EVENTHUB_CONNECTION_STRING", site.event_hubs_string(kind.is_plain())?);
-        command.env("EVENTHUB_CUSTOM_ENDPOINT", "amqp://127.0.0.1:5672");
+        command.env("EVENTHUB_CUSTOM_ENDPOINT", PLAIN_ENDPOINT);
         command.env("EVENTHUB_CONSUMER_GROUP", group).env("INTEROP_DEADLINE_S", "140");
         Ok(Self::Theirs(Box::new(Program::start(&name, command)?)))
     }

@@ -22,6 +22,8 @@ pub(super) struct Setup {
     pub(super) disabled: bool,
     pub(super) wrong_key: bool,
     pub(super) module_exists: bool,
+    /// Where readers of events read.
+    pub(super) consumer_group: &'static str,
     /// Index of the message that fails, where it is not the first.
     pub(super) fails_at: Option<usize>,
 }
@@ -54,6 +56,14 @@ pub(super) fn setup(fault: &str, program: &str, id: &str) -> Setup {
         vec![method_call(fault, id)]
     } else if program.contains("pnp_service") {
         vec![digital_twin_call(fault, id)]
+    } else if program.contains("read_events") {
+        vec![match fault {
+            "unknown_partition" => json!({"cmd": "partition", "partition": "99"}),
+            "unknown_consumer_group" => {
+                json!({"cmd": "read", "from": {"0": "earliest"}, "until": {"0": 0}})
+            }
+            _ => json!({"cmd": "hub"}),
+        }]
     } else if program.contains("twin_device") {
         let patch = match fault {
             "reported_too_large" => too_large_a_section(),
@@ -72,6 +82,7 @@ pub(super) fn setup(fault: &str, program: &str, id: &str) -> Setup {
         disabled: fault == "disabled_device",
         wrong_key: fault == "wrong_key",
         module_exists: fault == "module_exists",
+        consumer_group: if fault == "unknown_consumer_group" { "none" } else { "$Default" },
         fails_at: match fault {
             "queue_full" => Some(QUEUE_DEPTH),
             "too_large" => Some(1),
