@@ -20,8 +20,6 @@ mod device_outbox;
 #[cfg(test)]
 mod device_twin;
 #[cfg(test)]
-mod events_http;
-#[cfg(test)]
 mod digital_twin_routes;
 #[cfg(test)]
 mod direct_methods;
@@ -33,6 +31,8 @@ mod event_bad_input;
 mod event_endpoint;
 #[cfg(test)]
 mod event_reader;
+#[cfg(test)]
+mod events_http;
 #[cfg(test)]
 mod feedback_receiver;
 #[cfg(test)]
