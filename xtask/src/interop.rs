@@ -6,6 +6,7 @@ mod cases;
 mod digital_twins;
 mod events;
 mod faults;
+mod feedback;
 mod inside;
 mod install;
 mod language;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::language::Language;
 use super::ours::Site;
-use super::{digital_twins, events, faults, methods, pairings, registries, telemetry, twins};
+use super::{digital_twins, events, faults, feedback, methods, pairings, registries, telemetry, twins};
 
 /// What a case does, to be awaited with a deadline.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -78,6 +78,8 @@ pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     cases.extend(methods::cases());
     cases.extend(digital_twins::cases());
     cases.extend(events::cases());
+    // Last of those on the embedded hub, whose clock it sets forward.
+    cases.extend(feedback::cases());
     cases.extend(faults::cases()?);
     cases.retain(|case| only.is_none_or(|only| case.name.contains(only)));
     Ok(cases)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt as _;
-use iothub_auth::ServiceConnectionString;
+use iothub_auth::{AdjustableClock, ServiceConnectionString};
 use iothub_local_hub::{LocalHub, PolicyName, Ports};
 use tokio::process::Command;
 
@@ -54,11 +54,12 @@ async fn run_cases(options: &InsideOptions) -> Result<()> {
         hub.end_well(HUB_DEADLINE).await.context("the hub")?;
     }
     if !embedded.is_empty() {
-        let hub = LocalHub::builder().ports(Ports::STANDARD).state_dir(state.path());
+        let time = AdjustableClock::new();
+        let hub = LocalHub::builder().ports(Ports::STANDARD).state_dir(state.path()).clock(time.clock());
         let hub = hub.consumer_group(events::OWNERS).start().await?;
         let owner: ServiceConnectionString = hub.connection_string(PolicyName::IotHubOwner).parse()?;
-        let site =
-            Arc::new(Site::new(options.installed.clone(), state.path().join("ca.pem"), owner, Some(hub))?);
+        let site = Site::new(options.installed.clone(), state.path().join("ca.pem"), owner, Some(hub))?;
+        let site = Arc::new(site.with_time(time));
         results.extend(run_on(Arc::clone(&site), embedded).await);
         let hub = Arc::into_inner(site).and_then(Site::into_embedded).context("a case still runs")?;
         hub.shutdown().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_amqp_service::C2dSender;
-use iothub_auth::{DeviceConnectionString, HubAddress, ServiceConnectionString};
+use iothub_auth::{AdjustableClock, DeviceConnectionString, HubAddress, ServiceConnectionString};
 use iothub_local_hub::RunningHub;
 use iothub_models::{
     C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, ModuleId, ModuleIdentity, Properties,
@@ -37,6 +37,8 @@ pub(super) struct Site {
     owner: ServiceConnectionString,
     registry: ServiceClient,
     embedded: Option<RunningHub>,
+    /// The embedded hub's.
+    time: Option<AdjustableClock>,
 }
 
 impl Site {
@@ -49,7 +51,24 @@ impl Site {
         let address = HubAddress { trusted_ca_file: Some(ca.clone()), ..HubAddress::new("localhost") };
         let owner = ServiceConnectionString { address, ..owner };
         let registry = ServiceClient::builder(owner.clone()).build()?;
-        Ok(Self { installed, ca, owner, registry, embedded })
+        Ok(Self { installed, ca, owner, registry, embedded, time: None })
+    }
+
+    /// With the hands of the embedded hub's clock.
+    pub(super) fn with_time(self, time: AdjustableClock) -> Self {
+        Self { time: Some(time), ..self }
+    }
+
+    /// Sets the embedded hub's clock forward.
+    pub(super) fn advance(&self, by: Duration) -> Result<()> {
+        self.time.as_ref().context("the hub's clock is the machine's")?.advance(by);
+        Ok(())
+    }
+
+    /// How far the embedded hub's clock is ahead of the machine's.
+    pub(super) fn ahead(&self) -> Result<Duration> {
+        let time = self.time.as_ref().context("the hub's clock is the machine's")?;
+        Ok(time.clock().now().duration_since(Timestamp::now()).try_into().unwrap_or_default())
     }
 
     pub(super) fn into_embedded(self) -> Option<RunningHub> {
