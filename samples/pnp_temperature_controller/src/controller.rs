@@ -68,10 +68,9 @@ impl Controller {
         match self.thermostat(write.component.as_ref()) {
             Some(thermostat) => thermostat.answer(write, report),
             None => {
-                println!(
-                    "Property {} written: {}, ignored since it is not writable",
-                    write.name, write.value
-                );
+                let component = write.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
+                let (name, value) = (&write.name, &write.value);
+                println!("Property {component}{name} written: {value}, ignored since it is not writable");
                 report
             }
         }

@@ -61,7 +61,7 @@ impl PropertyReport {
         name: impl Into<String>,
         acknowledgement: PropertyAcknowledgement,
     ) -> Self {
-        self.set(component, name.into(), acknowledgement.into())
+        self.set(component, name.into(), laid_over(acknowledgement))
     }
 
     /// Answers what a back end desired.
@@ -83,7 +83,7 @@ impl PropertyReport {
     /// ```
     #[must_use]
     pub fn answer(self, write: &PropertyWrite, acknowledgement: PropertyAcknowledgement) -> Self {
-        self.set(write.component.as_ref(), write.name.clone(), acknowledgement.into())
+        self.set(write.component.as_ref(), write.name.clone(), laid_over(acknowledgement))
     }
 
     fn set(mut self, component: Option<&ComponentName>, name: String, value: Value) -> Self {
@@ -95,6 +95,15 @@ impl PropertyReport {
         }
         self
     }
+}
+
+/// The acknowledgement as a patch over an earlier one, whose description does not outlive it.
+fn laid_over(acknowledgement: PropertyAcknowledgement) -> Value {
+    let mut value = Value::from(acknowledgement);
+    if let Value::Object(members) = &mut value {
+        members.entry("ad").or_insert(Value::Null);
+    }
+    value
 }
 
 impl Serialize for PropertyReport {
@@ -119,7 +128,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&report).unwrap(),
             json!({"serialNumber": "x", "thermostat1": {"__t": "c", "maxTempSinceLastReboot": 98.5,
-                   "targetTemperature": {"value": 20, "ac": 203, "av": 0}}})
+                   "targetTemperature": {"value": 20, "ac": 203, "av": 0, "ad": null}}})
         );
         assert!(PropertyReport::new().is_empty() && !report.is_empty());
     }
