@@ -88,6 +88,8 @@ impl From<EventHubsConnectionString> for EventSource {
 /// ```
 pub struct EventReader {
     events: mpsc::Receiver<Result<Event, Error>>,
+    /// What ended the stream, if it came in a batch behind events.
+    last_word: Option<Error>,
     commands: mpsc::Sender<Command>,
     states: ConnectionStates,
     missed: Arc<AtomicU64>,
@@ -129,10 +131,38 @@ impl EventReader {
     /// # Cancel safety
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
-        self.events.recv().await
+        match self.last_word.take() {
+            Some(error) => Some(Err(error)),
+            None => self.events.recv().await,
+        }
+    }
+
+    /// The events that have come, at least one and at most `max`; `None` after the end. An error is the
+    /// end, as in [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no event.
+    pub async fn next_batch(&mut self, max: usize) -> Option<Result<Vec<Event>, Error>> {
+        let first = match self.next().await? {
+            Ok(event) => event,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut batch = vec![first];
+        while batch.len() < max {
+            match self.events.try_recv() {
+                Ok(Ok(event)) => batch.push(event),
+                Ok(Err(error)) => {
+                    self.last_word = Some(error);
+                    break;
+                }
+                Err(_none_waits) => break,
+            }
+        }
+        Some(Ok(batch))
     }
 
     /// Keeps in the reader's store that this event, and all before it in its partition, are dealt with.
+    /// After many events, [`checkpoint_batch`](Self::checkpoint_batch) has less to write.
     ///
     /// # Errors
     /// [`CheckpointStore`](ErrorKind::CheckpointStore) if the store fails, or if there is none.
@@ -149,6 +179,26 @@ impl EventReader {
         store.save(&self.scope, event.checkpoint()).await.map_err(|error| {
             Error::new(ErrorKind::CheckpointStore, "the checkpoint was not kept").because_of(error)
         })
+    }
+
+    /// Keeps in the reader's store that these events are dealt with: one checkpoint for each partition that
+    /// is among them.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint); some of the partitions may have theirs by then.
+    ///
+    /// # Cancel safety
+    /// As [`checkpoint`](Self::checkpoint), one after the other.
+    pub async fn checkpoint_batch(&self, events: &[Event]) -> Result<(), Error> {
+        let mut kept: Vec<&str> = Vec::new();
+        // The last of each partition is the first from behind.
+        for event in events.iter().rev() {
+            if !kept.contains(&&*event.partition_id) {
+                self.checkpoint(event).await?;
+                kept.push(&event.partition_id);
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is a connection, now and from now on.
@@ -199,10 +249,15 @@ impl EventReader {
         &self,
         question: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Question,
     ) -> Result<T, Error> {
-        let closed = || Error::new(ErrorKind::Closed, "the event hub was not asked");
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Ask(question(reply))).await.map_err(|_| closed())?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        if self.commands.send(Command::Ask(question(reply))).await.is_ok()
+            && let Ok(answer) = answer.await
+        {
+            return answer;
+        }
+        // A question that is dropped unanswered found no connection, or the end.
+        let kind = if self.commands.is_closed() { ErrorKind::Closed } else { ErrorKind::Disconnected };
+        Err(Error::new(kind, "the event hub was not asked"))
     }
 
     /// Says goodbye to the hub. Events that wait and were not taken are dropped; their place is kept by
@@ -226,7 +281,10 @@ impl Stream for EventReader {
     type Item = Result<Event, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.poll_recv(cx)
+        match self.last_word.take() {
+            Some(error) => Poll::Ready(Some(Err(error))),
+            None => self.events.poll_recv(cx),
+        }
     }
 }
 

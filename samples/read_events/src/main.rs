@@ -106,8 +106,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     println!("Waiting for events, press Ctrl-C to stop");
     // ANCHOR_END: open
 
-    // 4. Print each event, then keep its place: a run that ends in between prints it once more.
+    // 4. Print what has come, then keep the place: a run that ends in between prints it once more.
     // ANCHOR: receive
+    let device_id = |event: &Event| event.system_properties.device_id.as_ref().map(ToString::to_string);
+    let is_wanted = |event: &&Event| args.device.is_none() || device_id(event) == args.device;
     let mut stop = std::pin::pin!(signal::ctrl_c());
     loop {
         tokio::select! {
@@ -117,13 +119,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
                 println!("Receiving has stopped.");
                 break;
             }
-            Some(event) = events.next() => {
-                let event = event?;
-                let device = event.system_properties.device_id.as_ref().map(|id| id.as_str());
-                if args.device.is_none() || args.device.as_deref() == device {
-                    print_event(&event);
-                }
-                events.checkpoint(&event).await?;
+            Some(batch) = events.next_batch(100) => {
+                let batch = batch?;
+                batch.iter().filter(is_wanted).for_each(print_event);
+                events.checkpoint_batch(&batch).await?;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use iothub_auth::Clock;
 use tokio::sync::mpsc;
 
-use super::owner::{Owner, Plan, open};
+use super::owner::{Owner, Plan, QUESTIONS, open};
 use super::progress::Progress;
 use super::{EventReader, EventSource};
 use crate::amqp::{LinkOptions, Management};
@@ -19,13 +19,10 @@ use crate::event_position::EventPosition;
 use crate::reconnect::Reconnect;
 
 /// How many events wait for their reader beside those that wait on the links.
-const WAITING: usize = 64;
+const WAITING: usize = 128;
 
 /// What a link holds in frames is bounded by the library; large events have several.
 const MAX_PREFETCH: u32 = 5000;
-
-/// Questions about the event hub that wait to be asked.
-const QUESTIONS: usize = 16;
 
 /// The settings of an [`EventReader`].
 #[derive(Clone, Debug)]
@@ -188,7 +185,7 @@ impl EventReaderBuilder {
         };
         tokio::spawn(owner.run(begun));
         let states = ConnectionStates::new(states);
-        Ok(EventReader { events, commands, states, missed, endpoint: found, scope, store })
+        Ok(EventReader { events, last_word: None, commands, states, missed, endpoint: found, scope, store })
     }
 }
 

@@ -3,6 +3,7 @@
 //! It takes an event from the links when there is room for it, keeps account of how far each partition
 //! was read, asks the event hub what the application wants to know, and makes a lost connection again.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event_hub_properties::{EventHubProperties, PartitionProperties};
 use crate::reconnect::Reconnect;
+
+/// Questions about the event hub that wait to be asked.
+pub(super) const QUESTIONS: usize = 16;
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -117,23 +121,27 @@ impl Owner {
     async fn serve(&mut self, links: &mut EventLinks, management: Management, plan: &mut Plan) -> End {
         let Self { reconnect, events, commands, missed } = self;
         let timing = &reconnect.endpoint.timing;
-        // Either at hand, or with the question that is being asked.
-        let mut management = Some(management);
+        // One question is asked at a time, and has what it takes to ask.
+        let mut at_hand = Some(management);
         let mut asking: Option<BoxFuture<'_, Management>> = None;
+        let mut questions = VecDeque::new();
         let mut room = None;
         loop {
+            if at_hand.is_some()
+                && let Some(question) = questions.pop_front()
+            {
+                asking = at_hand.take().map(|management| ask(management, question, timing));
+            }
             tokio::select! {
                 biased;
-                command = commands.recv(), if management.is_some() => match command {
-                    Some(Command::Ask(question)) => {
-                        asking = management.take().map(|management| ask(management, question, timing));
-                    }
+                command = commands.recv(), if questions.len() < QUESTIONS => match command {
+                    Some(Command::Ask(question)) => questions.push_back(question),
                     Some(Command::Close(reply)) => return End::Closed(Some(reply)),
                     None => return End::Closed(None),
                 },
                 asked = answered(&mut asking) => {
                     asking = None;
-                    management = Some(asked);
+                    at_hand = Some(asked);
                 }
                 () = events.closed() => return End::Closed(None),
                 permit = events.reserve(), if room.is_none() => match permit {
@@ -168,7 +176,8 @@ impl Owner {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(Command::Ask(question)) => question.refuse(),
+                    // Dropped, and whoever asked hears of it.
+                    Some(Command::Ask(_question)) => {}
                     Some(Command::Close(reply)) => {
                         drop(reply.send(Ok(())));
                         return ControlFlow::Break(());
@@ -252,14 +261,4 @@ async fn answered(asking: &mut Option<BoxFuture<'_, Management>>) -> Management 
 
 fn unanswered() -> Error {
     Error::new(ErrorKind::Timeout, "the event hub did not answer a question about itself")
-}
-
-impl Question {
-    fn refuse(self) {
-        let error = Error::new(ErrorKind::Disconnected, "the event hub was not asked");
-        match self {
-            Self::Hub(reply) => drop(reply.send(Err(error))),
-            Self::Partition(_, reply) => drop(reply.send(Err(error))),
-        }
-    }
 }

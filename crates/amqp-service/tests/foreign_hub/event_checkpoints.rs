@@ -93,3 +93,43 @@ async fn a_store_that_fails_says_why() {
     let failure = without.checkpoint(&event).await.unwrap_err();
     assert!(failure.to_string().contains("checkpoint_store"), "{failure}");
 }
+
+#[tokio::test]
+async fn a_batch_is_what_has_come_and_leaves_one_checkpoint_for_each_partition() {
+    let store = MemoryCheckpointStore::new();
+    let mut hub = ForeignHub::start_with(two_partitions()).await;
+    let mut events = soon(hub.reader().checkpoint_store(store.clone()).open()).await.unwrap();
+    let (mut zero, mut one) = (hub.outlet().await, hub.outlet().await);
+    zero.send_events(51..60).await;
+    one.send_events(51..55).await;
+    let mut all = Vec::new();
+    while all.len() < 13 {
+        let batch = soon(events.next_batch(5)).await.unwrap().unwrap();
+        assert!((1..=5).contains(&batch.len()));
+        all.extend(batch);
+    }
+    events.checkpoint_batch(&all).await.unwrap();
+    let scope = CheckpointScope {
+        host_name: "localhost".to_owned(),
+        event_hub: "foreign-events".to_owned(),
+        consumer_group: "$Default".to_owned(),
+    };
+    let mut kept: Vec<_> = store.load(&scope).await.unwrap();
+    kept.sort_by(|a, b| a.partition_id.cmp(&b.partition_id));
+    let kept: Vec<_> = kept.iter().map(|kept| (kept.partition_id.as_str(), kept.sequence_number)).collect();
+    assert_eq!(kept, [("0", 59), ("1", 54)]);
+
+    // What ends the stream comes after the events before it.
+    zero.send_events([60]).await;
+    hub.behave(|behaviour| behaviour.token_status = Some(401));
+    soon(zero.close_with(crate::hub::error("amqp:link:detach-forced", "moving"))).await;
+    let mut numbers = Vec::new();
+    let failure = loop {
+        match soon(events.next_batch(100)).await.unwrap() {
+            Ok(batch) => numbers.extend(batch.iter().map(|event| event.system_properties.sequence_number)),
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!((numbers, failure.kind()), (vec![60], ErrorKind::NotAuthorized));
+    assert!(soon(events.next_batch(100)).await.is_none());
+}
