@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::reader::Events;
-use super::sending::{Source, file, numbered_message};
+use super::sending::{Sends, Source, file, numbered_message};
 use crate::interop::language::Language;
 use crate::interop::message::hex;
 
@@ -17,6 +17,11 @@ const SYSTEM: &[(&str, &str)] = &[
     ("iothub-enqueuedtime", "TimeStamp"),
     ("iothub-message-source", "String"),
 ];
+
+/// The same where a Plug and Play device told of a component.
+const COMPONENT: &[(&str, &str)] = &[("dt-dataschema", "String"), ("dt-subject", "String")];
+/// The model of the controller.
+const MODEL_ID: &str = "dtmi:com:example:TemperatureController;1";
 
 /// The numbers of each partition go up by one from `first`, times never go back.
 pub(super) fn in_sequence(events: &Events, first: &Value) -> Result<()> {
@@ -50,14 +55,23 @@ pub(super) fn of_device<'a>(events: &'a Events, id: &str) -> Result<Vec<&'a Valu
 /// All that a device sent, in its order.
 pub(super) fn complete(events: &Events, source: &Source) -> Result<()> {
     let own = of_device(events, &source.id)?;
-    match source.numbered {
-        Some(count) => {
+    match source.sends {
+        Sends::Numbered(count) => {
             ensure!(own.len() == count, "{} events of {} and {count} messages", own.len(), source.id);
             for (n, event) in own.iter().enumerate() {
                 same_as_numbered(n, event).with_context(|| format!("{} message {n}", source.id))?;
             }
         }
-        None => {
+        Sends::Components => {
+            let parts: Vec<&Value> = own.iter().map(|event| &event["system"]["dt-subject"]).collect();
+            ensure!(parts == ["thermostat1", "thermostat2"], "components {parts:?}");
+            for event in &own {
+                ensure!(event["system"]["dt-dataschema"] == MODEL_ID, "model {}", event["system"]);
+                ensure!(event["content_type"] == "application/json", "no JSON");
+                ensure!(event["properties"] == json!({}), "properties {}", event["properties"]);
+            }
+        }
+        Sends::File => {
             let cases = file()?;
             ensure!(own.len() == cases.len(), "{} events and {} messages", own.len(), cases.len());
             for (case, event) in cases.iter().zip(&own) {
@@ -93,13 +107,15 @@ fn same_as_numbered(n: usize, event: &Value) -> Result<()> {
 
 fn system_properties(event: &Value, source: &Source) -> Result<()> {
     let system = event["system"].as_object().context("none")?;
-    for (name, kind) in SYSTEM {
+    let more = if matches!(source.sends, Sends::Components) { COMPONENT } else { &[] };
+    let expected = || SYSTEM.iter().chain(more);
+    for (name, kind) in expected() {
         ensure!(system.contains_key(*name), "{name} is missing");
         if let Some(types) = event["types"].as_object() {
             ensure!(types[*name] == *kind, "{name} is of type {}", types[*name]);
         }
     }
-    if let Some(more) = system.keys().find(|name| !SYSTEM.iter().any(|(known, _)| known == name)) {
+    if let Some(more) = system.keys().find(|name| !expected().any(|(known, _)| known == name)) {
         bail!("{more} does not belong there");
     }
     ensure!(system["iothub-message-source"] == "Telemetry", "another source");

@@ -1,13 +1,13 @@
 //! What devices of every client send for the readers, once for all of them: many numbered messages each,
-//! and every message of `tests/interop/messages.json`.
+//! every message of `tests/interop/messages.json`, and what the components of a Plug and Play device measure.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
-use iothub_models::TelemetryMessage;
+use iothub_models::{DeviceIdentity, TelemetryMessage};
 use iothub_mqtt_device::DeviceClient;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::interop::language::Language;
@@ -26,8 +26,18 @@ const UNDER_WAY: usize = 200;
 pub(super) struct Source {
     pub(super) id: String,
     pub(super) generation_id: String,
-    /// How many numbered messages, or `None` where it sent the messages of the file.
-    pub(super) numbered: Option<usize>,
+    pub(super) sends: Sends,
+}
+
+/// What a device sends.
+#[derive(Clone, Copy)]
+pub(super) enum Sends {
+    /// That many numbered messages.
+    Numbered(usize),
+    /// The messages of the file.
+    File,
+    /// The temperatures of a controller's two thermostats.
+    Components,
 }
 
 /// What was sent, once it was.
@@ -51,37 +61,68 @@ async fn send_all(site: &Site) -> Result<Vec<Source>> {
     for (language, devices, count) in DEVICES {
         for n in 0..*devices {
             let id = format!("events-{}-{n}", language.name());
-            sending.push(future::Either::Left(numbered(site, *language, id, *count)));
+            sending.push(one(site, *language, id, Sends::Numbered(*count)));
         }
-        let id = format!("events-{}-file", language.name());
-        sending.push(future::Either::Right(of_the_file(site, *language, id)));
+        sending.push(one(site, *language, format!("events-{}-file", language.name()), Sends::File));
+    }
+    for language in Language::OFFICIAL {
+        let id = format!("events-{}-components", language.name());
+        sending.push(one(site, language, id, Sends::Components));
     }
     future::try_join_all(sending).await
 }
 
-async fn numbered(site: &Site, language: Language, id: String, count: usize) -> Result<Source> {
+/// A device that sends what it is to send.
+async fn one(site: &Site, language: Language, id: String, sends: Sends) -> Result<Source> {
     let identity = site.create_device(&id).await?;
     let sent = async {
-        if language == Language::Rust {
-            let client = DeviceClient::builder(&site.credential(&identity)?).connect().await?;
-            let messages = (0..count).map(|n| client.send_telemetry(numbered_message(n)));
-            stream::iter(messages).buffered(UNDER_WAY).try_for_each(|()| future::ready(Ok(()))).await?;
-            return anyhow::Ok(client.shutdown().await?);
+        match sends {
+            Sends::Numbered(count) if language == Language::Rust => {
+                let client = DeviceClient::builder(&site.credential(&identity)?).connect().await?;
+                let messages = (0..count).map(|n| client.send_telemetry(numbered_message(n)));
+                stream::iter(messages).buffered(UNDER_WAY).try_for_each(|()| future::ready(Ok(()))).await?;
+                anyhow::Ok(client.shutdown().await?)
+            }
+            Sends::Numbered(count) => {
+                let command = json!({"cmd": "telemetry_many", "count": count});
+                told(site, language, "device", &[], &identity, &command).await
+            }
+            Sends::Components => {
+                let command = json!({"cmd": "telemetry"});
+                told(site, language, "pnp_device", &["controller"], &identity, &command).await
+            }
+            Sends::File => {
+                let mut device = Device::start(site, language, &identity).await?;
+                for case in file()? {
+                    device.send_telemetry(&case).await?;
+                }
+                device.stop().await
+            }
         }
-        let name = language.program("device");
-        let mut command = site.command(&name);
-        command.env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(&identity)?);
-        command.env("INTEROP_DEADLINE_S", "120");
-        let mut program = Program::start(&name, command)?;
-        expect(&mut program, "connected").await?;
-        program.type_line(&json!({"cmd": "telemetry_many", "count": count}).to_string()).await?;
-        expect(&mut program, "sent").await?;
-        program.close_input();
-        program.end_well(LINE).await
     };
     sent.await.with_context(|| format!("{id} could not send"))?;
-    let generation_id = identity.generation_id;
-    Ok(Source { id, generation_id, numbered: Some(count) })
+    Ok(Source { id, generation_id: identity.generation_id, sends })
+}
+
+/// A program that is told once to send.
+async fn told(
+    site: &Site,
+    language: Language,
+    program: &str,
+    arguments: &[&str],
+    identity: &DeviceIdentity,
+    command: &Value,
+) -> Result<()> {
+    let name = language.program(program);
+    let mut start = site.command(&name);
+    start.args(arguments).env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(identity)?);
+    start.env("INTEROP_DEADLINE_S", "120");
+    let mut program = Program::start(&name, start)?;
+    expect(&mut program, "connected").await?;
+    program.type_line(&command.to_string()).await?;
+    expect(&mut program, "sent").await?;
+    program.close_input();
+    program.end_well(LINE).await
 }
 
 /// The same message that the programs make.
@@ -102,15 +143,4 @@ pub(super) fn file() -> Result<Vec<MessageCase>> {
     cases.retain(MessageCase::is_telemetry);
     ensure!(!cases.is_empty(), "messages.json has no telemetry");
     Ok(cases)
-}
-
-async fn of_the_file(site: &Site, language: Language, id: String) -> Result<Source> {
-    let identity = site.create_device(&id).await?;
-    let mut device = Device::start(site, language, &identity).await?;
-    for case in file()? {
-        device.send_telemetry(&case).await?;
-    }
-    device.stop().await?;
-    let generation_id = identity.generation_id;
-    Ok(Source { id, generation_id, numbered: None })
 }
