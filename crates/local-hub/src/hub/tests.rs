@@ -179,3 +179,17 @@ async fn a_hub_where_nothing_waits_has_no_alarm() {
     hub.shutdown().cancel();
     timer.await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_connection_has_is_not_received_elsewhere_until_it_is_given_back() {
+    let hub = hub();
+    create(&hub, "d1").await;
+    hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
+    let held: Vec<_> = hub.lease_c2d(&id("d1"), 10).iter().map(|leased| leased.lock).collect();
+    assert!(hub.receive_c2d(&id("d1")).is_none());
+    hub.release_c2d(&id("d1"), &held);
+    let received = hub.receive_c2d(&id("d1")).unwrap();
+    assert!(hub.lease_c2d(&id("d1"), 10).is_empty(), "nor the other way round");
+    hub.settle_c2d(&id("d1"), received.lock, crate::core::lock::Settlement::Abandon).await.unwrap();
+    assert_eq!(hub.lease_c2d(&id("d1"), 10)[0].delivery_count, 1);
+}
