@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: numbers, from release builds. Each is a table; none is a pass or a failure.
 
 mod c2d;
+mod events;
 mod memory;
 mod methods;
 mod query;
@@ -28,6 +29,8 @@ enum What {
     Memory,
     /// Cloud-to-device latency, from sender to handler, through the hub
     C2d,
+    /// Telemetry: latency from device to reader, rates of taking and of reading
+    Events,
     /// Queries over 1,000, 10,000 and 100,000 twins, in process and over HTTPS, and memory per twin
     Query,
     /// A twin's round trips: report to acknowledgement, and a back end's change to the device
@@ -56,6 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::Start => start::measure().await,
             What::Memory => memory::measure().await,
             What::C2d => c2d::measure().await,
+            What::Events => events::measure().await,
             What::Query => query::measure().await,
             What::Twin => twin::measure().await,
             What::Methods => methods::measure().await,

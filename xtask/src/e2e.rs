@@ -4,8 +4,10 @@
 mod c2d;
 mod events;
 mod hub;
+mod ios;
 mod pnp;
 mod reader;
+mod screens;
 mod settings;
 mod twins;
 
@@ -47,6 +49,8 @@ impl Options {
 enum Tutorial {
     /// Send cloud-to-device messages
     C2d,
+    /// Send messages and hear what became of them, with two apps on full screens
+    Ios,
     /// Device twins: tags, properties, queries
     Twins,
     /// Plug and Play devices: twins, direct methods, digital twins
@@ -57,6 +61,7 @@ impl Tutorial {
     const fn name(self) -> &'static str {
         match self {
             Self::C2d => "c2d",
+            Self::Ios => "ios",
             Self::Twins => "twins",
             Self::Pnp => "pnp",
         }
@@ -66,6 +71,7 @@ impl Tutorial {
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::C2d => &["simulated_device", "send_c2d"],
+            Self::Ios => &["sample_device", "sample_service"],
             Self::Twins => &["report_connectivity", "add_tags_and_query"],
             Self::Pnp => &[
                 "pnp_thermostat",
@@ -80,6 +86,7 @@ impl Tutorial {
     const fn steps(self) -> &'static [&'static str] {
         match self {
             Self::C2d => c2d::STEPS,
+            Self::Ios => ios::STEPS,
             Self::Twins => twins::STEPS,
             Self::Pnp => pnp::STEPS,
         }
@@ -88,6 +95,7 @@ impl Tutorial {
     async fn walk(self, reader: &mut Reader, hub: &Hub) -> Option<()> {
         match self {
             Self::C2d => c2d::walk(reader, hub).await,
+            Self::Ios => ios::walk(reader, hub).await,
             Self::Twins => twins::walk(reader, hub).await,
             Self::Pnp => pnp::walk(reader, hub).await,
         }

@@ -97,6 +97,29 @@ impl Program {
         }
     }
 
+    /// Passes over lines until one satisfies this, and returns it; `wanted` describes it.
+    pub(crate) async fn until(
+        &mut self,
+        wanted: &str,
+        within: Duration,
+        accept: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.next_line(left).await.with_context(|| format!("waiting for {wanted}"))? {
+                Some(line) if accept(&line) => return Ok(line),
+                Some(_) => {}
+                None => return Err(self.complaint(format!("ended without {wanted}"))),
+            }
+        }
+    }
+
+    /// Passes over lines until this one.
+    pub(crate) async fn until_line(&mut self, line: &str, within: Duration) -> Result<()> {
+        self.until(&format!("{line:?}"), within, |found| found == line).await.map(drop)
+    }
+
     /// Nothing more on standard output.
     pub(crate) async fn expect_end(&mut self, within: Duration) -> Result<()> {
         match self.next_line(within).await? {
@@ -287,6 +310,18 @@ mod tests {
         let mut program = Program::start("it", shell("echo one; echo why >&2")).unwrap();
         let error = program.expect_line("two", SOON).await.unwrap_err().to_string();
         assert!(error.starts_with("it printed \"one\" where \"two\" belongs"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn lines_between_are_passed_over_until_the_deadline_or_the_end() {
+        let mut program = Program::start("it", shell("echo one; echo two; echo three")).unwrap();
+        program.until_line("two", SOON).await.unwrap();
+        program.expect_line("three", SOON).await.unwrap();
+        let error = program.until_line("four", SOON).await.unwrap_err().to_string();
+        assert!(error.contains("ended without \"four\""), "{error}");
+        let mut chatty = Program::start("it", shell("while :; do echo no; sleep 0.01; done")).unwrap();
+        let error = chatty.until_line("yes", Duration::from_millis(100)).await.unwrap_err();
+        assert!(format!("{error:#}").contains("waiting for \"yes\""), "{error:#}");
     }
 
     #[tokio::test]

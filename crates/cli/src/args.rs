@@ -168,6 +168,11 @@ pub(crate) enum DeviceCommand {
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
     },
+    /// Remove the messages that wait for a device. Their senders hear of it if they asked for feedback.
+    Purge {
+        #[command(flatten)]
+        target: Target,
+    },
     /// What a device connects with.
     #[command(subcommand)]
     ConnectionString(ConnectionStringCommand),

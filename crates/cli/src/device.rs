@@ -41,6 +41,12 @@ pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()>
             devices.delete(&id, etag.map_or(Precondition::Any, Precondition::IfMatch)).await?;
             print(&format!("device {id} is deleted"))
         }
+        DeviceCommand::Purge { target } => {
+            let id = target.id()?;
+            let count = devices.purge_c2d_messages(&id).await?;
+            let messages = if count == 1 { "message" } else { "messages" };
+            print(&format!("{count} {messages} for device {id} purged"))
+        }
         DeviceCommand::ConnectionString(ConnectionStringCommand::Show { target, key_type, output }) => {
             let identity = devices.get(&target.id()?).await?;
             let text = connection_string(&identity, key_type, hub)?.reveal();

@@ -269,7 +269,8 @@ impl LocalHubBuilder {
         let addresses = &self.addresses;
         let (mqtts, mqtts_listeners) = ports::open(ports::MQTTS, addresses, self.ports.mqtts).await?;
         let (amqps, amqps_listeners) = ports::open(ports::AMQPS, addresses, self.ports.amqps).await?;
-        let (amqp, amqp_listeners) = ports::open(ports::AMQP, addresses, self.ports.amqp).await?;
+        let (amqp, amqp_listeners) =
+            ports::open(ports::AMQP, &ports::on_this_machine(addresses), self.ports.amqp).await?;
         let (https, https_listeners) = match ports::open(ports::HTTPS, addresses, self.ports.https).await {
             Err(error) if self.https_fallback && error.is_permission() => {
                 ports::open(ports::HTTPS, addresses, HTTPS_FALLBACK_PORT).await?

@@ -113,6 +113,13 @@ fn is_missing(error: &io::Error) -> bool {
 /// This machine, and nobody else: `localhost` means either.
 pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
+/// Where the port without TLS is opened: on this machine alone, whatever the others listen on, since keys
+/// and tokens pass there in the clear.
+pub(crate) fn on_this_machine(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let own: Vec<_> = addresses.iter().copied().filter(IpAddr::is_loopback).collect();
+    if own.is_empty() { vec![LOOPBACK[0]] } else { own }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +136,14 @@ mod tests {
                  local hub, listens there; stop it, or choose a port with --mqtts-port"
             )
         );
+    }
+
+    #[test]
+    fn the_port_without_tls_is_for_this_machine() {
+        let (any, lan) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)));
+        assert_eq!(on_this_machine(&LOOPBACK), LOOPBACK);
+        assert_eq!(on_this_machine(&[LOOPBACK[1], lan]), [LOOPBACK[1]]);
+        assert_eq!(on_this_machine(&[any]), [LOOPBACK[0]]);
     }
 
     #[tokio::test]

@@ -87,6 +87,13 @@ impl Server {
         self.ready["devices"][DEVICE].as_str().with_context(|| format!("the ready file lacks {DEVICE}"))
     }
 
+    /// One of the strings for reading events, by its name in the ready file.
+    pub(super) fn event_hubs_string(&self, name: &str) -> Result<&str> {
+        self.ready["eventHubs"][name]
+            .as_str()
+            .with_context(|| format!("the ready file lacks eventHubs.{name}"))
+    }
+
     pub(super) async fn stop(mut self) -> Result<()> {
         self.program.interrupt()?;
         self.program.end_well(DEADLINE).await

@@ -66,7 +66,7 @@ impl Reader {
         self.steps.push(Step { name: name.to_owned(), status, took });
     }
 
-    /// A step that this hub does not allow for, and what to do about that.
+    /// A step that cannot be done here, and why.
     pub(super) fn skip(&mut self, name: &str, why: &str) {
         println!("{why}");
         self.note(name, Status::Skipped, Duration::ZERO);
@@ -114,7 +114,11 @@ impl Reader {
 
 /// One of the programs, with only these of the variables it reads.
 pub(super) fn command(name: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(workspace::program(name));
+    with_variables(Command::new(workspace::program(name)), variables)
+}
+
+/// A command whose programs see only these of the variables they read.
+pub(super) fn with_variables(mut command: Command, variables: &[(&str, &str)]) -> Command {
     for variable in VARIABLES {
         command.env_remove(variable);
     }

@@ -53,7 +53,12 @@ pub(super) async fn back_end_needs_with(
 }
 
 /// With only these variables the program must end, in one line that names the one it needs.
-async fn refuses(program: &str, arguments: &[&str], variables: &[(&str, &str)], named: &str) -> Result<()> {
+pub(super) async fn refuses(
+    program: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    named: &str,
+) -> Result<()> {
     let mut command = command(program, variables);
     command.args(arguments);
     program::run_refused(program, command, &[named], SOON).await

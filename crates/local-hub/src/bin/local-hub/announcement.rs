@@ -39,7 +39,7 @@ impl Display for Announcement<'_> {
         writeln!(
             f,
             "A restart keeps the CA, the keys and the devices of --device. It forgets other devices, waiting\n\
-             messages and sessions.\n\nPress Ctrl-C to stop."
+             messages, sessions and events.\n\nPress Ctrl-C to stop."
         )
     }
 }
@@ -64,6 +64,9 @@ impl Announcement<'_> {
     /// Which setting makes each official client trust the CA was tried with unmodified clients.
     fn official_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hub, ports, usual) = (self.hub, self.hub.ports(), Ports::STANDARD);
+        writeln!(f, "For official clients of Event Hubs on this machine, without TLS:")?;
+        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.plain_event_hubs_connection_string())?;
+        writeln!(f)?;
         if ports.mqtts != usual.mqtts && ports.amqps != usual.amqps && ports.https != usual.https {
             return writeln!(
                 f,

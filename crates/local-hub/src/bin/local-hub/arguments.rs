@@ -15,7 +15,7 @@ use crate::settings::Settings;
 #[derive(Debug, Parser)]
 #[command(name = "local-hub", version, args_override_self = true)]
 pub(crate) struct Arguments {
-    /// A TOML file with options of the same names, and [[route]] tables; what the command line says wins
+    /// A TOML file with options of the same names, and tables of routes; what the command line says wins
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
