@@ -173,7 +173,8 @@ async fn all_partitions_or_some_come_in_one_stream() {
         assert_eq!(event.system_properties.sequence_number, next[partition]);
         next[partition] += 1;
     }
-    soon(sending).await.unwrap();
+    // Held to the end: the reader would attach again to links that go, and be taken for the next one.
+    let _outlets = soon(sending).await.unwrap();
 
     let _some = soon(hub.reader().partitions(["2", "1", "2"]).open()).await.unwrap();
     let read = [hub.outlet().await.partition().to_owned(), hub.outlet().await.partition().to_owned()];
