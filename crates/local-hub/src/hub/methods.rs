@@ -24,6 +24,8 @@ impl Hub {
         let clock = &self.0.clock;
         loop {
             let until = match &*phase.borrow_and_update() {
+                // A hub that ends also ends the device's connection: whichever is seen first, it is the reason.
+                Phase::Done(Err(_)) if self.0.shutdown.is_cancelled() => return Err(CallFailure::shutdown()),
                 Phase::Done(outcome) => return outcome.clone(),
                 Phase::Until(deadline) => *deadline,
             };
