@@ -23,6 +23,7 @@ mod query;
 mod request;
 mod router;
 mod statistics;
+mod told;
 mod twin_json;
 mod twins;
 

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::alarm::Alarm;
 pub(crate) use self::connection::Connection;
 pub use self::query::QueryPage;
+use crate::activity::ActivityLog;
 use crate::amqp::event_message;
 use crate::config::HubConfig;
 use crate::core::c2d_queue::C2dQueues;
@@ -53,6 +54,7 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     config: HubConfig,
     clock: Clock,
+    activity: ActivityLog,
     policies: Policies,
     continuations: Continuations,
     shutdown: CancellationToken,
@@ -79,6 +81,7 @@ impl Hub {
     /// An empty hub. `first_etag` is best random; see [`Registry::new`].
     pub(crate) fn new(config: HubConfig, clock: Clock, policies: Policies, first_etag: u64) -> Self {
         let limits = config.limits.clone();
+        let activity = ActivityLog::new(&config.name, clock.clone());
         Self(Arc::new(Inner {
             registry: Mutex::new(Registry::new(limits.devices, first_etag)),
             twins: Mutex::default(),
@@ -104,12 +107,18 @@ impl Hub {
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
             config,
             clock,
+            activity,
             policies,
         }))
     }
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Where the hub tells what happens in it.
+    pub(crate) fn activity(&self) -> &ActivityLog {
+        &self.0.activity
     }
 
     pub(crate) fn config(&self) -> &HubConfig {

@@ -22,9 +22,11 @@
 //! | `hub` | the state behind its locks, which is all that the protocols see |
 //! | `mqtt`, `amqp`, `https` | bytes to transitions and back |
 //! | `authorize` | who may |
+//! | `activity` | the record of what happens, for [`ActivityStream`]s |
 //! | [`LocalHub`], [`RunningHub`] | starting, looking inside, ending |
 //! | `src/bin/local-hub` | the program: arguments, what it prints |
 
+mod activity;
 mod amqp;
 mod authorize;
 mod builder;
@@ -43,6 +45,7 @@ mod running;
 mod state_dir;
 mod tls;
 
+pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};
 pub use crate::core::event::{EventSource, HubEvent};
 pub use crate::core::limits::Limits;
 pub use crate::core::policies::PolicyName;

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use crate::activity::{Origin, refused};
 use crate::hub::Hub;
 
 /// A connection in the clear, or under TLS.
@@ -41,7 +42,7 @@ pub(crate) async fn serve<F, R>(
     loop {
         let accept = async {
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _peer)| (stream, place))
+            listener.accept().await.map(|(stream, peer)| (stream, peer, place))
         };
         let accepted = tokio::select! {
             biased;
@@ -53,17 +54,18 @@ pub(crate) async fn serve<F, R>(
             accepted = accept => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
+                let origin = Origin::new(hub.activity().clone(), name, peer);
                 let (tls, room, ending) = (tls.clone(), room.clone(), hub.shutdown().clone());
-                connections.spawn(async move {
+                connections.spawn(origin.scope(async move {
                     // A peer in the middle of its handshake has nothing that could be lost.
                     match ending.run_until_cancelled(secure(stream, tls)).await {
                         Some(Ok(stream)) => room(stream).await,
-                        Some(Err(error)) => tracing::info!(name, %error, "a connection was not made"),
+                        Some(Err(error)) => not_made(&error),
                         None => {}
                     }
                     drop(place);
-                });
+                }));
             }
             Err(error) => {
                 tracing::warn!(name, %error, "cannot accept a connection");
@@ -83,6 +85,17 @@ async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Strea
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(handshake) => handshake.map(Either::Right),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
+    }
+}
+
+/// A connection ended before anything was said on it. A peer that just leaves, as one does that asks whether
+/// the port is open, is not worth telling of; one that does not trust the hub's certificate is.
+fn not_made(error: &io::Error) {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    if matches!(error.kind(), ConnectionReset | UnexpectedEof) {
+        tracing::debug!(%error, "a peer left before its connection was made");
+    } else {
+        refused("TLS handshake", error).tell();
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::activity::refused;
 use crate::hub::Hub;
 use crate::listener;
 
@@ -44,10 +45,11 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
             async move {
                 match strangers.try_acquire_owned() {
                     Ok(place) => connection::run(hub, stream, place).await,
-                    Err(_) => tracing::warn!(
-                        limit = STRANGERS,
-                        "a connection was refused: too many others have not sent their CONNECT yet"
-                    ),
+                    Err(_) => refused(
+                        "connect",
+                        &format_args!("{STRANGERS} other connections have not sent their CONNECT yet"),
+                    )
+                    .tell(),
                 }
             }
         }

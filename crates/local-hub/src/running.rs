@@ -14,6 +14,7 @@ use iothub_models::{
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
+use crate::activity::ActivityStream;
 use crate::core::connections::ConnectionId;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::event::{EventSource, HubEvent};
@@ -378,6 +379,13 @@ impl RunningHub {
         self.hub.service_statistics()
     }
 
+    /// Begins to record what happens in the hub, and gives the stream of these records. Several streams may
+    /// be open; each has all records from its beginning on.
+    #[must_use]
+    pub fn activity(&self) -> ActivityStream {
+        self.hub.listen()
+    }
+
     /// Cuts all AMQP connections, without a word to their peers, as a network does; the ports go on to
     /// listen, and nothing the hub holds is lost.
     pub fn drop_amqp_connections(&self) {
@@ -421,6 +429,7 @@ impl RunningHub {
             tracing::warn!("some connections did not end in time and are cut");
             self.rooms.shutdown().await;
         }
+        self.hub.activity().close();
     }
 }
 
@@ -431,5 +440,6 @@ fn module_id(device: &DeviceId, module: &ModuleId) -> ConnectionId {
 impl Drop for RunningHub {
     fn drop(&mut self) {
         self.hub.shutdown().cancel();
+        self.hub.activity().close();
     }
 }

@@ -10,23 +10,26 @@ use iothub_amqp_server::{Body, Message, Value};
 use super::address;
 use super::grants::Grants;
 use super::replies::Answer;
+use crate::activity::refused;
 use crate::hub::Hub;
+
+/// What a refusal calls the request.
+const PUT_TOKEN: &str = "put token";
 
 /// Checks a put-token request and remembers what it proved.
 pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> Answer {
     let property =
         |name| request.application_properties.get(name).and_then(Value::as_str).unwrap_or_default();
     if property("operation") != "put-token" {
-        return Answer::refusal(400, None, "the operation on $cbs must be put-token");
+        return refusal(400, "the operation on $cbs must be put-token");
     }
     // Some clients call whatever a credential of the user's own making gave them a JWT.
     let kind = property("type");
     if !kind.eq_ignore_ascii_case("servicebus.windows.net:sastoken") && !kind.eq_ignore_ascii_case("jwt") {
-        let text = "this hub takes SAS tokens only, of type servicebus.windows.net:sastoken";
-        return Answer::refusal(401, None, text);
+        return refusal(401, "this hub takes SAS tokens only, of type servicebus.windows.net:sastoken");
     }
     let Body::Value(Value::String(token)) = &request.body else {
-        return Answer::refusal(400, None, "the body of put-token must be the token, as a string");
+        return refusal(400, "the body of put-token must be the token, as a string");
     };
     match hub.authorize_amqp(token) {
         Ok(grant) => {
@@ -36,8 +39,16 @@ pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> An
             let (status, description) = if of_event_hub { (202, "Accepted") } else { (200, "OK") };
             Answer { status, description: description.to_owned(), condition: None, body: Value::Null }
         }
-        // The true reason is in the hub's log. The official Python client reads the description after
-        // its C core has freed it; a short one is still whole then, and the client raises what it should.
-        Err(_denied) => Answer::refusal(401, None, "Unauthorized access"),
+        // The official Python client reads the description after its C core has freed it; a short one is
+        // still whole then, and the client raises what it should.
+        Err(denied) => {
+            refused(PUT_TOKEN, &denied.reason).code(denied.code).tell();
+            Answer::refusal(401, None, "Unauthorized access")
+        }
     }
+}
+
+fn refusal(status: i32, text: &'static str) -> Answer {
+    refused(PUT_TOKEN, &text).tell();
+    Answer::refusal(status, None, text)
 }

@@ -12,6 +12,7 @@ use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use tokio::sync::mpsc;
 
 use super::{address, c2d_message, error};
+use crate::activity::Origin;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
@@ -43,7 +44,11 @@ pub(super) struct Worker(mpsc::Sender<Sent>);
 impl Worker {
     pub(super) fn spawn(hub: Hub, connection: ConnectionHandle) -> Self {
         let (sender, receiver) = mpsc::channel(CREDIT as usize * MAX_LINKS);
-        tokio::spawn(carry_over(hub, connection, receiver));
+        let work = carry_over(hub, connection, receiver);
+        match Origin::here() {
+            Some(origin) => tokio::spawn(origin.scope(work)),
+            None => tokio::spawn(work),
+        };
         Self(sender)
     }
 

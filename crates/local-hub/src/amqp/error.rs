@@ -4,6 +4,7 @@
 use iothub_amqp_server::{AmqpError, Map, Symbol, condition};
 use iothub_models::ErrorCode;
 
+use crate::activity::refused;
 use crate::core::refusal::HubError;
 
 /// A property or argument has a value it may not have.
@@ -13,6 +14,9 @@ const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argumen
 /// The hub is busy; trying again later helps.
 const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
 
+/// Names a refusal towards its peer.
+const TRACKING_ID: Symbol = Symbol::from_static("com.microsoft:tracking-id");
+
 /// What a receiver settles is not its any more.
 const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
 
@@ -20,7 +24,7 @@ const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost")
 /// .NET clients.
 pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     let tracking_id = uuid::Uuid::new_v4().simple().to_string();
-    tracing::info!(tracking_id, code = %refusal.code, reason = refusal.text, "refused over AMQP");
+    refused("request", &refusal.text).code(refusal.code).tracking_id(&tracking_id).tell();
     let condition = match refusal.code {
         ErrorCode::DeviceNotFound | ErrorCode::ModuleNotFound | ErrorCode::GenericNotFound => {
             condition::NOT_FOUND
@@ -41,7 +45,15 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
         refusal.to_string()
     };
     AmqpError::new(condition, description)
-        .with_info(Map::new().with(Symbol::from_static("com.microsoft:tracking-id"), tracking_id))
+        .with_info(Map::new().with(TRACKING_ID, tracking_id))
+}
+
+/// Tells that a link to `address` is refused, unless [`amqp_error`] did already. A redirect is an answer.
+pub(super) fn tell_attach(address: &str, error: &AmqpError) {
+    let told = error.info.get(TRACKING_ID.as_str()).is_some() || error.condition == condition::REDIRECT;
+    if !told {
+        refused(format!("attach {address}"), &error.description).tell();
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use iothub_models::ErrorCode;
 
 use super::address::Node;
 use super::devicebound::{self, Attached, Worker};
-use super::error::amqp_error;
+use super::error::{self, amqp_error};
 use super::feedback::FeedbackLinks;
 use super::grants::Grants;
 use super::readers::Readers;
@@ -143,14 +143,16 @@ impl ConnectionHandler for Nodes {
             }
             None => {
                 let shown: String = address.chars().take(200).collect();
-                tracing::info!(address = shown, "no such AMQP node");
                 let text = format!("this hub has no node {shown:?}");
                 Err(AmqpError::new(condition::NOT_FOUND, text))
             }
         };
         match accepted {
             Ok(accept) => AttachVerdict::Accept(accept),
-            Err(error) => AttachVerdict::refuse(error),
+            Err(error) => {
+                error::tell_attach(address, &error);
+                AttachVerdict::refuse(error)
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use super::address::PartitionAddress;
 use super::error::amqp_error;
 use super::grants::Grants;
 use super::selector;
+use crate::activity::ReaderActivity;
 use crate::core::event_log::{EventReader, Listener, PartitionState, ReaderRefused};
 use crate::hub::Hub;
 
@@ -47,6 +48,7 @@ struct Reader {
     events: EventReader,
     path: [String; 5],
     wants_metrics: bool,
+    _shown: ReaderActivity,
 }
 
 /// How the log reaches a link.
@@ -111,8 +113,8 @@ impl Readers {
             .reader(partition, group, start, epoch, now, Box::new(listener))
             .map_err(|refused| AmqpError::new(condition_of(&refused), refused.to_string()))?;
         let wants_metrics = request.desired_capabilities.contains(&RUNTIME_METRIC);
-        tracing::debug!(partition, group, ?start, epoch, "a reader of events");
-        self.links.insert(request.link, Reader { events, path, wants_metrics });
+        let shown = hub.activity().reader(group, partition);
+        self.links.insert(request.link, Reader { events, path, wants_metrics, _shown: shown });
         Ok(Accept {
             sender_settle_mode: Some(SenderSettleMode::Settled),
             offered_capabilities: if wants_metrics { vec![RUNTIME_METRIC] } else { Vec::new() },
@@ -136,7 +138,7 @@ impl Readers {
             return links.detach(link, amqp_error(&denied));
         }
         let (batch, scratch) = (&mut self.batch, &mut self.scratch);
-        while let Some(state) = reader.take(links.credit(link), now, batch) {
+        while let Some(state) = reader.take(links.credit(link), hub, now, batch) {
             let metrics = reader.wants_metrics.then(|| metrics(&state, now));
             let sent = send_batch(link, batch, metrics.as_ref(), scratch, links);
             if sent < batch.len() {
@@ -152,7 +154,13 @@ impl Readers {
 impl Reader {
     /// Makes `batch` the next events, if there are any and credit for them, and says how far the
     /// partition goes.
-    fn take(&mut self, credit: u32, now: jiff::Timestamp, batch: &mut Vec<Bytes>) -> Option<PartitionState> {
+    fn take(
+        &mut self,
+        credit: u32,
+        hub: &Hub,
+        now: jiff::Timestamp,
+        batch: &mut Vec<Bytes>,
+    ) -> Option<PartitionState> {
         batch.clear();
         let credit = usize::try_from(credit).unwrap_or(usize::MAX);
         if credit == 0 {
@@ -161,8 +169,8 @@ impl Reader {
         // Without its place a reader gets nothing; the detach that says so is on its way.
         let took = self.events.take(credit.min(BATCH), BATCH_BYTES, now, batch)?;
         if took.lost > 0 {
-            let (lost, node) = (took.lost, self.path.join("/"));
-            tracing::warn!(lost, node, "a reader is too slow: events left the log before it came to them");
+            let reason = format!("{} is too slow: events left the log before it came to them", self.path.join("/"));
+            hub.activity().failed("reader", took.lost, &reason);
         }
         (!batch.is_empty()).then_some(took.state)
     }

@@ -1,9 +1,12 @@
 //! The SASL layer that some clients put before AMQP. Most of them prove nothing in it and use `$cbs`
 //! later; `PLAIN` carries `{policy}@sas.root.{hub}` and a SAS token.
 
+use std::fmt::Display;
+
 use iothub_amqp_server::{SaslInit, SaslVerdict, Symbol};
 
 use super::grants::Grants;
+use crate::activity::refused;
 use crate::hub::Hub;
 
 /// What the hub offers: the mechanisms of the official Python and Event Hubs clients.
@@ -22,18 +25,16 @@ pub(super) fn verdict(init: &SaslInit, hub: &Hub, grants: &mut Grants) -> SaslVe
         Some(Plain::Token { policy, token }) => match hub.authorize_amqp(token) {
             Ok(grant) if policy.eq_ignore_ascii_case(grant.policy.name.as_str()) => Ok(grant),
             Ok(_) => {
-                tracing::warn!("SASL PLAIN: the user name is of another policy than the token");
-                return SaslVerdict::Refuse;
+                return refuse(&"the user name is of another policy than the token");
             }
             denied => denied,
         },
         Some(Plain::Key { policy, key }) => hub.authorize_key(policy, key),
         None => {
-            tracing::warn!(
-                "SASL PLAIN: the user name must be POLICY@sas.root.HUB and the password a SAS token, or the \
-                 user name POLICY and the password its key"
+            return refuse(
+                &"the user name must be POLICY@sas.root.HUB and the password a SAS token, or the user name \
+                  POLICY and the password its key",
             );
-            return SaslVerdict::Refuse;
         }
     };
     match judged {
@@ -41,9 +42,13 @@ pub(super) fn verdict(init: &SaslInit, hub: &Hub, grants: &mut Grants) -> SaslVe
             grants.add(&grant);
             SaslVerdict::Accept
         }
-        // The true reason is in the log already.
-        Err(_) => SaslVerdict::Refuse,
+        Err(denied) => refuse(&denied.reason),
     }
+}
+
+fn refuse(reason: &dyn Display) -> SaslVerdict {
+    refused("SASL PLAIN", reason).tell();
+    SaslVerdict::Refuse
 }
 
 /// What the mechanism PLAIN carries.

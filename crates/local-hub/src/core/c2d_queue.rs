@@ -48,6 +48,17 @@ pub(crate) struct C2dNews {
     pub(crate) feedback: Vec<FeedbackRecord>,
     /// Devices that have messages to fetch.
     pub(crate) visible: Vec<DeviceId>,
+    /// Messages that left their queue, if somebody wants to know of them all.
+    pub(crate) ended: Vec<C2dEnd>,
+}
+
+/// A message that left its queue with an outcome.
+#[derive(Debug)]
+pub(crate) struct C2dEnd {
+    pub(crate) device: DeviceId,
+    pub(crate) message: Arc<C2dMessage>,
+    pub(crate) enqueued_time: Timestamp,
+    pub(crate) status: FeedbackStatus,
 }
 
 #[derive(Debug)]
@@ -89,6 +100,7 @@ pub(crate) struct C2dQueues {
     /// Messages whose senders asked for feedback.
     awaited: usize,
     last_sequence_number: u64,
+    tells_ends: bool,
     news: C2dNews,
 }
 
@@ -102,8 +114,14 @@ impl C2dQueues {
             bytes: 0,
             awaited: 0,
             last_sequence_number: 0,
+            tells_ends: false,
             news: C2dNews::default(),
         }
+    }
+
+    /// From now on, [`C2dNews::ended`] names each message that leaves its queue with an outcome.
+    pub(crate) const fn tell_ends(&mut self) {
+        self.tells_ends = true;
     }
 
     /// Puts a message at the end of the device's queue.
@@ -319,7 +337,8 @@ impl C2dQueues {
     /// Lets `fate` decide about each message of a device, and follows it up.
     fn decide(&mut self, device: &DeviceId, now: Timestamp, mut fate: impl FnMut(&mut Queued) -> Fate) {
         let Some(queue) = self.queues.get_mut(device) else { return };
-        let (bytes, awaited, feedback) = (&mut self.bytes, &mut self.awaited, &mut self.news.feedback);
+        let (bytes, awaited) = (&mut self.bytes, &mut self.awaited);
+        let (tells_ends, C2dNews { feedback, ended, .. }) = (self.tells_ends, &mut self.news);
         let generation_id = &queue.generation_id;
         queue.messages.retain_mut(|queued| {
             let status = match fate(queued) {
@@ -330,6 +349,10 @@ impl C2dQueues {
             let message = &queued.message;
             *bytes -= message.size();
             *awaited -= usize::from(wants_any(message));
+            if let Some(status) = status.filter(|_| tells_ends) {
+                let (device, message) = (device.clone(), Arc::clone(message));
+                ended.push(C2dEnd { device, message, enqueued_time: queued.enqueued_time, status });
+            }
             if let Some(status) = status.filter(|status| wants(message, *status)) {
                 let id = message.message_id.clone();
                 let (device, generation_id) = (device.clone(), generation_id.to_string());

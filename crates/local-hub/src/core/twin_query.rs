@@ -59,6 +59,8 @@ pub(crate) struct Paging<'q> {
 pub(crate) struct Page {
     /// An array.
     pub(crate) json: String,
+    /// How many items it has.
+    pub(crate) rows: usize,
     /// Where the next page begins, if there is one.
     pub(crate) next: Option<Progress>,
 }
@@ -208,11 +210,11 @@ impl<'q> Paging<'q> {
             }
             None => (slice == Slice::Full && self.left > 0).then(|| Position::After(self.shown.take())),
         };
-        let left = self.left;
+        let (left, rows) = (self.left, self.items);
         self.body.push(b']');
         let json = String::from_utf8(self.body)
             .map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))?;
-        Ok(Page { json, next: next.map(|position| Progress { position, left }) })
+        Ok(Page { json, rows, next: next.map(|position| Progress { position, left }) })
     }
 }
 

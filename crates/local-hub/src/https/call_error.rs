@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::{ApiError, refusal_body};
+use super::told::ToldRefusal;
 use crate::core::method_calls::CallFailure;
 use crate::core::refusal::HubError;
 
@@ -59,8 +60,7 @@ impl IntoResponse for CallError {
         let CallFailure { refusal: HubError { code, text }, waited } = self.0;
         let now = Timestamp::now();
         let id = uuid::Uuid::new_v4().simple();
-        // The log has the same id, so that who is told of it can find the reason.
-        tracing::info!(%code, tracking_id = %id, text, "a method call was refused");
+        let told = ToldRefusal::new(code, id, text.clone());
         let message = Message {
             error_code: code.number(),
             tracking_id: format!("{id}-G:0-TimeStamp:{}", now.strftime("%m/%d/%Y %H:%M:%S")),
@@ -70,7 +70,7 @@ impl IntoResponse for CallError {
         };
         // Numbers and text of ours always can be written.
         let message = serde_json::to_string(&message).unwrap_or(text);
-        refusal_body(code, message, String::new())
+        told.on(refusal_body(code, message, String::new()))
     }
 }
 

@@ -13,6 +13,7 @@ use iothub_models::ErrorCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::told::ToldRefusal;
 use crate::core::refusal::HubError;
 
 /// JSON as every official client recognizes it.
@@ -20,13 +21,19 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json;
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("iothub-errorcode");
 
-/// A refusal on its way to the client.
+/// A refusal on its way to the client, and its true reason where that is not for the client.
 #[derive(Debug)]
-pub(super) struct ApiError(HubError);
+pub(super) struct ApiError(HubError, Option<String>);
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self(HubError::new(code, text))
+        Self(HubError::new(code, text), None)
+    }
+
+    /// With the true reason, which the peer does not learn.
+    pub(super) fn because(mut self, reason: String) -> Self {
+        self.1 = Some(reason);
+        self
     }
 
     pub(super) fn into_refusal(self) -> HubError {
@@ -41,7 +48,7 @@ impl ApiError {
 
 impl From<HubError> for ApiError {
     fn from(error: HubError) -> Self {
-        Self(error)
+        Self(error, None)
     }
 }
 
@@ -56,14 +63,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let HubError { code, text } = self.0;
         let tracking_id = uuid::Uuid::new_v4().simple();
-        // The log has the same id, so that who is told of it can find the reason.
-        tracing::info!(%code, %tracking_id, text, "a request was refused");
+        let told = ToldRefusal::new(code, tracking_id, self.1.unwrap_or_else(|| text.clone()));
         let time = Timestamp::now().strftime("%m/%d/%Y %H:%M:%S");
-        refusal_body(
+        told.on(refusal_body(
             code,
             format!("ErrorCode:{};{text}", code.name()),
             format!("Tracking ID:{tracking_id}-G:0-TimeStamp:{time}"),
-        )
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use iothub_models::{DeviceId, ErrorCode, ModuleId};
@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use super::error::{ApiError, method_not_allowed, not_found};
 use super::{
     commands, devicebound, devices, digital_twins, events, feedback, methods, modules, query, request,
-    statistics, twins,
+    statistics, told, twins,
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
@@ -120,6 +120,7 @@ pub(super) fn router(hub: Hub) -> Router {
         .route_layer(from_fn_with_state(hub.clone(), authorized))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(from_fn(told::tell))
         .with_state(hub)
 }
 
@@ -158,7 +159,7 @@ fn authorize(hub: &Hub, request: &Request, any_of: &[Permission]) -> Result<(), 
     match hub.authorize_service(token, &resource, any_of) {
         Ok(_grant) => Ok(()),
         // The service says no more than this, whatever the reason is.
-        Err(denied) => Err(ApiError::new(denied.code, "Unauthorized")),
+        Err(denied) => Err(ApiError::new(denied.code, "Unauthorized").because(denied.reason)),
     }
 }
 
@@ -182,7 +183,8 @@ fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
             ErrorCode::ModuleNotFound => ApiError::new(denied.code, "the device has no such module"),
             // 403 is a quota to official clients, so a disabled device is refused as the others are.
             _ => ApiError::new(ErrorCode::IotHubUnauthorizedAccess, "Unauthorized"),
-        }),
+        }
+        .because(denied.reason)),
     }
 }
 

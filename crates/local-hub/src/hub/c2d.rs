@@ -31,7 +31,11 @@ impl Hub {
         if message.ack.is_some_and(|ack| ack != Acknowledgement::None) {
             self.check_feedback_room(c2d.awaited(), now)?;
         }
+        let (bytes, message_id) = (message.body.len(), message.message_id.clone());
         let enqueued = c2d.enqueue(device, generation_id, message, now);
+        if enqueued.is_ok() {
+            self.0.activity.c2d_sent(device, bytes, message_id.as_deref());
+        }
         self.follow_c2d(&mut c2d, now);
         drop((c2d, registry));
         self.changed();
@@ -108,6 +112,7 @@ impl Hub {
         let now = self.0.clock.now();
         let mut c2d = lock(&self.0.c2d);
         let leased = c2d.lease(device, max, None, now);
+        self.0.activity.c2d_delivered(device, &leased);
         self.follow_c2d(&mut c2d, now);
         leased
     }
@@ -117,9 +122,10 @@ impl Hub {
         let now = self.0.clock.now();
         self.registry().touch(&ConnectionId::device(device.clone()), now);
         let mut c2d = lock(&self.0.c2d);
-        let leased = c2d.lease(device, 1, Some(C2D_LOCK), now).pop();
+        let mut leased = c2d.lease(device, 1, Some(C2D_LOCK), now);
+        self.0.activity.c2d_delivered(device, &leased);
         self.follow_c2d(&mut c2d, now);
-        leased
+        leased.pop()
     }
 
     /// Puts messages back in their places, since the connection that had them ended, and wakes the

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use iothub_models::{DeviceStatus, ErrorCode, ModelId};
+use jiff::Timestamp;
 
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
@@ -17,6 +18,7 @@ pub(crate) struct Connection {
     hub: Hub,
     id: ConnectionId,
     number: u64,
+    since: Timestamp,
     signals: Arc<Signals>,
     displaced: Option<Arc<Signals>>,
 }
@@ -24,6 +26,11 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) const fn id(&self) -> &ConnectionId {
         &self.id
+    }
+
+    /// When it was opened.
+    pub(crate) const fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// What the connection must listen to.
@@ -122,9 +129,10 @@ impl Hub {
         if displaced.is_none() {
             self.tell_connection(&id, true, now);
         }
+        self.0.activity.connected(&id, model_id);
         drop(registry);
         self.changed();
-        Ok(Connection { hub: self.clone(), id, number, signals, displaced })
+        Ok(Connection { hub: self.clone(), id, number, since: now, signals, displaced })
     }
 }
 

@@ -25,6 +25,7 @@ impl Hub {
                 }
             }
         }
+        self.0.activity.telemetry(&batch, now);
         self.append_events(batch);
         self.changed();
         Ok(())

@@ -39,6 +39,7 @@ impl Hub {
     /// Carries on elsewhere what a transition of the queues led to.
     pub(super) fn follow_c2d(&self, c2d: &mut C2dQueues, now: Timestamp) {
         let news = c2d.take_news();
+        news.ended.iter().for_each(|end| self.0.activity.c2d_ended(end, now));
         if !news.feedback.is_empty() {
             let mut feedback = lock(&self.0.feedback);
             feedback.push(news.feedback, now);
@@ -55,7 +56,8 @@ impl Hub {
     pub(super) fn follow_feedback(&self, feedback: &mut Feedback) {
         let given_up = feedback.take_given_up();
         if given_up > 0 {
-            tracing::warn!(records = given_up, "feedback is dropped: no back end completed it in time");
+            let reason = "feedback is dropped: no back end completed it in time";
+            self.0.activity.failed("feedback", given_up as u64, &reason);
         }
         if feedback.take_became_visible() {
             self.0.feedback_ready.send_replace(());

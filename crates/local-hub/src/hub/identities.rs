@@ -32,6 +32,7 @@ impl Hub {
             self.forget_module(&module, now);
         }
         self.count_pending(&mut identity);
+        self.0.activity.registry(change_of(precondition), &ConnectionId::device(identity.device_id.clone()));
         if identity.status == DeviceStatus::Disabled {
             lock(&self.0.methods).forget_device(&identity.device_id);
             lock(&self.0.connections).close_device(&identity.device_id, CloseReason::DeviceDisabled);
@@ -50,6 +51,7 @@ impl Hub {
         let now = self.0.clock.now();
         let mut registry = self.registry();
         registry.delete(device, precondition)?;
+        self.0.activity.registry("deleted", &ConnectionId::device(device.clone()));
         let mut twins = lock(&self.0.twins);
         // Its modules go with it, which is told of no other.
         self.tell_lifecycle(&twins, &ConnectionId::device(device.clone()), false, now);
@@ -98,5 +100,13 @@ impl Hub {
     fn count_pending(&self, identity: &mut DeviceIdentity) {
         let pending = lock(&self.0.c2d).alive(&identity.device_id, self.0.clock.now());
         identity.cloud_to_device_message_count = u32::try_from(pending).unwrap_or(u32::MAX);
+    }
+}
+
+/// The name of a write for the hub's activity: only one without a precondition creates.
+pub(super) const fn change_of(precondition: &Precondition) -> &'static str {
+    match precondition {
+        Precondition::None => "created",
+        _ => "updated",
     }
 }

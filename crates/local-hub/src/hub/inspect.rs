@@ -3,6 +3,7 @@
 use iothub_models::DeviceId;
 
 use super::{Hub, lock};
+use crate::activity::ActivityStream;
 use crate::amqp::event_message;
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::event::HubEvent;
@@ -33,6 +34,12 @@ impl Hub {
         lock(&self.0.connections).is_connected(&ConnectionId::device(device.clone()))
     }
 
+    /// Begins to record what happens.
+    pub(crate) fn listen(&self) -> ActivityStream {
+        lock(&self.0.c2d).tell_ends();
+        self.0.activity.stream()
+    }
+
     /// Forgets all identities and everything the hub holds for them, and ends their connections.
     pub(crate) fn clear(&self) {
         let mut registry = self.registry();
@@ -44,6 +51,7 @@ impl Hub {
         lock(&self.0.connections).close_all(CloseReason::Reset);
         lock(&self.0.sessions).clear();
         self.0.events.clear(self.0.clock.now());
+        self.0.activity.reset();
         drop(registry);
         self.changed();
     }

@@ -19,6 +19,7 @@ impl Hub {
         id: &ConnectionId,
         call: MethodCall,
     ) -> Result<MethodAnswer, CallFailure> {
+        let (name, since) = (call.name.clone(), self.0.clock.now());
         let Begun { number, mut phase } = self.begin_method(id, call)?;
         let _call = Waiting { hub: self, id, number };
         let clock = &self.0.clock;
@@ -26,7 +27,12 @@ impl Hub {
             let until = match &*phase.borrow_and_update() {
                 // A hub that ends also ends the device's connection: whichever is seen first, it is the reason.
                 Phase::Done(Err(_)) if self.0.shutdown.is_cancelled() => return Err(CallFailure::shutdown()),
-                Phase::Done(outcome) => return outcome.clone(),
+                Phase::Done(outcome) => {
+                    if let Ok(MethodAnswer { status, payload }) = outcome {
+                        self.0.activity.method(id, &name, (*status, payload.len()), since);
+                    }
+                    return outcome.clone();
+                }
                 Phase::Until(deadline) => *deadline,
             };
             tokio::select! {

@@ -3,6 +3,7 @@
 use iothub_models::{DeviceId, ModuleIdentity};
 use jiff::Timestamp;
 
+use super::identities::change_of;
 use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::ModuleWrite;
@@ -20,6 +21,7 @@ impl Hub {
         let id = write.id();
         let mut registry = self.registry();
         let identity = registry.put_module(write, precondition, now)?;
+        self.0.activity.registry(change_of(precondition), &id);
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
             self.create_twin(id, now);
@@ -38,6 +40,7 @@ impl Hub {
         let now = self.0.clock.now();
         let mut registry = self.registry();
         registry.delete_module(id, precondition)?;
+        self.0.activity.registry("deleted", id);
         self.forget_module(id, now);
         drop(registry);
         self.changed();

@@ -36,6 +36,7 @@ impl Hub {
         most: usize,
         continuation: Option<&str>,
     ) -> Result<QueryPage, HubError> {
+        let since = self.0.clock.now();
         let query = Query::parse(text).map_err(|error| {
             HubError::new(ErrorCode::ArgumentInvalid, format!("the query cannot be read: {error}"))
         })?;
@@ -52,6 +53,7 @@ impl Hub {
             // Others get their turn: changes of twins, and tasks of this thread.
             tokio::task::yield_now().await;
         };
+        self.0.activity.query(page.rows, since);
         Ok(QueryPage {
             json: page.json,
             item_type: query.item_kind().as_str(),

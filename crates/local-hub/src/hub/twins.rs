@@ -46,11 +46,12 @@ impl Hub {
             // Told under the lock of the twins, so that changes are told in their order.
             lock(&self.0.connections).tell(id, change);
         }
-        let twin = self.show(&registry, &twins, id);
+        let twin = self.show(&registry, &twins, id)?;
+        self.0.activity.twin_written(id, &write, &twin);
         drop(twins);
         drop(registry);
         self.changed();
-        twin
+        Ok(twin)
     }
 
     /// The device's change of its reported properties; their new version.
@@ -66,6 +67,7 @@ impl Hub {
         let before = self.before_change(&twins, id);
         let version = twins.report(id, patch, expected, now)?;
         self.tell_change(&twins, id, TwinChange::Reported(patch), before.as_ref(), now);
+        self.0.activity.reported(id, patch.len(), version);
         drop(twins);
         self.changed();
         Ok(version)

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_models::ModelId;
+use iothub_models::{ErrorCode, ModelId};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -96,8 +96,8 @@ pub(super) enum Refusal {
     Unusable(user_name::Unusable),
     #[error("the user name is for host {0:?}, and this hub answers to {1}; add names with --host-name")]
     UnknownHost(String, String),
-    #[error("{code}: {reason}", code = .0.code, reason = .0.reason)]
-    Denied(Denied),
+    #[error("{reason}", reason = .1.reason)]
+    Denied(ConnectionId, Denied),
     #[error("the will's topic is not the device's telemetry topic: {0}")]
     WillTopic(TopicError),
     #[error("the will is refused: {0}")]
@@ -105,12 +105,28 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// The identity that the peer claims to be, where that could be read.
+    pub(super) const fn id(&self) -> Option<&ConnectionId> {
+        match self {
+            Self::Denied(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The service's code for it, if there is one.
+    pub(super) const fn error_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Denied(_, denied) => Some(denied.code),
+            _ => None,
+        }
+    }
+
     /// What the peer is told, if anything.
     fn code(&self) -> Option<ConnectCode> {
         match self {
             Self::Fault(Fault::ProtocolLevel(_)) => Some(ConnectCode::ProtocolLevel),
             Self::Unusable(unusable) => Some(unusable.code()),
-            Self::UnknownHost(..) | Self::Denied(_) => Some(ConnectCode::NotAuthorized),
+            Self::UnknownHost(..) | Self::Denied(..) => Some(ConnectCode::NotAuthorized),
             Self::Left | Self::Late | Self::Io(_) | Self::Fault(_) | Self::WillTopic(_) | Self::Will(_) => {
                 None
             }
@@ -153,8 +169,9 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
         return Err(Refusal::UnknownHost(claim.host, hub.config().host_names.to_string()));
     }
     let token = (!connect.password.is_empty()).then_some(connect.password.as_str());
-    let grant =
-        hub.authorize_device(&claim.id.device, claim.id.module.as_ref(), token).map_err(Refusal::Denied)?;
+    let id = claim.id.clone();
+    let denied = |denied| Refusal::Denied(id.clone(), denied);
+    let grant = hub.authorize_device(&id.device, id.module.as_ref(), token).map_err(denied)?;
     let limit = hub.config().limits.telemetry_message_bytes;
     let will = connect.will.map(|will| {
         match topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)? {
@@ -166,7 +183,7 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
     let will = will.transpose()?;
     let model_id = claim.model_id.as_ref();
     let sender = Sender::new(&claim.id, &grant, model_id);
-    let mut connection = hub.connect(claim.id, &grant, model_id).map_err(Refusal::Denied)?;
+    let mut connection = hub.connect(claim.id, &grant, model_id).map_err(denied)?;
     connection.alone().await;
     let (mailbox, session_present) = Mailbox::open(hub.clone(), connection, connect.clean_session);
     let keep_alive = Duration::from_secs(connect.keep_alive.into()) * 3 / 2;

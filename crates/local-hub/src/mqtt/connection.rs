@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use iothub_models::ErrorCode;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +23,7 @@ use super::telemetry::{self, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
 use super::twin::TwinRequest;
 use super::wire::{Progress, Wire};
+use crate::activity::{ActivityResult, refused};
 use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
 use crate::core::method_calls::MethodAnswer;
@@ -44,7 +46,7 @@ enum Ended {
     Left,
     #[error("the connection broke: {0}")]
     Io(io::Error),
-    #[error("{code}: {0}", code = .0.code())]
+    #[error("{0}")]
     Told(CloseReason),
     #[error("the hub shuts down")]
     Shutdown,
@@ -68,6 +70,28 @@ enum Ended {
     NotKept(HubError),
 }
 
+impl Ended {
+    /// Whose fault it is, and the service's code for it, if there is one.
+    fn result(&self) -> (ActivityResult, Option<ErrorCode>) {
+        match self {
+            Self::Told(reason) => (ActivityResult::Ok, Some(reason.code())),
+            Self::Goodbye
+            | Self::Left
+            | Self::Io(_)
+            | Self::Shutdown
+            | Self::Silent(_)
+            | Self::TokenExpired => (ActivityResult::Ok, None),
+            Self::NotKept(error) => (ActivityResult::Failed, Some(error.code)),
+            Self::Slow(_)
+            | Self::Fault(_)
+            | Self::PublishTopic(..)
+            | Self::Filter(..)
+            | Self::Subscriptions(_)
+            | Self::Telemetry(_) => (ActivityResult::Refused, None),
+        }
+    }
+}
+
 /// Serves one connection from its first byte to its last. `place` is held until its device is let in.
 pub(super) async fn run<S>(hub: Hub, stream: S, place: OwnedSemaphorePermit)
 where
@@ -87,7 +111,7 @@ where
             connection.end(&ended).await;
         }
         Err(refusal) => {
-            tracing::info!(reason = %refusal, "a device was not let in");
+            refused("connect", &refusal).of(refusal.id()).code(refusal.error_code()).tell();
             wire.close().await;
         }
     }
@@ -353,12 +377,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn end(mut self, ended: &Ended) {
         self.admitted.mailbox.complete().await;
         let device = self.admitted.mailbox.id().clone();
-        match ended {
-            Ended::Goodbye | Ended::Left | Ended::Shutdown => {
-                tracing::debug!(%device, reason = %ended, "a connection ended");
-            }
-            _ => tracing::warn!(%device, reason = %ended, "a connection was ended"),
-        }
+        let since = self.admitted.mailbox.connection().since();
+        self.hub.activity().disconnected(&device, since, ended.result(), ended);
         let gone = matches!(ended, Ended::Told(CloseReason::DeviceDeleted | CloseReason::Reset));
         if let Some(will) = self.admitted.will.take()
             && !gone

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::activity::refused;
 use crate::core::connections::ConnectionId;
 use crate::core::refusal::HubError;
 use crate::core::truncated;
@@ -93,7 +94,7 @@ impl TwinRequest {
         };
         match done {
             Ok((status, version, body)) => Answer { topic: self.topic(status, version), body },
-            Err(refusal) => self.refusal(&refusal, hub.clock().now()),
+            Err(refusal) => self.refusal(id, &refusal, hub.clock().now()),
         }
     }
 
@@ -103,9 +104,13 @@ impl TwinRequest {
     }
 
     /// The body that the official Node client takes an error from.
-    fn refusal(&self, refusal: &HubError, now: Timestamp) -> Answer {
+    fn refusal(&self, id: &ConnectionId, refusal: &HubError, now: Timestamp) -> Answer {
         let tracking_id = Uuid::new_v4().simple().to_string();
-        tracing::info!(tracking_id, code = %refusal.code, reason = refusal.text, "a twin request was refused");
+        let operation = match self.operation {
+            Operation::Get => "read twin",
+            Operation::Report { .. } => "report",
+        };
+        refused(operation, &refusal.text).of(id).code(refusal.code).tracking_id(&tracking_id).tell();
         let body = json!({
             "errorCode": refusal.code.number(),
             "trackingId": tracking_id,
@@ -196,7 +201,7 @@ mod tests {
         assert_eq!(request.topic(200, None), "$iothub/twin/res/200/?$rid=r/1");
         assert_eq!(request.topic(204, Some(9)), "$iothub/twin/res/204/?$rid=r/1&$version=9");
         let refused =
-            request.refusal(&HubError::new(ErrorCode::ArgumentInvalid, "why"), Timestamp::UNIX_EPOCH);
+            request.refusal(&ConnectionId::device("d".parse().unwrap()), &HubError::new(ErrorCode::ArgumentInvalid, "why"), Timestamp::UNIX_EPOCH);
         assert_eq!(refused.topic, "$iothub/twin/res/400/?$rid=r/1");
         let body: Value = serde_json::from_slice(&refused.body).unwrap();
         assert_eq!((&body["errorCode"], &body["message"]), (&json!(400_004), &json!("why")));

@@ -1,4 +1,8 @@
-//! What `local-hub` prints once it is ready: how our programs and official clients get in.
+//! What `local-hub` prints once it is ready: how to get in.
+//!
+//! At most twelve lines on a screen of 80 columns, with the rows into which the one long line, the
+//! connection string, is wrapped; a path to the CA of more than 80 characters may add to that. Everything
+//! else is printed only on demand (`--show-strings`), and is in the ready file anyway.
 
 use std::fmt::{self, Display};
 
@@ -8,73 +12,80 @@ use iothub_local_hub::{PolicyName, Ports, RunningHub};
 pub(crate) struct Announcement<'h> {
     pub(crate) hub: &'h RunningHub,
     pub(crate) https_fell_back: bool,
+    /// Print the strings of all devices and for all clients.
+    pub(crate) show_strings: bool,
 }
 
 impl Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hub, ports) = (self.hub, self.hub.ports());
-        writeln!(f, "The hub {} is ready on {}:", hub.name(), hub.host_name())?;
         writeln!(
             f,
-            "  MQTT over TLS {}, AMQP over TLS {}, plain AMQP {}, HTTPS {}\n",
-            ports.mqtts, ports.amqps, ports.amqp, ports.https
+            "The hub {} is ready: MQTT {}, AMQP {} (plain {}), HTTPS {}.",
+            hub.name(),
+            ports.mqtts,
+            ports.amqps,
+            ports.amqp,
+            ports.https
         )?;
-        if self.https_fell_back {
-            writeln!(
-                f,
-                "Port 443 needs a privilege that this program does not have, so HTTPS is on {}. Official clients\n\
-                 insist on 443; one of these gives it to them:\n  \
-                 sudo sysctl net.ipv4.ip_unprivileged_port_start=443\n  \
-                 sudo setcap cap_net_bind_service=+ep {}\n",
-                ports.https,
-                std::env::current_exe()
-                    .map_or_else(|_| "local-hub".into(), |path| path.display().to_string())
-            )?;
-        }
-        writeln!(f, "For the programs of this project:")?;
+        writeln!(f, "In another terminal, for the programs of this project:\n")?;
         variable(f, "IOTHUB_CONNECTION_STRING", &hub.connection_string(PolicyName::IotHubOwner))?;
-        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.event_hubs_connection_string())?;
+        writeln!(f)?;
         self.devices(f)?;
-        self.official_clients(f)?;
-        writeln!(
-            f,
-            "A restart keeps the CA, the keys and the devices of --device. It forgets other devices, waiting\n\
-             messages, sessions and events.\n\nPress Ctrl-C to stop."
-        )
+        if self.show_strings {
+            self.strings(f)?;
+        } else {
+            self.official_clients(f)?;
+        }
+        writeln!(f, "A restart forgets devices that were not given with --device, and all messages.")?;
+        writeln!(f, "Press Ctrl-C to stop.")
     }
 }
 
 impl Announcement<'_> {
     fn devices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let devices = self.hub.device_ids();
-        if devices.is_empty() {
-            writeln!(
-                f,
-                "  There is no device yet: `iothub device create ID` makes one, and so does --device ID."
-            )?;
+        match self.hub.device_ids().as_slice() {
+            [] => writeln!(f, "Then register a device: iothub device create my-device"),
+            [only] => writeln!(f, "A device's string: iothub device connection-string show {only}"),
+            [first, others @ ..] => {
+                let and = others.len();
+                writeln!(f, "A device's string: iothub device connection-string show {first} (and {and} more)")
+            }
         }
-        for id in &devices {
-            let Some(string) = self.hub.device_connection_string(id) else { continue };
-            variable(f, "IOTHUB_DEVICE_ID", id.as_str())?;
-            variable(f, "IOTHUB_DEVICE_CONNECTION_STRING", &string)?;
-        }
-        writeln!(f)
     }
 
-    /// Which setting makes each official client trust the CA was tried with unmodified clients.
+    /// One sentence for those who come with Microsoft's SDKs.
     fn official_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hub, ports, usual) = (self.hub, self.hub.ports(), Ports::STANDARD);
-        writeln!(f, "For official clients of Event Hubs on this machine, without TLS:")?;
-        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.plain_event_hubs_connection_string())?;
-        writeln!(f)?;
-        if ports.mqtts != usual.mqtts && ports.amqps != usual.amqps && ports.https != usual.https {
-            return writeln!(
+        let ports = self.hub.ports();
+        if self.https_fell_back {
+            writeln!(
                 f,
-                "Official clients have the ports 8883, 5671 and 443 in their code and find a hub on these only.\n"
-            );
+                "Microsoft's SDKs: --show-strings. HTTPS is not on 443, which needs a privilege."
+            )
+        } else if has_official_port(ports) {
+            writeln!(f, "Microsoft's SDKs: start the hub with --show-strings for what they need.")
+        } else {
+            writeln!(f, "Microsoft's SDKs look for a hub at the ports 8883, 5671 and 443 only.")
         }
-        let ca = hub.ca_file().display();
-        writeln!(f, "For official clients, the strings in their standard form:")?;
+    }
+
+    /// All strings, and how official clients come to trust the hub. Which setting makes each of them trust
+    /// the CA was tried with unmodified clients.
+    fn strings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hub = self.hub;
+        for id in hub.device_ids() {
+            if let Some(string) = hub.device_connection_string(&id) {
+                variable(f, "IOTHUB_DEVICE_ID", id.as_str())?;
+                variable(f, "IOTHUB_DEVICE_CONNECTION_STRING", &string)?;
+            }
+        }
+        writeln!(f, "\nReading events, with our clients; and with Microsoft's on this machine, without TLS:")?;
+        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.event_hubs_connection_string())?;
+        variable(f, "EVENTHUB_CONNECTION_STRING", &hub.plain_event_hubs_connection_string())?;
+        if !has_official_port(hub.ports()) {
+            return writeln!(f, "\nMicrosoft's SDKs look for a hub at the ports 8883, 5671 and 443 only.\n");
+        }
+        writeln!(f, "\nMicrosoft's SDKs take the strings in their standard form:")?;
         variable(f, "IOTHUB_CONNECTION_STRING", &hub.standard_connection_string(PolicyName::IotHubOwner))?;
         for id in hub.device_ids() {
             if let Some(string) = hub.standard_device_connection_string(&id) {
@@ -82,15 +93,33 @@ impl Announcement<'_> {
             }
         }
         variable(f, "EVENTHUB_CONNECTION_STRING", &hub.standard_event_hubs_connection_string())?;
+        let ca = hub.ca_file().display();
         writeln!(
             f,
-            "and what makes them trust the hub's CA:\n  \
+            "and must trust the hub's CA:\n  \
              Python azure-iot-device, C: export SSL_CERT_FILE='{ca}'\n  \
              Python azure-iot-hub:       export SSL_CERT_FILE='{ca}' REQUESTS_CA_BUNDLE='{ca}'\n  \
              Node, all packages:         export NODE_EXTRA_CA_CERTS='{ca}'\n  \
              Python azure-eventhub:      pass connection_verify='{ca}'\n"
-        )
+        )?;
+        if self.https_fell_back {
+            writeln!(
+                f,
+                "They insist on HTTPS at port 443, which needs a privilege. One of these gives it to the hub:\n  \
+                 sudo sysctl net.ipv4.ip_unprivileged_port_start=443\n  \
+                 sudo setcap cap_net_bind_service=+ep {}\n",
+                std::env::current_exe()
+                    .map_or_else(|_| "local-hub".into(), |path| path.display().to_string())
+            )?;
+        }
+        Ok(())
     }
+}
+
+/// Whether any of the ports is one that official clients have in their code.
+fn has_official_port(ports: Ports) -> bool {
+    let usual = Ports::STANDARD;
+    ports.mqtts == usual.mqtts || ports.amqps == usual.amqps || ports.https == usual.https
 }
 
 /// A line to paste into a shell. Nothing the hub prints holds a quote but a device id.

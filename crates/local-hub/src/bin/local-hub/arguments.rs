@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// and those of --device are kept in the state folder; devices created otherwise, waiting messages and
 /// sessions are forgotten when it ends.
 #[derive(Debug, Parser)]
-#[command(name = "local-hub", version, args_override_self = true)]
+#[command(name = "local-hub", version, args_override_self = true, after_help = LOGS)]
 pub(crate) struct Arguments {
     /// A TOML file with options of the same names, and tables of routes; what the command line says wins
     #[arg(long, value_name = "FILE")]
@@ -21,6 +21,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 }
+
+/// What the help says about output.
+const LOGS: &str = "\
+Output: first how to get in, then a line for each thing that happens, on standard output. With --log json
+every line is a JSON object, and the connection strings are in the ready file only. NO_COLOR=1 switches
+colours off. The hub's own log goes to standard error: warnings and errors, or what RUST_LOG asks for
+(RUST_LOG=debug, RUST_LOG=iothub_local_hub=trace). docs/logs.md has it all.";
 
 impl Arguments {
     /// What was asked for, on the command line or else in the file.

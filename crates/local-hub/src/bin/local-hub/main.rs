@@ -1,30 +1,28 @@
 //! The program `local-hub`: reads its arguments, runs the hub of the library, ends on Ctrl-C.
-//! What it prints is for its user; its log goes to the standard error stream (`RUST_LOG`).
+//! How to get in and what happens go to standard output, the log of the program itself to standard error.
 
 mod announcement;
 mod arguments;
+mod logging;
+mod screen;
 mod settings;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub};
-use tracing_subscriber::EnvFilter;
 
 use self::announcement::Announcement;
 use self::arguments::Arguments;
+use self::screen::{Format, Screen};
 use self::settings::Settings;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let colors = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colors).init();
-    match run(arguments).await {
+    match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: what was tried, what to do, and in the end what the system said.
@@ -36,33 +34,46 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.settings()?;
+    logging::start(settings.logs_json());
     let builder = settings.builder()?;
     if let Some(file) = settings.ready_file() {
         // Whoever waits for the file must not find that of the last run.
         forget(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
     }
     let hub = builder.start().await?;
-    let ended = serve(&settings, &hub).await;
+    let (ended, screen) = match serve(&settings, &hub).await {
+        Ok(screen) => (Ok(()), Some(screen)),
+        Err(error) => (Err(error), None),
+    };
     hub.shutdown().await;
+    if let Some(screen) = screen {
+        screen.finish();
+    }
     if let Some(file) = settings.ready_file() {
         forget(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
     }
     ended
 }
 
-async fn serve(settings: &Settings, hub: &RunningHub) -> anyhow::Result<()> {
+/// Tells that the hub is ready, shows what happens, and returns once it is to end.
+async fn serve(settings: &Settings, hub: &RunningHub) -> anyhow::Result<Screen> {
     // Before anybody is told that the hub is ready, since they may end it at once.
     let interrupted = interruption().context("cannot listen for Ctrl-C")?;
     if let Some(file) = settings.ready_file() {
         hub.write_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be written"))?;
     }
+    let activity = hub.activity();
     let https_fell_back = settings.wants_standard_https() && hub.ports().https == HTTPS_FALLBACK_PORT;
-    // A closed screen is no reason to end.
-    write!(io::stdout(), "{}", Announcement { hub, https_fell_back }).ok();
-    io::stdout().flush().ok();
+    let show_strings = settings.show_strings();
+    let format = if settings.logs_json() { Format::Json } else { Format::lines() };
+    if format != Format::Json {
+        // A closed screen is no reason to end.
+        write!(io::stdout(), "{}", Announcement { hub, https_fell_back, show_strings }).ok();
+        io::stdout().flush().ok();
+    }
+    let screen = Screen::start(activity, format, settings.quiet())?;
     interrupted.await;
-    tracing::info!("stopping");
-    Ok(())
+    Ok(screen)
 }
 
 /// Starts to listen for Ctrl-C, and where there is one for a request to terminate; the future is done

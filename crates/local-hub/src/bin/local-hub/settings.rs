@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use iothub_auth::SharedAccessKey;
 use iothub_local_hub::{EventSource, LOOPBACK, LocalHub, LocalHubBuilder, Ports, Route};
 use iothub_models::DeviceId;
@@ -54,6 +54,23 @@ pub(crate) struct Settings {
     /// A JSON file with ports and connection strings, written when the hub is ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Print the connection strings of all devices and for all clients at the start
+    #[arg(long)]
+    show_strings: bool,
+    /// How to show what happens, on standard output: a line or a JSON object each [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log: Option<LogFormat>,
+    /// Show only refusals, failures and what is done to the hub itself
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// How the program shows what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
 }
 
 /// A `[[route]]`.
@@ -95,11 +112,29 @@ impl Settings {
             route: listed(self.route, other.route),
             fallback_route: self.fallback_route.or(other.fallback_route),
             ready_file: self.ready_file.or(other.ready_file),
+            show_strings: self.show_strings || other.show_strings,
+            log: self.log.or(other.log),
+            quiet: self.quiet || other.quiet,
         }
     }
 
     pub(crate) fn ready_file(&self) -> Option<&Path> {
         self.ready_file.as_deref()
+    }
+
+    /// Whether all strings are to be printed.
+    pub(crate) const fn show_strings(&self) -> bool {
+        self.show_strings
+    }
+
+    /// Whether both logs are to be JSON.
+    pub(crate) fn logs_json(&self) -> bool {
+        self.log == Some(LogFormat::Json)
+    }
+
+    /// Whether only trouble is to be shown.
+    pub(crate) const fn quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether HTTPS was left to the default port, which may need a privilege.

@@ -1,0 +1,257 @@
+//! The record of what happens in a hub: one [`Activity`] for each connect, message, twin change, method
+//! call, query, reader and refusal.
+//!
+//! The hub's transitions and the protocol rooms call one short function of [`ActivityLog`] each (`tell`,
+//! `refusal`). The log hands every record to all open [`ActivityStream`]s; the program's screen and its JSON
+//! output both read such a stream, so no event is worded twice. While no stream is open, a call reads one
+//! atomic number and returns: nothing is formatted or allocated. Records hold no payloads, keys or tokens.
+
+mod burst;
+mod json;
+mod log;
+mod origin;
+mod refusal;
+mod stream;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use iothub_models::{DeviceId, ModelId, ModuleId};
+use jiff::Timestamp;
+
+pub(crate) use self::log::ActivityLog;
+pub(crate) use self::origin::Origin;
+pub(crate) use self::refusal::refused;
+pub use self::stream::ActivityStream;
+pub(crate) use self::tell::ReaderActivity;
+use crate::core::connections::ConnectionId;
+
+/// One thing that happened in the hub.
+///
+/// Members that a kind does not have are `None`. Texts that come from a peer are bounded in length, but hold
+/// the characters the peer sent; [`escaped`](Self::escaped) makes them fit for a terminal.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Activity {
+    /// When it happened, by the hub's clock.
+    pub time: Timestamp,
+    /// The number of the record, from 1; each record of a hub has the next one.
+    pub sequence: u64,
+    /// The hub's name.
+    pub hub: Arc<str>,
+    /// What happened.
+    pub kind: ActivityKind,
+    /// The device it concerns. Of a refused connection: the device that the peer claimed to be.
+    pub device: Option<DeviceId>,
+    /// The module of that device.
+    pub module: Option<ModuleId>,
+    /// The protocol of the connection on which it happened; `None` if the hub did it by itself, or a program
+    /// did it that embeds the hub.
+    pub transport: Option<ActivityTransport>,
+    /// The address of the other end of that connection.
+    pub peer: Option<SocketAddr>,
+    /// The name of what was done, where the kind leaves that open: the method, the outcome of a message, the
+    /// change of the registry, what was refused.
+    pub operation: Option<Cow<'static, str>>,
+    /// The Plug and Play model that the device announced.
+    pub model: Option<ModelId>,
+    /// The size of the message or answer in bytes; of several messages, the sum.
+    pub bytes: Option<u64>,
+    /// How it went.
+    pub result: ActivityResult,
+    /// The service's error code (six digits). Of a method that the device answered: the status it gave.
+    pub code: Option<i64>,
+    /// Why it was refused, failed or ended, in a sentence.
+    pub reason: Option<String>,
+    /// How long it took, or how long the connection lasted.
+    pub milliseconds: Option<u64>,
+    /// How many: messages of one device, rows of a query, properties of a change.
+    pub count: Option<u64>,
+    /// The twin's section has this version after the change.
+    pub version: Option<i64>,
+    /// The message's id, as its sender chose it.
+    pub message_id: Option<String>,
+    /// The id that the peer was told with the refusal.
+    pub tracking_id: Option<String>,
+}
+
+impl Activity {
+    fn new(kind: ActivityKind, time: Timestamp, hub: Arc<str>) -> Self {
+        Self {
+            time,
+            sequence: 0,
+            hub,
+            kind,
+            device: None,
+            module: None,
+            transport: None,
+            peer: None,
+            operation: None,
+            model: None,
+            bytes: None,
+            result: ActivityResult::Ok,
+            code: None,
+            reason: None,
+            milliseconds: None,
+            count: None,
+            version: None,
+            message_id: None,
+            tracking_id: None,
+        }
+    }
+
+    fn set_id(&mut self, id: &ConnectionId) {
+        self.device = Some(id.device.clone());
+        self.module.clone_from(&id.module);
+    }
+
+    /// The identity as a log shows it, `{device}` or `{device}/{module}`; `None` if the record concerns no
+    /// device.
+    #[must_use]
+    pub fn identity(&self) -> Option<String> {
+        let device = self.device.as_ref()?;
+        Some(match &self.module {
+            Some(module) => format!("{device}/{module}"),
+            None => device.to_string(),
+        })
+    }
+
+    /// Text as a terminal may show it: control characters, and characters that turn the direction of writing
+    /// or cannot be seen, are written as `\u{…}`.
+    #[must_use]
+    pub fn escaped(text: &str) -> Cow<'_, str> {
+        text::escaped(text)
+    }
+
+    /// The record as one line of JSON, without a line break. `docs/logs.md` describes the members.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json::line(self)
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ActivityKind { $($(#[$doc])* $variant,)* }
+
+        impl ActivityKind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in JSON.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A device or module opened a connection.
+    Connected "connected",
+    /// A connection of a device or module ended.
+    Disconnected "disconnected",
+    /// A device sent telemetry. With a `count`, the record stands for that many messages of the last second.
+    Telemetry "telemetry",
+    /// A device changed its reported properties.
+    Reported "reported",
+    /// A back end changed the desired properties of a device.
+    Desired "desired",
+    /// A back end changed the tags of a device.
+    Tags "tags",
+    /// A back end's cloud-to-device message is in the queue of its device.
+    C2dSent "c2dSent",
+    /// A cloud-to-device message was handed to its device.
+    C2dDelivered "c2dDelivered",
+    /// A cloud-to-device message left the queue; the operation says with which outcome.
+    C2dOutcome "c2dOutcome",
+    /// A device answered a direct method.
+    Method "method",
+    /// A back end's query was answered, one page of it.
+    Query "query",
+    /// A back end reads a partition of the event stream.
+    ReaderAttached "readerAttached",
+    /// A back end no longer reads a partition of the event stream.
+    ReaderDetached "readerDetached",
+    /// A device or module was created, updated or deleted.
+    Registry "registry",
+    /// A peer was refused what it asked for.
+    Refused "refused",
+    /// The hub could not do something that it should have done.
+    Failed "failed",
+    /// The hub forgot everything it did not start with.
+    Reset "reset",
+}
+
+impl fmt::Display for ActivityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActivityResult {
+    /// It was done.
+    Ok,
+    /// The hub refused it, for the peer's fault.
+    Refused,
+    /// The hub or the network failed.
+    Failed,
+}
+
+impl ActivityResult {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The level in JSON, by the names that log collectors know.
+    #[must_use]
+    pub const fn level(self) -> &'static str {
+        match self {
+            Self::Ok => "info",
+            Self::Refused => "warn",
+            Self::Failed => "error",
+        }
+    }
+}
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ActivityTransport {
+    /// MQTT over TLS.
+    Mqtt,
+    /// AMQP, under TLS or in the clear.
+    Amqp,
+    /// HTTPS.
+    Https,
+}
+
+impl ActivityTransport {
+    /// The name in JSON and on the screen.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Amqp => "amqp",
+            Self::Https => "https",
+        }
+    }
+}

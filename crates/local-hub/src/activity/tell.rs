@@ -1,0 +1,239 @@
+//! One function for each thing that happens in the hub: it makes the record. The hub's transitions call
+//! these; refusals are in [`refusal`](super::refusal).
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use iothub_models::{C2dMessage, DeviceId, FeedbackStatus, ModelId};
+use jiff::Timestamp;
+
+use super::{ActivityKind, ActivityLog, ActivityResult, Origin, text};
+use crate::core::c2d_queue::{C2dEnd, LeasedC2d};
+use crate::core::connections::ConnectionId;
+use crate::core::event::HubEvent;
+use crate::core::twins::{SectionWrite, TwinWrite};
+use iothub_models::{ErrorCode, Twin};
+
+impl ActivityLog {
+    /// A device or module opened a connection.
+    pub(crate) fn connected(&self, id: &ConnectionId, model: Option<&ModelId>) {
+        self.emit(ActivityKind::Connected, |record| {
+            record.set_id(id);
+            record.model = model.cloned();
+        });
+    }
+
+    /// A connection that was opened at `since` ended.
+    pub(crate) fn disconnected(
+        &self,
+        id: &ConnectionId,
+        since: Timestamp,
+        (result, code): (ActivityResult, Option<ErrorCode>),
+        reason: &dyn Display,
+    ) {
+        self.emit(ActivityKind::Disconnected, |record| {
+            record.set_id(id);
+            record.result = result;
+            record.code = code.map(|code| code.number().into());
+            record.reason = Some(text::bounded(reason));
+            record.milliseconds = Some(milliseconds(since, record.time));
+        });
+    }
+
+    /// Telemetry was kept: a whole batch, nearly always of one device.
+    pub(crate) fn telemetry(&self, batch: &[HubEvent], now: Timestamp) {
+        if !self.is_wanted() || batch.is_empty() {
+            return;
+        }
+        let same_sender =
+            |a: &HubEvent, b: &HubEvent| a.device_id == b.device_id && a.module_id == b.module_id;
+        let mut burst = self.burst();
+        if burst.admits(batch.len() as u64, now) {
+            drop(burst);
+            return batch.iter().for_each(|event| self.telemetry_message(event));
+        }
+        for events in batch.chunk_by(same_sender) {
+            let bytes = events.iter().map(|event| event.message.body.len() as u64).sum();
+            if burst.add(sender(&events[0]), events.len() as u64, bytes) {
+                self.counting();
+            }
+        }
+    }
+
+    fn telemetry_message(&self, event: &HubEvent) {
+        self.emit(ActivityKind::Telemetry, |record| {
+            record.set_id(&sender(event));
+            record.bytes = Some(event.message.body.len() as u64);
+            record.message_id = event.message.message_id.as_ref().map(|id| text::bounded(id));
+        });
+    }
+
+    /// A device changed `properties` of its reported properties at the top level.
+    pub(crate) fn reported(&self, id: &ConnectionId, properties: usize, version: i64) {
+        self.emit(ActivityKind::Reported, |record| {
+            record.set_id(id);
+            record.count = Some(properties as u64);
+            record.version = Some(version);
+        });
+    }
+
+    /// A back end changed a twin.
+    pub(crate) fn twin_written(&self, id: &ConnectionId, write: &TwinWrite, twin: &Twin) {
+        if let Some(section) = &write.desired {
+            self.section_written(ActivityKind::Desired, id, section, Some(twin.properties.desired.version));
+        }
+        if let Some(section) = &write.tags {
+            self.section_written(ActivityKind::Tags, id, section, None);
+        }
+    }
+
+    fn section_written(
+        &self,
+        kind: ActivityKind,
+        id: &ConnectionId,
+        section: &SectionWrite,
+        version: Option<i64>,
+    ) {
+        self.emit(kind, |record| {
+            let (SectionWrite::Merge(members) | SectionWrite::Replace(members)) = section;
+            record.set_id(id);
+            record.count = Some(members.len() as u64);
+            record.version = version;
+        });
+    }
+
+    /// A cloud-to-device message is in its device's queue.
+    pub(crate) fn c2d_sent(&self, device: &DeviceId, bytes: usize, message_id: Option<&str>) {
+        self.c2d(ActivityKind::C2dSent, device, bytes, message_id);
+    }
+
+    /// Cloud-to-device messages were handed to their device.
+    pub(crate) fn c2d_delivered(&self, device: &DeviceId, leased: &[LeasedC2d]) {
+        for C2dMessage { body, message_id, .. } in leased.iter().map(|leased| leased.message.as_ref()) {
+            self.c2d(ActivityKind::C2dDelivered, device, body.len(), message_id.as_deref());
+        }
+    }
+
+    fn c2d(&self, kind: ActivityKind, device: &DeviceId, bytes: usize, message_id: Option<&str>) {
+        self.emit(kind, |record| {
+            record.device = Some(device.clone());
+            record.bytes = Some(bytes as u64);
+            record.message_id = message_id.map(|id| text::bounded(&id));
+        });
+    }
+
+    /// A cloud-to-device message left its queue.
+    pub(crate) fn c2d_ended(&self, end: &C2dEnd, now: Timestamp) {
+        self.emit(ActivityKind::C2dOutcome, |record| {
+            let message = &end.message;
+            record.device = Some(end.device.clone());
+            record.operation = Some(Cow::Borrowed(outcome(end.status)));
+            record.bytes = Some(message.body.len() as u64);
+            record.milliseconds = Some(milliseconds(end.enqueued_time, now));
+            record.message_id = message.message_id.as_ref().map(|id| text::bounded(id));
+        });
+    }
+
+    /// A device answered a direct method that was called at `since`.
+    pub(crate) fn method(
+        &self,
+        id: &ConnectionId,
+        name: &dyn Display,
+        (status, bytes): (i32, usize),
+        since: Timestamp,
+    ) {
+        self.emit(ActivityKind::Method, |record| {
+            record.set_id(id);
+            record.operation = Some(text::bounded(name).into());
+            record.code = Some(status.into());
+            record.bytes = Some(bytes as u64);
+            record.milliseconds = Some(milliseconds(since, record.time));
+        });
+    }
+
+    /// A page of a query that was asked at `since` is answered.
+    pub(crate) fn query(&self, rows: usize, since: Timestamp) {
+        self.emit(ActivityKind::Query, |record| {
+            record.count = Some(rows as u64);
+            record.milliseconds = Some(milliseconds(since, record.time));
+        });
+    }
+
+    /// An identity was `created`, `updated` or `deleted`.
+    pub(crate) fn registry(&self, change: &'static str, id: &ConnectionId) {
+        self.emit(ActivityKind::Registry, |record| {
+            record.set_id(id);
+            record.operation = Some(Cow::Borrowed(change));
+        });
+    }
+
+    /// A back end reads a partition from now on, until what is returned is dropped.
+    pub(crate) fn reader(&self, group: &str, partition: usize) -> ReaderActivity {
+        let reader = ReaderActivity {
+            log: self.clone(),
+            origin: Origin::here(),
+            name: format!("{group}/{partition}").into(),
+        };
+        reader.tell(ActivityKind::ReaderAttached);
+        reader
+    }
+
+    /// The hub forgot everything.
+    pub(crate) fn reset(&self) {
+        self.emit(ActivityKind::Reset, |_| {});
+    }
+
+    /// The hub lost `count` things that it should have kept or handed out.
+    pub(crate) fn failed(&self, operation: &'static str, count: u64, reason: &dyn Display) {
+        self.emit(ActivityKind::Failed, |record| {
+            record.operation = Some(Cow::Borrowed(operation));
+            record.result = ActivityResult::Failed;
+            record.count = Some(count);
+            record.reason = Some(text::bounded(reason));
+        });
+    }
+}
+
+/// A reader of the event stream. Dropping it tells that the reader went.
+#[derive(Debug)]
+pub(crate) struct ReaderActivity {
+    log: ActivityLog,
+    origin: Option<Origin>,
+    name: Box<str>,
+}
+
+impl ReaderActivity {
+    fn tell(&self, kind: ActivityKind) {
+        self.log.emit(kind, |record| {
+            record.operation = Some(self.name.to_string().into());
+            if let Some(origin) = &self.origin {
+                origin.name(record);
+            }
+        });
+    }
+}
+
+impl Drop for ReaderActivity {
+    fn drop(&mut self) {
+        self.tell(ActivityKind::ReaderDetached);
+    }
+}
+
+fn sender(event: &HubEvent) -> ConnectionId {
+    ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() }
+}
+
+fn milliseconds(since: Timestamp, until: Timestamp) -> u64 {
+    u64::try_from(until.as_millisecond() - since.as_millisecond()).unwrap_or(0)
+}
+
+const fn outcome(status: FeedbackStatus) -> &'static str {
+    match status {
+        FeedbackStatus::Success => "completed",
+        FeedbackStatus::Expired => "expired",
+        FeedbackStatus::DeliveryCountExceeded => "deliveryCountExceeded",
+        FeedbackStatus::Rejected => "rejected",
+        FeedbackStatus::Purged => "purged",
+        _ => "ended",
+    }
+}

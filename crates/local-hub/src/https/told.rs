@@ -1,0 +1,127 @@
+//! Refused requests on their way into the hub's activity.
+//!
+//! An error becomes a response where nobody knows any more which request it answers. So the error leaves what
+//! is to be told with the response, and the outermost layer of the router, which sees the request, tells it.
+
+use std::borrow::Cow;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use iothub_models::ErrorCode;
+use percent_encoding::percent_decode_str;
+
+use crate::activity::refused;
+use crate::core::connections::ConnectionId;
+
+/// What there is to tell of a refusal.
+#[derive(Clone, Debug)]
+pub(super) struct ToldRefusal {
+    code: ErrorCode,
+    tracking_id: String,
+    reason: String,
+}
+
+impl ToldRefusal {
+    pub(super) fn new(code: ErrorCode, tracking_id: uuid::fmt::Simple, reason: String) -> Self {
+        Self { code, tracking_id: tracking_id.to_string(), reason }
+    }
+
+    /// Leaves it with the response.
+    pub(super) fn on(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Tells of the request if it is refused.
+pub(super) async fn tell(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let uri = request.uri().clone();
+    let mut response = next.run(request).await;
+    if let Some(ToldRefusal { code, tracking_id, reason }) = response.extensions_mut().remove() {
+        let id = path.as_ref().and_then(|_| identity(uri.path()));
+        // A path without a route is the peer's own text.
+        let operation = match &path {
+            Some(path) => operation(&method, path.as_str(), uri.path()),
+            None => format!("{method} {}", uri.path()).into(),
+        };
+        refused(operation, &reason).of(id.as_ref()).code(code).tracking_id(&tracking_id).tell();
+    }
+    response
+}
+
+/// The device, or its module, whose address the path is.
+fn identity(path: &str) -> Option<ConnectionId> {
+    let mut parts = path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy());
+    if !matches!(parts.next()?.as_ref(), "devices" | "twins" | "digitaltwins") {
+        return None;
+    }
+    let device = parts.next()?.parse().ok()?;
+    let module = match parts.next() {
+        Some(modules) if modules == "modules" => parts.next().and_then(|module| module.parse().ok()),
+        _ => None,
+    };
+    Some(ConnectionId { device, module })
+}
+
+/// What the request asked for, in the words of those who use the hub; for all that has no words, the method
+/// and the route.
+fn operation(method: &Method, route: &str, path: &str) -> Cow<'static, str> {
+    let last = route.rsplit('/').next().unwrap_or_default();
+    let verb = match *method {
+        Method::GET => "read",
+        Method::DELETE => "delete",
+        Method::PATCH => "change",
+        _ => "write",
+    };
+    match (verb, last) {
+        ("write", _) if path == "/devices/query" => "query".into(),
+        ("write", "methods") => "method".into(),
+        ("write", "{cmd}") => format!("command {}", path.rsplit('/').next().unwrap_or_default()).into(),
+        ("write", "events") => "telemetry".into(),
+        ("write", "devicebound") => "send message".into(),
+        ("read", "devicebound") => "receive message".into(),
+        ("delete", "commands") => "purge messages".into(),
+        (_, "feedback") => "receive feedback".into(),
+        (_, "{mid}") if route.starts_with("/devices") => format!("{verb} module").into(),
+        (_, "{id}") if route.starts_with("/devices") => format!("{verb} device").into(),
+        _ if route.starts_with("/twins") => format!("{verb} twin").into(),
+        _ if route.starts_with("/digitaltwins") => format!("{verb} digital twin").into(),
+        _ => format!("{method} {route}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_named_by_what_it_asks_for() {
+        for (method, route, path, expected) in [
+            (Method::POST, "/devices/{id}", "/devices/query", "query"),
+            (Method::PUT, "/devices/{id}", "/devices/d", "write device"),
+            (Method::GET, "/devices/{id}/modules/{mid}", "/devices/d/modules/m", "read module"),
+            (Method::PATCH, "/twins/{id}", "/twins/d", "change twin"),
+            (Method::GET, "/twins/{id}/modules/{mid}", "/twins/d/modules/m", "read twin"),
+            (Method::POST, "/twins/{id}/methods", "/twins/d/methods", "method"),
+            (Method::POST, "/digitaltwins/{id}/commands/{cmd}", "/digitaltwins/d/commands/go", "command go"),
+            (Method::POST, "/devices/{id}/messages/events", "/devices/d/messages/events", "telemetry"),
+            (Method::GET, "/devices", "/devices", "GET /devices"),
+        ] {
+            assert_eq!(operation(&method, route, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_identity_is_that_of_the_path() {
+        let shown = |path| identity(path).map(|id| id.to_string());
+        assert_eq!(shown("/devices/d%231/messages/events").as_deref(), Some("d#1"));
+        assert_eq!(shown("/twins/d/modules/m").as_deref(), Some("d/m"));
+        assert_eq!(shown("/devices"), None);
+        assert_eq!(shown("/devices/a%2Fb"), None);
+        assert_eq!(shown("/messages/servicebound/feedback"), None);
+    }
+}
