@@ -1,5 +1,7 @@
 //! Scenarios over real sockets: the local hub on free ports, and the clients against it.
 #[cfg(test)]
+mod activity;
+#[cfg(test)]
 mod amqp_bad_input;
 #[cfg(test)]
 mod amqp_feedback;

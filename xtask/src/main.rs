@@ -10,6 +10,7 @@ mod fuzz;
 mod hub;
 mod interop;
 mod new;
+mod picture;
 mod program;
 mod steps;
 mod tidy;
@@ -32,7 +33,7 @@ struct Cli {
 enum Command {
     /// Run the tutorials as a reader would, and check all they promise
     E2e(e2e::Options),
-    /// Run the local hub, until Ctrl-C
+    /// Run the local hub, until Ctrl-C; it shows what happens line by line (docs/logs.md)
     ///
     /// Its keys and its CA are kept in target/local-hub, so that connection strings survive a restart.
     #[command(disable_help_flag = true)]
@@ -61,6 +62,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make the picture in README: the hub's log beside a device
+    Picture,
     /// Check the rules of the house that neither the compiler nor clippy knows
     Tidy,
     /// Feed every fuzz target for a while
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Hub { arguments } => hub::run(&arguments),
         Command::New { sample, dir } => new::run(&sample, &dir),
         Command::Docs { check } => docs::run(check),
+        Command::Picture => picture::run(),
         Command::Tidy => tidy::run(),
         Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Command::Ci(options) => ci::run(&options),

@@ -2,9 +2,10 @@
 
 #![cfg(test)]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -16,14 +17,18 @@ fn local_hub(folder: &Path) -> Command {
     }
     command.arg("--state-dir").arg(folder.join("state")).arg("--ready-file").arg(folder.join("ready.json"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
+    command.env_remove("NO_COLOR");
     command
 }
 
 /// A program that is ready; killed if the test fails.
 struct Running {
     child: Child,
+    /// How to get in.
     printed: String,
     ready: Value,
+    /// What is printed after that.
+    lines: BufReader<ChildStdout>,
 }
 
 impl Running {
@@ -34,7 +39,25 @@ impl Running {
         // The last line; the end of the stream, should it fail, ends the loop too.
         while !printed.ends_with("Press Ctrl-C to stop.\n") && lines.read_line(&mut printed).unwrap() > 0 {}
         let ready = std::fs::read(folder.join("ready.json")).unwrap_or_else(|_| panic!("{printed}"));
-        Self { child, printed, ready: serde_json::from_slice(&ready).unwrap() }
+        Self { child, printed, ready: serde_json::from_slice(&ready).unwrap(), lines }
+    }
+
+    /// The next line that shows what happens, and all before it.
+    fn until(&mut self, wanted: &str) -> String {
+        let mut text = String::new();
+        while !text.lines().last().unwrap_or_default().contains(wanted) {
+            assert!(self.lines.read_line(&mut text).unwrap() > 0, "the hub ended without {wanted:?}: {text}");
+        }
+        text
+    }
+
+    /// Makes the hub refuse a connection: a peer that speaks no TLS.
+    fn provoke(&self, port: &str) {
+        let port = u16::try_from(self.ready["ports"][port].as_u64().unwrap()).unwrap();
+        let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // Until the hub closes it.
+        let _closed = peer.read_to_end(&mut Vec::new());
     }
 
     #[cfg(unix)]
@@ -65,13 +88,8 @@ fn it_prints_what_programs_need_and_keeps_it_over_a_restart() {
     assert_eq!(first.ready["name"], "plant");
     let owner = first.ready["connectionStrings"]["iothubowner"].as_str().unwrap().to_owned();
     let device = first.ready["devices"]["d1"].as_str().unwrap().to_owned();
-    for line in [
-        format!("export IOTHUB_CONNECTION_STRING='{owner}'"),
-        "export IOTHUB_DEVICE_ID='d1'".to_owned(),
-        format!("export IOTHUB_DEVICE_CONNECTION_STRING='{device}'"),
-    ] {
-        assert!(first.printed.contains(&line), "{line}\n{}", first.printed);
-    }
+    let line = format!("export IOTHUB_CONNECTION_STRING='{owner}'");
+    assert!(first.printed.contains(&line), "{line}\n{}", first.printed);
     let in_use = failed(&mut local_hub(folder.path()));
     assert!(in_use.contains("another local hub uses the folder"), "{in_use}");
     first.stop("-INT");
@@ -203,7 +221,123 @@ fn its_help_names_every_option() {
         "--route",
         "--config",
         "--ready-file",
+        "--show-strings",
+        "--log",
+        "--quiet",
+        "NO_COLOR",
+        "RUST_LOG",
     ] {
         assert!(help.contains(option), "{option}\n{help}");
     }
+}
+
+/// The rows that a text takes on a screen of 80 columns.
+fn rows(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum()
+}
+
+#[cfg(unix)]
+#[test]
+fn how_to_get_in_takes_twelve_lines_and_the_rest_is_printed_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Running::start(folder.path(), &["--device", "d1", "--device", "d2"]);
+    assert!(rows(&hub.printed) <= 12, "{} rows:\n{}", rows(&hub.printed), hub.printed);
+    assert_eq!(hub.printed.matches("SharedAccessKey=").count(), 1, "{}", hub.printed);
+    for line in hub.printed.lines().filter(|line| !line.contains("SharedAccessKey=")) {
+        assert!(line.len() <= 80, "{line}");
+    }
+    assert!(hub.printed.contains("Microsoft's SDKs"), "{}", hub.printed);
+    hub.stop("-INT");
+    let empty = tempfile::tempdir().unwrap();
+    let hub = Running::start(empty.path(), &[]);
+    assert!(hub.printed.contains("iothub device create my-device"), "{}", hub.printed);
+    assert!(rows(&hub.printed) <= 12, "{}", hub.printed);
+    hub.stop("-INT");
+
+    let hub = Running::start(folder.path(), &["--show-strings"]);
+    for string in [
+        &hub.ready["devices"]["d1"],
+        &hub.ready["devices"]["d2"],
+        &hub.ready["eventHubs"]["connectionString"],
+        &hub.ready["eventHubs"]["plainConnectionString"],
+    ] {
+        assert!(hub.printed.contains(string.as_str().unwrap()), "{string}\n{}", hub.printed);
+    }
+    hub.stop("-INT");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_happens_is_shown_line_by_line_without_colours_in_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Running::start(folder.path(), &[]);
+    hub.provoke("mqtts");
+    let shown = hub.until("TLS handshake");
+    assert!(shown.lines().next().unwrap().ends_with("times are UTC"), "{shown}");
+    let line = shown.lines().last().unwrap();
+    assert!(line.contains(" ! -  ") && line.contains("refused TLS handshake mqtt 127.0.0.1:"), "{line}");
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    // The same refusal again has no line of its own; at the end its count is told.
+    hub.provoke("mqtts");
+    hub.provoke("mqtts");
+    let pid = hub.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut rest = String::new();
+    hub.lines.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().count() == 1 && rest.contains("(2 more times in 10 s)"), "{rest}");
+    assert!(hub.child.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn json_is_all_that_is_printed_if_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready.json");
+    let mut child = local_hub(folder.path()).args(["--log", "json"]).env("RUST_LOG", "debug").spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let ports = loop {
+        // The file appears as a whole.
+        if let Ok(text) = std::fs::read(&ready) {
+            break serde_json::from_slice::<Value>(&text).unwrap()["ports"].clone();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the hub ended");
+        std::thread::yield_now();
+    };
+    let port = u16::try_from(ports["https"].as_u64().unwrap()).unwrap();
+    TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(b"no TLS, no TLS, no TLS").unwrap();
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&record["v"], &record["kind"]), (&1.into(), &"refused".into()), "{line}");
+    assert_eq!((&record["transport"], &record["level"]), (&"https".into(), &"warn".into()), "{line}");
+    assert_eq!((&record["operation"], &record["seq"]), (&"TLS handshake".into(), &1.into()), "{line}");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.lines().count() > 0, "debug has something to say");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert_eq!(line["kind"], "log");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_screen_that_takes_nothing_or_is_closed_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Running::start(folder.path(), &["--quiet"]);
+    // More than a pipe holds, and nobody reads.
+    for _ in 0..50 {
+        hub.provoke("https");
+    }
+    hub.stop("-INT");
+    let mut hub = Running::start(folder.path(), &[]);
+    let mut other = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+    // The hub's own pipe is closed.
+    hub.lines = BufReader::new(other.stdout.take().unwrap());
+    other.wait().unwrap();
+    hub.provoke("https");
+    hub.stop("-INT");
 }

@@ -1,5 +1,5 @@
 //! How the hub's refusals read in AMQP: a condition for the client to act on, a text for people, and
-//! the tracking id under which the hub's log has the rest.
+//! the tracking id under which the hub's activity has it.
 
 use iothub_amqp_server::{AmqpError, Map, Symbol, condition};
 use iothub_models::ErrorCode;

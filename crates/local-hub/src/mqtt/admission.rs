@@ -2,7 +2,7 @@
 //!
 //! A stranger may send one CONNECT of bounded size within a deadline. Who proves to be the device it
 //! claims to be takes the place of an older connection of the same identity and finds its session; all
-//! others are told a code, the true reason is logged. The choice of codes: 1 for another protocol level,
+//! others are told a code, the true reason is in the hub's activity. The choice of codes: 1 for another protocol level,
 //! 2 and 4 for a client id or user name that cannot be read, 5 for whatever fails to prove an identity.
 //! Bytes that are no CONNECT get no answer.
 
@@ -81,7 +81,7 @@ impl Sender {
     }
 }
 
-/// Why a connection was not let in. The texts are for the hub's log.
+/// Why a connection was not let in. The texts are for the hub's activity.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the peer left before its CONNECT was complete")]

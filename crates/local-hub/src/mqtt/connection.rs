@@ -37,7 +37,7 @@ const OUTPUT_BOUND: usize = 256 * 1024;
 /// A peer that takes nothing of its output for this long is disconnected.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Why a connection ended. The texts are for the hub's log.
+/// Why a connection ended. The texts are for the hub's activity.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("the device said goodbye")]
