@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use iothub_amqp_service::{C2dSender, EventReader};
 use iothub_local_hub::{
-    Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport, LocalHub, PolicyName, RunningHub,
+    Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport, LocalHub, PolicyName,
+    RunningHub,
 };
 use iothub_models::{C2dMessage, DirectMethodRequest, DirectMethodResponse, TelemetryMessage, TwinPatch};
 use iothub_mqtt_device::{DeviceClient, MethodHandlers};
@@ -88,7 +89,10 @@ async fn a_device_s_day_is_told_record_by_record() {
     let request = DirectMethodRequest::new("reboot".parse().unwrap());
     soon(service(&hub, PolicyName::Service).invoke_method(&device(), &request)).await.unwrap();
     let method = next(&mut activity, ActivityKind::Method).await;
-    assert_eq!((method.operation.as_deref(), method.code, method.bytes), (Some("reboot"), Some(207), Some(8)));
+    assert_eq!(
+        (method.operation.as_deref(), method.code, method.bytes),
+        (Some("reboot"), Some(207), Some(8))
+    );
     assert_eq!((method.result, method.milliseconds.is_some()), (ActivityResult::Ok, true));
 
     hub.query("SELECT deviceId FROM devices", 10, None).await.unwrap();

@@ -50,7 +50,8 @@ async fn record() -> Result<(Vec<String>, Vec<String>)> {
         command
     };
     program::run("iothub", iothub(&["device", "create", DEVICE]), SOON).await?;
-    let shown = program::run("iothub", iothub(&["device", "connection-string", "show", DEVICE]), SOON).await?;
+    let shown =
+        program::run("iothub", iothub(&["device", "connection-string", "show", DEVICE]), SOON).await?;
     let string = shown.first().context("no connection string")?;
 
     let mut command = Command::new(workspace::program("simulated_device"));

@@ -293,7 +293,8 @@ fn what_happens_is_shown_line_by_line_without_colours_in_a_pipe() {
 fn json_is_all_that_is_printed_if_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready.json");
-    let mut child = local_hub(folder.path()).args(["--log", "json"]).env("RUST_LOG", "debug").spawn().unwrap();
+    let mut child =
+        local_hub(folder.path()).args(["--log", "json"]).env("RUST_LOG", "debug").spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let ports = loop {
         // The file appears as a whole.

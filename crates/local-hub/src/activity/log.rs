@@ -78,10 +78,6 @@ impl ActivityLog {
         outlets.queues.iter().for_each(|queue| queue.close());
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.0.clock
-    }
-
     pub(super) fn burst(&self) -> MutexGuard<'_, Burst> {
         self.0.burst.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! A refusal on its way into the log, as the protocol rooms put it together.
 //!
-//! ```ignore
+//! ```text
 //! refused("connect", &reason).code(code).of(&id).tell();
 //! ```
 //! Each refusal is told once, where it is worded for the peer; the layers below hand it up as a value and

@@ -65,10 +65,7 @@ impl Queue {
 
 fn must_not_be_missed(record: &Activity) -> bool {
     record.result != ActivityResult::Ok
-        || matches!(
-            record.kind,
-            ActivityKind::Connected | ActivityKind::Disconnected | ActivityKind::Reset
-        )
+        || matches!(record.kind, ActivityKind::Connected | ActivityKind::Disconnected | ActivityKind::Reset)
 }
 
 impl ActivityStream {

@@ -44,8 +44,7 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     } else {
         refusal.to_string()
     };
-    AmqpError::new(condition, description)
-        .with_info(Map::new().with(TRACKING_ID, tracking_id))
+    AmqpError::new(condition, description).with_info(Map::new().with(TRACKING_ID, tracking_id))
 }
 
 /// Tells that a link to `address` is refused, unless [`amqp_error`] did already. A redirect is an answer.

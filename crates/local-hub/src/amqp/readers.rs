@@ -169,7 +169,8 @@ impl Reader {
         // Without its place a reader gets nothing; the detach that says so is on its way.
         let took = self.events.take(credit.min(BATCH), BATCH_BYTES, now, batch)?;
         if took.lost > 0 {
-            let reason = format!("{} is too slow: events left the log before it came to them", self.path.join("/"));
+            let reason =
+                format!("{} is too slow: events left the log before it came to them", self.path.join("/"));
             hub.activity().failed("reader", took.lost, &reason);
         }
         (!batch.is_empty()).then_some(took.state)

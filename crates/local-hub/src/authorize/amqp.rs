@@ -25,16 +25,14 @@ impl Hub {
 
     /// Whether `key` is that of the policy, as whoever shows the key itself must know it.
     pub(crate) fn authorize_key(&self, policy: &str, key: &str) -> Result<ServiceGrant, Denied> {
-        self.policy(policy)
-            .and_then(|policy| {
-                // Compared in constant time, by way of what only equal keys sign equally.
-                let signed = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
-                let own = hmac::sign(&signed(policy.key.reveal()), policy.name.as_str().as_bytes());
-                hmac::verify(&signed(key), policy.name.as_str().as_bytes(), own.as_ref()).map_err(|_| {
-                    Denied::unauthorized(format!("policy {}: the key is another", policy.name))
-                })?;
-                grant(policy, Vec::new(), true, Timestamp::MAX)
-            })
+        self.policy(policy).and_then(|policy| {
+            // Compared in constant time, by way of what only equal keys sign equally.
+            let signed = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+            let own = hmac::sign(&signed(policy.key.reveal()), policy.name.as_str().as_bytes());
+            hmac::verify(&signed(key), policy.name.as_str().as_bytes(), own.as_ref())
+                .map_err(|_| Denied::unauthorized(format!("policy {}: the key is another", policy.name)))?;
+            grant(policy, Vec::new(), true, Timestamp::MAX)
+        })
     }
 
     fn verify_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {

@@ -200,8 +200,11 @@ mod tests {
         let request = TwinRequest { rid, operation };
         assert_eq!(request.topic(200, None), "$iothub/twin/res/200/?$rid=r/1");
         assert_eq!(request.topic(204, Some(9)), "$iothub/twin/res/204/?$rid=r/1&$version=9");
-        let refused =
-            request.refusal(&ConnectionId::device("d".parse().unwrap()), &HubError::new(ErrorCode::ArgumentInvalid, "why"), Timestamp::UNIX_EPOCH);
+        let refused = request.refusal(
+            &ConnectionId::device("d".parse().unwrap()),
+            &HubError::new(ErrorCode::ArgumentInvalid, "why"),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(refused.topic, "$iothub/twin/res/400/?$rid=r/1");
         let body: Value = serde_json::from_slice(&refused.body).unwrap();
         assert_eq!((&body["errorCode"], &body["message"]), (&json!(400_004), &json!("why")));

@@ -49,7 +49,10 @@ impl Announcement<'_> {
             [only] => writeln!(f, "A device's string: iothub device connection-string show {only}"),
             [first, others @ ..] => {
                 let and = others.len();
-                writeln!(f, "A device's string: iothub device connection-string show {first} (and {and} more)")
+                writeln!(
+                    f,
+                    "A device's string: iothub device connection-string show {first} (and {and} more)"
+                )
             }
         }
     }
@@ -58,10 +61,7 @@ impl Announcement<'_> {
     fn official_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ports = self.hub.ports();
         if self.https_fell_back {
-            writeln!(
-                f,
-                "Microsoft's SDKs: --show-strings. HTTPS is not on 443, which needs a privilege."
-            )
+            writeln!(f, "Microsoft's SDKs: --show-strings. HTTPS is not on 443, which needs a privilege.")
         } else if has_official_port(ports) {
             writeln!(f, "Microsoft's SDKs: start the hub with --show-strings for what they need.")
         } else {
@@ -79,7 +79,10 @@ impl Announcement<'_> {
                 variable(f, "IOTHUB_DEVICE_CONNECTION_STRING", &string)?;
             }
         }
-        writeln!(f, "\nReading events, with our clients; and with Microsoft's on this machine, without TLS:")?;
+        writeln!(
+            f,
+            "\nReading events, with our clients; and with Microsoft's on this machine, without TLS:"
+        )?;
         variable(f, "EVENTHUB_CONNECTION_STRING", &hub.event_hubs_connection_string())?;
         variable(f, "EVENTHUB_CONNECTION_STRING", &hub.plain_event_hubs_connection_string())?;
         if !has_official_port(hub.ports()) {

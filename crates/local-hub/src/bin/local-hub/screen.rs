@@ -10,7 +10,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;

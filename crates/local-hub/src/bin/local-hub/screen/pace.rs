@@ -163,9 +163,8 @@ impl Pace {
     /// Shows refusals that were repeated, and forgets those that were not, once they are this old.
     fn repeated(&mut self, now: Timestamp, milliseconds: i64) {
         let mut due = Vec::new();
-        let is_due = |repeated: &Repeated| {
-            now.as_millisecond() - repeated.since.as_millisecond() >= milliseconds
-        };
+        let is_due =
+            |repeated: &Repeated| now.as_millisecond() - repeated.since.as_millisecond() >= milliseconds;
         let mut keep = |repeated: &mut Repeated, others: bool| {
             if !is_due(repeated) {
                 return true;

@@ -13,8 +13,9 @@ async fn record() -> Activity {
     let hub = LocalHub::builder().start().await.unwrap();
     let mut activity = hub.activity();
     hub.create_device(&"d1".parse().unwrap()).await.unwrap();
-    let record = activity.try_next().unwrap();
-    Activity { time: at(0), ..Activity::clone(&record) }
+    let mut record = Activity::clone(&activity.try_next().unwrap());
+    record.time = at(0);
+    record
 }
 
 fn telemetry(base: &Activity, device: &str, count: Option<u64>) -> Activity {
@@ -121,10 +122,7 @@ async fn beyond_fifty_lines_a_second_there_is_one_summary_a_second_until_ten_cal
     pace.take(&connected, at(950));
     assert_eq!(shown(&mut pace).len(), 1, "a connection always has its line");
     pace.tick(at(1000));
-    assert_eq!(
-        shown(&mut pace),
-        ["~ 2 devices: telemetry 4,010/s 401.0 kB/s; most: d2 4,000/s, d1 10/s"]
-    );
+    assert_eq!(shown(&mut pace), ["~ 2 devices: telemetry 4,010/s 401.0 kB/s; most: d2 4,000/s, d1 10/s"]);
     // Ten calm seconds, in which there are summaries.
     pace.take(&telemetry(&base, "d1", None), at(2500));
     pace.tick(at(3000));
