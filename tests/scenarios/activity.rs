@@ -12,6 +12,8 @@ use iothub_models::{C2dMessage, DirectMethodRequest, DirectMethodResponse, Telem
 use iothub_mqtt_device::{DeviceClient, MethodHandlers};
 use iothub_rest_service::{Precondition, ServiceClient};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::device_client::{device, soon};
 
@@ -103,6 +105,7 @@ async fn a_device_s_day_is_told_record_by_record() {
     let ended = next(&mut activity, ActivityKind::Disconnected).await;
     assert_eq!(ended.result, ActivityResult::Ok);
     assert_eq!(ended.reason.as_deref(), Some("the device said goodbye"));
+    assert!(ended.milliseconds.is_some() && ended.peer == connected.peer);
     hub.delete_device(&device()).await.unwrap();
     assert_eq!(next(&mut activity, ActivityKind::Registry).await.operation.as_deref(), Some("deleted"));
     hub.reset().await.unwrap();
@@ -184,9 +187,9 @@ async fn each_refusal_is_told_once_with_its_true_reason() {
     assert_eq!(refused.operation.as_deref(), Some("put token"));
     assert!(refused.reason.as_ref().unwrap().contains("lacks the permission ServiceConnect"), "{refused:?}");
 
-    // A peer that does not trust the hub.
-    let stranger = reqwest::get(format!("https://localhost:{}/", hub.ports().https)).await;
-    stranger.unwrap_err();
+    // A peer that speaks no TLS.
+    let mut stranger = TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let refused = next(&mut activity, ActivityKind::Refused).await;
     assert_eq!(refused.operation.as_deref(), Some("TLS handshake"));
     assert!(activity.try_next().is_none(), "each was told once");
