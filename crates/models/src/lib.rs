@@ -59,5 +59,7 @@ pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
 pub use statistics::{RegistryStatistics, ServiceStatistics};
 pub use telemetry_message::TelemetryMessage;
-pub use twin::{SectionKind, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, merge, replacing_patch};
+pub use twin::{
+    SectionKind, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, merge, replacing_patch,
+};
 pub use whole_numbers::{clamp_whole_numbers, whole_number_beyond_64_bits};

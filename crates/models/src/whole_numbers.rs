@@ -61,7 +61,8 @@ impl Iterator for Beyond<'_> {
                 b'-' | b'0'..=b'9' => {
                     let start = self.at;
                     let rest = self.json.get(start..).unwrap_or_default();
-                    let in_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                    let in_number =
+                        |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                     self.at += rest.iter().take_while(|byte| in_number(byte)).count();
                     if self.json.get(start..self.at).is_some_and(is_beyond) {
                         return Some(start..self.at);

@@ -79,7 +79,8 @@ impl MethodHandlers {
             Some(handler) if payload.is_exact() => handler(payload.into_value()),
             Some(_) => {
                 let number = whole_number_beyond_64_bits(&payload.json()).unwrap_or_default().to_owned();
-                let error = format!("the device takes whole numbers of 64 bits; the payload has {number:.60}");
+                let error =
+                    format!("the device takes whole numbers of 64 bits; the payload has {number:.60}");
                 std::future::ready(DirectMethodResponse::new(400, json!({ "error": error }))).boxed()
             }
             None => {

@@ -9,7 +9,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge, replacing_patch};
+use iothub_models::{
+    DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge, replacing_patch,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 

@@ -27,8 +27,7 @@ pub(super) async fn patch(
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body).await?;
     // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
-    let patch =
-        DigitalTwinPatch::parse(&clamp_whole_numbers(&body)).map_err(|error| refused(&error))?;
+    let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(&body)).map_err(|error| refused(&error))?;
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();

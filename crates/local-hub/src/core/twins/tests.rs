@@ -61,9 +61,8 @@ fn each_section_has_its_own_version_and_tags_have_none() {
 #[test]
 fn a_replaced_section_is_told_with_null_for_all_that_is_gone() {
     let mut twins = twins();
-    let mut told = |change: TwinWrite| {
-        String::from_utf8(write(&mut twins, &change).unwrap().unwrap().body).unwrap()
-    };
+    let mut told =
+        |change: TwinWrite| String::from_utf8(write(&mut twins, &change).unwrap().unwrap().body).unwrap();
     told(desired(json!({"a": 1, "b": 2})));
     assert_eq!(told(replaced(json!({"a": 1, "c": 100}))), r#"{"a":1,"b":null,"c":100,"$version":3}"#);
     assert_eq!(
