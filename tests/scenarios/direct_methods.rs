@@ -1,6 +1,7 @@
 //! Direct methods from our back end through the local hub to our device and back: every answer reaches its
 //! own caller as it was given, and every way to have none is told as what it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,17 +90,28 @@ async fn whole_numbers_beyond_64_bits_keep_their_digits_both_ways() {
     let (_hub, _, service, client, mut methods) = setup().await;
     let json = r#"{"serial":340282366920938463463374607431768211455,"n":1}"#;
     let large = || request("m").with_payload_json(json).unwrap();
-    let device = async {
-        let call = soon(methods.next()).await.unwrap();
-        assert_eq!(call.payload_json(), json);
-        let read: std::collections::BTreeMap<String, u128> = call.payload_as().unwrap();
-        assert_eq!((read["serial"], read["n"]), (u128::MAX, 1));
-        call.respond(DirectMethodResponse::from_json(200, json).unwrap()).unwrap();
+    let answering = async {
+        for _ in 0..2 {
+            let call = soon(methods.next()).await.unwrap();
+            assert_eq!(call.payload_json(), json);
+            let read: BTreeMap<String, u128> = call.payload_as().unwrap();
+            assert_eq!((read["serial"], read["n"]), (u128::MAX, 1));
+            call.respond(DirectMethodResponse::from_json(200, json).unwrap()).unwrap();
+        }
     };
-    let (answer, ()) = tokio::join!(soon(call(&service, large())), device);
-    let answer = answer.unwrap().unwrap();
-    assert_eq!(answer.payload_json(), json);
-    assert!(answer.payload["serial"].is_f64());
+    let (id, twins) = (device(), service.digital_twins());
+    let (method, command) = (large(), large());
+    let calling = async {
+        [
+            soon(service.invoke_method(&id, &method)).await.unwrap(),
+            soon(twins.invoke_command(&id, &command)).await.unwrap(),
+        ]
+    };
+    let (answers, ()) = tokio::join!(calling, answering);
+    for answer in answers {
+        assert_eq!(answer.payload_json(), json);
+        assert!(answer.payload["serial"].is_f64());
+    }
 
     // A handler takes a value, and so never gets a number that was changed on the way.
     drop(methods);
