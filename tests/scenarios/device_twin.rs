@@ -45,7 +45,7 @@ async fn what_is_reported_is_in_the_twin_and_in_its_order() {
     let (hub, client) = setup().await;
     assert_eq!(soon(client.twin()).await.unwrap(), kept(&hub));
     let first = json!({
-        "z": "\u{1f680}", "a": {"x": 1, "y": [1, {"q": null}], "gone": true}, "n": null, "f": 1.5, "i": -7
+        "z": "\u{1f680}", "a": {"x": 1, "y": [1, {"q": 2}], "gone": true}, "n": null, "f": 1.5, "i": -7
     });
     assert_eq!(soon(client.update_reported_properties(&first)).await.unwrap(), 2);
     let second = json!({"a": {"gone": null, "y": []}, "connectivity": "cellular"});
