@@ -125,7 +125,8 @@ fn check_value(
             Err(invalid(section, format!("the whole number at {:?} is not within {least} and {most}", at())))
         }
         Value::Null if nulls == Nulls::Refused => {
-            let text = format!("{:?} holds null, which only a patch may, and not within an array", at());
+            let text = "null deletes a property in a patch, and is no value in an array or a replacement";
+            let text = format!("{:?} holds null: {text}", at());
             Err(invalid(section, text))
         }
         Value::Object(_) | Value::Array(_) if depth >= DEPTH => {
