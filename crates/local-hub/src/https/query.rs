@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use iothub_models::ErrorCode;
 
 use super::error::{ApiError, JSON, method_not_allowed};
-use super::json_object::{root, text};
+use super::json_object::{root, text, whole_number_in};
+use super::passed_over::PassedOver;
 use super::request::{DeviceOfPath, json_body};
 use crate::core::limits::QUERY_PAGE;
 use crate::hub::Hub;
@@ -39,6 +40,9 @@ pub(super) async fn post(
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };
+    let mut passed_over = PassedOver::default();
+    passed_over.note(&body, "", &["query"], &[]);
+    passed_over.log(&"devices/query");
     let continuation = match headers.get(CONTINUATION).map(HeaderValue::to_str) {
         None => None,
         Some(Ok(token)) => Some(token).filter(|token| !token.is_empty()),
@@ -62,7 +66,7 @@ pub(super) async fn post(
 
 fn page_size(headers: &HeaderMap) -> Result<usize, ApiError> {
     let Some(header) = headers.get(MAX_ITEM_COUNT) else { return Ok(DEFAULT_PAGE) };
-    let size = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let size = header.to_str().ok().and_then(whole_number_in).and_then(|size| usize::try_from(size).ok());
     size.filter(|size| (1..=QUERY_PAGE).contains(size)).ok_or_else(|| {
         let text = format!("x-ms-max-item-count: a number from 1 to {QUERY_PAGE} is expected");
         ApiError::new(ErrorCode::ArgumentInvalid, text)

@@ -92,6 +92,14 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
 
+/// What the service offers on the path of a route, and this hub does not yet: it is answered as everything else
+/// that is not built, not as a wrong method.
+const NOT_YET: &[(Method, &str, &str)] = &[(
+    Method::POST,
+    DEVICES,
+    "bulk operations are not there yet; write each identity with PUT /devices/{id}",
+)];
+
 /// All routes of the REST interface.
 pub(super) fn router(hub: Hub) -> Router {
     Router::new()
@@ -118,9 +126,17 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(no_such_method)
         .fallback(not_found)
         .with_state(hub)
+}
+
+/// The path has a route, but not for this method.
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    match NOT_YET.iter().find(|(of, path, _)| *of == method && *path == uri.path()) {
+        Some((_, _, text)) => ApiError::new(ErrorCode::GenericNotFound, *text),
+        None => method_not_allowed(method, uri).await,
+    }
 }
 
 /// Whom a route is for.
