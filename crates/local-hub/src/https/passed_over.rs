@@ -125,6 +125,46 @@ impl fmt::Display for Names {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    /// Where the log of one test goes.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of this body, at the level the program logs by default.
+    fn logged(body: &Value) -> String {
+        let mut passed_over = PassedOver::default();
+        passed_over.note(body.as_object().unwrap(), "", &["tags"], &["etag"]);
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let read = Read { value: (), passed_over };
+        tracing::subscriber::with_default(subscriber, || read.logged(&"d1"));
+        let log = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(log).unwrap()
+    }
+
+    #[test]
+    fn one_line_of_the_log_names_what_means_nothing_and_the_resource() {
+        let text = logged(&json!({"desired": {"a": "secret"}, "x\ny": 1, "tags": {}, "etag": "e"}));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("INFO") && text.contains("members=desired, x\\ny"), "{text}");
+        assert!(text.contains("resource=d1") && !text.contains("secret"), "{text}");
+        assert_eq!(logged(&json!({"tags": {}, "etag": "e", "desired": null})), "");
+    }
 
     #[test]
     fn names_are_told_apart_escaped_and_bounded() {
