@@ -3,14 +3,14 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use iothub_models::ErrorCode;
 
-use super::error::{ApiError, JSON, method_not_allowed};
+use super::error::{ApiError, JSON};
 use super::json_object::{root, text, whole_number_in};
 use super::passed_over::PassedOver;
-use super::request::{DeviceOfPath, json_body};
+use super::request::json_body;
 use crate::core::limits::QUERY_PAGE;
 use crate::hub::Hub;
 
@@ -21,20 +21,11 @@ const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count"
 /// Items on a page where the request does not say. Source: *Azure IoT Hub query language*.
 const DEFAULT_PAGE: usize = 100;
 
-/// The name that stands where a device's stands in other paths.
-const RESOURCE: &str = "query";
-
 pub(super) async fn post(
     State(hub): State<Hub>,
-    DeviceOfPath(resource): DeviceOfPath,
-    method: Method,
-    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if resource.as_str() != RESOURCE {
-        return Err(method_not_allowed(method, uri).await);
-    }
     let most = page_size(&headers)?;
     let body = root(&json_body(&headers, body).await?)?;
     let Some(query) = text(&body, "query")? else {

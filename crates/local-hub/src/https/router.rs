@@ -23,6 +23,8 @@ use crate::hub::Hub;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
+/// The resource of queries stands where the id of a device stands in other paths.
+const QUERY: &str = "query";
 const MODULES: &str = "/devices/{id}/modules";
 const MODULE: &str = "/devices/{id}/modules/{mid}";
 const TWIN: &str = "/twins/{id}";
@@ -65,7 +67,7 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, DEVICE, &[RegistryRead]),
     (Method::PUT, DEVICE, &[RegistryWrite]),
     (Method::DELETE, DEVICE, &[RegistryWrite]),
-    // `/devices/query`, which for the other methods is a device of that name.
+    // Only `/devices/query`, which for the other methods is a device of that name.
     (Method::POST, DEVICE, &[ServiceConnect, RegistryRead]),
     (Method::GET, MODULES, &[RegistryRead]),
     (Method::GET, MODULE, &[RegistryRead]),
@@ -153,7 +155,12 @@ fn who(method: &Method, path: &str) -> Option<Who> {
 
 /// Lets a request through if its route is in a table and its bearer may use it.
 async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
-    let authorized = match who(request.method(), path.as_str()) {
+    let is_query = || segments(request.uri()).last().is_some_and(|last| last == QUERY);
+    let who = match (request.method(), path.as_str()) {
+        (&Method::POST, DEVICE) if !is_query() => None,
+        (method, path) => who(method, path),
+    };
+    let authorized = match who {
         Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
         Some(Who::Device) => authorize_device(&hub, &mut request),
         None => {
