@@ -147,7 +147,11 @@ enum Who {
     Device,
 }
 
-fn who(method: &Method, path: &str) -> Option<Who> {
+/// Returns whom the route of this method and path is for, or `None` if there is no such route.
+fn who(method: &Method, path: &str, uri: &Uri) -> Option<Who> {
+    if method == Method::POST && path == DEVICE && segments(uri).last().is_none_or(|last| last != QUERY) {
+        return None;
+    }
     let back_end = PERMISSIONS.iter().find(|(of, at, _)| of == method && *at == path);
     let device = || OF_DEVICES.iter().find(|(of, at)| of == method && *at == path);
     back_end.map(|(_, _, any_of)| Who::BackEnd(any_of)).or_else(|| device().map(|_| Who::Device))
@@ -155,12 +159,7 @@ fn who(method: &Method, path: &str) -> Option<Who> {
 
 /// Lets a request through if its route is in a table and its bearer may use it.
 async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
-    let is_query = || segments(request.uri()).last().is_some_and(|last| last == QUERY);
-    let who = match (request.method(), path.as_str()) {
-        (&Method::POST, DEVICE) if !is_query() => None,
-        (method, path) => who(method, path),
-    };
-    let authorized = match who {
+    let authorized = match who(request.method(), path.as_str(), request.uri()) {
         Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
         Some(Who::Device) => authorize_device(&hub, &mut request),
         None => {
