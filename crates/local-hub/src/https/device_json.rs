@@ -140,10 +140,9 @@ mod tests {
         let body = br#"{"deviceId":"d1","authentication":{"type":"selfSigned",
             "symmetricKey":{"primaryKey":"cHJpbWFyeQ==","secondaryKey":"c2Vjb25kYXJ5"}}}"#;
         assert_eq!(parse(body).unwrap().passed_over.names(), ["authentication.symmetricKey", ""]);
-        for body in [r#"{"deviceId":"d1","moduleId":"m","attributes":{"a":1}}"#] {
-            let refused = [parse(body.as_bytes()).unwrap_err(), parse_module(body.as_bytes()).unwrap_err()];
-            assert!(refused.iter().all(|error| error.code == ErrorCode::ArgumentInvalid), "{refused:?}");
-        }
+        let body = br#"{"deviceId":"d1","moduleId":"m","attributes":{"a":1}}"#;
+        let refused = [parse(body).unwrap_err(), parse_module(body).unwrap_err()];
+        assert!(refused.iter().all(|error| error.code == ErrorCode::ArgumentInvalid), "{refused:?}");
     }
 
     #[test]
