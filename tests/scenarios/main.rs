@@ -18,6 +18,8 @@ mod device_client;
 #[cfg(test)]
 mod device_outbox;
 #[cfg(test)]
+mod device_scopes;
+#[cfg(test)]
 mod device_twin;
 #[cfg(test)]
 mod digital_twin_routes;

@@ -36,7 +36,7 @@ async fn a_created_identity_has_the_members_and_values_of_the_service() {
             "authentication": {
                 "type": "sas", "symmetricKey": keys,
                 "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null}},
-            "capabilities": {"iotEdge": false},
+            "capabilities": {"iotEdge": false}, "parentScopes": [],
         })
     );
     assert_eq!(http.get("/devices/d1").await.body, *body);

@@ -16,6 +16,7 @@ mod ours;
 mod pairings;
 mod record;
 mod registries;
+mod scopes;
 mod talk;
 mod telemetry;
 mod twins;

@@ -19,6 +19,7 @@ mod message_headers;
 mod method_json;
 mod methods;
 mod modules;
+mod passed_over;
 mod query;
 mod request;
 mod router;

@@ -1,5 +1,6 @@
 //! What all routes read from a request: the API version, the device of the path, `If-Match`, the body.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use futures_util::StreamExt as _;
 use iothub_models::{DeviceId, ErrorCode};
+use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::core::connections::ConnectionId;
@@ -24,14 +26,14 @@ const DRAINED_BYTES: usize = 16 * BODY_BYTES;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The first version of the interface that still is documented.
-const OLDEST_API_VERSION: &str = "2016-11-14";
+/// The first version of the service's interface.
+const OLDEST_API_VERSION: &str = "2016-02-03";
 
 /// Refuses a request without an `api-version` the service could know: `YYYY-MM-DD`, with or without
 /// `-preview`, not before the oldest. All versions are served alike.
 pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
     let value = query(uri, "api-version");
-    let date = value.map(|text| text.strip_suffix("-preview").unwrap_or(text));
+    let date = value.as_deref().map(|text| text.strip_suffix("-preview").unwrap_or(text));
     match date {
         Some(date)
             if date.len() == 10
@@ -48,11 +50,11 @@ pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
     }
 }
 
-/// The first value of a name in the query, as it stands there.
-pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
+/// Returns the first value of a name in the query, decoded.
+pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<Cow<'u, str>> {
     uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        key.eq_ignore_ascii_case(name).then_some(value)
+        key.eq_ignore_ascii_case(name).then(|| percent_decode_str(value).decode_utf8_lossy())
     })
 }
 
@@ -176,6 +178,9 @@ mod tests {
     fn every_version_a_client_sends_is_taken_and_no_nonsense() {
         let check = |query: &str| check_api_version(&format!("/devices{query}").parse().unwrap());
         for good in [
+            "2016-02-03",
+            "2016-04-30",
+            "2016-08-30",
             "2016-11-14",
             "2018-06-30",
             "2019-10-01",
@@ -183,6 +188,7 @@ mod tests {
             "2021-04-12",
             "2024-03-31",
             "2020-05-31-preview",
+            "2021%2D04%2D12",
         ] {
             assert!(check(&format!("?top=1&api-version={good}")).is_ok(), "{good}");
         }
@@ -192,6 +198,7 @@ mod tests {
             "?api-version=",
             "?api-version=1",
             "?api-version=2015-01-01",
+            "?api-version=2016-02-02",
             "?api-version=2021-99-99",
         ] {
             assert_eq!(check(bad).unwrap_err().code(), ErrorCode::InvalidProtocolVersion, "{bad}");
