@@ -7,7 +7,7 @@ use iothub_models::{DeviceStatus, ErrorCode, ModelId};
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
 use crate::core::connections::{ConnectionId, Opened, Signals};
-use crate::core::method_calls::{MethodAnswer, MethodRequest};
+use crate::core::method_calls::{CallFailure, MethodAnswer, MethodRequest};
 use crate::core::sessions::Session;
 
 /// The current connection of an identity. Dropping it marks the identity as disconnected, unless a
@@ -78,6 +78,11 @@ impl Connection {
         let hub = &self.hub.0;
         self.hub.registry().touch(&self.id, hub.clock.now());
         lock(&hub.methods).answer(&self.id, self.number, number, answer)
+    }
+
+    /// Ends a call that the connection took and cannot pass to the device.
+    pub(crate) fn decline_method(&self, number: u64, failure: CallFailure) {
+        lock(&self.hub.0.methods).decline(&self.id, self.number, number, failure);
     }
 
     /// Keeps the session as it is now. Nothing is kept if it was opened as a clean one.

@@ -3,6 +3,7 @@
 use iothub_models::{DeviceId, ModuleIdentity};
 use jiff::Timestamp;
 
+use super::identities::warn_of_wildcards;
 use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::ModuleWrite;
@@ -22,6 +23,7 @@ impl Hub {
         let identity = registry.put_module(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
+            warn_of_wildcards(&id);
             self.create_twin(id, now);
         }
         drop(registry);

@@ -98,7 +98,7 @@ pub(super) enum Refusal {
     UnknownHost(String, String),
     #[error("{code}: {reason}", code = .0.code, reason = .0.reason)]
     Denied(Denied),
-    #[error("the will's topic is not the device's telemetry topic: {0}")]
+    #[error("the topic of its will is not the telemetry topic of the device: {0}")]
     WillTopic(TopicError),
     #[error("the will is refused: {0}")]
     Will(TelemetryError),
@@ -108,7 +108,7 @@ impl Refusal {
     /// What the peer is told, if anything.
     fn code(&self) -> Option<ConnectCode> {
         match self {
-            Self::Fault(Fault::ProtocolLevel(_)) => Some(ConnectCode::ProtocolLevel),
+            Self::Fault(Fault::ProtocolLevel(_) | Fault::BridgeLevel(_)) => Some(ConnectCode::ProtocolLevel),
             Self::Unusable(unusable) => Some(unusable.code()),
             Self::UnknownHost(..) | Self::Denied(_) => Some(ConnectCode::NotAuthorized),
             Self::Left | Self::Late | Self::Io(_) | Self::Fault(_) | Self::WillTopic(_) | Self::Will(_) => {

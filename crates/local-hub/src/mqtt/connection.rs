@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::{self, Admitted};
 use super::codec::{self, Fault, Packet, Publish};
+use super::filters;
 use super::method::MethodResponse;
 use super::telemetry::{self, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
@@ -269,9 +270,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Subscribe { packet_id, filters } => {
                 let mut granted = Vec::with_capacity(filters.len());
                 for (filter, qos) in filters {
-                    let subscription = topics::parse_filter(&filter, mailbox.id())
-                        .map_err(|error| Ended::Filter(shown(filter), error))?;
-                    mailbox.subscribe(subscription, qos).map_err(Ended::Subscriptions)?;
+                    if let Err(error) = filters::check(&filter, mailbox.id()) {
+                        return Err(Ended::Filter(shown(filter), error));
+                    }
+                    if !filters::opens_anything(&filter) {
+                        tracing::info!(device = %mailbox.id(), filter, "nothing is ever sent for this filter");
+                    }
+                    mailbox.subscribe(&filter, qos).map_err(Ended::Subscriptions)?;
                     granted.push(qos);
                 }
                 mailbox.keep_session();
@@ -280,11 +285,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 mailbox.connection().signals().wake.notify_one();
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                for filter in filters {
-                    // Nobody is subscribed to what does not exist: that is answered, not punished.
-                    if let Ok(subscription) = topics::parse_filter(&filter, mailbox.id()) {
-                        mailbox.unsubscribe(subscription);
-                    }
+                // A filter that the session does not have is no fault: it is acknowledged like any other.
+                for filter in &filters {
+                    mailbox.unsubscribe(filter);
                 }
                 mailbox.keep_session();
                 codec::write_unsuback(&mut batch.answers, packet_id);

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use iothub_models::DeviceId;
 
-use super::{codec, method, property_bag, topics, user_name};
+use super::{codec, filters, method, property_bag, topics, user_name};
 use crate::core::connections::ConnectionId;
 
 pub(crate) fn text(first: &str, second: &str) {
@@ -12,7 +12,10 @@ pub(crate) fn text(first: &str, second: &str) {
     if let Ok(device) = second.parse::<DeviceId>() {
         let id = ConnectionId::device(device);
         drop(topics::parse_publish(first, &id));
-        let _ = topics::parse_filter(first, &id);
+        if filters::check(first, &id).is_ok() {
+            let _opens = filters::opens_anything(first);
+            assert!(!filters::covers(first, "devices/another device/messages/devicebound/x"), "{first}");
+        }
     }
 }
 

@@ -14,12 +14,12 @@ use bytes::BytesMut;
 use crate::core::c2d_queue::LeasedC2d;
 use crate::core::connections::ConnectionId;
 use crate::core::lock::LockToken;
-use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
+use crate::core::method_calls::CallFailure;
+use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::{Connection, Hub};
 
-use super::method;
 use super::twin::{self, Answer};
-use super::{codec, topics};
+use super::{codec, filters, method, topics};
 
 /// Messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
 /// official one takes 50.
@@ -58,7 +58,7 @@ impl Mailbox {
             leaving: Vec::new(),
             taken: Vec::new(),
         };
-        if mailbox.session.subscriptions.get(Subscription::Methods).is_some() {
+        if mailbox.listens_to_methods() {
             mailbox.connection.listen_to_methods(true);
         }
         (mailbox, present)
@@ -72,23 +72,30 @@ impl Mailbox {
         self.connection.id()
     }
 
-    pub(super) fn subscribe(
-        &mut self,
-        subscription: Subscription,
-        qos: Qos,
-    ) -> Result<(), TooManySubscriptions> {
-        self.session.subscriptions.insert(subscription, qos)?;
-        if subscription == Subscription::Methods {
+    /// Adds a filter, which [`filters::check`] has granted.
+    pub(super) fn subscribe(&mut self, filter: &str, qos: Qos) -> Result<(), TooManySubscriptions> {
+        self.session.subscriptions.insert(filter, qos)?;
+        if filters::opens_methods(filter) {
             self.connection.listen_to_methods(true);
         }
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
-        self.session.subscriptions.remove(subscription);
-        if subscription == Subscription::Methods {
+    /// Removes a filter. Without a filter that covers a method the device does not listen to methods any more.
+    pub(super) fn unsubscribe(&mut self, filter: &str) {
+        self.session.subscriptions.remove(filter);
+        if filters::opens_methods(filter) && !self.listens_to_methods() {
             self.connection.listen_to_methods(false);
         }
+    }
+
+    fn listens_to_methods(&self) -> bool {
+        self.session.subscriptions.covering(filters::opens_methods).is_some()
+    }
+
+    /// Whether the device subscribed to this topic below `$iothub`.
+    fn covers(&self, topic: &str) -> bool {
+        self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
     }
 
     /// Keeps the subscriptions: they hold from the SUBACK on, whatever happens to the connection.
@@ -96,19 +103,19 @@ impl Mailbox {
         self.connection.keep_session(&self.session);
     }
 
-    /// Writes the answer to a request about the twin. A device that did not subscribe gets none.
+    /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
     pub(super) fn answer(&self, answer: &Answer, output: &mut BytesMut) {
-        if self.session.subscriptions.get(Subscription::TwinResponses).is_some() {
+        if self.covers(&answer.topic) {
             self.write(&answer.topic, &answer.body, output);
         }
     }
 
     /// Writes the changes of desired properties that came, if the device subscribed to them.
     fn tell(&self, output: &mut BytesMut) {
-        let told = self.connection.signals().take_told();
-        if self.session.subscriptions.get(Subscription::DesiredProperties).is_some() {
-            for change in told {
-                self.write(&twin::desired_topic(change.version), &change.body, output);
+        for change in self.connection.signals().take_told() {
+            let topic = twin::desired_topic(change.version);
+            if self.covers(&topic) {
+                self.write(&topic, &change.body, output);
             }
         }
     }
@@ -124,12 +131,19 @@ impl Mailbox {
     /// Calls the methods that back ends call, until the output has `bound` bytes. True if there may be
     /// more of them.
     fn call(&self, output: &mut BytesMut, bound: usize) -> bool {
-        if self.session.subscriptions.get(Subscription::Methods).is_none() {
+        if !self.listens_to_methods() {
             return false;
         }
         let requests = self.connection.take_methods(bound.saturating_sub(output.len()));
         for request in &requests {
-            self.write(&method::request_topic(request), &request.payload, output);
+            let topic = method::request_topic(request);
+            // The service documents + and # in names of methods, and official clients take such topics.
+            if self.covers(&topic) {
+                self.write(&topic, &request.payload, output);
+            } else {
+                // The device asked for calls of other methods only.
+                self.connection.decline_method(request.number, CallFailure::not_subscribed());
+            }
         }
         !requests.is_empty()
     }
@@ -143,7 +157,7 @@ impl Mailbox {
     }
 
     fn deliver_messages(&mut self, output: &mut BytesMut) {
-        let Some(qos) = self.session.subscriptions.get(Subscription::C2d) else { return };
+        let Some(qos) = self.session.subscriptions.covering(filters::opens_c2d) else { return };
         let room = WINDOW.saturating_sub(self.in_flight.len() + self.leaving.len());
         if room == 0 || self.id().module.is_some() {
             return;

@@ -30,6 +30,11 @@ impl CallFailure {
         Self { refusal: HubError::new(ErrorCode::DeviceNotOnline, text), waited: Some(waited) }
     }
 
+    /// The device is connected, and no filter of its session covers the method.
+    pub(crate) fn not_subscribed() -> Self {
+        Self::not_online(Duration::ZERO)
+    }
+
     /// The device did not answer within the response timeout.
     pub(super) fn not_answered(waited: Duration) -> Self {
         let text = "Timed out waiting for the response from device.";
