@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use iothub_local_hub::{LocalHub, RunningHub};
-use iothub_models::{C2dMessage, DeviceId};
+use iothub_models::{C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -33,15 +33,15 @@ fn mosquitto() -> Option<&'static str> {
 
 /// The page's configuration, led to this hub.
 fn configuration(hub: &RunningHub, token: &str) -> String {
-    let (_, rest) = PAGE.split_once("```conf\n").unwrap();
-    let (conf, _) = rest.split_once("```").unwrap();
+    let blocks = PAGE.split("```conf\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let conf: String = blocks.map(|(block, _)| block).collect();
     let mut found = 0;
     let mut replace = |text: String, from: &str, to: &str| {
         found += usize::from(text.contains(from));
         text.replace(from, to)
     };
     let mqtts = format!("localhost:{}", hub.ports().mqtts);
-    let conf = replace(conf.to_owned(), "localhost:8883", &mqtts);
+    let conf = replace(conf, "localhost:8883", &mqtts);
     let conf = replace(conf, "/path/to/local-hub-state/ca.pem", hub.ca_file().to_str().unwrap());
     let conf = replace(conf, "SharedAccessSignature sr=...", token);
     assert_eq!(found, 3, "the page has other placeholders than this test replaces");
@@ -75,7 +75,7 @@ fn start(program: &str, folder: &Path, conf: &str) -> Broker {
 }
 
 #[tokio::test]
-async fn the_configuration_of_the_page_carries_telemetry_and_messages() {
+async fn the_configuration_of_the_page_carries_telemetry_messages_and_methods() {
     let Some(program) = mosquitto() else {
         println!("skipped: mosquitto is not installed");
         return;
@@ -85,7 +85,8 @@ async fn the_configuration_of_the_page_carries_telemetry_and_messages() {
     let folder = tempfile::tempdir().unwrap();
     // A port that was free a moment ago: mosquitto cannot choose one itself.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let local = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+    // Started by root it would become another user, who may not read the hub's CA in its private folder.
+    let local = format!("user root\nlog_type all\nlistener {port} 127.0.0.1\nallow_anonymous true\n");
     let _broker = start(program, folder.path(), &format!("{local}{}", configuration(&hub, &token)));
     let gateway: DeviceId = "gateway".parse().unwrap();
     let log = || fs::read_to_string(folder.path().join("mosquitto.log")).unwrap_or_default();
@@ -93,23 +94,43 @@ async fn the_configuration_of_the_page_carries_telemetry_and_messages() {
     let connected = hub.wait_until(|hub| hub.is_connected(&gateway));
     let connected = tokio::time::timeout(crate::raw_mqtt::PATIENCE, connected).await;
     assert!(connected.is_ok(), "the bridge did not connect: {}", log());
-    let mut sensor = local_client(port).await;
-    let topic = "devices/gateway/messages/devicebound/#";
-    sensor.write_all(&subscribe(1, &[(topic, 0)])).await.unwrap();
-    sensor.write_all(&publish("devices/gateway/messages/events/level=hot", 2, b"20.5")).await.unwrap();
-    soon(hub.wait_until(|hub| hub.telemetry_accepted() == 1)).await;
-    let event = hub.telemetry().pop().unwrap();
-    assert_eq!((&event.message.body[..], event.message.properties.get("level")), (&b"20.5"[..], Some("hot")));
+    let mut client = local_client(port).await;
+    let filters = [("devices/gateway/messages/devicebound/#", 0), ("$iothub/methods/POST/#", 0)];
+    client.write_all(&subscribe(1, &filters)).await.unwrap();
+    client.write_all(&publish("devices/gateway/messages/events/level=hot", 2, b"20.5")).await.unwrap();
+    client.write_all(&publish("sensors/temperature", 3, b"20.6")).await.unwrap();
+    soon(hub.wait_until(|hub| hub.telemetry_accepted() == 2)).await;
+    let events = hub.telemetry();
+    let mut told: Vec<_> =
+        events.iter().map(|event| (&event.message.body[..], event.message.properties.get("level"))).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(&b"20.5"[..], Some("hot")), (&b"20.6"[..], None)]);
 
     hub.send_c2d(&gateway, C2dMessage::new("turn off")).await.unwrap();
-    soon(async {
-        let mut received = Vec::new();
-        while !received.ends_with(b"turn off") {
-            assert_ne!(sensor.read_buf(&mut received).await.unwrap(), 0, "{}", log());
-        }
-    })
-    .await;
+    received(&mut client, b"turn off").await;
     // The bridge acknowledges what it has, so the message is gone.
     soon(hub.wait_until(|hub| hub.pending_c2d(&gateway) == 0)).await;
+
+    let request = DirectMethodRequest::new("reboot".parse().unwrap()).with_payload("now");
+    let (answer, ()) = tokio::join!(soon(hub.invoke_method(&gateway, &request)), async {
+        let call = received(&mut client, b"\"now\"").await;
+        let call = String::from_utf8_lossy(&call);
+        let (_, rid) = call.split_once("$iothub/methods/POST/reboot/?$rid=").unwrap();
+        let topic = format!("$iothub/methods/res/200/?$rid={}", rid.trim_end_matches("\"now\""));
+        client.write_all(&publish(&topic, 4, b"7")).await.unwrap();
+    });
+    assert_eq!(answer.unwrap(), DirectMethodResponse::new(200, 7), "{}", log());
     hub.shutdown().await;
+}
+
+/// Everything that came until it ends with `end`.
+async fn received(client: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    soon(async {
+        let mut received = Vec::new();
+        while !received.ends_with(end) {
+            assert_ne!(client.read_buf(&mut received).await.unwrap(), 0, "the broker hung up");
+        }
+        received
+    })
+    .await
 }

@@ -131,6 +131,18 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
+/// Opens the reading of batches to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_batch(body: &[u8]) {
+    drop(batch(body));
+}
+
+/// Opens the reading of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_single(headers: &HeaderMap) {
+    drop(single(headers, Vec::new()));
+}
+
 /// One message of a batch.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
