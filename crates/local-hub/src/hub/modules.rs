@@ -1,4 +1,7 @@
-//! Module identities: each method is one transition of the registry, and what follows from it elsewhere.
+//! This file creates, reads and deletes module identities for HTTPS and for the API of the running hub.
+//!
+//! Each method is one transition of the registry, together with its consequences for twins, method calls,
+//! connections and sessions.
 
 use iothub_models::{DeviceId, ModuleIdentity};
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! What fuzz targets reach of this room.
+//! This file opens the parsers of MQTT text and packets to the fuzz targets. It exists only while fuzzing.
 
 use bytes::BytesMut;
 use iothub_models::DeviceId;
@@ -19,7 +19,7 @@ pub(crate) fn text(first: &str, second: &str) {
     }
 }
 
-/// A number that is read is the one that was given.
+/// Reads the topic of an answer to a method; a number that is read is the one that stands there.
 pub(crate) fn method_answer(rest: &str) {
     if let Ok(method::MethodResponse { number: Some(number), .. }) = method::parse(rest) {
         assert!(rest.contains(&format!("$rid={number:x}")), "{rest}");

@@ -1,13 +1,15 @@
-//! The cloud-to-device messages of one connection, and its session.
+//! This file sends a connection the messages it is subscribed to, and keeps its session.
 //!
-//! Messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
+//! `connection` calls it when there is room and when the hub has news. It sends cloud-to-device messages, answers
+//! about the twin, changes of desired properties and calls of methods; which filter covers which of them is told
+//! by `filters`. Cloud-to-device messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
 //! stay in the queue, invisible, until the device acknowledges them. At QoS 1 a PUBACK completes a
-//! message, at QoS 0 its last byte leaving does. However the connection ends, what was not completed
-//! goes back to its place in the queue.
+//! message; at QoS 0 it is complete when its last byte has left. However the connection ends, a message that
+//! was not completed goes back to its place in the queue.
 //!
 //! A device that comes back to its session is sent the same messages under the same packet ids, with
 //! DUP set (MQTT 3.1.1, 4.4); without a session they get new ids and no DUP. A PUBACK for an id that is
-//! not waiting is ignored: it is late, and its message was completed or has expired.
+//! not in flight is ignored: it is late, and its message was completed or has expired.
 
 use bytes::BytesMut;
 
@@ -31,11 +33,11 @@ pub(super) struct Mailbox {
     hub: Hub,
     connection: Connection,
     session: Session,
-    /// Sent at QoS 1, oldest first.
+    /// Messages sent at QoS 1 and not acknowledged, oldest first.
     in_flight: Vec<InFlight>,
-    /// At QoS 0, in the output buffer.
+    /// Messages at QoS 0 that are in the output buffer.
     leaving: Vec<LockToken>,
-    /// Taken by the device, to be completed.
+    /// Messages that the device has taken and that are to be completed.
     taken: Vec<LockToken>,
 }
 
@@ -98,7 +100,7 @@ impl Mailbox {
         self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
     }
 
-    /// Keeps the subscriptions: they hold from the SUBACK on, whatever happens to the connection.
+    /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends.
     pub(super) fn keep_session(&self) {
         self.connection.keep_session(&self.session);
     }
@@ -120,7 +122,7 @@ impl Mailbox {
         }
     }
 
-    /// Writes at QoS 0.
+    /// Writes a PUBLISH at QoS 0.
     fn write(&self, topic: &str, body: &[u8], output: &mut BytesMut) {
         if let Err(error) = codec::write_publish(output, topic, body, None, false) {
             // The only part of such a topic that a device chooses is bounded.
@@ -128,8 +130,8 @@ impl Mailbox {
         }
     }
 
-    /// Calls the methods that back ends call, until the output has `bound` bytes. True if there may be
-    /// more of them.
+    /// Passes calls of methods to the device until the output has `bound` bytes. Returns whether more calls may
+    /// wait.
     fn call(&self, output: &mut BytesMut, bound: usize) -> bool {
         if !self.listens_to_methods() {
             return false;
@@ -148,8 +150,8 @@ impl Mailbox {
         !requests.is_empty()
     }
 
-    /// Writes what the device is to be told and asked, and the messages that wait and for which there is
-    /// room; true if there may be more to ask, now or when some of the output has left.
+    /// Writes changes of desired properties, cloud-to-device messages and calls of methods, as far as there is room.
+    /// Returns whether more calls may wait, for when some of the output has left.
     pub(super) fn deliver(&mut self, output: &mut BytesMut, bound: usize) -> bool {
         self.tell(output);
         self.deliver_messages(output);
@@ -168,7 +170,7 @@ impl Mailbox {
             self.send(&message, qos, output);
         }
         if exhausted {
-            // All that waited was handed out: what is still remembered has expired meanwhile.
+            // Every message that waited was handed out, so those that are still remembered have expired.
             self.session.unacknowledged.clear();
         }
     }
@@ -182,7 +184,7 @@ impl Mailbox {
         };
         let dup = again.is_some() && packet_id.is_some();
         if let Err(error) = codec::write_publish(output, &topic, &leased.message.body, packet_id, dup) {
-            // The queue refuses such messages; one that got through must not stop those behind it.
+            // The queue refuses messages that no topic can carry. Should there be one, it must not stop the others.
             tracing::error!(device = %self.id(), %error, "a message cannot be delivered and is dropped");
             return self.taken.push(leased.lock);
         }
@@ -195,8 +197,8 @@ impl Mailbox {
         }
     }
 
-    /// The packet id the message had before, if it had one in this session. Messages come in their
-    /// order, so those that were before it have expired and are forgotten.
+    /// Returns the packet id that the message had before in this session, if any. Messages come in their order, so
+    /// remembered ones with a lower number have expired and are forgotten.
     fn take_unacknowledged(&mut self, sequence_number: u64) -> Option<u16> {
         let known = &mut self.session.unacknowledged;
         known.retain(|sent| sent.sequence_number >= sequence_number);
@@ -204,7 +206,7 @@ impl Mailbox {
         Some(known.remove(position).packet_id)
     }
 
-    /// The next id that is not in use, in rotation, so that a late PUBACK does not hit another message.
+    /// Returns the next packet id that is not in use. Ids rotate, so that a late PUBACK does not hit another message.
     fn new_packet_id(&mut self) -> u16 {
         let used = |id: u16| {
             self.in_flight.iter().any(|in_flight| in_flight.sent.packet_id == id)
@@ -220,7 +222,7 @@ impl Mailbox {
         }
     }
 
-    /// The device acknowledged a message.
+    /// Notes that the device acknowledged a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         match self.in_flight.iter().position(|in_flight| in_flight.sent.packet_id == packet_id) {
             Some(position) => self.taken.push(self.in_flight.remove(position).lock),
@@ -228,12 +230,12 @@ impl Mailbox {
         }
     }
 
-    /// All output has left.
+    /// Notes that all output has left, and with it every message at QoS 0.
     pub(super) fn all_written(&mut self) {
         self.taken.append(&mut self.leaving);
     }
 
-    /// Completes what the device has taken. True if there was anything, and so room for more.
+    /// Completes the messages that the device has taken. Returns whether there were any, and so room for more.
     ///
     /// # Cancel safety
     /// Dropping the future may leave messages that were taken in the queue: they are delivered again.
@@ -259,7 +261,7 @@ impl Drop for Mailbox {
         if !locks.is_empty() {
             self.hub.release_c2d(&self.connection.id().device, &locks);
         }
-        // Those of this connection come before what is left of the last one.
+        // The messages of this connection are older than those left from the connection before.
         let later = std::mem::take(&mut self.session.unacknowledged);
         self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
         self.keep_session();
