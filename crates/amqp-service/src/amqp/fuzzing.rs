@@ -1,7 +1,7 @@
 //! This file opens the parsers of what a hub sends to the fuzz targets. It exists only while fuzzing.
 
+use fe2o3_amqp_types::messaging::Body;
 use fe2o3_amqp_types::messaging::message::DecodeIntoMessage as _;
-use fe2o3_amqp_types::messaging::{Body, Message};
 use serde_amqp::Value;
 
 use super::inbound::{self, Inbound};
@@ -25,8 +25,7 @@ pub(crate) fn frames(bytes: &[u8]) {
 /// management node. Returns its body, if it has one.
 pub(crate) fn message(bytes: &[u8]) -> Option<Vec<u8>> {
     inbound::check_values(bytes).ok()?;
-    let read =
-        || Message::<Body<Value>>::decode_message_from_reader(serde_amqp::read::IoReader::new(bytes)).ok();
+    let read = || <Body<Value>>::decode_message_from_reader(serde_amqp::read::IoReader::new(bytes)).ok();
     drop(event::event(read()?, &"0".into()));
     drop(management::answer(read()?));
     event::body(read()?.body)
