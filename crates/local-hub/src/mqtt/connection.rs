@@ -275,7 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Err(Ended::Filter(shown(filter), error));
                     }
                     if !filters::opens_anything(&filter) {
-                        tracing::info!(device = %mailbox.id(), filter, "nothing is ever sent for this filter");
+                        tracing::debug!(device = %mailbox.id(), ?filter, "nothing is ever sent for this filter");
                     }
                     mailbox.subscribe(&filter, qos).map_err(Ended::Subscriptions)?;
                     granted.push(qos);
