@@ -52,11 +52,15 @@ mod module_client;
 #[cfg(test)]
 mod module_routes;
 #[cfg(test)]
+mod mosquitto_bridge;
+#[cfg(test)]
 mod mqtt_bad_input;
 #[cfg(test)]
 mod mqtt_c2d;
 #[cfg(test)]
 mod mqtt_connect;
+#[cfg(test)]
+mod mqtt_filters;
 #[cfg(test)]
 mod network;
 #[cfg(test)]

@@ -66,10 +66,41 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
     listener::serve("https", &hub, listener, Some(tls), room).await;
 }
 
-/// What the fuzz targets reach of this room.
+/// Opens the reading of method calls to the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn fuzzing_method(body: &[u8]) {
     drop(method_json::parse(body));
+}
+
+/// Opens the reading of bodies to the fuzz targets; returns the writes of a twin that the body may be.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_bodies(body: &[u8]) -> Vec<crate::core::twins::TwinWrite> {
+    use crate::core::twins::SectionWrite;
+
+    drop(device_json::parse(body));
+    drop(device_json::parse_module(body));
+    events::fuzzing_batch(body);
+    let writes = [SectionWrite::Merge, SectionWrite::Replace].map(|write| twin_json::parse(body, write).ok());
+    writes.into_iter().flatten().collect()
+}
+
+/// Opens the reading and writing of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_headers(text: &str) {
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let headers = pairs.filter_map(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
+    let headers: axum::http::HeaderMap = headers.collect();
+    events::fuzzing_single(&headers);
+    if let Ok(message) = message_headers::read_c2d(&headers, Vec::new()) {
+        let leased = crate::core::c2d_queue::LeasedC2d {
+            message: std::sync::Arc::new(message),
+            lock: crate::core::lock::LockTokens::new(1).next(),
+            sequence_number: 1,
+            enqueued_time: jiff::Timestamp::UNIX_EPOCH,
+            delivery_count: 1,
+        };
+        drop(message_headers::write_c2d(&"d1".parse().expect("it is an id"), &leased));
+    }
 }
 
 async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {

@@ -239,6 +239,16 @@ impl MethodCalls {
         waiting
     }
 
+    /// Ends a call that this connection took and cannot pass to the device.
+    pub(crate) fn decline(&mut self, id: &ConnectionId, connection: u64, number: u64, failure: CallFailure) {
+        let has = |target: &Target| {
+            target.calls.get(&number).is_some_and(|pending| pending.stage == Stage::Sent(connection))
+        };
+        if self.targets.get(id).is_some_and(has) {
+            self.finish(id, number, Err(failure));
+        }
+    }
+
     /// Ends a call whose time is over.
     pub(crate) fn expire(&mut self, id: &ConnectionId, number: u64, now: Timestamp) {
         let Some(pending) = self.targets.get(id).and_then(|target| target.calls.get(&number)) else { return };

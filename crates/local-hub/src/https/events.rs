@@ -137,6 +137,18 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
+/// Opens the reading of batches to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_batch(body: &[u8]) {
+    drop(batch(body));
+}
+
+/// Opens the reading of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_single(headers: &HeaderMap) {
+    drop(single(headers, Vec::new()));
+}
+
 fn batch(content: &[u8]) -> Result<Read<Vec<Telemetry>>, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
     let entries: Vec<Map<String, Value>> = serde_json::from_slice(content)
