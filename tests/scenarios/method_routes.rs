@@ -233,11 +233,14 @@ async fn an_answer_that_is_no_json_is_a_bad_gateway() {
     let scene = Scene::new().await;
     let mut peer = scene.listen().await;
     let over = format!("\"{}\"", "x".repeat(LIMIT - 1));
-    for body in ["{", "yes", "1 2", over.as_str()] {
+    let (invalid, gateway) = ((502_101, "InvalidResponseWhileProxying"), (502_000, "GenericBadGateway"));
+    for (body, (number, name)) in
+        [("{", invalid), ("yes", invalid), ("1 2", invalid), ("\u{feff}1", invalid), (over.as_str(), gateway)]
+    {
         let call = scene.call(&json!({"methodName": "m"}));
         let received = peer.receive().await;
         peer.send(&response("200", &received, body.as_bytes())).await;
-        finished(call).await.call_refusal(502_000, "GenericBadGateway");
+        finished(call).await.call_refusal(number, name);
     }
     peer.expect_silence().await;
     scene.hub.shutdown().await;

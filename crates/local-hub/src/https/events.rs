@@ -11,7 +11,6 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::message_headers::{APPLICATION, text};
-use super::request::{IdentityOfPath, body};
+use super::request::{IdentityOfPath, body, media_type};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
@@ -50,11 +49,7 @@ pub(super) async fn post(
 ) -> Result<StatusCode, ApiError> {
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
-    let is_batch = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.get(..BATCH.len()))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
+    let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
     let messages = if is_batch { batch(&content)? } else { vec![single(&headers, content)?] };
     let size = messages.iter().map(Telemetry::size).sum::<usize>();
     if size > limit {

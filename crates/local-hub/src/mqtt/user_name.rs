@@ -212,7 +212,7 @@ mod tests {
             ("d", "hub/d/?x&=&y=1&api-version=1&api-version=2&", Some("1"), None),
             ("d", "hub/d/?api%2Dversion=1", Some("1"), None),
             // Ids with everything an id may hold.
-            ("-:.+%_#*?!(),=@;$'", "hub/-:.+%_#*?!(),=@;$'/?api-version=1", Some("1"), None),
+            ("-:.+%_#*?!(),=@$'", "hub/-:.+%_#*?!(),=@$'/?api-version=1", Some("1"), None),
             ("d?api-version=1", "hub/d?api-version=1/?api-version=2", Some("2"), None),
             ("?d/?m", "hub/?d/?m/?api-version=2", Some("2"), None),
             ("a%2Fb", "hub/a%2Fb/?api-version=2", Some("2"), None),
@@ -278,8 +278,8 @@ mod tests {
 
         #[test]
         fn every_id_is_read_back_from_every_form(
-            device in "[-A-Za-z0-9:.+%_#*?!(),=@;$']{1,20}",
-            module in proptest::option::of("[-A-Za-z0-9:.+%_#*?!(),=@;$']{1,20}"),
+            device in "[-A-Za-z0-9:.+%_#*?!(),=@$']{1,20}",
+            module in proptest::option::of("[-A-Za-z0-9:.+%_#*?!(),=@$']{1,20}"),
             tail in "(/|/\\?)?|/?\\?api-version=2020-09-30(&x=y)?|/api-version=2020-09-30",
         ) {
             let id = module.map_or(device.clone(), |module| format!("{device}/{module}"));
