@@ -229,6 +229,22 @@ async fn who_may_call() {
 }
 
 #[tokio::test]
+async fn the_numbers_of_calls_begin_with_the_clock() {
+    let scene = Scene::new().await;
+    let started = u64::try_from(scene.hub.clock().now().as_microsecond()).unwrap();
+    let mut peer = scene.listen().await;
+    let call = scene.call(&json!({"methodName": "m"}));
+    let received = peer.receive().await;
+    assert_eq!(u64::from_str_radix(request(&received).1, 16).unwrap(), started + 1);
+    // An answer to the first call of a process that counted from one.
+    peer.send(&packet(0x30, &text("$iothub/methods/res/200/?$rid=1"))).await;
+    scene.pending(1).await;
+    peer.send(&response("201", &received, b"1")).await;
+    assert_eq!(finished(call).await.body["status"], 201);
+    scene.hub.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_json_is_a_bad_gateway() {
     let scene = Scene::new().await;
     let mut peer = scene.listen().await;

@@ -76,11 +76,8 @@ mod tests {
 
     #[test]
     fn reads_every_form_seen_on_the_wire() {
-        for text in [
-            "Hub.Example/devices/a",
-            "hub.example:8443/devices/a",
-            "https://hub.example/devices/a/",
-        ] {
+        for text in ["Hub.Example/devices/a", "hub.example:8443/devices/a", "https://hub.example/devices/a/"]
+        {
             let scope = SasScope::parse(text);
             assert_eq!(
                 (scope.host(), scope.segments()),

@@ -161,7 +161,8 @@ async fn scopes_are_exact_but_for_an_id_that_dotnet_encodes_twice() {
     let odd: DeviceId = "a:b%".parse().unwrap();
     let created = setup.hub.put_device(DeviceWrite::new(odd.clone()), &Precondition::None).await.unwrap();
     let own = created.authentication.symmetric_key.unwrap().primary_key.unwrap();
-    let opens = |device: &DeviceId, token: &str| setup.hub.authorize_device(device, None, Some(token)).is_ok();
+    let opens =
+        |device: &DeviceId, token: &str| setup.hub.authorize_device(device, None, Some(token)).is_ok();
     for (device, key, id, by_device, by_policy) in [
         (&setup.device, &setup.keys[0], "d1", true, true),
         (&setup.device, &setup.keys[0], "d%31", false, false),

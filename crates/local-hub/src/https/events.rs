@@ -219,6 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn an_application_property_with_the_name_of_a_system_property_stays_one() {
+        let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
+        let read = batch(sent).unwrap();
+        assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
+        assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
+    }
+
+    #[test]
     fn what_is_no_batch_is_refused_as_a_whole() {
         for bad in [
             "",

@@ -70,7 +70,13 @@ fn log_websocket(protocol: &str, uri: &Uri) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::middleware::from_fn;
+    use tower::ServiceExt as _;
+
     use super::*;
+    use crate::https::error::not_found;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
@@ -90,6 +96,39 @@ mod tests {
             assert_eq!(check(Version::HTTP_11, &without).unwrap_err().code(), ErrorCode::GenericBadRequest);
             assert!(check(Version::HTTP_10, &without).is_ok());
         }
+    }
+
+    /// Where a test's log goes.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_for_websocket_gets_404_and_the_log_says_what_was_asked_for() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let router = axum::Router::<()>::new().fallback(not_found).layer(from_fn(checked));
+        let request = Request::builder().uri("/$iothub/websocket?iothub-no-client-cert=true");
+        let request =
+            request.header(HOST, "h").header(UPGRADE, "websocket").header(SEC_WEBSOCKET_PROTOCOL, "mqtt");
+        let answer = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 404);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("WARN") && log.contains("asked for WebSocket"), "{log}");
+        assert!(log.contains("protocol=\"mqtt\"") && log.contains("path=\"/$iothub/websocket\""), "{log}");
     }
 
     #[test]

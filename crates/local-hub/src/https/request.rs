@@ -223,7 +223,8 @@ mod tests {
         ] {
             assert!(is_json(&of(json).unwrap()), "{json}");
         }
-        for other in ["", "json", "text/plain; a=application/json", "application/jsonx", "application/xjson", ";json"]
+        for other in
+            ["", "json", "text/plain; a=application/json", "application/jsonx", "application/xjson", ";json"]
         {
             assert!(!is_json(&of(other).unwrap()), "{other}");
         }

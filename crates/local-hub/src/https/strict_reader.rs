@@ -104,7 +104,10 @@ enum Place {
     RequestLine,
     HeaderLine,
     /// This many bytes of a body or of a chunk follow.
-    Bytes { left: u64, chunked: bool },
+    Bytes {
+        left: u64,
+        chunked: bool,
+    },
     ChunkSizeLine,
     /// The line end behind the bytes of a chunk.
     ChunkEnd,

@@ -74,7 +74,10 @@ impl Hub {
         let payload = match payload.as_ref() {
             [] => Value::Null,
             json => serde_json::from_slice(json).map_err(|error| {
-                HubError::new(ErrorCode::InvalidResponseWhileProxying, format!("the device's answer: {error}"))
+                HubError::new(
+                    ErrorCode::InvalidResponseWhileProxying,
+                    format!("the device's answer: {error}"),
+                )
             })?,
         };
         Ok(DirectMethodResponse::new(status, payload))

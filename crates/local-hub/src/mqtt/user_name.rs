@@ -102,10 +102,16 @@ fn parse_client_id(client_id: &str) -> Result<ConnectionId, Unusable> {
     })
 }
 
-/// The host of `host` or `host:port`.
+/// Returns the host of `host` or `host:port`. An IPv6 address has colons of its own, and brackets if a port follows.
 pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some((name, port))
+            if (!name.contains(':') || name.ends_with(']'))
+                && !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -153,6 +159,20 @@ mod tests {
     fn read(client_id: &str, user_name: &str) -> (String, String, Option<String>, Option<String>) {
         let claim = parse(client_id, user_name).unwrap();
         (claim.host, claim.id.to_string(), claim.api_version, claim.model_id.map(|id| id.to_string()))
+    }
+
+    #[test]
+    fn a_port_is_told_from_the_end_of_an_ipv6_address() {
+        for (text, host) in [
+            ("h:8883", "h"),
+            ("h", "h"),
+            ("::1", "::1"),
+            ("[::1]:8883", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("h:", "h:"),
+        ] {
+            assert_eq!(without_port(text), host);
+        }
     }
 
     #[test]

@@ -204,8 +204,11 @@ fn an_answer_is_json_or_nothing_of_bounded_size() {
             Err(failure) => {
                 assert!(!good, "{payload:.20}");
                 let too_long = payload.len() > limit;
-                let code =
-                    if too_long { ErrorCode::GenericBadGateway } else { ErrorCode::InvalidResponseWhileProxying };
+                let code = if too_long {
+                    ErrorCode::GenericBadGateway
+                } else {
+                    ErrorCode::InvalidResponseWhileProxying
+                };
                 assert_eq!(failure.refusal.code, code);
             }
         }
