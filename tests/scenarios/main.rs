@@ -16,6 +16,8 @@ mod cli;
 #[cfg(test)]
 mod device_client;
 #[cfg(test)]
+mod device_ids;
+#[cfg(test)]
 mod device_outbox;
 #[cfg(test)]
 mod device_scopes;
@@ -81,6 +83,8 @@ mod registry;
 mod routes;
 #[cfg(test)]
 mod service_client;
+#[cfg(test)]
+mod strict_http;
 #[cfg(test)]
 mod twin_routes;
 #[cfg(test)]

@@ -263,15 +263,34 @@ async fn who_may_call() {
 }
 
 #[tokio::test]
+async fn the_numbers_of_calls_begin_with_the_clock() {
+    let scene = Scene::new().await;
+    let started = u64::try_from(scene.hub.clock().now().as_microsecond()).unwrap();
+    let mut peer = scene.listen().await;
+    let call = scene.call(&json!({"methodName": "m"}));
+    let received = peer.receive().await;
+    assert_eq!(u64::from_str_radix(request(&received).1, 16).unwrap(), started + 1);
+    // An answer to the first call of a process that counted from one.
+    peer.send(&packet(0x30, &text("$iothub/methods/res/200/?$rid=1"))).await;
+    scene.pending(1).await;
+    peer.send(&response("201", &received, b"1")).await;
+    assert_eq!(finished(call).await.body["status"], 201);
+    scene.hub.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_json_is_a_bad_gateway() {
     let scene = Scene::new().await;
     let mut peer = scene.listen().await;
     let over = format!("\"{}\"", "x".repeat(LIMIT - 1));
-    for body in ["{", "yes", "1 2", over.as_str()] {
+    let (invalid, gateway) = ((502_101, "InvalidResponseWhileProxying"), (502_000, "GenericBadGateway"));
+    for (body, (number, name)) in
+        [("{", invalid), ("yes", invalid), ("1 2", invalid), ("\u{feff}1", invalid), (over.as_str(), gateway)]
+    {
         let call = scene.call(&json!({"methodName": "m"}));
         let received = peer.receive().await;
         peer.send(&response("200", &received, body.as_bytes())).await;
-        finished(call).await.call_refusal(502_000, "GenericBadGateway");
+        finished(call).await.call_refusal(number, name);
     }
     peer.expect_silence().await;
     scene.hub.shutdown().await;

@@ -143,8 +143,8 @@ async fn lists_are_ordered_and_cut_at_top() {
 #[tokio::test]
 async fn ids_travel_percent_encoded_and_may_hold_all_that_is_documented() {
     let (hub, http) = hub().await;
-    let id = "A-:.+%_#*?!(),=@;$'z9";
-    let path = "/devices/A-%3A.%2B%25_%23%2A%3F%21%28%29%2C%3D%40%3B%24%27z9";
+    let id = "A-:.+%_#*?!(),=@$'z9";
+    let path = "/devices/A-%3A.%2B%25_%23%2A%3F%21%28%29%2C%3D%40%24%27z9";
     let created = http.put(path, None, json!({"deviceId": id}).to_string()).await;
     assert_eq!((created.status.as_u16(), &created.body["deviceId"]), (200, &json!(id)));
     assert_eq!(http.get(&format!("{path}/")).await.body["deviceId"], id);

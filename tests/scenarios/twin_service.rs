@@ -230,7 +230,7 @@ async fn modules_live_on_their_device_and_have_twins_of_their_own() {
 async fn the_twin_of_every_id_is_found_by_it() {
     let hub = hub().await;
     let twins = client(&hub, PolicyName::Service).twins();
-    for name in ["Az09-:.+%_#*?!(),=@;$'", "%2F", "%2e%2e", "...", "a?b=c", "+", "*", "query", "D1", "d1"] {
+    for name in ["Az09-:.+%_#*?!(),=@$'", "%2F", "%2e%2e", "...", "a?b=c", "+", "*", "query", "D1", "d1"] {
         hub.create_device(&id(name)).await.unwrap();
         let patch = TwinPatch::new().tag("name", name);
         let twin = twins.patch(&id(name), &patch, Precondition::Any).await.unwrap();

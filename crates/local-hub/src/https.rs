@@ -1,8 +1,8 @@
-//! The service's REST interface over HTTPS, for back ends and for devices: one file per resource, one table
-//! of who may use what.
+//! Serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file of its
+//! own, and one table in `router` says who may use what.
 //!
-//! HTTP/1.1, as every official client speaks it; connections can be upgraded. Bounded: headers by
-//! size and time, bodies by size and time, connections by the listener.
+//! The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded by size and by
+//! time; the listener bounds the number of connections.
 
 mod authentication_json;
 mod call_error;
@@ -14,6 +14,7 @@ mod digital_twins;
 mod error;
 mod events;
 mod feedback;
+mod head;
 mod json_object;
 mod message_headers;
 mod method_json;
@@ -24,6 +25,7 @@ mod query;
 mod request;
 mod router;
 mod statistics;
+mod strict_reader;
 mod twin_json;
 mod twins;
 
@@ -40,6 +42,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use self::strict_reader::StrictReader;
 use crate::hub::Hub;
 use crate::listener;
 
@@ -107,8 +110,8 @@ async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {
     let service = router.map_request(|request: Request<Incoming>| router::normalized(request.map(Body::new)));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let stream = TokioIo::new(StrictReader::new(stream));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

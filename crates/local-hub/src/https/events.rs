@@ -12,7 +12,6 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +22,7 @@ use super::error::ApiError;
 use super::json_object::{Parsed, boolean, field, object, text, wrong_type};
 use super::message_headers::{self, APPLICATION};
 use super::passed_over::{PassedOver, Read};
-use super::request::{IdentityOfPath, body};
+use super::request::{IdentityOfPath, body, media_type};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
 use crate::core::refusal::HubError;
@@ -53,11 +52,7 @@ pub(super) async fn post(
 ) -> Result<StatusCode, ApiError> {
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
-    let is_batch = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.get(..BATCH.len()))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
+    let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
     let messages = if is_batch { batch(&content)?.logged(&sender) } else { vec![single(&headers, content)?] };
     let size = messages.iter().map(Telemetry::size).sum::<usize>();
     if size > limit {
@@ -241,6 +236,14 @@ mod tests {
         let Read { value: read, passed_over } = batch(sent).unwrap();
         assert_eq!(passed_over.names(), ["id, properties.iothub-new", ""]);
         assert_eq!((&*read[0].message.body, &*read[1].message.body), (&b"aGVsbG8="[..], &b"hello"[..]));
+    }
+
+    #[test]
+    fn an_application_property_with_the_name_of_a_system_property_stays_one() {
+        let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
+        let read = batch(sent).unwrap().value;
+        assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
+        assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
     }
 
     #[test]

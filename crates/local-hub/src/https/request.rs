@@ -128,11 +128,23 @@ pub(super) fn lock_token(path: &[String], headers: &HeaderMap) -> Result<LockTok
     LockToken::parse(text).ok_or_else(lost)
 }
 
-/// The whole body of a request that says it is JSON, or says nothing.
+/// Returns the media type of a request's body in lower case, without its parameters; `None` where the request
+/// does not give one. Source: RFC 9110, section 8.3.1.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes());
+    let media_type = text.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
+}
+
+/// Whether a media type, in lower case, is JSON or a format that is written in JSON.
+fn is_json(media_type: &str) -> bool {
+    let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
+    subtype == "json" || subtype.ends_with("+json") || subtype.ends_with(".json")
+}
+
+/// Returns the whole body of a request whose content type says JSON, or which has no content type.
 pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
-    if let Some(kind) = headers.get(CONTENT_TYPE)
-        && !kind.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("json"))
-    {
+    if media_type(headers).is_some_and(|media_type| !is_json(&media_type)) {
         return Err(ApiError::new(
             ErrorCode::GenericUnsupportedMediaType,
             "the body must be JSON: Content-Type: application/json; charset=utf-8",
@@ -203,6 +215,27 @@ mod tests {
         ] {
             assert_eq!(check(bad).unwrap_err().code(), ErrorCode::InvalidProtocolVersion, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_media_type_is_read_without_its_parameters_and_case() {
+        let of = |text: &str| media_type(&[(CONTENT_TYPE, text.parse().unwrap())].into_iter().collect());
+        for json in [
+            "application/json",
+            "Application/JSON;charset=utf-8",
+            " application/json ; charset=\"utf-8\"; v=1",
+            "application/json-patch+json",
+            "text/json",
+            "application/vnd.microsoft.iothub.json",
+        ] {
+            assert!(is_json(&of(json).unwrap()), "{json}");
+        }
+        for other in
+            ["", "json", "text/plain; a=application/json", "application/jsonx", "application/xjson", ";json"]
+        {
+            assert!(!is_json(&of(other).unwrap()), "{other}");
+        }
+        assert_eq!(media_type(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use iothub_models::{DeviceId, ErrorCode, ModuleId};
@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
 use super::{
-    commands, devicebound, devices, digital_twins, events, feedback, methods, modules, query, request,
+    commands, devicebound, devices, digital_twins, events, feedback, head, methods, modules, query, request,
     statistics, twins,
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
@@ -130,6 +130,7 @@ pub(super) fn router(hub: Hub) -> Router {
         .route_layer(from_fn_with_state(hub.clone(), authorized))
         .method_not_allowed_fallback(no_such_method)
         .fallback(not_found)
+        .layer(from_fn(head::checked))
         .with_state(hub)
 }
 
@@ -200,6 +201,7 @@ fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
             Ok(())
         }
         Err(denied) => Err(match denied.code {
+            // Only a policy's token leads here, whose bearer may know which devices there are.
             ErrorCode::DeviceNotFound => ApiError::new(denied.code, device.as_str()),
             ErrorCode::ModuleNotFound => ApiError::new(denied.code, "the device has no such module"),
             // 403 is a quota to official clients, so a disabled device is refused as the others are.

@@ -63,16 +63,19 @@ pub(super) fn too_large(bytes: usize) -> HubError {
     )
 }
 
-/// Returns the answer if it may be passed on: JSON of bounded size, or no payload.
+/// Returns `answer` if it may be passed on: its payload is JSON of bounded size, or empty.
 pub(super) fn checked(answer: MethodAnswer) -> Result<MethodAnswer, CallFailure> {
     let (bytes, limit) = (answer.payload.len(), DirectMethodRequest::MAX_PAYLOAD);
-    let bad = |text| Err(HubError::new(ErrorCode::GenericBadGateway, text).into());
+    let bad = |code, text| Err(HubError::new(code, text).into());
     if bytes > limit {
-        return bad(format!("the device's answer has {bytes} bytes; at most {limit} are allowed"));
+        let text = format!("the device's answer has {bytes} bytes; at most {limit} are allowed");
+        return bad(ErrorCode::GenericBadGateway, text);
     }
     match serde_json::from_slice::<&RawValue>(&answer.payload) {
         Err(error) if !answer.payload.is_empty() => {
-            bad(format!("the device's answer is not JSON: line {}, column {}", error.line(), error.column()))
+            let (line, column) = (error.line(), error.column());
+            let text = format!("the device's answer is not JSON: line {line}, column {column}");
+            bad(ErrorCode::InvalidResponseWhileProxying, text)
         }
         _ => Ok(answer),
     }
