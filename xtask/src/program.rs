@@ -188,6 +188,13 @@ impl Program {
         Ok(())
     }
 
+    /// All lines of standard output so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let transcript = self.transcript.borrow();
+        let lines = transcript.lines.iter().filter(|(stream, _)| *stream == Stream::Out);
+        lines.map(|(_, line)| line.clone()).collect()
+    }
+
     /// All lines of standard error so far.
     pub(crate) fn errors(&self) -> Vec<String> {
         let transcript = self.transcript.borrow();
