@@ -31,7 +31,7 @@ pub(crate) struct Copy {
 pub(crate) fn run(sample: &str, dir: &Path) -> Result<()> {
     let copy = copy(sample, dir)?;
     println!("{sample} is now the package {} in {}.\n", copy.package, dir.display());
-    println!("While `cargo xtask hub` runs in another terminal, this runs it:\n");
+    println!("Once a hub runs, its line is pasted here and a device is registered, this runs the copy:\n");
     for line in copy.steps(dir) {
         println!("    {line}");
     }

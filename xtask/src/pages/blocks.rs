@@ -29,13 +29,13 @@ pub(crate) enum Mark {
 /// How a block is run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct How {
-    /// `in`: the terminal; that of the block before, unless said.
+    /// `in`: the terminal, or several with commas between; that of the block before, unless said.
     pub(crate) terminal: Option<String>,
     /// `until`: it is left running once it has printed a line with this text.
     pub(crate) until: Option<String>,
     /// `prints`: it must print a line with this text before it ends.
     pub(crate) prints: Option<String>,
-    /// `input`: a line to type.
+    /// `input`: lines to type, with semicolons between.
     pub(crate) input: Option<String>,
     /// `first`: the page whose blocks are run before, as this page tells its reader in words.
     pub(crate) first: Option<String>,
@@ -43,6 +43,8 @@ pub(crate) struct How {
     pub(crate) file: Option<String>,
     /// `compiles`: it is no mistake that something is compiled.
     pub(crate) compiles: bool,
+    /// `alone`: whatever runs in other terminals is ended before.
+    pub(crate) alone: bool,
 }
 
 /// Languages of blocks that a reader takes for commands.
@@ -139,32 +141,41 @@ fn mark(line: &str) -> Option<Result<Mark, String>> {
     }
 }
 
-/// `name="value" name="value" word`.
+/// `name="value" name="value" word`, in any order.
 fn how(mut text: &str) -> Result<How, String> {
     let mut how = How::default();
     while !text.is_empty() {
-        if let Some(rest) = text.strip_prefix("compiles") {
-            how.compiles = true;
-            text = rest.trim_start();
-            continue;
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "compiles" => how.compiles = true,
+            "alone" => how.alone = true,
+            _ => {
+                text = value(text, &mut how)?;
+                continue;
+            }
         }
-        let parts = text.split_once("=\"").and_then(|(name, rest)| Some((name, rest.split_once('"')?)));
-        let Some((name, (value, rest))) = parts else {
-            return Err(format!("expected NAME=\"VALUE\" at {text:?}"));
-        };
-        let place = match name {
-            "in" => &mut how.terminal,
-            "until" => &mut how.until,
-            "prints" => &mut how.prints,
-            "input" => &mut how.input,
-            "first" => &mut how.first,
-            "file" => &mut how.file,
-            _ => return Err(format!("{name:?} means nothing in a mark")),
-        };
-        *place = Some(value.to_owned());
         text = rest.trim_start();
     }
     Ok(how)
+}
+
+/// Takes one `name="value"` and returns the rest.
+fn value<'t>(text: &'t str, how: &mut How) -> Result<&'t str, String> {
+    let parts = text.split_once("=\"").and_then(|(name, rest)| Some((name, rest.split_once('"')?)));
+    let Some((name, (value, rest))) = parts else {
+        return Err(format!("expected NAME=\"VALUE\" at {text:?}"));
+    };
+    let place = match name {
+        "in" => &mut how.terminal,
+        "until" => &mut how.until,
+        "prints" => &mut how.prints,
+        "input" => &mut how.input,
+        "first" => &mut how.first,
+        "file" => &mut how.file,
+        _ => return Err(format!("{name:?} means nothing in a mark")),
+    };
+    *place = Some(value.to_owned());
+    Ok(rest.trim_start())
 }
 
 #[cfg(test)]

@@ -45,8 +45,11 @@ impl Terminal {
         let patience = if may_compile { PATIENCE_OF_A_BUILD } else { PATIENCE };
         let program = self.running.insert(Program::start(name, self.shell(text)?)?);
         if let Some(input) = &how.input {
-            program.type_line(input).await?;
-        } else if how.until.is_none() {
+            for line in input.split(';') {
+                program.type_line(line.trim()).await?;
+            }
+        }
+        if how.until.is_none() {
             program.close_input();
         }
         if let Some(text) = how.until.as_ref().or(how.prints.as_ref()) {

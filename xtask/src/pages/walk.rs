@@ -37,17 +37,22 @@ impl Walk<'_> {
     pub(super) async fn page(&self, page: &Page, folder: &Path) -> Result<usize> {
         let mut terminals = Terminals { walk: self, open: Vec::new() };
         let count = terminals.page(page, folder).await?;
-        // A device ends before its hub does, as a reader would do it.
-        while let Some((name, mut terminal)) = terminals.open.pop() {
-            terminal.interrupt().await.with_context(|| format!("{}, terminal {name:?}", page.path))?;
-        }
+        terminals.end_all().await.with_context(|| format!("at the end of {}", page.path))?;
         Ok(count)
     }
 }
 
 impl Terminals<'_> {
+    /// Ends what runs in the terminals, a device before its hub, as a reader would do it.
+    async fn end_all(&mut self) -> Result<()> {
+        for (name, terminal) in self.open.iter_mut().rev() {
+            terminal.interrupt().await.with_context(|| format!("the terminal {name:?}"))?;
+        }
+        Ok(())
+    }
+
     async fn page(&mut self, page: &Page, folder: &Path) -> Result<usize> {
-        let (mut count, mut at) = (0, FIRST_TERMINAL.to_owned());
+        let (mut count, mut at) = (0, vec![FIRST_TERMINAL.to_owned()]);
         for block in &page.blocks {
             let Mark::Run(how) = &block.mark else { continue };
             let name = format!("{}, line {}", page.path, block.line);
@@ -62,11 +67,16 @@ impl Terminals<'_> {
                     .with_context(|| format!("{name}: {} cannot be written", file.display()))?;
                 continue;
             }
-            if let Some(terminal) = &how.terminal {
-                at.clone_from(terminal);
+            if let Some(terminals) = &how.terminal {
+                at = terminals.split(',').map(|name| name.trim().to_owned()).collect();
+            }
+            if how.alone {
+                self.end_all().await?;
             }
             let started = Instant::now();
-            self.block(&name, block, how, &at, folder).await?;
+            for terminal in &at {
+                self.block(&name, block, how, terminal, folder).await?;
+            }
             println!("    {:>6.1} s  {name}", started.elapsed().as_secs_f64());
             count += 1;
         }

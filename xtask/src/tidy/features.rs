@@ -27,6 +27,8 @@ pub(super) fn of_each_program() -> Result<Vec<(String, Libraries)>> {
 fn libraries<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Libraries> {
     let mut tree = workspace::cargo();
     tree.args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}|{f}"]);
+    // Whoever sets these replaces what .cargo/config.toml says, which is what is checked here.
+    tree.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     for package in packages {
         tree.args(["--package", package]);
     }
