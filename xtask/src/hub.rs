@@ -11,7 +11,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut hub = std::process::Command::new(workspace::program("local-hub"));
     let says_where = |argument: &String| argument == "--state-dir" || argument.starts_with("--state-dir=");
     if !arguments.iter().any(says_where) {
-        hub.arg("--state-dir").arg(workspace::target_dir().join("local-hub"));
+        // Not where cargo builds, which other workspaces may share.
+        hub.arg("--state-dir").arg(workspace::root().join("target/local-hub"));
     }
     hub.args(arguments);
     replace_with(hub)

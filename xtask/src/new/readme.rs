@@ -11,9 +11,16 @@ pub(super) fn shown(root: &Path) -> Result<String> {
     Ok(root.to_str().context("this workspace lies under a path that is no text")?.replace('\\', "/"))
 }
 
-/// The text with the sample run by a plain `cargo run`.
+/// The text with the sample run by a plain `cargo run`, and other samples, which are not here, called samples.
 pub(super) fn without_package(text: &str, sample: &str) -> String {
-    text.replace(&format!("cargo run -p {sample}"), "cargo run")
+    let mut rest = text.replace(&format!("cargo run -p {sample}"), "cargo run");
+    let mut text = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once("`cargo run -p ") {
+        text.push_str(before);
+        text.push_str("the sample `");
+        rest = after.to_owned();
+    }
+    text + &rest
 }
 
 /// The README of the copy.
@@ -41,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_only_the_workspace_has_is_replaced() {
-        let readme = "# s\n\nSee [b](../b) and [page](../../docs/p.md).\n\n```sh\ncargo xtask hub\n```\n\n```sh\ncargo iothub device create my-device\ncargo run -p s -- x\n```\n";
+        let readme = "# s\n\nSee [b](../b) and [page](../../docs/p.md).\n\n```sh\ncargo xtask hub\n```\n\n```sh\ncargo iothub device create my-device\ncargo run -p s -- x\n```\n\nRun `cargo run -p b` too.\n";
         let copy = of_copy(readme, "s", "mine", Path::new("/src/iot")).unwrap();
         assert!(copy.starts_with("# mine\n"), "{copy}");
         for said in [
@@ -50,6 +57,7 @@ mod tests {
             "\ncd '/src/iot' && cargo xtask hub\n",
             "\niothub device create my-device\n",
             "\ncargo run -- x\n",
+            "\nRun the sample `b` too.\n",
         ] {
             assert!(copy.contains(said), "{said:?} is missing in:\n{copy}");
         }

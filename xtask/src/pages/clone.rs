@@ -1,6 +1,10 @@
 //! A folder outside this workspace for what a reader does: a fresh clone of the repository, or copies of samples. It
 //! has the same path every time and the clone's files keep their times, so that cargo, which builds in a target
 //! folder that stays, compiles again only what changed.
+//!
+//! All of it is built in this workspace's own target folder, where the clone finds the libraries compiled already. The
+//! clone's programs take the place of ours there, until cargo, which everything here asks before it runs a program,
+//! puts ours back.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,7 +21,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the folder anew. `name` is what it is for, and the target folder of what is built in it.
+    /// Makes the folder anew; `name` is what it is for.
     pub(super) fn new(name: &str) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         workspace::root().hash(&mut hasher);
@@ -28,7 +32,7 @@ impl Place {
         fs::create_dir_all(place.folder.join(".cargo"))
             .and_then(|()| {
                 // There is no network where this is used, and everything was fetched to build this program.
-                let target = workspace::target_dir().join(name);
+                let target = workspace::target_dir();
                 fs::write(&config, format!("[build]\ntarget-dir = {target:?}\n\n[net]\noffline = true\n"))
             })
             .with_context(|| format!("{} cannot be written", config.display()))?;

@@ -154,6 +154,7 @@ mod tests {
         let (_place, mut terminal) = terminal();
         let error = terminal.run("it", "false\necho never", &How::default(), false).await.unwrap_err();
         assert!(error.to_string().contains("it ended with exit status: 1"), "{error}");
+        let (_place, mut terminal) = self::terminal();
         let error = terminal.run("it", "echo one", &prints("two"), false).await.unwrap_err();
         assert!(format!("{error:#}").contains("two"), "{error:#}");
     }
