@@ -5,10 +5,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder of the workspace.
+/// The folder of the workspace: that of the cargo which started this program. Where two clones share a target folder,
+/// cargo takes a program that was built in one for that of the other, so the path known at build time may be of the
+/// wrong one.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let is_ours = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| is_ours);
+    let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// Where cargo builds, which `CARGO_TARGET_DIR` or anybody's cargo configuration may say: this program lies there, in

@@ -1,10 +1,6 @@
-//! A folder outside this workspace for what a reader does: a fresh clone of the repository, or copies of samples. It
-//! has the same path every time and the clone's files keep their times, so that cargo, which builds in a target
-//! folder that stays, compiles again only what changed.
-//!
-//! All of it is built in this workspace's own target folder, where the clone finds the libraries compiled already. The
-//! clone's programs take the place of ours there, until cargo, which everything here asks before it runs a program,
-//! puts ours back.
+//! A folder outside this workspace for what a reader does: a fresh clone of the repository, or copies of samples. All of
+//! it is built in this workspace's own target folder, and the files of the clone keep the times of ours. To cargo they are
+//! the files it compiled already, so that it compiles again only what changed.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
