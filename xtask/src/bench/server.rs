@@ -28,7 +28,6 @@ pub(super) fn build() -> Result<()> {
     build.args([
         "build",
         "--release",
-        "--quiet",
         "--bins",
         "--package",
         "xtask",
