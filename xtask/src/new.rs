@@ -42,20 +42,28 @@ pub(crate) fn run(sample: &str, dir: &Path) -> Result<()> {
 impl Copy {
     /// The lines that run the copy, from the folder in which `cargo xtask new` was called.
     fn steps(&self, dir: &Path) -> Vec<String> {
-        let set: Vec<&str> = VARIABLES
-            .into_iter()
-            .filter(|name| self.code.contains(&format!("\"{name}\"")))
-            .map(|name| match name {
-                "IOTHUB_CONNECTION_STRING" => "IOTHUB_CONNECTION_STRING='HostName=…' # as the hub prints it",
-                "IOTHUB_DEVICE_ID" => "IOTHUB_DEVICE_ID=my-device",
-                _ => "IOTHUB_DEVICE_CONNECTION_STRING=\"$(cargo iothub device connection-string show my-device)\"",
-            })
-            .collect();
-        let mut steps: Vec<String> = set.iter().map(|variable| format!("export {variable}")).collect();
+        let device = self.device();
+        let value = |name: &str| match name {
+            "IOTHUB_CONNECTION_STRING" => "'HostName=…' # as the hub prints it".to_owned(),
+            "IOTHUB_DEVICE_ID" => device.to_owned(),
+            _ => format!("\"$(cargo iothub device connection-string show {device})\""),
+        };
+        let is_read = |name: &&str| self.code.contains(&format!("\"{name}\""));
+        let set = VARIABLES.into_iter().filter(is_read);
+        let mut steps: Vec<String> = set.map(|name| format!("export {name}={}", value(name))).collect();
         steps.push(format!("cd {}", in_a_shell(&dir.display().to_string())));
         let run = self.readme.lines().find(|line| line.starts_with("cargo run"));
         steps.push(run.unwrap_or("cargo run").to_owned());
         steps
+    }
+
+    /// The id of the device that the README speaks of.
+    fn device(&self) -> &str {
+        let after = |word: &str| {
+            let (_, rest) = self.readme.split_once(word)?;
+            rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next()
+        };
+        after("connection-string show ").or_else(|| after("IOTHUB_DEVICE_ID=")).unwrap_or("my-device")
     }
 }
 
@@ -183,6 +191,10 @@ mod tests {
                 }
             }
             assert!(dir.join("Cargo.lock").is_file());
+            assert_eq!(
+                copied.device() == "my-thermostat",
+                sample.starts_with("pnp_") && !sample.ends_with("controller")
+            );
             let steps = copied.steps(Path::new("../my device"));
             assert!(steps.len() <= 4 && steps.iter().any(|step| step == "cd '../my device'"), "{steps:?}");
             assert!(
