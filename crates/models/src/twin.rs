@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::merge::merge;
+pub(crate) use self::merge::replacing_value;
+pub use self::merge::{merge, replacing_patch};
 pub use self::patch::TwinPatch;
 pub use self::replacement::TwinReplacement;
 pub use self::section::{SectionKind, TwinSection};

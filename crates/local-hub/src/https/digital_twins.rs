@@ -1,11 +1,11 @@
-//! `/digitaltwins/{id}`: twins as Plug and Play shows them, read and patched.
+//! Serves `/digitaltwins/{id}`: twins as Plug and Play shows them, read and patched.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ETAG, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect};
+use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect, clamp_whole_numbers};
 
 use super::error::{ApiError, json_with_etag};
 use super::request::{DeviceOfPath, json_body, precondition};
@@ -25,8 +25,9 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let patch =
-        DigitalTwinPatch::parse(&json_body(&headers, body).await?).map_err(|error| refused(&error))?;
+    let body = json_body(&headers, body).await?;
+    // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
+    let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(&body)).map_err(|error| refused(&error))?;
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();

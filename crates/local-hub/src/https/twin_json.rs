@@ -11,7 +11,8 @@ use crate::core::twins::{SectionWrite, TwinWrite};
 
 /// Reads the body of a change that writes its sections with `write`.
 pub(super) fn parse(body: &[u8], write: fn(Map<String, Value>) -> SectionWrite) -> Parsed<TwinWrite> {
-    let twin = root(body)?;
+    // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
+    let twin = root(&iothub_models::clamp_whole_numbers(body))?;
     let section = |parent: &Map<String, Value>, name: &str| match member(parent, name) {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(SectionWrite::Replace(Map::new()))),
