@@ -1,10 +1,17 @@
-//! What no queue of cloud-to-device messages takes, whatever its state: messages over the size limit,
-//! application properties that are not ASCII, and properties that no MQTT topic could carry.
+//! Checks what no queue of cloud-to-device messages takes, whatever its state: messages over the size limit,
+//! application properties that are not ASCII, application properties with the name of a system property, and
+//! properties that no MQTT topic could carry.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
 use super::limits::{Limits, MESSAGE_ID_LENGTH, TOPIC_BYTES};
 use super::refusal::HubError;
+
+/// What the names of system properties begin with where they stand among application properties, in MQTT.
+const SYSTEM: &str = "$.";
+
+/// The system property that stands among application properties under its own name, in AMQP and MQTT.
+const ACK: &str = "iothub-ack";
 
 pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
     let size = message.size();
@@ -31,6 +38,15 @@ pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubErro
             return invalid(format!(
                 "application property {}: names and values of cloud-to-device messages are printable ASCII, \
                  and names are not empty",
+                index + 1
+            ));
+        }
+        // An MQTT topic has system and application properties in one list, and clients tell them apart by name
+        // once they have decoded it: there is no way to write such a name that a device would not take for the
+        // system property. Whoever could name a property so could give a message another id.
+        if name.starts_with(SYSTEM) || name.eq_ignore_ascii_case(ACK) {
+            return invalid(format!(
+                "application property {}: {name:?} is a name of the system properties: rename it",
                 index + 1
             ));
         }

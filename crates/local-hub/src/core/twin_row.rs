@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceIdentity, DeviceStatus, Twin};
+use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Twin};
 use iothub_query::{Path, Row, Segment};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -76,6 +76,20 @@ impl<'a> Owner<'a> {
             Self::Module(_) => None,
         }
     }
+
+    fn device_scope(self, id: &DeviceId) -> Option<String> {
+        match self {
+            Self::Device(device) => device.scope(id),
+            Self::Module(_) => None,
+        }
+    }
+
+    fn parent_scopes(self) -> Vec<String> {
+        match self {
+            Self::Device(device) => device.parent_scopes(),
+            Self::Module(_) => Vec::new(),
+        }
+    }
 }
 
 impl TwinRow<'_> {
@@ -96,6 +110,8 @@ impl TwinRow<'_> {
         let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
         twin.module_id.clone_from(&self.id.module);
         twin.capabilities = owner.capabilities();
+        twin.device_scope = owner.device_scope(&self.id.device);
+        twin.parent_scopes = owner.parent_scopes();
         twin.etag = state.etag;
         self.stored.model_id().clone_into(&mut twin.model_id);
         twin.version = state.version;
@@ -130,6 +146,10 @@ impl TwinRow<'_> {
             "modelId" => Some(self.stored.model_id().into()),
             "version" => Some(self.stored.version().into()),
             "capabilities" => json(owner.capabilities()?),
+            "deviceScope" => owner.device_scope(&self.id.device).map(Value::from),
+            "parentScopes" => {
+                Some(owner.parent_scopes()).filter(|scopes| !scopes.is_empty()).map(Value::from)
+            }
             _ => None,
         }
     }

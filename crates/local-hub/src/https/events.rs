@@ -4,26 +4,28 @@
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
 //! ```
-//! `base64Encoded` is true unless it says otherwise; then the body is the text itself.
+//! `base64Encoded` is true unless it says otherwise; then the body is the text itself. Names of properties that
+//! are neither the service's nor begin with `iothub-app-` are passed over.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{ErrorCode, Properties, TelemetryMessage};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::message_headers::{APPLICATION, text};
-use super::request::{IdentityOfPath, body};
+use super::json_object::{Parsed, boolean, field, object, text, wrong_type};
+use super::message_headers::{self, APPLICATION};
+use super::passed_over::{PassedOver, Read};
+use super::request::{IdentityOfPath, body, media_type};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
+use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
 /// The content type that makes a body a batch.
@@ -50,12 +52,8 @@ pub(super) async fn post(
 ) -> Result<StatusCode, ApiError> {
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
-    let is_batch = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.get(..BATCH.len()))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
-    let messages = if is_batch { batch(&content)? } else { vec![single(&headers, content)?] };
+    let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
+    let messages = if is_batch { batch(&content)?.logged(&sender) } else { vec![single(&headers, content)?] };
     let size = messages.iter().map(Telemetry::size).sum::<usize>();
     if size > limit {
         let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
@@ -87,8 +85,8 @@ struct Telemetry {
 }
 
 impl Telemetry {
-    /// Takes a property by its header's name; headers that are none are passed over.
-    fn put(&mut self, name: &str, value: String) {
+    /// Takes a property by its header's name, and returns whether there is such a property.
+    fn put(&mut self, name: &str, value: String) -> bool {
         let message = &mut self.message;
         let lower = name.to_ascii_lowercase();
         match lower.as_str() {
@@ -110,9 +108,12 @@ impl Telemetry {
                 } else if lower.starts_with(APPLICATION) {
                     // In the case it has here: in a batch there is one.
                     message.properties.insert(name.get(APPLICATION.len()..).unwrap_or_default(), value);
+                } else {
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn size(&self) -> usize {
@@ -125,55 +126,60 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     for (name, value) in headers {
         let name = name.as_str();
         if name.starts_with("iothub-") || name == "dt-subject" {
-            telemetry.put(name, text(name, value)?);
+            telemetry.put(name, message_headers::text(name, value)?);
         }
     }
     Ok(telemetry)
 }
 
-/// One message of a batch.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    body: String,
-    #[serde(default = "by_default")]
-    base64_encoded: bool,
-    #[serde(default)]
-    properties: Map<String, Value>,
+/// Opens the reading of batches to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_batch(body: &[u8]) {
+    drop(batch(body));
 }
 
-const fn by_default() -> bool {
-    true
+/// Opens the reading of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_single(headers: &HeaderMap) {
+    drop(single(headers, Vec::new()));
 }
 
-fn batch(content: &[u8]) -> Result<Vec<Telemetry>, ApiError> {
+fn batch(content: &[u8]) -> Result<Read<Vec<Telemetry>>, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
-    let entries: Vec<Entry> = serde_json::from_slice(content)
+    let entries: Vec<Map<String, Value>> = serde_json::from_slice(content)
         .map_err(|error| invalid(format!("the batch is no JSON array of messages: {error}")))?;
-    let read = |(index, entry): (usize, Entry)| {
+    let mut passed_over = PassedOver::default();
+    let mut read = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
         let number = index + 1;
-        let body = if entry.base64_encoded {
-            let decoded = STANDARD.decode(&entry.body);
-            decoded
-                .map_err(|_| invalid(format!("the body of message {number} of the batch is not base64")))?
-        } else {
-            entry.body.into_bytes()
-        };
-        let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
-        for (name, value) in entry.properties {
-            let value = match value {
-                Value::String(text) => text,
-                Value::Number(_) | Value::Bool(_) => value.to_string(),
-                _ => {
-                    let text = format!("the property {name:?} of message {number} of the batch is no text");
-                    return Err(invalid(text));
-                }
-            };
-            telemetry.put(&name, value);
-        }
-        Ok(telemetry)
+        read.push(entry_of_batch(entry, &mut passed_over).map_err(|HubError { code, text }| {
+            ApiError::new(code, format!("message {number} of the batch: {text}"))
+        })?);
+    }
+    Ok(Read { value: read, passed_over })
+}
+
+fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Parsed<Telemetry> {
+    passed_over.note(&entry, "", &["body", "base64Encoded", "properties"], &[]);
+    let encoded = field(&entry, "base64Encoded").map_or(Ok(true), |value| boolean("base64Encoded", value))?;
+    let Some(body) = text(&entry, "body")? else { return Err(wrong_type("body", "text")) };
+    let body = if encoded {
+        STANDARD.decode(body).map_err(|_| wrong_type("body", "base64, unless base64Encoded is false"))?
+    } else {
+        body.as_bytes().to_vec()
     };
-    entries.into_iter().enumerate().map(read).collect()
+    let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
+    for (name, value) in object(&entry, "properties")?.into_iter().flatten() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            _ => return Err(wrong_type(&format!("the property {name:?}"), "text")),
+        };
+        if !telemetry.put(name, value) {
+            passed_over.note_name(name, "properties.", &[], &[]);
+        }
+    }
+    Ok(telemetry)
 }
 
 #[cfg(test)]
@@ -208,19 +214,36 @@ mod tests {
     #[test]
     fn a_batch_is_read_as_the_official_clients_write_it() {
         let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
-        let read = batch(node).unwrap();
+        let read = batch(node).unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
             (&b"hello"[..], Some("1"))
         );
         assert!(read.len() == 2 && read[1].message.body.is_empty());
         let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
-        let read = batch(plain).unwrap();
+        let read = batch(plain).unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
             (&b"aGVsbG8="[..], Some("5"))
         );
-        assert!(batch(b"[]").unwrap().is_empty());
+        assert!(batch(b"[]").unwrap().value.is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_read_in_every_spelling_and_what_it_says_in_vain_is_named() {
+        let sent = br#"[{"Body":"aGVsbG8=","BASE64ENCODED":"False","Properties":null,"id":7},
+            {"body":"aGVsbG8=","base64Encoded":"true","properties":{"iothub-new":"?","iothub-app-a":"1"}}]"#;
+        let Read { value: read, passed_over } = batch(sent).unwrap();
+        assert_eq!(passed_over.names(), ["id, properties.iothub-new", ""]);
+        assert_eq!((&*read[0].message.body, &*read[1].message.body), (&b"aGVsbG8="[..], &b"hello"[..]));
+    }
+
+    #[test]
+    fn an_application_property_with_the_name_of_a_system_property_stays_one() {
+        let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
+        let read = batch(sent).unwrap().value;
+        assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
+        assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
     }
 
     #[test]
@@ -232,6 +255,11 @@ mod tests {
             r#"[{"body":""},{"body":"%"}]"#,
             r#"[{"body":"","properties":{"iothub-app-a":null}}]"#,
             r#"[{"body":5}]"#,
+            r#"[{"body":null}]"#,
+            r#"[5]"#,
+            r#"[{"body":"","base64Encoded":"no"}]"#,
+            r#"[{"body":"","base64Encoded":0}]"#,
+            r#"[{"body":"","properties":[]}]"#,
         ] {
             assert_eq!(batch(bad.as_bytes()).unwrap_err().code(), ErrorCode::IotHubFormatError, "{bad}");
         }

@@ -28,6 +28,23 @@ impl ToldRefusal {
         Self { code, tracking_id: tracking_id.to_string(), reason }
     }
 
+    /// Says the reason of a refused request in full, where more is known of it than the code that refused it knew.
+    pub(super) fn explain(response: &mut Response, reason: String) {
+        if let Some(told) = response.extensions_mut().get_mut::<Self>() {
+            told.reason = reason;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(response: &Response) -> Option<&Self> {
+        response.extensions().get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Leaves it with the response.
     pub(super) fn on(self, mut response: Response) -> Response {
         response.extensions_mut().insert(self);

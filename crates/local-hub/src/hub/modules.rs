@@ -1,9 +1,12 @@
-//! Module identities: each method is one transition of the registry, and what follows from it elsewhere.
+//! This file creates, reads and deletes module identities for HTTPS and for the API of the running hub.
+//!
+//! Each method is one transition of the registry, together with its consequences for twins, method calls,
+//! connections and sessions.
 
 use iothub_models::{DeviceId, ModuleIdentity};
 use jiff::Timestamp;
 
-use super::identities::change_of;
+use super::identities::{change_of, warn_of_wildcards};
 use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::ModuleWrite;
@@ -24,6 +27,7 @@ impl Hub {
         self.0.activity.registry(change_of(precondition), &id);
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
+            warn_of_wildcards(&id);
             self.create_twin(id, now);
         }
         drop(registry);

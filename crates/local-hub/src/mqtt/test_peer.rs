@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::connection;
+use crate::activity::Origin;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
@@ -56,7 +57,8 @@ impl Bench {
     pub(super) fn open(&self, room: usize) -> Peer {
         let (stream, own) = tokio::io::duplex(room);
         let place = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Peer { stream, served: tokio::spawn(connection::run(self.hub.clone(), own, place)) }
+        let origin = Origin::new(self.hub.activity().clone(), "mqtts", ([127, 0, 0, 1], 1).into());
+        Peer { stream, served: tokio::spawn(origin.scope(connection::run(self.hub.clone(), own, place))) }
     }
 
     /// A connection of `d1` that was let in.

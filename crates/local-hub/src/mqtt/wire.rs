@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 // What was read before the end counts first: a device that says goodbye and closes without
                 // ending TLS makes both a DISCONNECT and an error. The end is found again at the next read.
                 Poll::Ready(Ok(0) | Err(_)) | Poll::Pending if total > 0 => break,
-                Poll::Ready(Ok(0)) | Poll::Pending => break,
+                Poll::Pending => break,
                 Poll::Ready(Ok(count)) => {
                     total += count;
                     self.adapt(count);
