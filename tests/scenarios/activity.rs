@@ -162,7 +162,7 @@ async fn each_refusal_is_told_once_with_its_true_reason() {
     soon(DeviceClient::connect(&unknown)).await.unwrap_err();
     let refused = next(&mut activity, ActivityKind::Refused).await;
     assert_eq!((refused.identity().as_deref(), refused.operation.as_deref()), (Some("d2"), Some("connect")));
-    assert_eq!((refused.code, refused.result), (Some(404_001), ActivityResult::Refused));
+    assert_eq!((refused.code, refused.result), (Some(401_002), ActivityResult::Refused));
     assert!(refused.reason.as_ref().unwrap().contains("there is no such device"), "{refused:?}");
 
     // HTTPS: the peer hears "Unauthorized", the record says why, under the same tracking id.

@@ -71,7 +71,7 @@ impl<'a> Refusal<'a> {
                 record.result = ActivityResult::Refused;
                 record.code = code.map(|code| code.number().into());
                 record.reason = Some(text::bounded(reason));
-                record.tracking_id = tracking_id.map(|id| text::bounded(id));
+                record.tracking_id = tracking_id.map(text::bounded);
             });
         });
     }
