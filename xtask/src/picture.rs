@@ -19,7 +19,7 @@ const DEVICE: &str = "my-device";
 const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) fn run() -> Result<()> {
-    workspace::build(&["iothub-local-hub", "iothub-cli", "simulated_device", "send_c2d"])?;
+    workspace::build_programs()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let (hub, device) = runtime.block_on(record())?;
     let path = workspace::root().join(PICTURE);
