@@ -33,7 +33,8 @@ use crate::listener;
 /// Bytes of unfinished messages on one connection.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
 
-/// Serves AMQP on `listener` until the hub ends: under TLS, or in the clear where `tls` is absent.
+/// Serves AMQP on `listener` until the hub ends, and then its readers until they have what was acknowledged:
+/// under TLS, or in the clear where `tls` is absent.
 pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let config = Arc::new(ConnectionConfig {
         container_id: hub.config().name.clone(),
@@ -50,7 +51,7 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAccept
         move |stream| {
             let nodes = Nodes::new(hub.clone(), here);
             let serving =
-                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.shutdown().clone());
+                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.amqp_shutdown().clone());
             let cut = hub.amqp_cut();
             async move {
                 if let Some(Err(error)) = cut.run_until_cancelled(serving).await {

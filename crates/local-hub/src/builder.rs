@@ -219,7 +219,7 @@ impl LocalHubBuilder {
         let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
         running.spawn(hub.clone().keep_time());
         for listener in listeners.mqtts {
-            running.spawn(mqtt::serve(hub.clone(), listener, tls.clone()));
+            running.spawn_intake(mqtt::serve(hub.clone(), listener, tls.clone()));
         }
         for listener in listeners.amqps {
             running.spawn(amqp::serve(hub.clone(), listener, Some(tls.clone())));
@@ -228,7 +228,7 @@ impl LocalHubBuilder {
             running.spawn(amqp::serve(hub.clone(), listener, None));
         }
         for listener in listeners.https {
-            running.spawn(https::serve(hub.clone(), listener, https_tls.clone()));
+            running.spawn_intake(https::serve(hub.clone(), listener, https_tls.clone()));
         }
         Ok(running)
     }

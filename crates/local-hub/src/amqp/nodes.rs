@@ -190,6 +190,10 @@ impl ConnectionHandler for Nodes {
         self.management.flush(links);
     }
 
+    fn is_drained(&mut self, links: &mut Links<'_>) -> bool {
+        self.readers.are_drained(links)
+    }
+
     fn on_detach(&mut self, link: LinkId, _error: Option<&AmqpError>, _links: &mut Links<'_>) {
         self.cbs.detach(link);
         self.management.detach(link);
