@@ -19,6 +19,8 @@ use crate::core::registry::Precondition;
 use crate::core::routes::{Route, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
+use crate::listener::Port;
+use crate::listener::shares::Shares;
 use crate::ports::{self, HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
 use crate::running::RunningHub;
 use crate::state_dir::{State, StateDir};
@@ -218,17 +220,22 @@ impl LocalHubBuilder {
         let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
         let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
         running.spawn(hub.clone().keep_time());
+        let Shares { mqtts, amqps, amqp, https } = Shares::new(hub.config().limits.connections);
         for listener in listeners.mqtts {
-            running.spawn(mqtt::serve(hub.clone(), listener, tls.clone()));
+            let port = Port { name: "mqtts", listener, tls: Some(tls.clone()), places: mqtts.clone() };
+            running.spawn(mqtt::serve(hub.clone(), port));
         }
         for listener in listeners.amqps {
-            running.spawn(amqp::serve(hub.clone(), listener, Some(tls.clone())));
+            let port = Port { name: "amqps", listener, tls: Some(tls.clone()), places: amqps.clone() };
+            running.spawn(amqp::serve(hub.clone(), port));
         }
         for listener in listeners.amqp {
-            running.spawn(amqp::serve(hub.clone(), listener, None));
+            let port = Port { name: "amqp", listener, tls: None, places: amqp.clone() };
+            running.spawn(amqp::serve(hub.clone(), port));
         }
         for listener in listeners.https {
-            running.spawn(https::serve(hub.clone(), listener, https_tls.clone()));
+            let port = Port { name: "https", listener, tls: Some(https_tls.clone()), places: https.clone() };
+            running.spawn(https::serve(hub.clone(), port));
         }
         Ok(running)
     }

@@ -39,6 +39,7 @@ mod listener;
 mod mqtt;
 mod ports;
 mod ready_file;
+mod repeats;
 mod running;
 mod state_dir;
 mod tls;

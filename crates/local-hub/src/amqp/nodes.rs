@@ -1,6 +1,7 @@
 //! The nodes behind one AMQP connection: which links are taken, and which node a message is for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler,
@@ -20,11 +21,13 @@ use super::replies::Replies;
 use super::{cbs, management, sasl};
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 /// One connection's view of the hub.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
+    place: Arc<Place>,
     /// The host name by which the client came.
     host: Option<String>,
     grants: Grants,
@@ -37,10 +40,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(hub: Hub, listener: Listener) -> Self {
+    pub(super) fn new(hub: Hub, listener: Listener, place: Arc<Place>) -> Self {
         Self {
             hub,
             listener,
+            place,
             host: None,
             grants: Grants::default(),
             cbs: Replies::new("$cbs"),
@@ -99,6 +103,13 @@ impl Nodes {
         )
     }
 
+    /// Keeps the connection's place for as long as what it has proven is good.
+    fn keep_place(&self) {
+        if let Some(expiry) = self.grants.expiry() {
+            self.place.prove_until(expiry);
+        }
+    }
+
     /// Answers a request to `$cbs` or `$management`.
     fn answer(&mut self, link: LinkId, delivery: &Delivery, links: &mut Links<'_>) -> Outcome {
         let request = match delivery.decode() {
@@ -110,6 +121,7 @@ impl Nodes {
         };
         if self.cbs.takes(link) {
             let answer = cbs::put_token(&request, &self.hub, &mut self.grants);
+            self.keep_place();
             self.cbs.answer(link, request, answer, links);
         } else {
             let answer = management::respond(&request, &self.hub, &self.grants);
@@ -121,7 +133,13 @@ impl Nodes {
 
 impl ConnectionHandler for Nodes {
     fn on_sasl(&mut self, init: SaslInit) -> SaslVerdict {
-        sasl::verdict(&init, &self.hub, &mut self.grants)
+        let verdict = sasl::verdict(&init, &self.hub, &mut self.grants);
+        self.keep_place();
+        verdict
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.grants.expiry().is_some()
     }
 
     fn on_open(&mut self, open: RemoteOpen, _handle: &ConnectionHandle) -> Result<(), AmqpError> {

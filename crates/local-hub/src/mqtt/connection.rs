@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::{self, Admitted};
 use super::codec::{self, Fault, Packet, Publish};
@@ -28,6 +27,7 @@ use crate::core::method_calls::MethodAnswer;
 use crate::core::refusal::HubError;
 use crate::core::sessions::{Qos, TooManySubscriptions};
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 /// With this much output waiting, nothing more is read or fetched.
 const OUTPUT_BOUND: usize = 256 * 1024;
@@ -68,8 +68,8 @@ enum Ended {
     NotKept(HubError),
 }
 
-/// Serves one connection from its first byte to its last. `place` is held until its device is let in.
-pub(super) async fn run<S>(hub: Hub, stream: S, place: OwnedSemaphorePermit)
+/// Serves one connection from its first byte to its last. `place` is told when its device is let in.
+pub(super) async fn run<S>(hub: Hub, stream: S, place: Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -80,14 +80,14 @@ where
     };
     match admitted {
         Ok(admitted) => {
-            drop(place);
+            place.prove();
             wire.trust();
             let mut connection = Connection::new(hub, wire, admitted);
             let ended = connection.serve().await;
             connection.end(&ended).await;
         }
         Err(refusal) => {
-            tracing::info!(reason = %refusal, "a device was not let in");
+            hub.repeats().info("mqtts", format_args!("a device was not let in: {refusal}"));
             wire.close().await;
         }
     }
