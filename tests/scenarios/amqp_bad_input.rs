@@ -299,7 +299,7 @@ async fn strangers_cannot_fill_the_memory() {
     let mut setup = Setup::new().await;
     let before = resident_kib();
     let mut peers = Vec::new();
-    let part = vec![0; 31_000];
+    let part = vec![0; 7_500];
     for _ in 0..40 {
         let mut peer = RawAmqp::open(&setup.hub).await;
         // As many links as it gets, on each a message that never ends.
@@ -308,12 +308,12 @@ async fn strangers_cannot_fill_the_memory() {
             match peer.attach_sender(links, "$cbs").await {
                 Ok(_) => links += 1,
                 Err((condition, _)) => {
-                    assert_eq!(condition, "amqp:resource-limit-exceeded");
+                    assert_eq!(condition, "amqp:unauthorized-access");
                     break;
                 }
             }
         }
-        assert_eq!(links, 16);
+        assert_eq!(links, 2);
         for handle in 0..links {
             peer.send(Performative::Transfer(transfer(handle, handle, true)), &part).await;
         }
@@ -322,7 +322,7 @@ async fn strangers_cannot_fill_the_memory() {
     setup.expect_unharmed().await;
     let each = resident_kib().saturating_sub(before) / peers.len() as u64;
     // Both ends of the connection are in this process, as are tests beside this one.
-    assert!(each < 2000, "{each} KiB for each stranger");
+    assert!(each < 500, "{each} KiB for each stranger");
     drop(peers);
     setup.expect_unharmed().await;
 }

@@ -76,6 +76,8 @@ mod routes;
 #[cfg(test)]
 mod service_client;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod twin_routes;
 #[cfg(test)]
 mod twin_service;

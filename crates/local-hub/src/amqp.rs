@@ -21,11 +21,11 @@ mod selector;
 
 use std::sync::Arc;
 
-use iothub_amqp_server::ConnectionConfig;
 use self::nodes::Nodes;
 use self::redirect::Listener;
 use crate::hub::Hub;
 use crate::listener::{self, Port};
+use iothub_amqp_server::ConnectionConfig;
 
 /// Bytes of unfinished messages on one connection: a few of the largest size.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use iothub_auth::{Clock, SharedAccessKey};
 use iothub_models::DeviceId;
 use jiff::Timestamp;
@@ -14,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
-use crate::core::policies::{NoRandomness, Policies, PolicyName, new_key};
+use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
 use crate::core::registry::Precondition;
 use crate::core::routes::{Route, Routes};
 use crate::error::{StartError, Why};
@@ -303,11 +301,7 @@ struct Listeners {
 }
 
 fn check_owner_key(key: Option<&SharedAccessKey>) -> Result<(), Why> {
-    let Some(key) = key else { return Ok(()) };
-    match STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new) {
-        Ok(bytes) if (16..=64).contains(&bytes.len()) => Ok(()),
-        _ => Err(Why::OwnerKey),
-    }
+    if key.is_none_or(is_usable) { Ok(()) } else { Err(Why::OwnerKey) }
 }
 
 /// Where ETags start: elsewhere after each restart, since identities start anew.

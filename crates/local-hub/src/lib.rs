@@ -53,4 +53,5 @@ pub use builder::{LocalHub, LocalHubBuilder};
 pub use error::StartError;
 pub use hub::QueryPage;
 pub use ports::{HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
+pub use ready_file::remove_ready_file;
 pub use running::RunningHub;

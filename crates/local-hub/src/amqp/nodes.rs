@@ -12,7 +12,7 @@ use iothub_models::ErrorCode;
 
 use super::address::Node;
 use super::devicebound::{self, Attached, Worker};
-use super::error::amqp_error;
+use super::error::{TRACKING_ID, amqp_error};
 use super::feedback::FeedbackLinks;
 use super::grants::Grants;
 use super::readers::Readers;
@@ -116,7 +116,9 @@ impl Nodes {
             Ok(request) => request,
             Err(error) => {
                 let text = format!("the request cannot be read: {error}");
-                return Outcome::Rejected(Some(AmqpError::new(condition::DECODE_ERROR, text)));
+                let error = AmqpError::new(condition::DECODE_ERROR, text);
+                log_refusal("a request", &error);
+                return Outcome::Rejected(Some(error));
             }
         };
         if self.cbs.takes(link) {
@@ -160,15 +162,17 @@ impl ConnectionHandler for Nodes {
                 self.readers.attach(&request, &address, &self.hub, &self.grants, links)
             }
             None => {
-                let shown: String = address.chars().take(200).collect();
-                tracing::info!(address = shown, "no such AMQP node");
+                let shown = shown(address);
                 let text = format!("this hub has no node {shown:?}");
                 Err(AmqpError::new(condition::NOT_FOUND, text))
             }
         };
         match accepted {
             Ok(accept) => AttachVerdict::Accept(accept),
-            Err(error) => AttachVerdict::refuse(error),
+            Err(error) => {
+                log_refusal(&format!("a link to {:?}", shown(address)), &error);
+                AttachVerdict::refuse(error)
+            }
         }
     }
 
@@ -208,7 +212,10 @@ impl ConnectionHandler for Nodes {
         self.management.flush(links);
     }
 
-    fn on_detach(&mut self, link: LinkId, _error: Option<&AmqpError>, _links: &mut Links<'_>) {
+    fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, _links: &mut Links<'_>) {
+        if let Some(error) = error {
+            tracing::info!(%error, "a link over AMQP was ended");
+        }
         self.cbs.detach(link);
         self.management.detach(link);
         self.readers.detach(link);
@@ -217,6 +224,21 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_closed(&mut self, end: &ConnectionEnd) {
-        tracing::debug!(?end, "AMQP connection closed");
+        match end {
+            ConnectionEnd::Closed(error) => tracing::info!(%error, "an AMQP connection was closed"),
+            end => tracing::debug!(?end, "AMQP connection closed"),
+        }
+    }
+}
+
+/// The beginning of a client's text, for the log and for errors.
+fn shown(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Writes a refusal to the log, unless it is there already under its tracking id. A redirect refuses nothing.
+fn log_refusal(what: &str, error: &AmqpError) {
+    if error.info.get(TRACKING_ID).is_none() && error.condition != condition::REDIRECT {
+        tracing::info!(condition = %error.condition, reason = error.description, "refused over AMQP: {what}");
     }
 }

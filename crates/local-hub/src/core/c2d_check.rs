@@ -1,12 +1,16 @@
-//! What no queue of cloud-to-device messages takes, whatever its state: messages over the size limit,
-//! application properties that are not ASCII, and properties that no MQTT topic could carry.
+//! [`check`] refuses cloud-to-device messages that no queue takes, whatever its state: messages over the size
+//! limit or with too many properties, application properties that are not ASCII, and properties that no MQTT
+//! topic could carry. The queues call it before they take a message.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
-use super::limits::{Limits, MESSAGE_ID_LENGTH, TOPIC_BYTES};
+use super::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
 use super::refusal::HubError;
 
 pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
+    if message.properties.len() > PROPERTIES {
+        return Err(too_many_properties(message.properties.len()));
+    }
     let size = message.size();
     if size > limits.c2d_message_bytes {
         return Err(HubError::new(
@@ -44,6 +48,12 @@ pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubErro
     Ok(())
 }
 
+/// The refusal of a message with more than [`PROPERTIES`] properties.
+pub(crate) fn too_many_properties(count: usize) -> HubError {
+    let text = format!("the message has {count} application properties; at most {PROPERTIES} are allowed");
+    HubError::new(ErrorCode::ArgumentInvalid, text)
+}
+
 /// About how long the topic gets that carries the message's properties: all but letters, digits and a
 /// few signs take three bytes there. Never too short, so that no accepted message is undeliverable.
 fn topic_bytes(message: &C2dMessage) -> usize {
@@ -61,4 +71,21 @@ fn topic_bytes(message: &C2dMessage) -> usize {
     FIXED
         + system.into_iter().flatten().map(|text| encoded(text)).sum::<usize>()
         + message.properties.iter().map(|(name, value)| encoded(name) + encoded(value) + 2).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_properties_are_taken_and_one_more_is_not() {
+        let message = |count: usize| C2dMessage {
+            properties: (0..count).map(|number| (number.to_string(), "")).collect(),
+            ..C2dMessage::new("x")
+        };
+        assert_eq!(check(&message(PROPERTIES), &Limits::default()), Ok(()));
+        let refused = check(&message(PROPERTIES + 1), &Limits::default()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
+        assert!(refused.text.contains("1001"), "{refused}");
+    }
 }

@@ -8,7 +8,7 @@ use iothub_models::{DeviceIdentity, ErrorCode};
 
 use super::device_json;
 use super::error::{ApiError, json, json_with_etag};
-use super::request::{DeviceOfPath, json_body, precondition, query};
+use super::request::{DeviceOfPath, json_body, parsed, precondition, query};
 use crate::core::limits::LIST_LENGTH;
 use crate::hub::Hub;
 
@@ -38,7 +38,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = device_json::parse(&body)?;
+    let write = parsed(body, device_json::parse).await?;
     if write.device_id != id {
         return Err(ApiError::new(
             ErrorCode::ArgumentInvalid,

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect};
 
 use super::error::{ApiError, json_with_etag};
-use super::request::{DeviceOfPath, json_body, precondition};
+use super::request::{DeviceOfPath, json_body, parsed, precondition};
 use crate::hub::Hub;
 
 pub(super) async fn get(
@@ -25,8 +25,8 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let patch =
-        DigitalTwinPatch::parse(&json_body(&headers, body).await?).map_err(|error| refused(&error))?;
+    let read = |body: &[u8]| DigitalTwinPatch::parse(body).map_err(|error| refused(&error));
+    let patch = parsed(json_body(&headers, body).await?, read).await?;
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();

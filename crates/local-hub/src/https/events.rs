@@ -6,6 +6,8 @@
 //! ```
 //! `base64Encoded` is true unless it says otherwise; then the body is the text itself.
 
+mod batch;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -16,12 +18,12 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{ErrorCode, Properties, TelemetryMessage};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::batch::Entry;
 use super::error::ApiError;
 use super::message_headers::{APPLICATION, text};
-use super::request::{IdentityOfPath, body};
+use super::request::{IdentityOfPath, body, parsed};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
@@ -55,12 +57,8 @@ pub(super) async fn post(
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.get(..BATCH.len()))
         .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
-    let messages = if is_batch { batch(&content)? } else { vec![single(&headers, content)?] };
-    let size = messages.iter().map(Telemetry::size).sum::<usize>();
-    if size > limit {
-        let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
-        return Err(ApiError::new(ErrorCode::MessageTooLarge, text));
-    }
+    let messages = if is_batch { batch(content, limit).await? } else { vec![single(&headers, content)?] };
+    check_size(messages.iter().map(Telemetry::size).sum(), limit)?;
     let now = hub.clock().now();
     let auth_method: Arc<str> = grant.auth_method().into();
     let event = |telemetry: Telemetry| {
@@ -131,49 +129,52 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
-/// One message of a batch.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    body: String,
-    #[serde(default = "by_default")]
-    base64_encoded: bool,
-    #[serde(default)]
-    properties: Map<String, Value>,
+fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
+    if size <= limit {
+        return Ok(());
+    }
+    let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
+    Err(ApiError::new(ErrorCode::MessageTooLarge, text))
 }
 
-const fn by_default() -> bool {
-    true
+/// Reads a batch whose messages have at most `limit` bytes together.
+async fn batch(content: Vec<u8>, limit: usize) -> Result<Vec<Telemetry>, ApiError> {
+    let mut messages = Vec::new();
+    let mut size = 0;
+    for (index, entry) in parsed(content, batch::parse).await?.into_iter().enumerate() {
+        let message = read(index + 1, entry)?;
+        size += message.size();
+        // Checked here too: what is over the limit anyway is not worth reading.
+        check_size(size, limit)?;
+        messages.push(message);
+        // A message may have a thousand properties, and others are to get their turn between two of them.
+        tokio::task::yield_now().await;
+    }
+    Ok(messages)
 }
 
-fn batch(content: &[u8]) -> Result<Vec<Telemetry>, ApiError> {
+/// Reads one message of a batch, counted from 1.
+fn read(number: usize, entry: Entry) -> Result<Telemetry, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
-    let entries: Vec<Entry> = serde_json::from_slice(content)
-        .map_err(|error| invalid(format!("the batch is no JSON array of messages: {error}")))?;
-    let read = |(index, entry): (usize, Entry)| {
-        let number = index + 1;
-        let body = if entry.base64_encoded {
-            let decoded = STANDARD.decode(&entry.body);
-            decoded
-                .map_err(|_| invalid(format!("the body of message {number} of the batch is not base64")))?
-        } else {
-            entry.body.into_bytes()
-        };
-        let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
-        for (name, value) in entry.properties {
-            let value = match value {
-                Value::String(text) => text,
-                Value::Number(_) | Value::Bool(_) => value.to_string(),
-                _ => {
-                    let text = format!("the property {name:?} of message {number} of the batch is no text");
-                    return Err(invalid(text));
-                }
-            };
-            telemetry.put(&name, value);
-        }
-        Ok(telemetry)
+    let body = if entry.base64_encoded {
+        let decoded = STANDARD.decode(&entry.body);
+        decoded.map_err(|_| invalid(format!("the body of message {number} of the batch is not base64")))?
+    } else {
+        entry.body.into_bytes()
     };
-    entries.into_iter().enumerate().map(read).collect()
+    let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
+    for (name, value) in entry.properties.0 {
+        let value = match value {
+            Value::String(text) => text,
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            _ => {
+                let text = format!("the property {name:?} of message {number} of the batch is no text");
+                return Err(invalid(text));
+            }
+        };
+        telemetry.put(&name, value);
+    }
+    Ok(telemetry)
 }
 
 #[cfg(test)]
@@ -205,26 +206,26 @@ mod tests {
         assert_eq!(telemetry.system_properties.len(), 1);
     }
 
-    #[test]
-    fn a_batch_is_read_as_the_official_clients_write_it() {
+    #[tokio::test]
+    async fn a_batch_is_read_as_the_official_clients_write_it() {
         let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
-        let read = batch(node).unwrap();
+        let read = batch(node.to_vec(), 99).await.unwrap();
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
             (&b"hello"[..], Some("1"))
         );
         assert!(read.len() == 2 && read[1].message.body.is_empty());
         let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
-        let read = batch(plain).unwrap();
+        let read = batch(plain.to_vec(), 99).await.unwrap();
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
             (&b"aGVsbG8="[..], Some("5"))
         );
-        assert!(batch(b"[]").unwrap().is_empty());
+        assert!(batch(b"[]".to_vec(), 99).await.unwrap().is_empty());
     }
 
-    #[test]
-    fn what_is_no_batch_is_refused_as_a_whole() {
+    #[tokio::test]
+    async fn what_is_no_batch_is_refused_as_a_whole() {
         for bad in [
             "",
             "{}",
@@ -233,7 +234,11 @@ mod tests {
             r#"[{"body":"","properties":{"iothub-app-a":null}}]"#,
             r#"[{"body":5}]"#,
         ] {
-            assert_eq!(batch(bad.as_bytes()).unwrap_err().code(), ErrorCode::IotHubFormatError, "{bad}");
+            assert_eq!(
+                batch(bad.as_bytes().to_vec(), 99).await.unwrap_err().code(),
+                ErrorCode::IotHubFormatError,
+                "{bad}"
+            );
         }
     }
 }

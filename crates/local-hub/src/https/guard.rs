@@ -164,3 +164,73 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+
+    struct Bench {
+        client: DuplexStream,
+        server: Guarded<DuplexStream>,
+        phases: Phases,
+        place: Arc<Place>,
+    }
+
+    fn bench() -> Bench {
+        let (client, server) = tokio::io::duplex(64);
+        let (phases, place) = (Phases::new(), Arc::new(Place::alone()));
+        let server = Guarded::new(server, phases.clone(), Arc::clone(&place));
+        Bench { client, server, phases, place }
+    }
+
+    /// How long the server waits for more, until it gives up.
+    async fn patience(server: &mut Guarded<DuplexStream>) -> Duration {
+        let start = Instant::now();
+        let read = server.read(&mut [0; 64]).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_and_an_unfinished_head_have_fifteen_seconds() {
+        let mut stranger = bench();
+        assert_eq!(patience(&mut stranger.server).await, HEAD_TIMEOUT);
+
+        let Bench { mut client, mut server, place, .. } = bench();
+        place.prove();
+        client.write_all(b"GET / HT").await.unwrap();
+        assert_eq!(server.read(&mut [0; 64]).await.unwrap(), 8);
+        tokio::time::sleep(HEAD_TIMEOUT / 2).await;
+        // A byte now and then does not buy time.
+        client.write_all(b"T").await.unwrap();
+        assert_eq!(server.read(&mut [0; 64]).await.unwrap(), 1);
+        assert_eq!(patience(&mut server).await, HEAD_TIMEOUT / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_takes_the_time_it_takes_and_a_proven_client_may_be_idle() {
+        let Bench { mut client, mut server, phases, place } = bench();
+        client.write_all(b"head").await.unwrap();
+        assert_eq!(server.read(&mut [0; 64]).await.unwrap(), 4);
+        phases.begin_request();
+        place.prove();
+        let waiting = tokio::time::timeout(IDLE_TIMEOUT * 2, server.read(&mut [0; 64])).await;
+        assert!(waiting.is_err(), "a request that is being answered has deadlines of its own");
+        phases.end_request();
+        tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+        server.write_all(b"the end of the answer").await.unwrap();
+        assert_eq!(patience(&mut server).await, IDLE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_its_answer_is_cut() {
+        let Bench { client, mut server, .. } = bench();
+        let start = Instant::now();
+        let written = server.write_all(&[0; 1000]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), WRITE_TIMEOUT);
+        drop(client);
+    }
+}

@@ -9,7 +9,7 @@ use iothub_models::ErrorCode;
 
 use super::error::{ApiError, JSON, method_not_allowed};
 use super::json_object::{root, text};
-use super::request::{DeviceOfPath, json_body};
+use super::request::{DeviceOfPath, json_body, parsed};
 use crate::core::limits::QUERY_PAGE;
 use crate::hub::Hub;
 
@@ -35,7 +35,7 @@ pub(super) async fn post(
         return Err(method_not_allowed(method, uri).await);
     }
     let most = page_size(&headers)?;
-    let body = root(&json_body(&headers, body).await?)?;
+    let body = parsed(json_body(&headers, body).await?, root).await?;
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };

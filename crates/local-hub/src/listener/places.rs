@@ -116,7 +116,8 @@ impl State {
 
     fn tell_to_leave(&mut self, now: Timestamp) -> bool {
         let oldest = self.strangers.pop_first().map(|(_, leave)| leave).or_else(|| {
-            let expired = self.expiring.iter().find(|(_, (_, until))| *until < now).map(|(number, _)| *number);
+            let expired =
+                self.expiring.iter().find(|(_, (_, until))| *until < now).map(|(number, _)| *number);
             Some(self.expiring.remove(&expired?)?.0)
         });
         let Some(leave) = oldest else { return false };

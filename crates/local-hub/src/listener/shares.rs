@@ -74,7 +74,10 @@ mod tests {
         for limit in [0, 1, 20, 64, 100, 256, 1024, 4096] {
             let shares = divide(limit, 20_000);
             assert!(shares.iter().all(|share| *share > 0));
-            assert!(limit < 16 || shares.iter().sum::<usize>() <= limit - limit.min(RESERVED * 2) / 2, "{limit}");
+            assert!(
+                limit < 16 || shares.iter().sum::<usize>() <= limit - limit.min(RESERVED * 2) / 2,
+                "{limit}"
+            );
         }
     }
 
