@@ -318,7 +318,7 @@ mod tests {
                 if whose.starts_with("policy") {
                     state.policies.insert("iothubowner".to_owned(), SharedAccessKey::new(bad));
                 } else {
-                    state.devices.get_mut(&"d1".parse().unwrap()).unwrap()[1] = SharedAccessKey::new(bad);
+                    state.devices.get_mut("d1").unwrap()[1] = SharedAccessKey::new(bad);
                 }
                 dir.save(&state).unwrap();
                 let error = dir.load().unwrap_err().to_string();

@@ -79,7 +79,7 @@ pub(super) async fn measure() -> Result<Table> {
 async fn logins_among_strangers(server: &Server) -> Result<(usize, Duration)> {
     let port = server.port("mqtts")?;
     let connector = TlsConnector::from(client_config(Some(Path::new(server.ca_file()?)))?);
-    let mut strangers = JoinSet::new();
+    let mut strangers = JoinSet::<()>::new();
     for _ in 0..TLS_STRANGERS {
         let connector = connector.clone();
         strangers.spawn(async move {
@@ -111,9 +111,9 @@ async fn stranger(connector: &TlsConnector, port: u16) -> Result<()> {
 /// One attempt of the hub's own device to get in, and how long it took.
 async fn login_once(server: &Server) -> Result<Duration> {
     let start = Instant::now();
-    let client = DeviceClient::builder(&server.device_string()?.parse()?).connect().await?;
+    let client = DeviceClient::builder(server.device_string()?).connect().await?;
     let took = start.elapsed();
-    client.close().await?;
+    client.shutdown().await?;
     Ok(took)
 }
 

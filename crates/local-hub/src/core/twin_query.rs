@@ -26,7 +26,6 @@ const SLICE_ITEMS: usize = 128;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The state a slice reads.
-#[derive(Debug)]
 pub(crate) struct QueryState<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) twins: &'a mut Twins,

@@ -39,7 +39,7 @@ impl Hub {
         let mut taken = Vec::with_capacity(batch.len());
         for (index, event) in batch.into_iter().enumerate() {
             // A condition may read a large body or the device's twin: others get their turn in between.
-            if index > 0 && index % ROUTED_AT_ONCE == 0 && !self.config().routes.take_all(event.source) {
+            if index > 0 && index.is_multiple_of(ROUTED_AT_ONCE) && !self.config().routes.take_all(event.source) {
                 tokio::task::yield_now().await;
             }
             if self.takes(&event) {
@@ -52,12 +52,6 @@ impl Hub {
     fn takes(&self, event: &HubEvent) -> bool {
         let id = || ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
         self.config().routes.take(event, &|| self.twin_of(&id()))
-    }
-
-    /// Puts those events into the stream that a route sends there, in order; the rest go nowhere.
-    fn append_events(&self, mut batch: Vec<HubEvent>) {
-        batch.retain(|event| self.takes(event));
-        self.0.events.append(batch);
     }
 
     /// The stream.

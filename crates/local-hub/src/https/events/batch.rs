@@ -2,7 +2,6 @@
 //! property that is over a limit. [`super`] calls it and gives the properties their meaning.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use iothub_models::ErrorCode;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
@@ -20,80 +19,78 @@ pub(super) struct Entry {
     #[serde(default = "by_default")]
     pub(super) base64_encoded: bool,
     #[serde(default)]
-    pub(super) properties: Listed<(String, Value), PROPERTIES>,
+    pub(super) properties: Listed,
 }
 
 const fn by_default() -> bool {
     true
 }
 
-/// At most `MOST` items: the members of a JSON object in their order, or the items of an array.
-pub(super) struct Listed<T, const MOST: usize>(pub(super) Vec<T>);
+/// The properties of a message in their order.
+#[derive(Default)]
+pub(super) struct Listed(pub(super) Vec<(String, Value)>);
 
-impl<T, const MOST: usize> Default for Listed<T, MOST> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for Listed<(String, Value), PROPERTIES> {
+impl<'de> Deserialize<'de> for Listed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reading(PhantomData))
+        deserializer.deserialize_map(ReadProperties)
     }
 }
 
-impl<'de> Deserialize<'de> for Listed<Entry, BATCH_MESSAGES> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Reading(PhantomData))
-    }
-}
+struct ReadProperties;
 
-struct Reading<T, const MOST: usize>(PhantomData<T>);
-
-impl<'de> Visitor<'de> for Reading<(String, Value), PROPERTIES> {
-    type Value = Listed<(String, Value), PROPERTIES>;
+impl<'de> Visitor<'de> for ReadProperties {
+    type Value = Listed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an object of at most {PROPERTIES} properties")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut listed = Listed::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Listed, A::Error> {
+        let mut listed = Vec::new();
         while let Some(member) = members.next_entry()? {
-            if listed.0.len() == PROPERTIES {
-                return Err(A::Error::custom(format_args!(
-                    "a message has more than {PROPERTIES} properties"
-                )));
+            if listed.len() == PROPERTIES {
+                return Err(A::Error::custom(format_args!("a message has more than {PROPERTIES} properties")));
             }
-            listed.0.push(member);
+            listed.push(member);
         }
-        Ok(listed)
+        Ok(Listed(listed))
     }
 }
 
-impl<'de> Visitor<'de> for Reading<Entry, BATCH_MESSAGES> {
-    type Value = Listed<Entry, BATCH_MESSAGES>;
+/// The messages of a batch.
+struct Messages(Vec<Entry>);
+
+impl<'de> Deserialize<'de> for Messages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ReadMessages)
+    }
+}
+
+struct ReadMessages;
+
+impl<'de> Visitor<'de> for ReadMessages {
+    type Value = Messages;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an array of at most {BATCH_MESSAGES} messages")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut listed = Listed::default();
-        while let Some(item) = items.next_element()? {
-            if listed.0.len() == BATCH_MESSAGES {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Messages, A::Error> {
+        let mut messages = Vec::new();
+        while let Some(message) = items.next_element()? {
+            if messages.len() == BATCH_MESSAGES {
                 return Err(A::Error::custom(format_args!("there are more than {BATCH_MESSAGES} messages")));
             }
-            listed.0.push(item);
+            messages.push(message);
         }
-        Ok(listed)
+        Ok(Messages(messages))
     }
 }
 
 /// Reads the messages of a batch.
 pub(super) fn parse(content: &[u8]) -> Result<Vec<Entry>, ApiError> {
-    let listed: Result<Listed<Entry, BATCH_MESSAGES>, _> = serde_json::from_slice(content);
-    listed.map(|listed| listed.0).map_err(|error| {
+    let messages: Result<Messages, _> = serde_json::from_slice(content);
+    messages.map(|Messages(messages)| messages).map_err(|error| {
         ApiError::new(
             ErrorCode::IotHubFormatError,
             format!("the batch is no JSON array of messages: {error}"),
