@@ -303,6 +303,7 @@ async fn each_refused_message_gets_its_condition_and_the_link_goes_on() {
         ("a value that is not ASCII", with(&[("size", "größer")]), ARGUMENT),
         ("an empty name", with(&[("", "1")]), ARGUMENT),
         ("an unknown acknowledgement", with(&[("iothub-ack", "maybe")]), ARGUMENT),
+        ("the name of a system property", with(&[("$.mid", "other")]), ARGUMENT),
         ("an empty acknowledgement", with(&[("iothub-ack", "")]), ARGUMENT),
         (
             "a long id",

@@ -240,6 +240,10 @@ async fn what_a_back_end_may_not_send_is_refused_as_documented() {
     let past = bench.send("m", &[("iothub-expiry", "2026-11-21T02:29:59Z")]).await;
     past.refusal(403_009, "InvalidMessageExpiryTime");
     bench.send("m", &[("iothub-expiry", "soon")]).await.refusal(400_004, "ArgumentInvalid");
+    for name in ["iothub-app-$.mid", "iothub-app-$.to", "iothub-app-$.unknown"] {
+        let text = bench.send("m", &[(name, "other")]).await.refusal(400_004, "ArgumentInvalid");
+        assert!(text.contains("\"$."), "{text}");
+    }
     let large = bench.http.owner(&Method::POST, DEVICE_BOUND).body(vec![b'x'; 64 * 1024 + 1]);
     answer(large).await.refusal(413_001, "MessageTooLarge");
     let nobody = bench.http.owner(&Method::POST, "/devices/nobody/messages/devicebound");

@@ -102,7 +102,7 @@ async fn every_device_id_is_the_address_of_its_own_device() {
     let hub = hub().await;
     let sender = sender(&hub).await;
     // The second of each pair is what a reader who decodes once too often makes of the first.
-    for pair in [["a%3Ab", "a:b"], ["100%25", "100%"], ["x%2523", "x%23"], ["-:.+_#*?!(),=@;$'%", "-"]] {
+    for pair in [["a%3Ab", "a:b"], ["100%25", "100%"], ["x%2523", "x%23"], ["-:.+_#*?!(),=@$'%", "-"]] {
         let ids = pair.map(|id| id.parse::<DeviceId>().unwrap());
         for id in &ids {
             if !hub.device_ids().contains(id) {

@@ -201,6 +201,11 @@ async fn a_method_is_called_and_a_twin_is_shown() {
         (&json!("dtmi:com:example:T;1"), &json!("Connected"))
     );
     assert_eq!(run(&["twin", "show", "d1", "--module", "cam"]).await.json()["moduleId"], "cam");
+    // Digits that no 64 bits hold go to the device as they were typed, and its handler takes no such number.
+    let digits = "123456789012345678901234567890";
+    let refused = run(&["method", "invoke", "d1", "t*echo", "--payload", digits]).await.json();
+    assert_eq!(refused["status"], 400);
+    assert!(refused["payload"]["error"].as_str().unwrap().contains(digits), "{refused}");
 
     client.shutdown().await.unwrap();
     let refused = run(&["method", "invoke", "d1", "t*echo"]).await;
@@ -256,6 +261,14 @@ async fn events_are_shown_one_line_each_for_one_device_or_all() {
                 .unwrap();
         }
     }
+    let string = hub.create_device(&"d3".parse().unwrap()).await.unwrap();
+    let long = DeviceClient::connect(&string).await.unwrap();
+    let body = "{\n \"serial\": 123456789012345678901234567890\n}";
+    long.send_telemetry(TelemetryMessage::new(body)).await.unwrap();
+    let monitor = ["monitor-events", "--from", "earliest", "--device", "d3", "--count", "1"];
+    let shown = iothub(&hub, PolicyName::Service, &monitor).await.done();
+    assert!(shown.contains(r#""payload":{  "serial": 123456789012345678901234567890 }"#), "{shown}");
+
     let monitor = ["monitor-events", "--from", "earliest", "--device", "d1", "--properties", "--count", "2"];
     let ran = iothub(&hub, PolicyName::Service, &monitor).await;
     assert!(ran.stderr.contains("Ctrl-C"), "{}", ran.stderr);
@@ -267,10 +280,10 @@ async fn events_are_shown_one_line_each_for_one_device_or_all() {
     assert_eq!(first["properties"]["application"]["from"], "d1");
     assert_eq!(first["properties"]["system"]["iothub-message-source"], "Telemetry");
 
-    let all = iothub(&hub, PolicyName::Service, &["monitor-events", "--from", "earliest", "--count", "4"])
+    let all = iothub(&hub, PolicyName::Service, &["monitor-events", "--from", "earliest", "--count", "5"])
         .await
         .done();
-    assert_eq!(all.lines().count(), 4);
+    assert_eq!(all.lines().count(), 5);
     let refused = iothub(&hub, PolicyName::RegistryRead, &["monitor-events"]).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.stderr.contains("service connect"), "{}", refused.stderr);

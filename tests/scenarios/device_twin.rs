@@ -45,7 +45,7 @@ async fn what_is_reported_is_in_the_twin_and_in_its_order() {
     let (hub, client) = setup().await;
     assert_eq!(soon(client.twin()).await.unwrap(), kept(&hub));
     let first = json!({
-        "z": "\u{1f680}", "a": {"x": 1, "y": [1, {"q": null}], "gone": true}, "n": null, "f": 1.5, "i": -7
+        "z": "\u{1f680}", "a": {"x": 1, "y": [1, {"q": 2}], "gone": true}, "n": null, "f": 1.5, "i": -7
     });
     assert_eq!(soon(client.update_reported_properties(&first)).await.unwrap(), 2);
     let second = json!({"a": {"gone": null, "y": []}, "connectivity": "cellular"});
@@ -121,7 +121,16 @@ async fn each_change_of_a_back_end_arrives_once() {
 
     let replacement = TwinReplacement::new().desired([("new".to_owned(), json!([1]))].into_iter().collect());
     soon(twins.replace(&device(), &replacement, Precondition::Any)).await.unwrap();
-    assert_eq!(next(&mut changes).await.to_string(), r#"{"new": [1], "$version": 6}"#);
+    let change = next(&mut changes).await;
+    assert_eq!(change.to_string(), r#"{"power_level": null, "new": [1], "$version": 6}"#);
+    change.apply_to(&mut known);
+    assert_eq!(known, kept(&hub).desired);
+    let nothing = TwinReplacement::new().desired(Map::new());
+    soon(twins.replace(&device(), &nothing, Precondition::Any)).await.unwrap();
+    let change = next(&mut changes).await;
+    assert_eq!(change.to_string(), r#"{"new": null, "$version": 7}"#);
+    change.apply_to(&mut known);
+    assert_eq!(known, kept(&hub).desired);
     soon(client.shutdown()).await.unwrap();
     assert!(soon(changes.next()).await.is_none());
 }

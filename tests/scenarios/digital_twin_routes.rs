@@ -208,6 +208,7 @@ async fn what_is_no_patch_is_refused_and_changes_nothing() {
         (add("/plain/p", json!(1)), 400_004, "ArgumentInvalid"),
         // What no twin takes.
         (add("/a", json!("x".repeat(4097))), 400_004, "ArgumentInvalid"),
+        (add("/a", json!(0)).replace('0', "123456789012345678901234567890"), 400_004, "ArgumentInvalid"),
     ] {
         http.patch(PATH, None, body).await.refusal(number, name);
     }

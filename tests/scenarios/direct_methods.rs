@@ -1,6 +1,7 @@
 //! Direct methods from our back end through the local hub to our device and back: every answer reaches its
 //! own caller as it was given, and every way to have none is told as what it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,46 @@ async fn payloads_and_statuses_arrive_as_they_were_given() {
     }
     let unknown = soon(service.invoke_method(&device(), &request("unknown"))).await.unwrap();
     assert_eq!(unknown.status, 404, "the device's own answer");
+    serving.abort();
+}
+
+/// A value has 64 bits for whole numbers; payloads have as many digits as their programs give them.
+#[tokio::test]
+async fn whole_numbers_beyond_64_bits_keep_their_digits_both_ways() {
+    let (_hub, _, service, client, mut methods) = setup().await;
+    let json = r#"{"serial":340282366920938463463374607431768211455,"n":1}"#;
+    let large = || request("m").with_payload_json(json).unwrap();
+    let answering = async {
+        for _ in 0..2 {
+            let call = soon(methods.next()).await.unwrap();
+            assert_eq!(call.payload_json(), json);
+            let read: BTreeMap<String, u128> = call.payload_as().unwrap();
+            assert_eq!((read["serial"], read["n"]), (u128::MAX, 1));
+            call.respond(DirectMethodResponse::from_json(200, json).unwrap()).unwrap();
+        }
+    };
+    let (id, twins) = (device(), service.digital_twins());
+    let (method, command) = (large(), large());
+    let calling = async {
+        [
+            soon(service.invoke_method(&id, &method)).await.unwrap(),
+            soon(twins.invoke_command(&id, &command)).await.unwrap(),
+        ]
+    };
+    let (answers, ()) = tokio::join!(calling, answering);
+    for answer in answers {
+        assert_eq!(answer.payload_json(), json);
+        assert!(answer.payload["serial"].is_f64());
+    }
+
+    // A handler takes a value, and so never gets a number that was changed on the way.
+    drop(methods);
+    let echo = MethodHandlers::new().on("m", async |payload| DirectMethodResponse::new(200, payload));
+    let serving = tokio::spawn(echo.serve(soon(client.direct_methods()).await.unwrap()));
+    let refused = soon(call(&service, large())).await.unwrap().unwrap();
+    assert_eq!(refused.status, 400);
+    let why = refused.payload["error"].as_str().unwrap();
+    assert!(why.contains("340282366920938463463374607431768211455"), "{why}");
     serving.abort();
 }
 

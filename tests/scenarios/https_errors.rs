@@ -8,6 +8,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::foreign_http::{ForeignHttp, SOON, answer};
+use crate::raw_mqtt::{Hello, RawMqtt, token};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
     let hub = LocalHub::builder().start().await.unwrap();
@@ -119,11 +120,22 @@ async fn a_token_for_one_device_opens_that_device_alone() {
 #[tokio::test]
 async fn the_api_version_is_needed() {
     let (hub, http) = hub().await;
-    for query in ["?", "?api-version=", "?api-version=latest", "?api-version=2010-01-01", "?top=3"] {
+    for query in ["?", "?api-version=", "?api-version=latest", "?api-version=2016-02-02", "?top=3"] {
         http.get(&format!("/devices/d1{query}")).await.refusal(400_001, "InvalidProtocolVersion");
     }
-    for version in ["2016-11-14", "2020-09-30", "2024-03-31", "2020-05-31-preview"] {
+    let d1 = "d1".parse().unwrap();
+    let token = token(&hub, &hub.device_connection_string(&d1).unwrap(), Duration::from_secs(3600));
+    for version in
+        ["2016-02-03", "2016-04-30", "2016-11-14", "2020-09-30", "2024-03-31", "2020-05-31-preview"]
+    {
         assert_eq!(http.get(&format!("/devices/d1?api-version={version}")).await.status, 200, "{version}");
+        // A device's own routes, and its user name, take the same.
+        let path = format!("/devices/d1/messages/devicebound?api-version={version}");
+        let request = http.bare(&Method::GET, &path).header("Authorization", token.reveal());
+        assert_eq!(answer(request).await.status, 204, "{version}");
+        let user_name = format!("localhost/d1/?api-version={version}");
+        let hello = Hello { user_name, ..Hello::new("d1", token.reveal()) };
+        assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 0, "{version}");
     }
     hub.shutdown().await;
 }
@@ -174,13 +186,68 @@ async fn unknown_paths_and_verbs() {
     for path in ["/", "/nothing", "/devices/d1/nothing", "/Statistics", "//devices"] {
         http.get(path).await.refusal(404_000, "GenericNotFound");
     }
+    // What the service has and this hub has not yet: the path is there for another method, or not at all.
     for (method, path) in [
-        (Method::POST, "/devices/d1"),
-        (Method::PATCH, "/devices/d1"),
-        (Method::DELETE, "/devices"),
-        (Method::PUT, "/statistics/devices"),
+        (Method::POST, "/devices"),
+        (Method::POST, "/devices/"),
+        (Method::POST, "/devices/keys/regenerate"),
+        (Method::POST, "/devices/d1/applyConfigurationContent"),
+        (Method::POST, "/devices/d1/files"),
+        (Method::POST, "/devices/d1/files/notifications"),
+        (Method::PUT, "/jobs/v2/j1"),
+        (Method::GET, "/jobs/v2/query"),
+        (Method::POST, "/jobs/create"),
+        (Method::GET, "/jobs"),
+        (Method::PUT, "/configurations/c1"),
+        (Method::POST, "/configurations/testQueries"),
     ] {
-        answer(http.owner(&method, path)).await.refusal(405_000, "GenericMethodNotAllowed");
+        answer(http.owner(&method, path)).await.refusal(404_000, "GenericNotFound");
+    }
+    hub.shutdown().await;
+}
+
+/// Each path with each method: one that the path has not is 405, whatever else is wrong with the request.
+#[tokio::test]
+async fn each_path_takes_its_methods_and_no_other() {
+    let (hub, http) = hub().await;
+    let all = [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE];
+    for (path, taken) in [
+        // POST is what the service's bulk operations are, which are 404.
+        ("/devices", "GET POST"),
+        ("/devices/d1", "GET PUT DELETE"),
+        ("/devices/query", "GET PUT POST DELETE"),
+        ("/devices/d1/modules", "GET"),
+        ("/devices/d1/modules/m", "GET PUT DELETE"),
+        ("/twins/d1", "GET PUT PATCH"),
+        ("/twins/d1/modules/m", "GET PUT PATCH"),
+        ("/twins/d1/methods", "POST"),
+        ("/twins/d1/modules/m/methods", "POST"),
+        ("/digitaltwins/d1", "GET PATCH"),
+        ("/digitaltwins/d1/commands/c", "POST"),
+        ("/digitaltwins/d1/components/c/commands/c", "POST"),
+        ("/devices/d1/commands", "DELETE"),
+        ("/devices/d1/messages/devicebound", "GET POST"),
+        ("/devices/d1/messages/deviceBound/", "GET POST"),
+        ("/devices/d1/messages/devicebound/lock", "DELETE"),
+        ("/devices/d1/messages/devicebound/lock/abandon", "POST"),
+        ("/devices/d1/messages/events", "POST"),
+        ("/devices/d1/modules/m/messages/events", "POST"),
+        ("/messages/serviceBound/feedback", "GET"),
+        ("/messages/serviceBound/feedback/lock", "DELETE"),
+        ("/messages/serviceBound/feedback/lock/abandon", "POST"),
+        ("/statistics/devices", "GET"),
+        ("/statistics/service", "GET"),
+    ] {
+        for method in &all {
+            // Without a token: nothing is changed by those that are taken.
+            let got = answer(http.bare(method, path).body("{}")).await;
+            if !taken.split(' ').any(|one| one == method.as_str()) {
+                let text = got.refusal(405_000, "GenericMethodNotAllowed");
+                assert!(text.ends_with(&format!("does not take {method}")), "{text}");
+            } else if (method, path) != (&Method::POST, "/devices") {
+                got.refusal(401_003, "IotHubUnauthorized");
+            }
+        }
     }
     hub.shutdown().await;
 }

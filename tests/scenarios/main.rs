@@ -16,7 +16,11 @@ mod cli;
 #[cfg(test)]
 mod device_client;
 #[cfg(test)]
+mod device_ids;
+#[cfg(test)]
 mod device_outbox;
+#[cfg(test)]
+mod device_scopes;
 #[cfg(test)]
 mod device_twin;
 #[cfg(test)]
@@ -50,11 +54,15 @@ mod module_client;
 #[cfg(test)]
 mod module_routes;
 #[cfg(test)]
+mod mosquitto_bridge;
+#[cfg(test)]
 mod mqtt_bad_input;
 #[cfg(test)]
 mod mqtt_c2d;
 #[cfg(test)]
 mod mqtt_connect;
+#[cfg(test)]
+mod mqtt_filters;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
@@ -77,6 +85,8 @@ mod routes;
 mod service_client;
 #[cfg(test)]
 mod strangers;
+#[cfg(test)]
+mod strict_http;
 #[cfg(test)]
 mod twin_routes;
 #[cfg(test)]

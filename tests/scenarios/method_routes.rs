@@ -115,6 +115,40 @@ async fn a_method_reaches_the_device_and_its_answer_comes_back() {
     scene.hub.shutdown().await;
 }
 
+/// The Azure CLI sends the timeouts as text; what is meant as text or as any JSON stays what it is.
+#[tokio::test]
+async fn timeouts_are_taken_as_text_too() {
+    let scene = Scene::new().await;
+    let mut peer = scene.listen().await;
+    let called = json!({
+        "methodName": "m", "payload": {"n": "30"}, "responseTimeoutInSeconds": "7", "connectTimeoutInSeconds": "0"
+    });
+    let call = scene.call(&called);
+    let received = peer.receive().await;
+    assert_eq!(received.body, br#"{"n":"30"}"#);
+    peer.send(&response("200", &received, b"\"30\"")).await;
+    assert_eq!(finished(call).await.body, json!({"status": 200, "payload": "30"}));
+    let call = scene.call(&called);
+    peer.receive().await;
+    scene.pending(1).await;
+    scene.time.advance(Duration::from_secs(7));
+    let (_, timeout) = finished(call).await.call_refusal(504_101, "GatewayTimeout");
+    assert_eq!(timeout.as_deref(), Some("00:00:07"));
+    for (timeout, number, name) in [
+        ("301", 400_004, "ArgumentInvalid"),
+        ("soon", 400_006, "IotHubFormatError"),
+        ("5.5", 400_006, "IotHubFormatError"),
+    ] {
+        for member in ["responseTimeoutInSeconds", "connectTimeoutInSeconds"] {
+            let call = scene.call(&json!({"methodName": "m", member: timeout}));
+            finished(call).await.call_refusal(number, name);
+            let path = format!("/digitaltwins/d1/commands/m?api-version=2021-04-12&{member}={timeout}");
+            finished(scene.post(&path, "{}")).await.call_refusal(number, name);
+        }
+    }
+    scene.hub.shutdown().await;
+}
+
 #[tokio::test]
 async fn payloads_and_statuses_pass_as_they_are() {
     let scene = Scene::new().await;
@@ -229,15 +263,34 @@ async fn who_may_call() {
 }
 
 #[tokio::test]
+async fn the_numbers_of_calls_begin_with_the_clock() {
+    let scene = Scene::new().await;
+    let started = u64::try_from(scene.hub.clock().now().as_microsecond()).unwrap();
+    let mut peer = scene.listen().await;
+    let call = scene.call(&json!({"methodName": "m"}));
+    let received = peer.receive().await;
+    assert_eq!(u64::from_str_radix(request(&received).1, 16).unwrap(), started + 1);
+    // An answer to the first call of a process that counted from one.
+    peer.send(&packet(0x30, &text("$iothub/methods/res/200/?$rid=1"))).await;
+    scene.pending(1).await;
+    peer.send(&response("201", &received, b"1")).await;
+    assert_eq!(finished(call).await.body["status"], 201);
+    scene.hub.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_json_is_a_bad_gateway() {
     let scene = Scene::new().await;
     let mut peer = scene.listen().await;
     let over = format!("\"{}\"", "x".repeat(LIMIT - 1));
-    for body in ["{", "yes", "1 2", over.as_str()] {
+    let (invalid, gateway) = ((502_101, "InvalidResponseWhileProxying"), (502_000, "GenericBadGateway"));
+    for (body, (number, name)) in
+        [("{", invalid), ("yes", invalid), ("1 2", invalid), ("\u{feff}1", invalid), (over.as_str(), gateway)]
+    {
         let call = scene.call(&json!({"methodName": "m"}));
         let received = peer.receive().await;
         peer.send(&response("200", &received, body.as_bytes())).await;
-        finished(call).await.call_refusal(502_000, "GenericBadGateway");
+        finished(call).await.call_refusal(number, name);
     }
     peer.expect_silence().await;
     scene.hub.shutdown().await;

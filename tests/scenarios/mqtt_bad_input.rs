@@ -70,10 +70,68 @@ async fn bytes_that_are_no_connect_are_not_answered() {
     setup.expect_unharmed().await;
 }
 
+/// MQTT 3.1.1, 1.5.3 and 3.3.2: neither U+0000 nor ill-formed UTF-8 in any string, no wildcard in a topic.
+#[tokio::test]
+async fn a_connect_with_a_string_that_mqtt_forbids_is_not_answered() {
+    let mut setup = Setup::new().await;
+    let will = |topic: &[u8]| {
+        let mut hello = b"\x00\x04MQTT\x04\xc6\x00\x3c".to_vec();
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        hello.extend([&text("bad")[..], &length, topic, &text("gone")].concat());
+        hello.extend([text(&setup.bad.user_name), text(setup.bad.password.as_ref().unwrap())].concat());
+        packet(0x10, &hello)
+    };
+    let client_id = Hello { client_id: "b\0d".into(), ..setup.bad.clone() };
+    let user_name = Hello { user_name: format!("{}\0", setup.bad.user_name), ..setup.bad.clone() };
+    for (what, bytes) in [
+        ("U+0000 in the client id", client_id.packet()),
+        ("U+0000 in the user name", user_name.packet()),
+        ("U+0000 in the topic of a will", will(b"devices/bad/messages/events/a=\0")),
+        ("a surrogate in the topic of a will", will(b"devices/bad/messages/events/a=\xed\xa0\x80")),
+        ("+ in the topic of a will", will(b"devices/bad/messages/events/a=+")),
+        ("# in the topic of a will", will(b"devices/bad/messages/events/#")),
+    ] {
+        let mut peer = RawMqtt::open(&setup.hub).await;
+        peer.send(&bytes).await;
+        assert_eq!(peer.next().await, None, "{what}");
+    }
+    let mut peer = RawMqtt::open(&setup.hub).await;
+    peer.send(&will(b"devices/bad/messages/events/a=1")).await;
+    peer.expect(0x20, &[0, 0]).await;
+    peer.send(&[0xe0, 0]).await;
+    peer.expect_end().await;
+    setup.expect_unharmed().await;
+}
+
+/// Such a device is registered, connects, has its twin, and has no topic for its messages.
+#[tokio::test]
+async fn a_device_whose_id_no_topic_may_hold_cannot_send() {
+    let mut setup = Setup::new().await;
+    for id in ["a#b", "a+b", "+"] {
+        let hello = Hello { clean: true, ..Hello::new(id, &new_device(&setup.hub, id).await) };
+        for bytes in [
+            publish(&format!("devices/{id}/messages/events/"), 1, b"x"),
+            subscribe(1, &[(&format!("devices/{id}/messages/devicebound/#"), 1)]),
+        ] {
+            let mut peer = RawMqtt::connect(&setup.hub, &hello, false).await;
+            peer.send(&bytes).await;
+            peer.expect_end().await;
+        }
+    }
+    setup.expect_unharmed().await;
+}
+
 #[tokio::test]
 async fn other_protocol_levels_are_told() {
     let mut setup = Setup::new().await;
-    for protocol in [&b"\x00\x04MQTT\x05"[..], b"\x00\x04MQTT\x03", b"\x00\x06MQIsdp\x03"] {
+    for protocol in [
+        &b"\x00\x04MQTT\x05"[..],
+        b"\x00\x04MQTT\x03",
+        b"\x00\x06MQIsdp\x03",
+        // A mosquitto bridge without `try_private false`.
+        b"\x00\x04MQTT\x84",
+        b"\x00\x06MQIsdp\x83",
+    ] {
         let mut peer = RawMqtt::open(&setup.hub).await;
         // As MQTT 5 lays it out: properties before the client id.
         let rest = [protocol, b"\xc2\x00\x3c\x00", &text("bad"), &text("localhost/bad"), &text("x")].concat();
@@ -99,6 +157,15 @@ async fn a_device_gone_wrong_is_disconnected() {
         ("a topic the hub publishes to", publish("devices/bad/messages/devicebound/", 1, b"x")),
         ("no topic", publish("", 1, b"x")),
         ("a topic that is not UTF-8", packet(0x30, b"\x00\x02\xff\xfe")),
+        ("a topic with a surrogate", packet(0x30, b"\x00\x03\xed\xa0\x80")),
+        ("a topic with U+0000", publish(&format!("{own}a=\0"), 1, b"x")),
+        ("a topic with +", publish(&format!("{own}a=1+1"), 1, b"x")),
+        ("a topic with #", publish(&format!("{own}#"), 1, b"x")),
+        ("a request id with +", publish("$iothub/twin/GET/?$rid=+", 1, b"x")),
+        ("an answer to a method with #", publish("$iothub/methods/res/200/?$rid=#", 1, b"x")),
+        ("a filter with U+0000", subscribe(1, &[("$iothub/twin/res/\0/#", 1)])),
+        ("a filter that is not UTF-8", packet(0x82, b"\x00\x01\x00\x02\xff\xfe\x01")),
+        ("an UNSUBSCRIBE with U+0000", packet(0xa2, b"\x00\x01\x00\x03a\x00b")),
         ("a property that is not UTF-8", publish(&format!("{own}a=%ff"), 1, b"x")),
         ("too many properties", publish(&format!("{own}{too_many}"), 1, b"x")),
         ("a body over 256 KB", publish(own, 1, &vec![b'x'; 256 * 1024 + 1])),

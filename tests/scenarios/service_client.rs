@@ -75,7 +75,7 @@ async fn every_id_the_service_allows_arrives_as_it_is() {
     let hub = hub().await;
     let devices = client(&hub, PolicyName::RegistryReadWrite).devices();
     let ids =
-        ["Az09-:.+%_#*?!(),=@;$'", "%2F", "%2e%2e", "...", "a?b=c", "a#b", "+", "*", "$edge", "D1", "d1"];
+        ["Az09-:.+%_#*?!(),=@$'", "%2F", "%2e%2e", "...", "a?b=c", "a#b", "+", "*", "$edge", "D1", "d1"];
     let mut ids: BTreeSet<DeviceId> = ids.into_iter().map(id).collect();
     ids.insert(id(&"x".repeat(128)));
     for id in &ids {

@@ -63,7 +63,7 @@ async fn patches_are_laid_over_and_null_deletes() {
     let (hub, http, time) = still_hub().await;
     let first = json!({
         "tags": {"location": {"region": "US", "plant": "Redmond43"}, "n": null},
-        "properties": {"desired": {"a": {"b": 1, "c": [1, {"x": null}]}, "\u{e9}\u{1f600}": "\u{4e16}"}}
+        "properties": {"desired": {"a": {"b": 1, "c": [1, {"x": 2}]}, "\u{e9}\u{1f600}": "\u{4e16}"}}
     });
     // Nulls in arrays are refused; without them the change is taken.
     http.patch("/twins/d1", None, json!({"tags": {"list": [null]}}).to_string())
@@ -80,7 +80,7 @@ async fn patches_are_laid_over_and_null_deletes() {
     let twin = http.patch("/twins/d1", Some("\"*\""), second.to_string()).await.body;
     assert_eq!(twin["tags"], json!({"location": {"plant": "Redmond43"}}));
     let desired = &twin["properties"]["desired"];
-    assert_eq!(desired["a"], json!({"c": [1, {"x": null}], "d": 2}));
+    assert_eq!(desired["a"], json!({"c": [1, {"x": 2}], "d": 2}));
     let (then, now) = ("2026-11-21T02:30:00.1234567Z", "2026-11-21T02:31:00.1234567Z");
     let stamp = |time: &str, version: i64| json!({"$lastUpdated": time, "$lastUpdatedVersion": version});
     assert_eq!(desired["$metadata"]["\u{e9}\u{1f600}"], stamp(then, 2));
@@ -104,9 +104,19 @@ async fn a_replaced_section_is_whole_and_an_absent_one_stays() {
     let (hub, http, _) = still_hub().await;
     let first = json!({"tags": {"a": 1}, "properties": {"desired": {"b": 2, "c": 3}}});
     http.patch("/twins/d1", None, first.to_string()).await;
-    let twin = http.put("/twins/d1", None, r#"{"tags":{"z":{"n":null}}}"#).await.body;
+    let twin = http.put("/twins/d1", None, r#"{"tags":{"z":{}}}"#).await.body;
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["b"]), (&json!({"z": {}}), &json!(2)));
-    let twin = http.put("/twins/d1", None, r#"{"properties":{"desired":{"b":null,"c":4}}}"#).await.body;
+    // Null deletes in a patch; in a replacement it is no value.
+    for body in [
+        r#"{"properties":{"desired":{"b":null,"c":4}}}"#,
+        r#"{"properties":{"desired":{"b":{"x":null}}}}"#,
+        r#"{"tags":{"n":null}}"#,
+        r#"{"tags":{"z":[{"n":null}]}}"#,
+    ] {
+        http.put("/twins/d1", None, body).await.refusal(400_004, "ArgumentInvalid");
+    }
+    assert_eq!(http.get("/twins/d1").await.body, twin);
+    let twin = http.put("/twins/d1", None, r#"{"properties":{"desired":{"c":4}}}"#).await.body;
     let desired = twin["properties"]["desired"].as_object().unwrap();
     assert_eq!(desired.keys().collect::<Vec<_>>(), ["c", "$metadata", "$version"]);
     assert_eq!((&twin["tags"], &desired["$version"]), (&json!({"z": {}}), &json!(3)));
@@ -217,11 +227,14 @@ async fn what_no_twin_can_hold_is_refused_and_changes_nothing() {
         (json!({"a": 4_503_599_627_370_495_i64}), json!({"a": 4_503_599_627_370_496_i64})),
         (json!({"a": -4_503_599_627_370_496_i64}), json!({"a": -4_503_599_627_370_497_i64})),
         (json!({"a": [1]}), json!({"a": [null]})),
+        (json!({"a": {"b": [[{"c": 1}]]}}), json!({"a": {"b": [[{"c": null}]]}})),
+        (json!({"": {"": 1}}), json!({"a#b": 1})),
+        (json!({"a\u{200b}b": 1}), json!({"a\u{a0}b": 1})),
+        (json!({"\u{feff}": 1}), json!({"a": [{"\u{3000}": 1}]})),
         (json!({"a-b": 1}), json!({"a.b": 1})),
         (json!({"a": {"b": 1}}), json!({"a": {"$b": 1}})),
         (json!({"a": {"b": 1}}), json!({"a": {"b c": 1}})),
         (json!({"a": {"b": 1}}), json!({"a": {"b\u{7}": 1}})),
-        (json!({"a": {"b": 1}}), json!({"a": {"": 1}})),
     ] {
         for wrap in [
             |section: &Value| json!({"tags": section}),
@@ -236,6 +249,20 @@ async fn what_no_twin_can_hold_is_refused_and_changes_nothing() {
         assert_eq!(taken.status, 200, "{good:.80}");
         hub.delete_device(&"d1".parse().unwrap()).await.unwrap();
         hub.create_device(&"d1".parse().unwrap()).await.unwrap();
+    }
+    // Whole numbers that no 64 bits hold; with an exponent it is no whole number.
+    for number in ["123456789012345678901234567890", "-9223372036854775809", "18446744073709551616"] {
+        for body in [
+            format!(r#"{{"tags":{{"a":{number}}}}}"#),
+            format!(r#"{{"properties":{{"desired":{{"a":{{"b":[1,{{"c":{number}}}]}}}}}}}}"#),
+        ] {
+            http.patch("/twins/d1", None, &*body).await.refusal(400_004, "ArgumentInvalid");
+            http.put("/twins/d1", None, &*body).await.refusal(400_004, "ArgumentInvalid");
+        }
+        let passed_over =
+            format!(r#"{{"tags":{{"a":1e30}},"version":{number},"properties":{{"reported":{number}}}}}"#);
+        let twin = http.patch("/twins/d1", None, passed_over).await;
+        assert_eq!(twin.body["tags"], json!({"a": 1e30}));
     }
     for body in [
         "",
@@ -281,7 +308,7 @@ async fn each_route_against_each_policy() {
         (Method::GET, "/devices/d1/modules/m", [200, 401, 401, 200, 200]),
         (Method::PUT, "/devices/d1/modules/m", [200, 401, 401, 401, 200]),
         (Method::DELETE, "/devices/d1/modules/none", [404, 401, 401, 401, 404]),
-        (Method::POST, "/devices/d1", [405, 405, 401, 405, 405]),
+        (Method::POST, "/devices/d1", [405, 405, 405, 405, 405]),
         (Method::DELETE, "/twins/d1", [405, 405, 405, 405, 405]),
     ] {
         for (policy, status) in PolicyName::ALL.into_iter().zip(row) {

@@ -79,6 +79,12 @@ async fn patches_are_laid_over_what_is_there_and_replacements_put_in_its_place()
     assert_eq!(content(&deleted), (tags.clone(), json!({"power_level": 1, "new": {"x": 1}}), 3));
 
     let replacement = TwinReplacement::new().desired(object(json!({"only": true, "n": null})));
+    let refused = twins.replace(&id("d1"), &replacement, Precondition::Any).await.unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.error_code()),
+        (ErrorKind::InvalidArgument, Some(ErrorCode::ArgumentInvalid))
+    );
+    let replacement = TwinReplacement::new().desired(object(json!({"only": true})));
     let replaced = twins.replace(&id("d1"), &replacement, Precondition::IfMatch(deleted.etag)).await.unwrap();
     assert_eq!(content(&replaced), (tags, json!({"only": true}), 4));
     let emptied =
@@ -224,7 +230,7 @@ async fn modules_live_on_their_device_and_have_twins_of_their_own() {
 async fn the_twin_of_every_id_is_found_by_it() {
     let hub = hub().await;
     let twins = client(&hub, PolicyName::Service).twins();
-    for name in ["Az09-:.+%_#*?!(),=@;$'", "%2F", "%2e%2e", "...", "a?b=c", "+", "*", "query", "D1", "d1"] {
+    for name in ["Az09-:.+%_#*?!(),=@$'", "%2F", "%2e%2e", "...", "a?b=c", "+", "*", "query", "D1", "d1"] {
         hub.create_device(&id(name)).await.unwrap();
         let patch = TwinPatch::new().tag("name", name);
         let twin = twins.patch(&id(name), &patch, Precondition::Any).await.unwrap();

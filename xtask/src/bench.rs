@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if cfg!(debug_assertions) {
         // Measured from a release build of this program too: clients run in it.
         let mut release = workspace::cargo();
-        release.args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench"]);
+        release.args(["run", "--release", "--package", "xtask", "--", "bench"]);
         return workspace::run(release.arg(options.what.name()));
     }
     server::build()?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::steps::{human, table};
-use crate::{docs, e2e, fuzz, interop, new, tidy, workspace};
+use crate::{docs, e2e, fuzz, interop, pages, tidy, workspace};
 
 /// Seconds of fuzzing, over all targets.
 const FUZZ_SECONDS: u64 = 120;
@@ -26,7 +26,8 @@ const STEPS: &[Step] = &[
     ("doc", rustdoc),
     ("e2e", || e2e::run(&e2e::Options::all())),
     ("interop", || interop::run(&interop::Options::default(), interop::Missing::Fails)),
-    ("copies", copies),
+    ("pages", || pages::run(&pages::Options::default(), interop::Missing::Fails)),
+    ("copies", || pages::copies(interop::Missing::Fails)),
     ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
 ];
 
@@ -36,6 +37,11 @@ pub(crate) struct Options {
     /// Begin with this step: after a failure that was cured, for example
     #[arg(long)]
     from: Option<String>,
+}
+
+/// Whether there is a step of this name, for pages that say which step runs their commands.
+pub(crate) fn has_step(name: &str) -> bool {
+    STEPS.iter().any(|(step, _)| *step == name)
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -74,20 +80,4 @@ fn rustdoc() -> Result<()> {
     doc.args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
     // xtask is a program, and its library-less documentation would only clash with others' names.
     workspace::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
-}
-
-/// Copies every sample as a reader would, and builds each where no workspace is around it.
-fn copies() -> Result<()> {
-    let place = tempfile::tempdir().context("no temporary folder")?;
-    for sample in workspace::samples()? {
-        println!("copy of {sample}");
-        let dir = place.path().join(&sample);
-        new::copy(&sample, &dir)?;
-        let mut build = workspace::cargo();
-        build.current_dir(&dir).args(["build", "--quiet"]);
-        // One target folder for all copies; not ours, since their profile differs.
-        build.arg("--target-dir").arg(workspace::target_dir().join("copies"));
-        workspace::run(&mut build)?;
-    }
-    Ok(())
 }

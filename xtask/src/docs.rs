@@ -7,13 +7,20 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::{pages, workspace};
 
 /// The marks of all samples: (sample, mark) to the code between.
 type Marks = BTreeMap<(String, String), String>;
 
 pub(crate) fn run(check: bool) -> Result<()> {
-    let problems = paste(check)?;
+    let mut problems = paste(check)?;
+    let (pages, wrong) = pages::read()?;
+    problems.extend(wrong);
+    if check {
+        for line in pages::not_run(&pages) {
+            println!("{line}");
+        }
+    }
     if problems.is_empty() {
         println!("The tutorials show what the samples say.");
         return Ok(());

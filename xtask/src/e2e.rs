@@ -67,22 +67,6 @@ impl Tutorial {
         }
     }
 
-    /// The packages whose programs its reader runs, beside `iothub`.
-    const fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::C2d => &["simulated_device", "send_c2d"],
-            Self::Ios => &["sample_device", "sample_service"],
-            Self::Twins => &["report_connectivity", "add_tags_and_query"],
-            Self::Pnp => &[
-                "pnp_thermostat",
-                "pnp_temperature_controller",
-                "pnp_service",
-                "pnp_digital_twin",
-                "read_events",
-            ],
-        }
-    }
-
     const fn steps(self) -> &'static [&'static str] {
         match self {
             Self::C2d => c2d::STEPS,
@@ -133,9 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let kind = hub::Kind::from_environment()?;
 
     println!("Building the programs ...");
-    let mut packages = vec!["iothub-cli"];
-    packages.extend(tutorials.iter().flat_map(|tutorial| tutorial.programs()));
-    workspace::build(&packages)?;
+    workspace::build_programs()?;
 
     println!("Hub: {kind}");
     let runtime = tokio::runtime::Runtime::new().context("no tokio runtime")?;

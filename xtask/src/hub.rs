@@ -1,16 +1,18 @@
-//! `cargo xtask hub`: the local hub in the foreground, as a learner starts it. Everything on screen is
-//! the program's own; this only builds it and gives it a place to keep its keys.
+//! `cargo xtask hub` runs the local hub in the foreground, as a reader of the tutorials starts it. It builds the hub
+//! and all programs of the tutorials, and gives the hub a folder to keep its keys in; what is on screen after that is
+//! the hub's own.
 
 use anyhow::Result;
 
 use crate::workspace;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    workspace::build(&["iothub-local-hub"])?;
+    workspace::build_programs()?;
     let mut hub = std::process::Command::new(workspace::program("local-hub"));
     let says_where = |argument: &String| argument == "--state-dir" || argument.starts_with("--state-dir=");
     if !arguments.iter().any(says_where) {
-        hub.arg("--state-dir").arg(workspace::target_dir().join("local-hub"));
+        // Not where cargo builds, which other workspaces may share.
+        hub.arg("--state-dir").arg(workspace::root().join("target/local-hub"));
     }
     hub.args(arguments);
     replace_with(hub)

@@ -16,6 +16,7 @@ mod ours;
 mod pairings;
 mod record;
 mod registries;
+mod scopes;
 mod talk;
 mod telemetry;
 mod twins;
@@ -92,7 +93,7 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
         }
     }
 
-    workspace::build(&["iothub-local-hub", "pnp_thermostat", "pnp_temperature_controller"])?;
+    workspace::build_programs()?;
     let installed = workspace::target_dir().join("interop");
     for language in &languages {
         install::install(*language, &installed)?;
@@ -115,7 +116,7 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
 }
 
 /// Whether a program is on the path.
-fn exists(tool: &str) -> bool {
+pub(crate) fn exists(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

@@ -10,6 +10,7 @@ mod fuzz;
 mod hub;
 mod interop;
 mod new;
+mod pages;
 mod program;
 mod steps;
 mod tidy;
@@ -46,6 +47,11 @@ enum Command {
     /// The part of `interop` that has a network namespace to itself
     #[command(hide = true)]
     InteropInside(interop::InsideOptions),
+    /// Run the commands that the pages print, as printed, in a fresh clone
+    Pages(pages::Options),
+    /// The part of `pages` that has a network namespace to itself
+    #[command(hide = true)]
+    PagesInside(pages::InsideOptions),
     /// Measure the hub, with release builds
     Bench(bench::Options),
     /// Copy a sample to a folder of your own, where it builds by itself
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Command::E2e(options) => e2e::run(&options),
         Command::Interop(options) => interop::run(&options, interop::Missing::IsSkipped),
         Command::InteropInside(options) => interop::run_inside(&options),
+        Command::Pages(options) => pages::run(&options, interop::Missing::IsSkipped),
+        Command::PagesInside(options) => pages::inside::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Hub { arguments } => hub::run(&arguments),
         Command::New { sample, dir } => new::run(&sample, &dir),

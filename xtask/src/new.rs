@@ -1,63 +1,133 @@
-//! `cargo xtask new SAMPLE DIR`: a sample as the start of somebody's own program. Only paths change: our
-//! crates are found where they are. What exists is never written over.
+//! `cargo xtask new SAMPLE DIR` copies a sample to a folder of its own, as the start of somebody's own program: a
+//! package with the folder's name, whose README works where it lies. It never writes over what exists.
+
+mod place;
+mod readme;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
+/// The variables that samples read, in the order in which their user sets them.
+const VARIABLES: [&str; 3] =
+    ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_ID", "IOTHUB_DEVICE_CONNECTION_STRING"];
+
+/// A sample that was copied.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    /// Where it is, with every link followed.
+    pub(crate) folder: PathBuf,
+    /// Its package.
+    pub(crate) package: String,
+    /// What its README says.
+    readme: String,
+    /// All of its code.
+    code: String,
+}
+
 pub(crate) fn run(sample: &str, dir: &Path) -> Result<()> {
-    copy(sample, dir)?;
-    println!("{sample} is now in {}. Next:\n\n    cd {}\n    cargo run", dir.display(), dir.display());
+    let copy = copy(sample, dir)?;
+    println!("{sample} is now the package {} in {}.\n", copy.package, dir.display());
+    println!("Once a hub runs, its line is pasted here and a device is registered, this runs the copy:\n");
+    for line in copy.steps(dir) {
+        println!("    {line}");
+    }
+    println!("\nREADME.md in that folder has more.");
     Ok(())
 }
 
+impl Copy {
+    /// The lines that run the copy, from the folder in which `cargo xtask new` was called.
+    fn steps(&self, dir: &Path) -> Vec<String> {
+        let device = self.device();
+        let value = |name: &str| match name {
+            "IOTHUB_CONNECTION_STRING" => "'HostName=…' # as the hub prints it".to_owned(),
+            "IOTHUB_DEVICE_ID" => device.to_owned(),
+            _ => format!("\"$(cargo iothub device connection-string show {device})\""),
+        };
+        let is_read = |name: &&str| self.code.contains(&format!("\"{name}\""));
+        let set = VARIABLES.into_iter().filter(is_read);
+        let mut steps: Vec<String> = set.map(|name| format!("export {name}={}", value(name))).collect();
+        steps.push(format!("cd {}", in_a_shell(&dir.display().to_string())));
+        let run = self.readme.lines().find(|line| line.starts_with("cargo run"));
+        steps.push(run.unwrap_or("cargo run").to_owned());
+        steps
+    }
+
+    /// The id of the device that the README speaks of.
+    fn device(&self) -> &str {
+        let after = |word: &str| {
+            let (_, rest) = self.readme.split_once(word)?;
+            rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next()
+        };
+        after("connection-string show ").or_else(|| after("IOTHUB_DEVICE_ID=")).unwrap_or("my-device")
+    }
+}
+
+/// A word of a command line, in quotes if the shell would read something else.
+fn in_a_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:\\".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// Copies a sample and the lock file, which holds the versions the sample was tried with.
-pub(crate) fn copy(sample: &str, dir: &Path) -> Result<()> {
+pub(crate) fn copy(sample: &str, dir: &Path) -> Result<Copy> {
     let samples = workspace::samples()?;
     if !samples.iter().any(|name| name == sample) {
         bail!("there is no sample {sample:?}; there are {}", samples.join(", "));
     }
-    let target = std::path::absolute(dir).with_context(|| format!("{} is no path", dir.display()))?;
-    if target.exists() {
-        bail!("{} exists already; name a folder that does not, since nothing is written over", dir.display());
-    }
     let root = workspace::root();
-    if target.starts_with(&root) {
-        bail!(
-            "{} lies inside this workspace, where cargo would take it for a part of it; choose a folder outside {}",
-            dir.display(),
-            root.display()
-        );
-    }
+    let folder = place::resolve(dir)?;
+    place::must_be_free(dir, &folder, &root)?;
+    let package = place::package_name(&folder, sample);
 
+    let (mut readme, mut code) = (String::new(), String::new());
     let prefix = format!("samples/{sample}/");
     for file in workspace::tracked_files()? {
         let Some(name) = file.strip_prefix(&prefix) else { continue };
         let text = fs::read_to_string(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
-        let text = if name == "Cargo.toml" { with_absolute_paths(&text, &root)? } else { text };
-        let copy = target.join(name);
+        let text = match name {
+            "Cargo.toml" => manifest(&text, sample, &package, &root)?,
+            "README.md" => {
+                readme = readme::of_copy(&text, sample, &package, &root)?;
+                readme.clone()
+            }
+            name if name.ends_with(".rs") => {
+                let text = readme::without_package(&text, sample);
+                code.push_str(&text);
+                text
+            }
+            _ => text,
+        };
+        let copy = folder.join(name);
         if let Some(parent) = copy.parent() {
             fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
         }
         fs::write(&copy, text).with_context(|| format!("{} cannot be written", copy.display()))?;
     }
-    fs::copy(root.join("Cargo.lock"), target.join("Cargo.lock")).context("Cargo.lock cannot be copied")?;
-    Ok(())
+    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).context("Cargo.lock cannot be copied")?;
+    Ok(Copy { folder, package, readme, code })
 }
 
-/// The manifest with `path = "../../crates/…"` replaced by where that is.
-fn with_absolute_paths(manifest: &str, root: &Path) -> Result<String> {
-    let root = root.to_str().context("this workspace lies under a path that is no text")?;
-    // A TOML string would take a backslash as the start of an escape.
-    let root = root.replace('\\', "/");
-    let rewritten = manifest.replace("path = \"../../", &format!("path = \"{root}/"));
+/// The manifest of the copy: the package has its name, `path = "../../crates/…"` says where that is, and whatever
+/// workspace lies around the folder is none of its business.
+fn manifest(manifest: &str, sample: &str, package: &str, root: &Path) -> Result<String> {
+    let name = format!("name = \"{sample}\"");
+    if manifest.matches(&name).count() != 1 {
+        bail!("the sample's manifest does not say {name} once");
+    }
+    let named = manifest.replace(&name, &format!("name = \"{package}\""));
+    let rewritten = named.replace("path = \"../../", &format!("path = \"{}/", readme::shown(root)?));
     if rewritten.contains("path = \"..") {
         bail!("the sample's manifest has a path that does not start with ../../");
     }
-    Ok(rewritten)
+    Ok(format!(
+        "# A copy of the sample {sample}. It is a workspace of its own, whatever folder it lies in.\n[workspace]\n\n\
+         {rewritten}"
+    ))
 }
 
 #[cfg(test)]
@@ -65,15 +135,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_of_the_manifest_change() {
-        let manifest = "[dependencies]\niothub-auth = { version = \"0.1.0\", path = \"../../crates/auth\" }\nanyhow = \"1\"\n";
-        let copy = with_absolute_paths(manifest, Path::new("/src/iot")).unwrap();
-        assert_eq!(copy, manifest.replace("../..", "/src/iot"));
+    fn name_and_paths_of_the_manifest_change() {
+        let text = "[package]\nname = \"s\"\n\n[dependencies]\niothub-auth = { version = \"0.1.0\", path = \"../../crates/auth\" }\n";
+        let copy = manifest(text, "s", "my-device", Path::new("/src/iot")).unwrap();
+        assert!(
+            copy.contains("name = \"my-device\"") && copy.contains("path = \"/src/iot/crates/auth\""),
+            "{copy}"
+        );
+        assert!(copy.contains("\n[workspace]\n"), "{copy}");
     }
 
     #[test]
     fn a_path_it_cannot_move_is_refused() {
-        assert!(with_absolute_paths("x = { path = \"../x\" }", Path::new("/src")).is_err());
+        assert!(manifest("name = \"s\"\nx = { path = \"../x\" }", "s", "s", Path::new("/src")).is_err());
     }
 
     #[test]
@@ -89,12 +163,44 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_every_file_of_the_sample() {
+    fn a_copy_beside_the_workspace_may_be_named_from_inside_it() {
+        // As the pages print it: `../my-device` from the root of the workspace.
         let place = tempfile::tempdir().unwrap();
-        let dir = place.path().join("mine");
-        copy("simulated_device", &dir).unwrap();
-        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-        assert!(!manifest.contains("../"), "{manifest}");
-        assert!(dir.join("src/main.rs").is_file() && dir.join("Cargo.lock").is_file());
+        let up: PathBuf = workspace::root().components().skip(1).map(|_| "..").collect();
+        let relative_to_root = place.path().strip_prefix("/").unwrap();
+        let dir = workspace::root().join(up).join(relative_to_root).join("my-device");
+        let copied = copy("simulated_device", &dir).unwrap();
+        assert_eq!(copied.package, "my-device");
+        assert!(place.path().join("my-device/src/main.rs").is_file());
+    }
+
+    #[test]
+    fn every_copy_stands_for_itself() {
+        let place = tempfile::tempdir().unwrap();
+        for sample in workspace::samples().unwrap() {
+            let name = format!("my-{}", sample.replace('_', "-"));
+            let dir = place.path().join(&name);
+            let copied = copy(&sample, &dir).unwrap();
+            let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+            assert!(!read("Cargo.toml").contains("../"));
+            assert!(read("Cargo.toml").contains(&format!("name = \"{name}\"")));
+            for file in ["README.md", "src/main.rs"] {
+                for word in ["../", " -p ", "cargo iothub", &format!("`{sample}`")] {
+                    let is_title = file == "README.md" && word.starts_with('`');
+                    assert!(is_title || !read(file).contains(word), "{sample}: {file} says {word:?}");
+                }
+            }
+            assert!(dir.join("Cargo.lock").is_file());
+            assert_eq!(
+                copied.device() == "my-thermostat",
+                sample.starts_with("pnp_") && !sample.ends_with("controller")
+            );
+            let steps = copied.steps(Path::new("../my device"));
+            assert!(steps.len() <= 4 && steps.iter().any(|step| step == "cd '../my device'"), "{steps:?}");
+            assert!(
+                steps[0].starts_with("export IOTHUB_") && steps[steps.len() - 1].starts_with("cargo run"),
+                "{steps:?}"
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy knows. Each rule is a
 //! pure function over what was read, so that its tests show it a bad tree and see it fail.
 
+mod features;
 mod fidelity;
 mod files;
 mod links;
@@ -16,7 +17,8 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
-use crate::{docs, workspace};
+pub(crate) use self::samples::MAY_USE as SAMPLES_MAY_USE;
+use crate::{docs, pages, workspace};
 
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,8 +96,10 @@ fn findings() -> Result<Vec<Finding>> {
     findings.extend(samples::check(&files));
     findings.extend(rooms::check(&rooms::packages(&metadata)));
     findings.extend(unused::check(&unused::packages(&metadata), &files));
+    findings.extend(features::check(&features::of_all_programs()?, &features::of_each_program()?));
     findings.extend(lock::check(&lock::versions(&read("Cargo.lock")?), &read("deny.toml")?));
     findings.extend(docs::paste(true)?.into_iter().map(|problem| Finding::new("docs", problem)));
+    findings.extend(pages::read()?.1.into_iter().map(|problem| Finding::new("pages", problem)));
     Ok(findings)
 }
 

@@ -5,18 +5,24 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder of the workspace.
+/// The folder of the workspace: that of the cargo which started this program. Where two clones share a target folder,
+/// cargo takes a program that was built in one for that of the other, so the path known at build time may be of the
+/// wrong one.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let is_ours = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| is_ours);
+    let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
-/// Where cargo builds. A relative `CARGO_TARGET_DIR` is meant from where the user stands.
+/// Where cargo builds, which `CARGO_TARGET_DIR` or anybody's cargo configuration may say: this program lies there, in
+/// the folder of its profile, and its tests one folder deeper.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || root().join("target"),
-        |dir| std::path::absolute(PathBuf::from(&dir)).unwrap_or_else(|_| dir.into()),
-    )
+    let folder = std::env::current_exe().ok().and_then(|program| {
+        let profile = program.parent().filter(|folder| !folder.ends_with("deps"));
+        profile.or_else(|| program.parent()?.parent())?.parent().map(Path::to_path_buf)
+    });
+    folder.unwrap_or_else(|| root().join("target"))
 }
 
 /// A debug program of ours, once [`build`] has made it.
@@ -31,6 +37,8 @@ const OF_A_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // A relative one is meant from where the user stands.
+    command.env("CARGO_TARGET_DIR", target_dir());
     // What the cargo that started us says of this package is to ring's build script a changed environment:
     // ring, and all that stands on it, would be built again.
     for (name, _) in std::env::vars_os() {
@@ -41,13 +49,20 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds the programs of these packages in one go. They are built together with xtask itself, whose
-/// libraries they share: built apart, cargo would compile tokio and its like a second time.
-pub(crate) fn build(packages: &[&str]) -> Result<()> {
+/// The packages with programs that the pages run: the hub, the command line, and every sample.
+pub(crate) fn programs() -> Result<Vec<String>> {
+    let mut packages = vec!["iothub-local-hub".to_owned(), "iothub-cli".to_owned()];
+    packages.extend(samples()?);
+    Ok(packages)
+}
+
+/// Builds all programs that the pages run in one go, whichever command comes first, so that none of the later ones
+/// has anything to compile.
+pub(crate) fn build_programs() -> Result<()> {
     let mut command = cargo();
     command.args(["build", "--bins", "--package", "xtask"]);
-    for package in packages {
-        command.args(["--package", package]);
+    for package in programs()? {
+        command.args(["--package", &package]);
     }
     run(&mut command)
 }
@@ -85,11 +100,16 @@ fn shown(command: &Command) -> String {
 
 /// The files git tracks or would track, as paths from the root with `/` between their parts.
 pub(crate) fn tracked_files() -> Result<Vec<String>> {
+    tracked_files_in(&root())
+}
+
+/// The same of any repository.
+pub(crate) fn tracked_files_in(folder: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
-    git.current_dir(root()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    git.current_dir(folder).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let listed = output(&mut git)?;
     let mut files: Vec<String> =
-        listed.split_terminator('\0').filter(|path| root().join(path).is_file()).map(str::to_owned).collect();
+        listed.split_terminator('\0').filter(|path| folder.join(path).is_file()).map(str::to_owned).collect();
     files.sort();
     files.dedup();
     Ok(files)

@@ -16,6 +16,8 @@ mod event;
 mod events;
 mod failure;
 mod feedback;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod inbound;
 mod management;
 mod redirect;

@@ -22,6 +22,12 @@ use crate::endpoint::{Credential, Endpoint, Timing};
 use crate::error::{Error, ErrorKind};
 use crate::reconnect::Reconnect;
 
+/// Opens the reading of batches to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_records(body: &[u8]) {
+    drop(batch::records(body));
+}
+
 /// The feedback of one hub: what became of messages whose senders asked to be told, by setting
 /// [`ack`](iothub_models::C2dMessage::ack).
 ///

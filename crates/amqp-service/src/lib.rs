@@ -29,6 +29,8 @@ mod event_hub_properties;
 mod event_position;
 mod event_reader;
 mod feedback;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod reconnect;
 mod refusal;
 

@@ -1,9 +1,8 @@
-//! The commands and their arguments. Ids are checked here, so that the rest only meets valid ones.
+//! Defines the commands and their arguments. Ids are checked here, so that all other files get valid ones.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iothub_amqp_service::EventPosition;
-use iothub_models::{DeviceId, MethodName, ModuleId};
-use serde_json::Value;
+use iothub_models::{DeviceId, MethodName, MethodPayload, ModuleId};
 
 /// Looks after the devices of an Azure IoT hub, in Azure or local, and shows what they send.
 ///
@@ -72,9 +71,9 @@ pub(crate) enum MethodCommand {
         /// A module of the device, if the method is the module's.
         #[arg(long, value_name = "MODULE")]
         module: Option<ModuleId>,
-        /// What the device is given.
+        /// The payload that the device gets.
         #[arg(long, value_name = "JSON", default_value = "null", value_parser = json)]
-        payload: Value,
+        payload: MethodPayload,
         /// How long the device may take to answer, from 5 to 300.
         #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=300))]
         response_timeout: u64,
@@ -97,8 +96,8 @@ pub(crate) enum TwinCommand {
     },
 }
 
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("{error}; a text needs quotes of its own: '\"text\"'"))
+fn json(text: &str) -> Result<MethodPayload, String> {
+    MethodPayload::parse(text).map_err(|error| format!("{error}; a text needs quotes of its own: '\"text\"'"))
 }
 
 /// What to show of the events of a hub.

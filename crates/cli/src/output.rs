@@ -4,8 +4,11 @@
 use std::io::Write as _;
 
 use comfy_table::{ContentArrangement, TableComponent, presets};
+use iothub_models::whole_number_beyond_64_bits;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Rows under named columns.
 pub(crate) struct Table {
@@ -53,7 +56,26 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
+/// JSON that somebody else wrote, as it is printed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Json {
+    /// Formatted like all output.
+    Value(Value),
+    /// As it was written, because a [`Value`] would round a whole number in it.
+    Text(Box<RawValue>),
+}
+
+/// Reads JSON that is to be printed, with all digits of its whole numbers.
+pub(crate) fn json(text: &str) -> serde_json::Result<Json> {
+    if whole_number_beyond_64_bits(text).is_none() {
+        return serde_json::from_str(text).map(Json::Value);
+    }
+    // Outside of strings line ends are blanks, and within strings JSON has none: the output stays one line.
+    RawValue::from_string(text.replace(['\n', '\r'], " ")).map(Json::Text)
+}
+
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 

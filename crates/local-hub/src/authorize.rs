@@ -1,20 +1,29 @@
-//! Who may: every request and every connection passes here.
+//! Decides who may use what: every request and every connection passes here.
 //!
-//! A peer learns an error code and nothing more; the true reason is logged. No token and no key ever
-//! is. Signatures are compared in constant time, by `iothub-auth`.
+//! A peer learns an error code and nothing more; the true reason is logged. Tokens and keys are never logged.
+//! Signatures are compared in constant time, by `iothub-auth`. Which identities there are is told only to the
+//! bearer of a policy's token.
 //! Source: *Control access to IoT Hub using shared access signatures*.
 
 mod amqp;
 
 use std::sync::Arc;
 
-use iothub_auth::{CLOCK_SKEW, SasToken};
+use iothub_auth::{CLOCK_SKEW, SasScope, SasToken, SharedAccessKey};
 use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 use crate::core::connections::ConnectionId;
 use crate::core::policies::{Permission, Policy};
+use crate::core::registered::Credentials;
 use crate::hub::Hub;
+
+/// How many keys an identity has.
+const KEYS: usize = 2;
+
+/// The key that signatures are compared with where there is no identity whose key it could be.
+const NOBODYS_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// Not allowed. The code is for the peer, the reason for the hub's log, where it already is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,37 +153,27 @@ impl Hub {
         if let Some(module) = &id.module {
             resource.extend(["modules", module.as_str()]);
         }
-        let token = self.token(sas_token, &resource)?;
-        let Some(identity) = self.credentials(id) else {
-            let code = if id.module.is_some() && self.device(&id.device).is_ok() {
-                ErrorCode::ModuleNotFound
-            } else {
-                ErrorCode::DeviceNotFound
-            };
-            return Err(Denied { code, reason: self.unknown(code) });
+        let token = self.token_for_host(sas_token)?;
+        let identity = self.credentials(id);
+        let scope = if let Some(name) = token.policy() {
+            covered(token.scope().covers(&resource), &token, &resource)?;
+            let policy = self.policy(name)?;
+            token
+                .verify([&policy.key], self.clock().now(), CLOCK_SKEW)
+                .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
+            if !policy.allows(Permission::DeviceConnect) {
+                let reason = format!("policy {} lacks the permission DeviceConnect", policy.name);
+                return Err(Denied::unauthorized(reason));
+            }
+            GrantScope::Hub
+        } else {
+            covered(covers_encoded(&token.scope(), &resource), &token, &resource)?;
+            self.verify_own_key(id, identity.as_ref(), &token)?;
+            if id.module.is_some() { GrantScope::Module } else { GrantScope::Device }
         };
-        let now = self.clock().now();
-        let scope = match token.policy() {
-            Some(name) => {
-                let policy = self.policy(name)?;
-                token
-                    .verify([&policy.key], now, CLOCK_SKEW)
-                    .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
-                if !policy.allows(Permission::DeviceConnect) {
-                    let reason = format!("policy {} lacks the permission DeviceConnect", policy.name);
-                    return Err(Denied::unauthorized(reason));
-                }
-                GrantScope::Hub
-            }
-            None if identity.authentication != AuthenticationType::Sas => {
-                return Err(Denied::unauthorized("the identity's authentication type is not sas"));
-            }
-            None => {
-                token
-                    .verify(identity.keys.iter().flatten(), now, CLOCK_SKEW)
-                    .map_err(|error| Denied::unauthorized(error.to_string()))?;
-                if id.module.is_some() { GrantScope::Module } else { GrantScope::Device }
-            }
+        let Some(identity) = identity else {
+            let code = self.unknown_code(id);
+            return Err(Denied { code, reason: self.unknown(code) });
         };
         if identity.status == DeviceStatus::Disabled {
             return Err(Denied { code: ErrorCode::DeviceDisabled, reason: "the device is disabled".into() });
@@ -182,16 +181,40 @@ impl Hub {
         Ok(DeviceGrant { generation_id: identity.generation_id, scope, expiry: token.expiry() })
     }
 
+    /// Checks a token that names no policy against the keys of the identity.
+    ///
+    /// Somebody who knows no key must not learn which identities there are. So an unknown id, an identity that
+    /// has no keys to sign with and a wrong signature are refused with the same code, and a signature is computed
+    /// for each of two keys in every case; only the reason, which is for the log, differs.
+    fn verify_own_key(
+        &self,
+        id: &ConnectionId,
+        identity: Option<&Credentials>,
+        token: &SasToken,
+    ) -> Result<(), Denied> {
+        let now = self.clock().now();
+        let sas = identity.filter(|identity| identity.authentication == AuthenticationType::Sas);
+        let own: Vec<_> = sas.into_iter().flat_map(|identity| identity.keys.iter().flatten()).collect();
+        let nobodys = SharedAccessKey::new(NOBODYS_KEY);
+        let spare = std::iter::repeat_n(&nobodys, KEYS.saturating_sub(own.len()));
+        let proven = token.verify(own.iter().copied(), now, CLOCK_SKEW);
+        // Its outcome does not count: everybody could know this key.
+        let _same_work = token.verify(spare, now, CLOCK_SKEW);
+        let reason = match (identity, sas) {
+            (None, _) => self.unknown(self.unknown_code(id)),
+            (Some(_), None) => "the identity's authentication type is not sas".to_owned(),
+            (Some(_), Some(_)) => match proven {
+                Ok(()) => return Ok(()),
+                Err(error) => error.to_string(),
+            },
+        };
+        Err(Denied::unauthorized(reason))
+    }
+
     /// Reads a token and checks what it is for; who signed it is checked by the caller.
     fn token(&self, sas_token: &str, resource: &[&str]) -> Result<SasToken, Denied> {
         let token = self.token_for_host(sas_token)?;
-        if !token.scope().covers(resource) {
-            return Err(Denied::unauthorized(format!(
-                "the token is for {:?}, not for /{}",
-                token.resource(),
-                resource.join("/")
-            )));
-        }
+        covered(token.scope().covers(resource), &token, resource)?;
         Ok(token)
     }
 
@@ -215,6 +238,12 @@ impl Hub {
             .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
     }
 
+    /// Which code an identity has that is not in the registry.
+    fn unknown_code(&self, id: &ConnectionId) -> ErrorCode {
+        let known_device = id.module.is_some() && self.device(&id.device).is_ok();
+        if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
+    }
+
     fn unknown(&self, code: ErrorCode) -> String {
         if code == ErrorCode::ModuleNotFound {
             return "the device has no such module".to_owned();
@@ -226,6 +255,36 @@ impl Hub {
         }
         "there is no such device".to_owned()
     }
+}
+
+fn covered(covers: bool, token: &SasToken, resource: &[&str]) -> Result<(), Denied> {
+    if covers {
+        return Ok(());
+    }
+    let reason = format!("the token is for {:?}, not for /{}", token.resource(), resource.join("/"));
+    Err(Denied::unauthorized(reason))
+}
+
+/// As [`SasScope::covers`], for a token that is signed with the key of the device or module itself.
+///
+/// Microsoft's .NET device client encodes an id before it encodes the whole `sr`, so an id such as `a:b` is still
+/// encoded once (`a%3Ab`) when the token has been decoded. It is taken here, where the key belongs to one identity,
+/// so that the scope cannot open another's door; a policy's key opens every door, and its scopes are exact.
+fn covers_encoded(scope: &SasScope, resource: &[&str]) -> bool {
+    let own = scope.segments();
+    own.len() <= resource.len()
+        && own.iter().zip(resource).all(|(own, other)| own == other || is_encoding_of(own, other))
+}
+
+/// Whether `text` is `id` as an encoder writes it: encoders leave letters and digits as they are.
+fn is_encoding_of(text: &str, id: &str) -> bool {
+    let encodes_punctuation = |part: &str| {
+        part.get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .is_some_and(|byte| byte.is_ascii_punctuation() && !b"-_.".contains(&byte))
+    };
+    text.split('%').skip(1).all(encodes_punctuation)
+        && percent_decode_str(text).decode_utf8().is_ok_and(|decoded| decoded == id)
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
-//! The parsers that strangers' bytes reach, for the fuzz targets. Exists only while fuzzing.
+//! This file opens the parsers that foreign bytes reach to the fuzz targets. It exists only while fuzzing.
 
 use bytes::BytesMut;
 use iothub_models::DeviceId;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::core::connections::ConnectionId;
+use crate::core::registry::Precondition;
+use crate::core::twins::{TwinWrite, Twins};
 
 /// Reads `text` as what an MQTT client chooses: client id, user name, topics, filters, property bags.
 pub fn mqtt_text(text: &str) {
@@ -13,6 +19,48 @@ pub fn mqtt_text(text: &str) {
 pub fn method_text(text: &str) {
     crate::mqtt::fuzzing::method_answer(text);
     crate::https::fuzzing_method(text.as_bytes());
+}
+
+/// Reads `body` as the body of every HTTPS request that has one: identities, twins, event batches, calls. A write
+/// of a twin that the hub takes leaves a twin that it can read.
+pub fn https_body(body: &[u8]) {
+    for write in crate::https::fuzzing_bodies(body) {
+        let mut twins = Twins::default();
+        let id = ConnectionId::device("d1".parse().expect("it is an id"));
+        let now = Timestamp::UNIX_EPOCH;
+        twins.create(id.clone(), now);
+        let _taken = twins.write(&id, &write, &Precondition::None, now);
+        twins.get(&id).expect("what was written can be read");
+        report(&mut twins, &id, body);
+        // Written once more onto what is there by now.
+        let _taken = twins.write(&id, &TwinWrite { tags: None, ..write }, &Precondition::None, now);
+        twins.get(&id).expect("what was written twice can be read");
+    }
+}
+
+/// A device's patch of its reported properties.
+fn report(twins: &mut Twins, id: &ConnectionId, body: &[u8]) {
+    if let Ok(patch) = serde_json::from_slice::<Map<String, Value>>(body) {
+        let _taken = twins.report(id, &patch, None, Timestamp::UNIX_EPOCH);
+        twins.get(id).expect("what was reported can be read");
+    }
+}
+
+/// Reads lines of `name: value` as the headers of a message to a device and of one from it. What is taken can be
+/// written as headers for a device.
+pub fn https_headers(text: &str) {
+    crate::https::fuzzing_headers(text);
+}
+
+/// Reads the line after the first as the place where the next page of the query in the first begins.
+pub fn continuation(text: &str) {
+    let (query, token) = text.split_once('\n').unwrap_or(("", text));
+    crate::core::continuation::fuzzing(query, token);
+}
+
+/// Reads `text` as the state file of a hub, from a folder, as a hub does when it starts.
+pub fn state_file(text: &[u8]) {
+    crate::state_dir::fuzzing(text);
 }
 
 /// Reads `bytes` as MQTT packets, before and after the CONNECT.

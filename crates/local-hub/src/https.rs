@@ -1,8 +1,8 @@
-//! The service's REST interface over HTTPS, for back ends and for devices: one file per resource, one table
-//! of who may use what.
+//! Serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file of its
+//! own, and one table in `router` says who may use what.
 //!
-//! HTTP/1.1, as every official client speaks it; connections can be upgraded. Bounded: headers by
-//! size and time, bodies by size and time, connections by the listener.
+//! The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded by size and by
+//! time; the listener bounds the number of connections.
 
 mod authentication_json;
 mod call_error;
@@ -15,15 +15,18 @@ mod error;
 mod events;
 mod feedback;
 mod guard;
+mod head;
 mod json_object;
 mod message_headers;
 mod method_json;
 mod methods;
 mod modules;
+mod passed_over;
 mod query;
 mod request;
 mod router;
 mod statistics;
+mod strict_reader;
 mod twin_json;
 mod twins;
 
@@ -41,6 +44,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
 use self::guard::{Guarded, Phases};
+use self::strict_reader::StrictReader;
 use crate::hub::Hub;
 use crate::listener::places::Place;
 use crate::listener::{self, Port};
@@ -64,10 +68,41 @@ pub(crate) async fn serve(hub: Hub, port: Port) {
     listener::serve(&hub, port, room).await;
 }
 
-/// What the fuzz targets reach of this room.
+/// Opens the reading of method calls to the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn fuzzing_method(body: &[u8]) {
     drop(method_json::parse(body));
+}
+
+/// Opens the reading of bodies to the fuzz targets; returns the writes of a twin that the body may be.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_bodies(body: &[u8]) -> Vec<crate::core::twins::TwinWrite> {
+    use crate::core::twins::SectionWrite;
+
+    drop(device_json::parse(body));
+    drop(device_json::parse_module(body));
+    events::fuzzing_batch(body);
+    let writes = [SectionWrite::Merge, SectionWrite::Replace].map(|write| twin_json::parse(body, write).ok());
+    writes.into_iter().flatten().collect()
+}
+
+/// Opens the reading and writing of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_headers(text: &str) {
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let headers = pairs.filter_map(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
+    let headers: axum::http::HeaderMap = headers.collect();
+    events::fuzzing_single(&headers);
+    if let Ok(message) = message_headers::read_c2d(&headers, Vec::new()) {
+        let leased = crate::core::c2d_queue::LeasedC2d {
+            message: std::sync::Arc::new(message),
+            lock: crate::core::lock::LockTokens::new(1).next(),
+            sequence_number: 1,
+            enqueued_time: jiff::Timestamp::UNIX_EPOCH,
+            delivery_count: 1,
+        };
+        drop(message_headers::write_c2d(&"d1".parse().expect("it is an id"), &leased));
+    }
 }
 
 async fn serve_connection<S>(hub: Hub, router: Router, stream: S, place: Arc<Place>)
@@ -92,8 +127,8 @@ where
     let mut builder = http1::Builder::new();
     // The stream keeps the deadlines.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES);
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let stream = TokioIo::new(StrictReader::new(stream));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -95,7 +95,7 @@ impl Hub {
             notifications: Notifications::new(&config.name, first_etag),
             c2d: Mutex::new(C2dQueues::new(limits.clone(), LockTokens::new(random()))),
             feedback: Mutex::new(Feedback::new(limits, LockTokens::new(random()))),
-            methods: Mutex::default(),
+            methods: Mutex::new(MethodCalls::new(clock.now())),
             connections: Mutex::default(),
             sessions: Mutex::default(),
             alarm: Alarm::default(),

@@ -1,15 +1,19 @@
-//! The device side over MQTT 3.1.1.
+//! This module serves devices and modules over MQTT 3.1.1.
 //!
-//! One task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam to the packet library,
-//! [`admission`] lets a device in or tells it why not, [`connection`] serves it. What a topic means is
-//! in [`topics`], [`property_bag`] and [`telemetry`], what waits for the device in [`mailbox`].
+//! `running` starts it. There is one task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam
+//! to the packet library, [`admission`] lets a device in or tells it why not, [`connection`] serves it. The
+//! meaning of topics is in [`topics`], [`filters`], [`property_bag`] and [`telemetry`]; [`mailbox`] holds the
+//! messages that wait for the device.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
 mod admission;
 mod codec;
 mod connection;
+mod filters;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod log_tests;
 mod mailbox;
 mod method;
 mod property_bag;

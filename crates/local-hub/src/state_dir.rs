@@ -160,6 +160,20 @@ impl Drop for StateDir {
     }
 }
 
+/// Opens the reading of the state file to the fuzz targets. Certificates that are taken are used, as at a start.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing(text: &[u8]) {
+    static DIR: std::sync::LazyLock<StateDir> =
+        std::sync::LazyLock::new(|| StateDir::temporary().expect("a temporary folder can be made"));
+    fs::write(DIR.path.join(STATE_FILE), text).expect("the file can be written");
+    if let Ok(Some(state)) = DIR.load()
+        && let Ok(certificates) =
+            state.certificates.renewed(vec!["localhost".into()], jiff::Timestamp::UNIX_EPOCH)
+    {
+        drop(certificates.server_config(&[]));
+    }
+}
+
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     move |source| StateError::Io { what, path: path.to_owned(), source }
 }

@@ -98,6 +98,8 @@ fn what_is_wrong_is_one_line_that_says_what_to_do() {
 
     let said = failed(local_hub(folder.path()).args(["--device", "a/b"]));
     assert!(said.contains("--device") && said.contains("'/'"), "{said}");
+    let said = failed(local_hub(folder.path()).args(["--device", "a;b"]));
+    assert!(said.contains("--device") && said.contains("';'"), "{said}");
     let said = failed(local_hub(folder.path()).args(["--owner-key", "s3cret!"]));
     assert!(said.contains("owner key") && !said.contains("s3cret"), "{said}");
 

@@ -47,11 +47,13 @@ pub struct DeviceIdentity {
     /// What the device is, beside a device.
     #[serde(default)]
     pub capabilities: DeviceCapabilities,
-    /// Which IoT Edge device the device is behind, or is. A write that leaves this out takes it away.
+    /// For an IoT Edge device, its own scope, which the hub generates and nobody can change. For any other
+    /// device, the scope of the IoT Edge device it is behind. A write that leaves it out takes it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_scope: Option<String>,
-    /// The scopes of the IoT Edge devices right above this one.
-    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
+    /// The scope of the IoT Edge device right above this one, which is its `device_scope`; at most one. For a
+    /// device that is no IoT Edge device the hub copies it from `device_scope`, or the other way round.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub parent_scopes: Vec<String>,
 }
 
@@ -78,7 +80,7 @@ impl DeviceIdentity {
     }
 }
 
-fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

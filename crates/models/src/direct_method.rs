@@ -1,15 +1,18 @@
-//! Direct methods: what a back end asks of a device, and what the device answers. How either travels
-//! (routes, topics, JSON members) belongs to the crate that carries it.
+//! Defines a call of a direct method, which a back end makes, and the answer, which the device gives. How
+//! either travels (routes, topics, JSON members) belongs to the crate that carries it.
 //!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
 mod name;
+mod payload;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
 
 pub use self::name::{InvalidMethodName, MethodName};
+pub use self::payload::MethodPayload;
 
 /// A call of a direct method: a name, a JSON payload, and how long to wait.
 ///
@@ -31,7 +34,7 @@ pub use self::name::{InvalidMethodName, MethodName};
 #[derive(Clone, Debug, PartialEq)]
 pub struct DirectMethodRequest {
     name: MethodName,
-    payload: Value,
+    payload: MethodPayload,
     response_timeout: Duration,
     connect_timeout: Duration,
 }
@@ -57,7 +60,7 @@ impl DirectMethodRequest {
     pub const fn new(name: MethodName) -> Self {
         Self {
             name,
-            payload: Value::Null,
+            payload: MethodPayload::NULL,
             response_timeout: Duration::from_secs(30),
             connect_timeout: Duration::ZERO,
         }
@@ -66,7 +69,17 @@ impl DirectMethodRequest {
     /// The same with a payload: any JSON, at most [`MAX_PAYLOAD`](Self::MAX_PAYLOAD) bytes of it.
     #[must_use]
     pub fn with_payload(self, payload: impl Into<Value>) -> Self {
-        Self { payload: payload.into(), ..self }
+        Self { payload: MethodPayload::from(payload.into()), ..self }
+    }
+
+    /// The same with a payload that is JSON text, at most [`MAX_PAYLOAD`](Self::MAX_PAYLOAD) bytes of it.
+    /// Whole numbers beyond 64 bits, which a [`Value`] cannot hold, reach the device as they are written.
+    ///
+    /// # Errors
+    /// The text is not JSON, is nested more than 127 levels deep, or has a number beyond the range of a
+    /// 64-bit floating-point number.
+    pub fn with_payload_json(self, json: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self { payload: MethodPayload::parse(json)?, ..self })
     }
 
     /// The same with another time for the device to answer: 5 to 300 s (default 30 s).
@@ -97,10 +110,17 @@ impl DirectMethodRequest {
         &self.name
     }
 
-    /// What the device is given.
+    /// The payload. A whole number beyond 64 bits is the nearest floating-point number in it;
+    /// [`payload_json`](Self::payload_json) has it as it is sent.
     #[must_use]
     pub const fn payload(&self) -> &Value {
-        &self.payload
+        self.payload.value()
+    }
+
+    /// The payload as JSON, as it is sent.
+    #[must_use]
+    pub fn payload_json(&self) -> Cow<'_, str> {
+        self.payload.json()
     }
 
     /// How long a connected device has to answer.
@@ -119,23 +139,63 @@ impl DirectMethodRequest {
 /// A device's answer to a direct method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DirectMethodResponse {
-    /// How it went, in the device's own numbers; by custom those of HTTP, 200 for success.
+    /// The result, in the device's own numbers; by custom those of HTTP, 200 for success.
     pub status: i32,
-    /// Any JSON; null where the device sent nothing.
+    /// Any JSON; null where the device sent nothing. A whole number beyond 64 bits is the nearest
+    /// floating-point number here; [`payload_json`](Self::payload_json) has it as the device wrote it.
     pub payload: Value,
+    /// The payload as it was read, only where `payload` cannot hold all of it.
+    written: Option<MethodPayload>,
 }
 
 impl DirectMethodResponse {
     /// An answer with a status and a payload.
     #[must_use]
     pub fn new(status: i32, payload: impl Into<Value>) -> Self {
-        Self { status, payload: payload.into() }
+        Self { status, payload: payload.into(), written: None }
+    }
+
+    /// An answer with a status and a payload that is JSON text. Whole numbers beyond 64 bits, which a
+    /// [`Value`] cannot hold, reach the back end as they are written.
+    ///
+    /// # Errors
+    /// The text is not JSON, is nested more than 127 levels deep, or has a number beyond the range of a
+    /// 64-bit floating-point number.
+    pub fn from_json(status: i32, payload: &str) -> Result<Self, serde_json::Error> {
+        let read = MethodPayload::parse(payload)?;
+        let payload = read.value().clone();
+        Ok(Self { status, payload, written: Some(read).filter(|read| !read.is_exact()) })
+    }
+
+    /// The payload as JSON. Whole numbers beyond 64 bits are as the device wrote them, unless `payload` was
+    /// changed since.
+    #[must_use]
+    pub fn payload_json(&self) -> Cow<'_, str> {
+        match &self.written {
+            Some(written) if *written.value() == self.payload => written.json(),
+            _ => Cow::Owned(self.payload.to_string()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn payloads_as_text_keep_the_digits_of_whole_numbers() {
+        let text = r#"{"serial":123456789012345678901234567890}"#;
+        let request = DirectMethodRequest::new("m".parse().unwrap()).with_payload_json(text).unwrap();
+        assert_eq!(request.payload_json(), text);
+        assert_eq!(request.with_payload(7).payload_json(), "7");
+
+        let mut response = DirectMethodResponse::from_json(200, text).unwrap();
+        assert_eq!(response.payload_json(), text);
+        response.payload = Value::from(7);
+        assert_eq!(response.payload_json(), "7");
+        assert_eq!(DirectMethodResponse::from_json(200, "7").unwrap(), DirectMethodResponse::new(200, 7));
+        assert!(DirectMethodResponse::from_json(200, "x").is_err());
+    }
 
     #[test]
     fn timeouts_are_whole_seconds_within_the_documented_bounds() {

@@ -73,6 +73,7 @@ error_codes! {
     429001 ThrottlingException
     500001 ServerError
     502000 GenericBadGateway
+    502101 InvalidResponseWhileProxying
     503001 ServiceUnavailable
     503005 ServerBusy
     503102 DeviceUnavailable

@@ -1,7 +1,7 @@
-//! The values Azure IoT Hub speaks of: device identities, messages, error codes.
+//! The values that Azure IoT Hub knows: device identities, messages, twins, error codes.
 //!
-//! Plain data that clients and hub share. This crate refuses sockets, clocks, tokio and any wire
-//! address: how a value travels (topics, routes, links) belongs to the crate that carries it.
+//! These are plain data that clients and hub share. This crate has no sockets, clocks, tokio or wire
+//! addresses: how a value travels (topics, routes, links) belongs to the crate that carries it.
 //!
 //! | concept | type |
 //! |---|---|
@@ -31,6 +31,7 @@ mod shared_access_key;
 mod statistics;
 mod telemetry_message;
 mod twin;
+mod whole_numbers;
 
 pub use acknowledgement::{Acknowledgement, UnknownAcknowledgement};
 pub use c2d_message::C2dMessage;
@@ -45,6 +46,7 @@ pub use digital_twin::{
 };
 pub use direct_method::{
     DirectMethodRequest, DirectMethodResponse, InvalidMethodName, InvalidMethodTimeout, MethodName,
+    MethodPayload,
 };
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
@@ -57,4 +59,7 @@ pub use properties::Properties;
 pub use shared_access_key::SharedAccessKey;
 pub use statistics::{RegistryStatistics, ServiceStatistics};
 pub use telemetry_message::TelemetryMessage;
-pub use twin::{SectionKind, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, merge};
+pub use twin::{
+    SectionKind, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, merge, replacing_patch,
+};
+pub use whole_numbers::{clamp_whole_numbers, whole_number_beyond_64_bits};

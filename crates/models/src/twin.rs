@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::merge::merge;
+pub(crate) use self::merge::replacing_value;
+pub use self::merge::{merge, replacing_patch};
 pub use self::patch::TwinPatch;
 pub use self::replacement::TwinReplacement;
 pub use self::section::{SectionKind, TwinSection};
-use crate::device_identity::never;
+use crate::device_identity::{never, null_as_empty};
 use crate::{
     AuthenticationType, ConnectionState, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus,
     ModuleId, X509Thumbprints,
@@ -76,6 +77,13 @@ pub struct Twin {
     /// What the device is, beside a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<DeviceCapabilities>,
+    /// For an IoT Edge device, its own scope; for any other device, the scope of the IoT Edge device it is
+    /// behind, if there is one. Written with the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_scope: Option<String>,
+    /// The scope of the IoT Edge device right above this one. Written with the identity.
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
+    pub parent_scopes: Vec<String>,
     /// What the service says that is not modelled here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -103,6 +111,8 @@ impl Twin {
             tags,
             properties,
             capabilities: Some(identity.capabilities),
+            device_scope: identity.device_scope,
+            parent_scopes: identity.parent_scopes,
             extra: Map::new(),
         }
     }
@@ -141,6 +151,15 @@ mod tests {
         let mut expected: Value = serde_json::from_str(UNTOUCHED).unwrap();
         expected["tags"] = Value::Object(Map::new());
         assert_eq!(serde_json::to_value(&twin).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_scopes_of_the_identity_are_there() {
+        let scope = "ms-azure-iot-edge://e1-637";
+        let json = serde_json::json!({"deviceId": "d", "deviceScope": scope, "parentScopes": [scope]});
+        let twin: Twin = serde_json::from_value(json).unwrap();
+        assert_eq!(twin.device_scope.as_deref(), Some(scope));
+        assert!(twin.parent_scopes == [scope] && twin.extra.is_empty());
     }
 
     #[test]

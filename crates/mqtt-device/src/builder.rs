@@ -1,5 +1,7 @@
-//! Building a client: from a connection string and options to a running task. Whatever is
-//! wrong with either is said before a connection is tried.
+//! This file makes a client: from a connection string and options to a running task.
+//!
+//! Programs call it through `DeviceClient` and `ModuleClient`. A connection string or an option that cannot work
+//! is refused before a connection is tried.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -200,7 +202,8 @@ impl<C: Client> ClientBuilder<C> {
     /// [`ReconnectPolicy`] says otherwise.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for the connection string or an option; whatever made the first
+    /// [`ErrorKind::InvalidArgument`] for the connection string or an option, and for an id with `+` or `#`, which
+    /// MQTT cannot carry; whatever made the first
     /// attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
     /// [`Timeout`](ErrorKind::Timeout), [`Tls`](ErrorKind::Tls), [`Protocol`](ErrorKind::Protocol),
     /// [`Unavailable`](ErrorKind::Unavailable).
@@ -221,7 +224,8 @@ impl<C: Client> ClientBuilder<C> {
     /// while its network may be down. Failures show in [`DeviceClient::connection_states`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for the connection string or an option.
+    /// [`ErrorKind::InvalidArgument`] for the connection string or an option, and for an id with `+` or `#`, which
+    /// MQTT cannot carry.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -251,6 +255,9 @@ impl<C: Client> ClientBuilder<C> {
         })?;
         let topics =
             Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_ref()));
+        if let Some(defect) = topics.defect() {
+            return Err(invalid(format!("{identity} cannot use MQTT: {defect}")));
+        }
         if topics.user_name.len() > usize::from(u16::MAX) {
             return Err(invalid(format!(
                 "the user name of {identity} is too long for MQTT: shorten product_info and model_id"

@@ -1,5 +1,5 @@
-//! Desired properties as the application gets them: what they were when it began to listen, then every
-//! change. How changes are kept in order and caught up with is in `desired/tracker`.
+//! Hands the desired properties to the application: their state when it began to listen, then every change.
+//! The module `desired/tracker` keeps the changes in order and makes up for those that were missed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -74,19 +74,20 @@ impl Stream for DesiredProperties {
     }
 }
 
-/// What became of the desired properties.
+/// A change of the desired properties.
 ///
 /// A program that only wants to show or log changes may treat both alike; one that keeps the properties
 /// uses [`apply_to`](Self::apply_to). `Display` is one line of JSON with `$version` at its end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DesiredChange {
-    /// What a back end changed, as the hub told it: null means that a property is gone.
+    /// The properties that a back end changed, as the hub told them: null means that a property is gone.
     ///
-    /// When a back end replaces the desired properties instead of patching them, the service tells the
-    /// new ones in this form too, and does not name those that are gone.
+    /// When a back end replaces the desired properties instead of patching them, the hub tells that in this
+    /// form too: the patch holds all the new properties, and null for each that existed before and is gone,
+    /// at every depth.
     Patch(TwinSection),
     /// All desired properties, as they are now: sent when they changed while the client had no
-    /// connection, or faster than the stream was read. What is not in it is gone.
+    /// connection, or faster than the stream was read. A property that is not in it is gone.
     Full(TwinSection),
 }
 
@@ -120,7 +121,8 @@ impl DesiredChange {
         PropertyWrite::read(self.section(), components)
     }
 
-    /// Brings `known` up to date: lays a patch over it, or replaces it.
+    /// Brings `known` up to date: lays a patch over it, with null deleting, or replaces it. This gives the
+    /// hub's own desired properties after a patch of a back end and after a replacement alike.
     pub fn apply_to(&self, known: &mut TwinSection) {
         match self {
             Self::Patch(patch) => {
@@ -180,6 +182,10 @@ mod tests {
         let mut known = section(r#"{"a":1,"b":{"x":1,"y":2},"$version":4}"#);
         DesiredChange::Patch(section(r#"{"a":null,"b":{"y":3},"c":4,"$version":5}"#)).apply_to(&mut known);
         assert_eq!(known, section(r#"{"b":{"x":1,"y":3},"c":4,"$version":5}"#));
+        // A replacement of these by {"b":{"y":3},"e":5}, as the hub tells it.
+        DesiredChange::Patch(section(r#"{"b":{"x":null,"y":3},"c":null,"e":5,"$version":6}"#))
+            .apply_to(&mut known);
+        assert_eq!(known, section(r#"{"b":{"y":3},"e":5,"$version":6}"#));
         let full = DesiredChange::Full(section(r#"{"d":1,"$version":9}"#));
         full.apply_to(&mut known);
         assert_eq!((known.version, known.properties.len(), full.properties().len()), (9, 1, 1));

@@ -93,6 +93,8 @@ mod desired;
 mod diagnosis;
 mod driver;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbox;
 mod method_calls;
 mod method_handlers;

@@ -1,9 +1,9 @@
-//! Calls of direct methods between their arrival and their answer: how many there may be, and what becomes
-//! of one that cannot be handed to the application. Pure.
+//! Keeps the calls of direct methods between their arrival and their answer, bounds their number, and answers
+//! those that cannot be handed to the application. It has no clock and no connection of its own.
 //!
 //! | a call that | gets |
 //! |---|---|
-//! | has a name or a payload that is none | 400, at once |
+//! | has a name that no method can have, or a payload that is not JSON | 400, at once |
 //! | comes while the application has not asked for calls | 501, at once |
 //! | comes while as many are unanswered as may be | 429, at once |
 //! | was not read for longer than any caller waits | nothing: it is passed over |
@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use iothub_models::MethodName;
+use iothub_models::{MethodName, MethodPayload};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::method_topics::MethodTopic;
@@ -35,7 +35,7 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: MethodName,
-    pub(crate) payload: Value,
+    pub(crate) payload: MethodPayload,
     pub(crate) ticket: Ticket,
     arrived: Timestamp,
 }
@@ -119,8 +119,11 @@ impl Calls {
         };
         let method = topic.method.parse().map_err(|error| invalid(&error))?;
         let payload = match body {
-            [] => Value::Null,
-            body => serde_json::from_slice(body).map_err(|error| invalid(&error))?,
+            [] => MethodPayload::NULL,
+            body => {
+                let text = std::str::from_utf8(body).map_err(|error| invalid(&error))?;
+                MethodPayload::parse(text).map_err(|error| invalid(&error))?
+            }
         };
         if !self.unread.is_read() {
             return Err((501, "no program on the device takes direct methods now".to_owned()));
@@ -180,6 +183,8 @@ pub(crate) fn poll_call(reader: &Reader<Call>, now: Timestamp, cx: &mut Context<
 mod tests {
     use std::task::Waker;
 
+    use serde_json::Value;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -231,8 +236,20 @@ mod tests {
         ] {
             arrive(&calls, "thermostat1*m", body.as_bytes()).unwrap();
             let call = read(&reader);
-            assert_eq!((call.method.as_str(), call.payload), ("thermostat1*m", payload));
+            assert_eq!((call.method.as_str(), call.payload.value()), ("thermostat1*m", &payload));
+            assert!(call.payload.is_exact());
         }
+    }
+
+    #[test]
+    fn whole_numbers_beyond_64_bits_keep_their_digits() {
+        let calls = Calls::default();
+        let reader = calls.reader().unwrap();
+        let body = r#"{"serial":123456789012345678901234567890}"#;
+        arrive(&calls, "m", body.as_bytes()).unwrap();
+        let call = read(&reader);
+        assert!(!call.payload.is_exact());
+        assert_eq!(call.payload.json(), body);
     }
 
     #[test]

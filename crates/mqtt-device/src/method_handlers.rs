@@ -6,7 +6,7 @@ use std::fmt;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use iothub_models::DirectMethodResponse;
+use iothub_models::{DirectMethodResponse, whole_number_beyond_64_bits};
 use serde_json::{Value, json};
 
 use crate::methods::{DirectMethodCall, DirectMethods};
@@ -37,8 +37,12 @@ impl MethodHandlers {
         Self::default()
     }
 
-    /// Answers calls of `method` with what `handler` makes of their payload. A later handler of one method
-    /// takes the place of an earlier one.
+    /// Answers calls of `method` with the response that `handler` makes of their payload. A later handler of
+    /// one method takes the place of an earlier one.
+    ///
+    /// A payload with a whole number beyond 64 bits, which a [`Value`] would round, never reaches the handler:
+    /// the call is answered with 400. A program that needs such numbers reads them with
+    /// [`DirectMethodCall::payload_as`].
     pub fn on<H, F>(mut self, method: impl Into<String>, handler: H) -> Self
     where
         H: Fn(Value) -> F + Send + Sync + 'static,
@@ -72,7 +76,13 @@ impl MethodHandlers {
         let handler = self.0.get(method.as_str());
         let (payload, responder) = call.into_parts();
         let response = match handler {
-            Some(handler) => handler(payload),
+            Some(handler) if payload.is_exact() => handler(payload.into_value()),
+            Some(_) => {
+                let number = whole_number_beyond_64_bits(&payload.json()).unwrap_or_default().to_owned();
+                let error =
+                    format!("the device takes whole numbers of 64 bits; the payload has {number:.60}");
+                std::future::ready(DirectMethodResponse::new(400, json!({ "error": error }))).boxed()
+            }
             None => {
                 let payload = json!({ "error": format!("the device knows no method {method}") });
                 std::future::ready(DirectMethodResponse::new(404, payload)).boxed()

@@ -1,6 +1,7 @@
-//! The MQTT topics of direct methods: calls of the hub, which carry an id, and the device's answers to
-//! them. Names and ids stand in them as they are. This crate's own reading of the public documents, shared
-//! with no hub.
+//! This file reads the MQTT topics of calls of direct methods, and writes those of the device's answers.
+//!
+//! `driver` calls it for each message of the hub. A call carries an id, which its answer repeats; names and ids
+//! stand in the topics as they are. This is the crate's own reading of the public documents, shared with no hub.
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*, "Respond to a direct method".
 
@@ -24,7 +25,9 @@ pub(crate) fn read(topic: &str) -> Option<MethodTopic<'_>> {
     let (method, query) = topic.strip_prefix(CALLS)?.split_once('/')?;
     let query = query.strip_prefix('?').unwrap_or(query);
     let request_id = query.split('&').find_map(|pair| pair.strip_prefix(REQUEST_ID))?;
-    (!request_id.is_empty()).then_some(MethodTopic { method, request_id })
+    // The answer repeats the id in a topic, where MQTT 3.1.1 allows neither wildcards nor U+0000.
+    let can_be_repeated = !request_id.is_empty() && !request_id.contains(['+', '#', '\0']);
+    can_be_repeated.then_some(MethodTopic { method, request_id })
 }
 
 /// Where to answer a call.
@@ -54,6 +57,9 @@ mod tests {
             "$iothub/methods/POST/reboot",
             "$iothub/methods/POST/reboot/",
             "$iothub/methods/POST/reboot/?$rid=",
+            "$iothub/methods/POST/reboot/?$rid=a+b",
+            "$iothub/methods/POST/reboot/?$rid=#",
+            "$iothub/methods/POST/reboot/?$rid=a\0",
             "$iothub/methods/POST/reboot/?rid=1",
             "$iothub/methods/res/200/?$rid=1",
             "$iothub/twin/res/200/?$rid=1",

@@ -1,5 +1,6 @@
 //! Direct methods as the application gets them: calls, each of which it answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use iothub_auth::Clock;
-use iothub_models::{CommandName, DeviceId, DirectMethodRequest, DirectMethodResponse, MethodName};
+use iothub_models::{
+    CommandName, DeviceId, DirectMethodRequest, DirectMethodResponse, MethodName, MethodPayload,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -91,7 +94,7 @@ impl Drop for DirectMethods {
 /// One that is dropped without an answer is answered with status 500.
 pub struct DirectMethodCall {
     method: MethodName,
-    payload: Value,
+    payload: MethodPayload,
     responder: Responder,
 }
 
@@ -108,18 +111,26 @@ impl DirectMethodCall {
         CommandName::from(&self.method)
     }
 
-    /// What the caller sent; null if nothing.
+    /// The payload that the caller sent; null if there was none. A whole number beyond 64 bits is the nearest
+    /// floating-point number in it; [`payload_json`](Self::payload_json) and
+    /// [`payload_as`](Self::payload_as) have its digits.
     #[must_use]
     pub const fn payload(&self) -> &Value {
-        &self.payload
+        self.payload.value()
     }
 
-    /// The payload as a type of the application.
+    /// The payload as JSON, with whole numbers of any length as the caller wrote them.
+    #[must_use]
+    pub fn payload_json(&self) -> Cow<'_, str> {
+        self.payload.json()
+    }
+
+    /// The payload as a type of the application, which may have integers of 128 bits.
     ///
     /// # Errors
-    /// What of it does not fit; to be told to the caller, as a rule with status 400.
+    /// The payload does not fit the type. The error should be told to the caller, as a rule with status 400.
     pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        T::deserialize(&self.payload)
+        self.payload.read_as()
     }
 
     /// Answers the call, with a status and a payload of at most 128 KB.
@@ -135,8 +146,8 @@ impl DirectMethodCall {
         self.responder.respond(response)
     }
 
-    /// The payload, and who answers.
-    pub(crate) fn into_parts(self) -> (Value, Responder) {
+    /// Splits the call into its payload and the means to answer it.
+    pub(crate) fn into_parts(self) -> (MethodPayload, Responder) {
         (self.payload, self.responder)
     }
 }
@@ -145,7 +156,7 @@ impl fmt::Debug for DirectMethodCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DirectMethodCall")
             .field("method", &self.method)
-            .field("payload", &self.payload)
+            .field("payload", self.payload.value())
             .finish_non_exhaustive()
     }
 }
@@ -162,7 +173,7 @@ pub(crate) struct Responder {
 impl Responder {
     pub(crate) fn respond(mut self, response: DirectMethodResponse) -> Result<(), Error> {
         let Some(ticket) = self.ticket.take() else { return Ok(()) };
-        let body = response.payload.to_string();
+        let body = response.payload_json().into_owned();
         if body.len() > DirectMethodRequest::MAX_PAYLOAD {
             let text = format!(
                 "the answer to a direct method has {} bytes and may have {}: its caller is told that it failed",

@@ -1,5 +1,8 @@
-//! The MQTT names of one device or module: client id, user name, topics, and the messages they carry.
-//! Ids stand in topics as they are and are compared as text, never as MQTT filters. This crate's own
+//! This file writes and reads the MQTT names of one device or module: client id, user name, topics, and the
+//! messages they carry.
+//!
+//! `builder` makes them and `driver` uses them for each message. Ids stand in topics as they are and are compared
+//! as text, never as MQTT filters; an id with `+` or `#` has no topic that MQTT allows. This is the crate's own
 //! reading of the public documents, shared with no hub.
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*; *Create and read IoT Hub messages*.
@@ -76,6 +79,23 @@ impl Topics {
             user_name,
             telemetry: format!("{root}/messages/events/"),
             c2d: format!("{root}/messages/devicebound/"),
+        }
+    }
+
+    /// Says why MQTT cannot carry these names; `None` if it can. All else that this client puts into a topic is
+    /// percent-encoded, or checked where it is read.
+    pub(crate) fn defect(&self) -> Option<&'static str> {
+        // MQTT 3.1.1, 3.3.2: a topic that is published to has no wildcard.
+        if self.telemetry.contains(['+', '#']) {
+            Some("its id holds + or #, and no topic may: register it under another id")
+        // MQTT 3.1.1, 1.5.3.
+        } else if [&self.client_id, &self.user_name, &self.telemetry]
+            .into_iter()
+            .any(|name| name.contains('\0'))
+        {
+            Some("its names hold the character U+0000: check the host name")
+        } else {
+            None
         }
     }
 

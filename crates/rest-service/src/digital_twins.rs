@@ -1,16 +1,17 @@
-//! Digital twins of Plug and Play devices, and the commands of their models: `/digitaltwins`.
+//! Reads and patches the digital twins of Plug and Play devices, and calls the commands of their models:
+//! `/digitaltwins`.
 //!
 //! Source: *IoT Plug and Play service developer guide* and *Manage IoT Plug and Play digital twins*.
 
 use iothub_models::{
     ComponentName, DeviceId, DigitalTwin, DigitalTwinPatch, DirectMethodRequest, DirectMethodResponse,
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
 use crate::error::{Error, ErrorKind};
-use crate::methods::{POLICIES, fits, to_device};
+use crate::methods::{POLICIES, payload, to_device};
 use crate::precondition::Precondition;
 
 /// The digital twins of a hub's devices; made by [`ServiceClient::digital_twins`].
@@ -136,19 +137,22 @@ impl DigitalTwins {
                 call.invalid_argument("a command of dots alone cannot stand in a URL: invoke the method")
             );
         }
-        fits(&call, command.payload())?;
+        let payload = payload(&call, command)?;
         let call = to_device(call, command)
             .query("connectTimeoutInSeconds", command.connect_timeout().as_secs())
             .query("responseTimeoutInSeconds", command.response_timeout().as_secs())
-            .json(command.payload())?;
+            .json(&payload)?;
         let answer = self.client.send(&call).await?;
-        let payload = if answer.body.is_empty() { Value::Null } else { answer.read(&call)? };
+        let payload: Option<Box<RawValue>> =
+            if answer.body.is_empty() { None } else { answer.read(&call)? };
         let status = answer.command_status.as_deref().and_then(|status| status.trim().parse().ok());
         let status = status.ok_or_else(|| {
             let advice = "the answer does not say the status that the device gave. Is there a proxy between?";
             Error::new(ErrorKind::Protocol, call.tried.clone(), advice).about(&call)
         })?;
-        Ok(DirectMethodResponse { status, payload })
+        let payload = payload.as_deref().map_or("null", RawValue::get);
+        DirectMethodResponse::from_json(status, payload)
+            .map_err(|cause| Error::unreadable(&call, answer.status, &cause))
     }
 }
 

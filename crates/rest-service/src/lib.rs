@@ -33,6 +33,8 @@ mod client;
 mod devices;
 mod digital_twins;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod methods;
 mod modules;

@@ -1,10 +1,11 @@
-//! Direct methods of devices and modules: `/twins/{id}/methods`.
+//! Calls the direct methods of devices and modules: `/twins/{id}/methods`.
 //!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
 use iothub_models::{DirectMethodRequest, DirectMethodResponse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
@@ -16,11 +17,20 @@ pub(crate) const POLICIES: &str = "service and iothubowner";
 /// The largest answer that is read: the largest payload, and what is around it.
 pub(crate) const MAX_ANSWER: usize = 1024 * 1024;
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'r> {
+    method_name: &'r str,
+    response_timeout_in_seconds: u64,
+    connect_timeout_in_seconds: u64,
+    payload: &'r RawValue,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     status: i32,
     #[serde(default)]
-    payload: Value,
+    payload: Option<Box<RawValue>>,
 }
 
 impl ServiceClient {
@@ -72,15 +82,20 @@ impl ServiceClient {
             }
         };
         let call = Call::new(Method::Post, segments, POLICIES, tried).about(target)?;
-        fits(&call, request.payload())?;
-        let call = to_device(call, request).json(&json!({
-            "methodName": request.name().as_str(),
-            "responseTimeoutInSeconds": request.response_timeout().as_secs(),
-            "connectTimeoutInSeconds": request.connect_timeout().as_secs(),
-            "payload": request.payload(),
-        }))?;
-        let answer: Answer = self.send_for(&call).await?;
-        Ok(DirectMethodResponse::new(answer.status, answer.payload))
+        let payload = payload(&call, request)?;
+        let call = to_device(call, request).json(&Body {
+            method_name: request.name().as_str(),
+            response_timeout_in_seconds: request.response_timeout().as_secs(),
+            connect_timeout_in_seconds: request.connect_timeout().as_secs(),
+            payload: &payload,
+        })?;
+        let answer = self.send(&call).await?;
+        let Answer { status, payload } = answer.read(&call)?;
+        match payload {
+            None => Ok(DirectMethodResponse::new(status, Value::Null)),
+            Some(payload) => DirectMethodResponse::from_json(status, payload.get())
+                .map_err(|cause| Error::unreadable(&call, answer.status, &cause)),
+        }
     }
 }
 
@@ -90,15 +105,17 @@ pub(crate) fn to_device(call: Call, request: &DirectMethodRequest) -> Call {
     Call { max_answer: MAX_ANSWER, ..call.answered_by_device(time) }
 }
 
-/// Refuses a payload that no hub takes.
-pub(crate) fn fits(call: &Call, payload: &Value) -> Result<(), Error> {
-    let size = payload.to_string().len();
-    if size <= DirectMethodRequest::MAX_PAYLOAD {
-        return Ok(());
+/// The payload of a call as it is sent; one that is larger than any hub takes is refused.
+pub(crate) fn payload(call: &Call, request: &DirectMethodRequest) -> Result<Box<RawValue>, Error> {
+    let json = request.payload_json();
+    let size = json.len();
+    if size > DirectMethodRequest::MAX_PAYLOAD {
+        let advice = format!(
+            "its payload has {size} bytes, and the service takes {}: send less, or send a reference",
+            DirectMethodRequest::MAX_PAYLOAD
+        );
+        return Err(Error::new(ErrorKind::TooLarge, call.tried.clone(), advice).about(call));
     }
-    let advice = format!(
-        "its payload has {size} bytes, and the service takes {}: send less, or send a reference",
-        DirectMethodRequest::MAX_PAYLOAD
-    );
-    Err(Error::new(ErrorKind::TooLarge, call.tried.clone(), advice).about(call))
+    RawValue::from_string(json.into_owned())
+        .map_err(|_| call.invalid_argument("its payload cannot be written as JSON"))
 }

@@ -219,6 +219,12 @@ fn read_rows<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<Vec<T>
     })
 }
 
+/// Opens the reading of rows to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_rows<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<Vec<T>, Error> {
+    read_rows(call, answer)
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misfit(String);

@@ -55,7 +55,7 @@ mod tests {
             sent(&device),
             json!({
                 "deviceId": "d1", "status": "enabled",
-                "authentication": {"type": "sas"}, "capabilities": {"iotEdge": false},
+                "authentication": {"type": "sas"}, "capabilities": {"iotEdge": false}, "parentScopes": [],
             })
         );
         let module = ModuleIdentity::new("d1".parse().unwrap(), "cam".parse().unwrap());

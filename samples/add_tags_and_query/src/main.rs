@@ -20,7 +20,7 @@
 //! ```text
 //! Starting the Rust IoT Hub Device Twin service sample...
 //!
-//! Devices in Redmond43 plant: myDevice
+//! Devices in Redmond43 plant: my-device
 //!
 //! Devices in Redmond43 plant using cellular network:
 //! ```
@@ -75,8 +75,7 @@ fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
          local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `iothubowner`)",
     )?;
     let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
-        "set IOTHUB_DEVICE_ID to the id of a registered device: `cargo run -p iothub-cli -- device create \
-         myDevice` registers one",
+        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-device` registers one",
     )?;
     // ANCHOR_END: settings
     Ok((hub, device))

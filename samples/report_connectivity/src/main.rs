@@ -58,8 +58,8 @@ async fn run() -> anyhow::Result<()> {
     let device: DeviceConnectionString =
         env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
             "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
-             running: `cargo run -p iothub-cli -- device create myDevice`, then `cargo run -p iothub-cli -- \
-             device connection-string show myDevice`; for a real hub the portal shows it on the device's page",
+             running: `iothub device create my-device`, then `iothub device connection-string show my-device`; \
+             for a real hub the portal shows it on the device's page",
         )?;
     // ANCHOR_END: settings
     println!("Starting the Rust IoT Hub Device Twin device sample...");

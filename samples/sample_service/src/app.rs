@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn sent(id: &str, text: &str) -> App {
-        let mut app = App::new("myDevice".to_owned());
+        let mut app = App::new("my-device".to_owned());
         app.set_message(text.to_owned());
         app.send(id);
         app
@@ -195,7 +195,7 @@ mod tests {
     fn clear_empties_message_and_output_and_leaves_the_rest() {
         let mut app = sent("m-1", "hello");
         app.clear();
-        assert_eq!((app.device(), app.message()), ("myDevice", ""));
+        assert_eq!((app.device(), app.message()), ("my-device", ""));
         assert!(app.output().is_empty());
         app.apply(Event::Accepted { id: "m-1".to_owned() });
         assert_eq!(app.output(), &["Message has been accepted by the hub: hello"]);

@@ -281,7 +281,7 @@ mod tests {
         let screen = shown(&app, &mut controls, 78, 17)?;
         assert!(readme.contains(&screen), "README.md does not show the app as it starts:\n{screen}");
 
-        let command = type_keys(&mut app, &mut controls, "myDevice\nHello from the back end\n");
+        let command = type_keys(&mut app, &mut controls, "my-device\nHello from the back end\n");
         assert_eq!(command, Some(Command::Send));
         app.send("m-1");
         app.apply(Happened::Accepted { id: "m-1".to_owned() });
@@ -298,7 +298,7 @@ mod tests {
             type_keys(&mut app, &mut controls, "myy<Device\ttext"),
             Some(Command::Message("text".into()))
         );
-        assert_eq!((app.device(), app.message()), ("myDevice", "text"));
+        assert_eq!((app.device(), app.message()), ("my-device", "text"));
         assert_eq!(type_keys(&mut app, &mut controls, "\t\n"), Some(Command::Send));
         assert_eq!(type_keys(&mut app, &mut controls, "x<"), None, "a button takes no text");
         assert_eq!(type_keys(&mut app, &mut controls, "\t\n"), Some(Command::Clear));

@@ -29,6 +29,8 @@ function shown(device) {
     primary_key: keys.primaryKey || null,
     secondary_key: keys.secondaryKey || null,
     cloud_to_device_message_count: device.cloudToDeviceMessageCount,
+    device_scope: device.deviceScope || null,
+    parent_scopes: device.parentScopes || null,
   };
 }
 
@@ -44,6 +46,9 @@ async function run(registry, command) {
           symmetricKey: { primaryKey: command.primary_key, secondaryKey: command.secondary_key },
         };
       }
+      if (command.iot_edge) identity.capabilities = { iotEdge: true };
+      if (command.device_scope) identity.deviceScope = command.device_scope;
+      if (command.parent_scopes) identity.parentScopes = command.parent_scopes;
       return { device: shown((await registry.create(identity)).responseBody) };
     }
     case 'get':

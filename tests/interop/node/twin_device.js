@@ -2,7 +2,8 @@
 // properties, and reads its twin and reports properties when told to.
 //
 // Reads IOTHUB_DEVICE_CONNECTION_STRING; one with a ModuleId is that of a module. Standard input:
-// {"cmd":"get_twin"}, {"cmd":"report","patch"} and {"cmd":"quit"}; the end of input counts as quit.
+// {"cmd":"get_twin"}, {"cmd":"known_twin"}, {"cmd":"report","patch"} and {"cmd":"quit"}; the end of input
+// counts as quit. `known_twin` is the twin as this client keeps it from what it was told, not read anew.
 // This client tells its listener of the whole section too, whenever it has read the twin.
 'use strict';
 
@@ -20,6 +21,11 @@ async function run(client, command) {
   switch (command.cmd) {
     case 'get_twin': {
       const { desired, reported } = (await client.getTwin()).properties;
+      say('twin', { twin: { desired, reported } });
+      return;
+    }
+    case 'known_twin': {
+      const { desired, reported } = client.twin.properties;
       say('twin', { twin: { desired, reported } });
       return;
     }

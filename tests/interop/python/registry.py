@@ -1,7 +1,8 @@
 """Works on device identities with Microsoft's Python service client, over HTTPS.
 
 Reads IOTHUB_CONNECTION_STRING. Standard input, one JSON object per line, until it ends:
-{"op":"create","device_id"} with optional "primary_key", "secondary_key", "status";
+{"op":"create","device_id"} with optional "primary_key", "secondary_key", "status", "iot_edge",
+"device_scope", "parent_scopes";
 {"op":"get","device_id"}; {"op":"list","max"}; {"op":"update","device_id","status"} with optional
 "etag" (absent: whatever is there); {"op":"delete","device_id"} with optional "etag";
 {"op":"registry_statistics"}; {"op":"service_statistics"}. One "result" or "error" per line.
@@ -27,6 +28,8 @@ def shown(device):
         "primary_key": keys.primary_key if keys else None,
         "secondary_key": keys.secondary_key if keys else None,
         "cloud_to_device_message_count": device.cloud_to_device_message_count,
+        "device_scope": device.device_scope,
+        "parent_scopes": device.parent_scopes,
     }
 
 
@@ -41,6 +44,9 @@ def run(manager, command):
             command.get("primary_key"),
             command.get("secondary_key"),
             command.get("status", "enabled"),
+            iot_edge=command.get("iot_edge", False),
+            device_scope=command.get("device_scope"),
+            parent_scopes=command.get("parent_scopes"),
         )
         return {"device": shown(device)}
     if op == "get":

@@ -25,16 +25,7 @@ pub(super) struct Server {
 
 pub(super) fn build() -> Result<()> {
     let mut build = workspace::cargo();
-    build.args([
-        "build",
-        "--release",
-        "--quiet",
-        "--bins",
-        "--package",
-        "xtask",
-        "--package",
-        "iothub-local-hub",
-    ]);
+    build.args(["build", "--release", "--bins", "--package", "xtask", "--package", "iothub-local-hub"]);
     workspace::run(&mut build)
 }
 

@@ -7,7 +7,9 @@ use anyhow::Result;
 
 use super::language::Language;
 use super::ours::Site;
-use super::{digital_twins, events, faults, feedback, methods, pairings, registries, telemetry, twins};
+use super::{
+    digital_twins, events, faults, feedback, methods, pairings, registries, scopes, telemetry, twins,
+};
 
 /// What a case does, to be awaited with a deadline.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -72,6 +74,7 @@ impl Case {
 /// All cases, or those whose name contains `only`.
 pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = registries::cases();
+    cases.extend(scopes::cases());
     cases.extend(pairings::cases());
     cases.extend(telemetry::cases());
     cases.extend(twins::cases());

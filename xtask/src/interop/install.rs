@@ -58,7 +58,7 @@ fn node(place: &Path, pins: &[&str]) -> Result<()> {
 /// The reader is built here: this client comes as source only.
 fn azure_rust(place: &Path) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.args(["build", "--locked", "--manifest-path"]);
     cargo.arg(folder().join("azure-rust/Cargo.toml")).arg("--target-dir").arg(place);
     run(&mut cargo)
 }

@@ -47,6 +47,9 @@ pub(super) fn cases() -> Vec<Case> {
         };
         cases.push(Case::new(name, &[service, device], move |site| timeouts(site, service, device)));
     }
+    // Node's client passes on what it is given; Python's makes a number of it.
+    let of = [Language::Node, Language::Rust];
+    cases.push(Case::new("method timeouts as text node", &of, timeouts_as_text));
     cases
 }
 
@@ -176,6 +179,23 @@ async fn timeouts(site: Arc<Site>, service: Language, device: Language) -> Resul
     let (answer, device) = tokio::join!(back_end.invoke(&late, &never), connect(SOON, &credential));
     let mut device = device?;
     refused(&answer?, 504, Duration::from_secs(6)).context("it came, and did not answer")?;
+    saw(&mut device, METHOD, &never).await?;
+    device.stop().await?;
+    back_end.end().await
+}
+
+/// The Azure CLI sends timeouts as text: the hub takes them, and waits as long as they say.
+async fn timeouts_as_text(site: Arc<Site>) -> Result<()> {
+    let id = "method-timeouts-as-text";
+    let credential = site.credential(&site.create_device(id).await?)?;
+    let mut device = Device::start(&site, Language::Rust, &credential, &[METHOD.to_owned()]).await?;
+    let mut back_end = Service::start(&site, Language::Node)?;
+    let call = Call { timeouts_as_text: true, ..Call::new(id, None, METHOD)?.within(1, 5) };
+    let payload = json!({"n": "30", "answer": {"status": 200, "payload": "30"}});
+    same(&back_end.invoke(&call, &payload).await?, 200, &json!("30"))?;
+    saw(&mut device, METHOD, &payload).await?;
+    let never = json!({"answer": {"never": true}});
+    refused(&back_end.invoke(&call, &never).await?, 504, Duration::from_secs(5)).context("no answer")?;
     saw(&mut device, METHOD, &never).await?;
     device.stop().await?;
     back_end.end().await

@@ -42,7 +42,7 @@ impl Registry {
     }
 
     /// A call that must succeed.
-    async fn result(&mut self, command: Value) -> Result<Value> {
+    pub(super) async fn result(&mut self, command: Value) -> Result<Value> {
         let op = command["op"].clone();
         let answer = self.call(command).await?;
         if answer["event"] != "result" {

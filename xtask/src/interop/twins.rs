@@ -1,5 +1,5 @@
-//! Twins in every pairing of back end and device, ours and Microsoft's: each step of
-//! `tests/interop/twins.json` from both sides, ETags, replacements, modules, and what changed while a
+//! Runs the cases of twins in every pairing of back end and device, ours and Microsoft's: each step of
+//! `tests/interop/twins.json` from both sides, ETags, replacements, modules, and changes that were made while a
 //! device was away.
 
 mod device;
@@ -35,6 +35,11 @@ pub(super) fn cases() -> Vec<Case> {
     for device in Language::ALL {
         let name = format!("twin changed while away -> {}", device.name());
         cases.push(Case::new(name, &[device], move |site| changed_while_away(site, device)));
+    }
+    // Python's client keeps no desired properties for its program.
+    for device in [Language::Rust, Language::Node] {
+        let name = format!("twin replaced as kept by {}", device.name());
+        cases.push(Case::new(name, &[device], move |site| replaced(site, device)));
     }
     cases.extend(queries::cases());
     cases
@@ -105,7 +110,7 @@ async fn both_sides(
     }
     let seen = device.twin().await?;
     ensure_same(&known, &seen["desired"]).context("the device's own view of desired")?;
-    replace(&mut back_end, &mut device, owner).await?;
+    replace(&mut back_end, &mut device, owner, &known).await?;
 
     let mut known = Map::new();
     for step in steps()? {
@@ -154,8 +159,14 @@ async fn told(device: &mut Device, version: i64, patch: &Map<String, Value>) -> 
     Ok(())
 }
 
-/// New content in the place of all there was, where the client can say that.
-async fn replace(back_end: &mut Service, device: &mut Device, owner: &Owner) -> Result<()> {
+/// New content in the place of the properties `known`, where the client can say that. The device is told of
+/// each of them that is gone.
+async fn replace(
+    back_end: &mut Service,
+    device: &mut Device,
+    owner: &Owner,
+    known: &Map<String, Value>,
+) -> Result<()> {
     let new = object(json!({"only": {"this": 1}}));
     let tags = object(json!({"plant": "Redmond43"}));
     let write = Write { tags: Some(tags.clone()), desired: Some(new.clone()) };
@@ -166,7 +177,36 @@ async fn replace(back_end: &mut Service, device: &mut Device, owner: &Owner) -> 
     };
     same(&twin, Section::Desired, &new).context("replaced")?;
     ensure_same(&tags, &twin["tags"]).context("tags, replaced")?;
-    told(device, version(&twin)?, &new).await.context("replaced")
+    let mut change: Map<String, Value> = known.keys().map(|name| (name.clone(), Value::Null)).collect();
+    change.extend(new);
+    told(device, version(&twin)?, &change).await.context("replaced")
+}
+
+/// After each replacement the device's client keeps the new desired properties, and none that are gone.
+async fn replaced(site: Arc<Site>, device: Language) -> Result<()> {
+    let id = format!("replaced-{}", device.name());
+    let owner = Owner::device(&id)?;
+    let credential = site.credential(&site.create_device(&id).await?)?;
+    let mut back_end = Service::start(&site, Language::Rust)?;
+    let mut device = Device::start(&site, device, &credential).await?;
+    let mut known = Map::new();
+    for new in [
+        json!({"a": 1, "b": 2, "o": {"x": 1, "p": {"y": 2, "z": 3}}, "kept": {"n": 1}}),
+        json!({"a": 1, "c": 100, "o": {"p": {"z": 3}}, "kept": {"n": 1}}),
+        json!({"a": 5, "o": 7}),
+        json!({}),
+        json!({"again": {"x": 1}}),
+    ] {
+        let new = object(new);
+        let write = Write { tags: None, desired: Some(new.clone()) };
+        let Answer::Done(twin) = back_end.replace(&owner, &write).await? else {
+            bail!("the replacement by {new:?} was not taken");
+        };
+        known = device.kept(&known, version(&twin)?).await?;
+        ensure_same(&new, &Value::Object(known.clone())).context("as the device's client keeps it")?;
+    }
+    device.stop().await?;
+    back_end.end().await
 }
 
 /// Changes made while the device has no connection, and one after it is back.

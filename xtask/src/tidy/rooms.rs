@@ -28,6 +28,8 @@ const AUTH: &str = "iothub-auth";
 const AMQP_SERVER: &str = "iothub-amqp-server";
 const QUERY: &str = "iothub-query";
 const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
+/// No code, only features; whoever compiles much may name it.
+const UNIFIED: &str = "iothub-unified";
 const EVERYTHING: &[&str] = &[
     MODELS,
     AUTH,
@@ -41,13 +43,18 @@ const EVERYTHING: &[&str] = &[
 
 const ROOMS: &[Room] = &[
     Room { name: MODELS, may_know: &[], tests_may_know: &[] },
+    Room { name: UNIFIED, may_know: &[], tests_may_know: &[] },
     Room { name: QUERY, may_know: &[], tests_may_know: &[] },
     Room { name: AMQP_SERVER, may_know: &[], tests_may_know: &[] },
     Room { name: AUTH, may_know: &[MODELS], tests_may_know: &[] },
-    Room { name: "iothub-mqtt-device", may_know: &[MODELS, AUTH], tests_may_know: &[] },
-    Room { name: "iothub-rest-service", may_know: &[MODELS, AUTH], tests_may_know: &[] },
-    Room { name: "iothub-amqp-service", may_know: &[MODELS, AUTH], tests_may_know: &[] },
-    Room { name: "iothub-local-hub", may_know: &[MODELS, AUTH, QUERY, AMQP_SERVER], tests_may_know: &[] },
+    Room { name: "iothub-mqtt-device", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
+    Room { name: "iothub-rest-service", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
+    Room { name: "iothub-amqp-service", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
+    Room {
+        name: "iothub-local-hub",
+        may_know: &[MODELS, AUTH, QUERY, AMQP_SERVER, UNIFIED],
+        tests_may_know: &[],
+    },
     Room { name: "iothub-cli", may_know: CLIENTS, tests_may_know: &[] },
     Room { name: "iothub-tests", may_know: &[], tests_may_know: EVERYTHING },
     Room { name: "xtask", may_know: EVERYTHING, tests_may_know: &[] },

@@ -15,7 +15,7 @@ const MODELS: &str = "model/";
 
 /// What a sample may depend on beside our client crates. The last three only where the tutorial needs
 /// arguments, dates or a screen.
-const MAY_USE: &[&str] = &[
+pub(crate) const MAY_USE: &[&str] = &[
     "tokio",
     "anyhow",
     "serde",

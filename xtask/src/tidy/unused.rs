@@ -10,9 +10,14 @@ pub(super) struct Package {
     dependencies: Vec<String>,
 }
 
+/// The package that exists for its dependencies' features. Neither it nor who names it uses a line of it.
+const UNIFIED: &str = "iothub-unified";
+
 pub(super) fn packages(metadata: &Metadata) -> Vec<Package> {
     let mut packages = Vec::new();
-    for package in metadata.workspace_packages() {
+    for package in
+        metadata.workspace_packages().into_iter().filter(|package| package.name.as_str() != UNIFIED)
+    {
         let folder = package
             .manifest_path
             .parent()
@@ -21,7 +26,8 @@ pub(super) fn packages(metadata: &Metadata) -> Vec<Package> {
         let name = |dependency: &cargo_metadata::Dependency| {
             dependency.rename.clone().unwrap_or_else(|| dependency.name.clone()).replace('-', "_")
         };
-        let mut dependencies: Vec<String> = package.dependencies.iter().map(name).collect();
+        let mut dependencies: Vec<String> =
+            package.dependencies.iter().filter(|dependency| dependency.name != UNIFIED).map(name).collect();
         dependencies.sort();
         dependencies.dedup();
         packages.push(Package { folder: format!("{folder}/"), dependencies });

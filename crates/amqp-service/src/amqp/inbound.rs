@@ -127,7 +127,7 @@ struct Open {
 }
 
 /// Checks that `bytes` are values, one after the other.
-fn check_values(mut bytes: &[u8]) -> Result<(), Defect> {
+pub(super) fn check_values(mut bytes: &[u8]) -> Result<(), Defect> {
     while !bytes.is_empty() {
         bytes = &bytes[check_value(bytes)?..];
     }

@@ -161,7 +161,7 @@ fn field<'m>(map: &'m Map, name: &str) -> Option<&'m Value> {
     map.iter().find_map(|(key, value)| (text(key) == Some(name)).then_some(value))
 }
 
-fn answer(reply: Message<Body<Value>>) -> Result<Map, Failure> {
+pub(super) fn answer(reply: Message<Body<Value>>) -> Result<Map, Failure> {
     let properties = reply.application_properties.unwrap_or_default();
     let property = |name| properties.iter().find_map(|(key, value)| (key == name).then_some(value));
     let said = |name| match property(name) {

@@ -1,4 +1,5 @@
-//! What no hub would take, found out before it is sent. Rules of the service, nothing of AMQP.
+//! Checks a message before it is sent, and refuses what no hub would take. These are rules of the service; AMQP
+//! has no part in them.
 
 use iothub_models::C2dMessage;
 
@@ -11,6 +12,10 @@ pub(crate) const MAX_SIZE: usize = 64 * 1024;
 /// Longest message id and correlation id.
 /// Source: *Create and read IoT Hub messages*, "System properties of C2D IoT Hub messages".
 const MAX_ID_LENGTH: usize = 128;
+
+/// What the names of system properties begin with where a device receives them among the application properties.
+/// Source: *Communicate with an IoT hub using the MQTT protocol*.
+const SYSTEM: &str = "$.";
 
 /// The application property in which the wish for feedback travels.
 pub(crate) const ACK_PROPERTY: &str = "iothub-ack";
@@ -42,6 +47,11 @@ pub(crate) fn check(message: &C2dMessage) -> Result<(), Error> {
         }
         printable_ascii("the name of an application property", name)?;
         printable_ascii(&format!("the value of property {name:?}"), value)?;
+        if name.starts_with(SYSTEM) {
+            return Err(invalid(format!(
+                "property {name:?} begins with \"$.\", which the service keeps for system properties: rename it"
+            )));
+        }
         if name.eq_ignore_ascii_case(ACK_PROPERTY) {
             return Err(invalid(format!("property {name:?} is the service's own: set `ack` instead")));
         }
@@ -97,6 +107,7 @@ mod tests {
             (with("", "v"), "no name"),
             (with("n\u{e4}me", "v"), "the name of an application property holds 'ä'"),
             (with("name", "v\u{e4}lue"), "the value of property \"name\" holds 'ä'"),
+            (with("$.mid", "m"), "\"$.mid\" begins with"),
             (with("iothub-ack", "full"), "\"iothub-ack\" is the service's own"),
         ] {
             let (kind, shown) = refused(&message);

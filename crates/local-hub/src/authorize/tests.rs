@@ -122,11 +122,62 @@ async fn each_defect_of_a_device_s_token_is_refused_with_its_reason() {
         Some(&setup.device_token("localhost/devices/d2", key, None)),
     );
     let unknown = unknown.unwrap_err();
-    assert_eq!(unknown.code, ErrorCode::DeviceNotFound);
+    assert_eq!(unknown.code, unauthorized);
     assert!(unknown.reason.contains("--device"), "{}", unknown.reason);
-    let token = setup.device_token("localhost/devices/d1", key, None);
-    let module = setup.hub.authorize_device(&setup.device, Some(&"m".parse().unwrap()), Some(&token));
-    assert_eq!(module.unwrap_err().code, ErrorCode::ModuleNotFound);
+}
+
+#[tokio::test]
+async fn only_the_bearer_of_a_policy_learns_which_identities_there_are() {
+    let setup = setup().await;
+    let (nobody, module) = ("nobody".parse().unwrap(), "m".parse().unwrap());
+    let nobodys = SharedAccessKey::new(NOBODYS_KEY);
+    for key in [&setup.keys[0], &new_key().unwrap(), &nobodys] {
+        let code = |device: &DeviceId, module: Option<&ModuleId>| {
+            let token = setup.device_token(&format!("localhost/devices/{device}"), key, None);
+            setup.hub.authorize_device(device, module, Some(&token)).unwrap_err().code
+        };
+        assert_eq!(code(&nobody, None), ErrorCode::IotHubUnauthorizedAccess);
+        assert_eq!(code(&nobody, Some(&module)), ErrorCode::IotHubUnauthorizedAccess);
+        assert_eq!(code(&setup.device, Some(&module)), ErrorCode::IotHubUnauthorizedAccess);
+    }
+    let token = setup.device_token("localhost/devices/d1", &nobodys, None);
+    setup.refused(&token, ErrorCode::IotHubUnauthorizedAccess, "another key");
+    let token = setup.policy_token("localhost", "device");
+    let code = |device: &DeviceId, module: Option<&ModuleId>| {
+        setup.hub.authorize_device(device, module, Some(&token)).unwrap_err().code
+    };
+    assert_eq!(code(&nobody, None), ErrorCode::DeviceNotFound);
+    assert_eq!(code(&nobody, Some(&module)), ErrorCode::DeviceNotFound);
+    assert_eq!(code(&setup.device, Some(&module)), ErrorCode::ModuleNotFound);
+    // Those who may not connect devices learn nothing.
+    let token = setup.policy_token("localhost", "service");
+    let denied = setup.hub.authorize_device(&nobody, None, Some(&token)).unwrap_err();
+    assert_eq!(denied.code, ErrorCode::IotHubUnauthorizedAccess);
+}
+
+#[tokio::test]
+async fn scopes_are_exact_but_for_an_id_that_dotnet_encodes_twice() {
+    let setup = setup().await;
+    let odd: DeviceId = "a:b%".parse().unwrap();
+    let created = setup.hub.put_device(DeviceWrite::new(odd.clone()), &Precondition::None).await.unwrap();
+    let own = created.authentication.symmetric_key.unwrap().primary_key.unwrap();
+    let opens =
+        |device: &DeviceId, token: &str| setup.hub.authorize_device(device, None, Some(token)).is_ok();
+    for (device, key, id, by_device, by_policy) in [
+        (&setup.device, &setup.keys[0], "d1", true, true),
+        (&setup.device, &setup.keys[0], "d%31", false, false),
+        (&setup.device, &setup.keys[0], "%64%31", false, false),
+        (&setup.device, &setup.keys[0], "d1/api-version=2016-11-14", false, false),
+        (&odd, &own, "a:b%", true, true),
+        (&odd, &own, "a%3Ab%25", true, false),
+        (&odd, &own, "a%3ab%25", true, false),
+        (&odd, &own, "%61%3Ab%25", false, false),
+        (&odd, &own, "a%253Ab%2525", false, false),
+    ] {
+        let resource = format!("localhost/devices/{id}");
+        assert_eq!(opens(device, &setup.device_token(&resource, key, None)), by_device, "{id}");
+        assert_eq!(opens(device, &setup.policy_token(&resource, "device")), by_policy, "{id}");
+    }
 }
 
 #[tokio::test]

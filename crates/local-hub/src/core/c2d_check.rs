@@ -1,11 +1,18 @@
-//! [`check`] refuses cloud-to-device messages that no queue takes, whatever its state: messages over the size
-//! limit or with too many properties, application properties that are not ASCII, and properties that no MQTT
-//! topic could carry. The queues call it before they take a message.
+//! Checks what no queue of cloud-to-device messages takes, whatever its state: messages over the size limit or
+//! with too many properties, application properties that are not ASCII, application properties with the name of
+//! a system property, and properties that no MQTT topic could carry. The queues call it before they take a
+//! message.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
 use super::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
-use super::refusal::HubError;
+use super::refusal::{HubError, too_many_properties};
+
+/// What the names of system properties begin with where they stand among application properties, in MQTT.
+const SYSTEM: &str = "$.";
+
+/// The system property that stands among application properties under its own name, in AMQP and MQTT.
+const ACK: &str = "iothub-ack";
 
 pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
     if message.properties.len() > PROPERTIES {
@@ -38,6 +45,15 @@ pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubErro
                 index + 1
             ));
         }
+        // An MQTT topic has system and application properties in one list, and clients tell them apart by name
+        // once they have decoded it: there is no way to write such a name that a device would not take for the
+        // system property. Whoever could name a property so could give a message another id.
+        if name.starts_with(SYSTEM) || name.eq_ignore_ascii_case(ACK) {
+            return invalid(format!(
+                "application property {}: {name:?} is a name of the system properties: rename it",
+                index + 1
+            ));
+        }
     }
     let topic = topic_bytes(message);
     if topic > TOPIC_BYTES {
@@ -46,12 +62,6 @@ pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubErro
         ));
     }
     Ok(())
-}
-
-/// The refusal of a message with more than [`PROPERTIES`] properties.
-pub(crate) fn too_many_properties(count: usize) -> HubError {
-    let text = format!("the message has {count} application properties; at most {PROPERTIES} are allowed");
-    HubError::new(ErrorCode::ArgumentInvalid, text)
 }
 
 /// About how long the topic gets that carries the message's properties: all but letters, digits and a

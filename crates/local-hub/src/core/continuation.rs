@@ -90,6 +90,18 @@ impl Continuations {
     }
 }
 
+/// Opens the reading of positions to the fuzz targets: `token` as it comes, and as what a token of this hub holds,
+/// which comes back as it was.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing(query: &str, token: &str) {
+    let continuations = Continuations::new(&SharedAccessKey::new("c2VjcmV0"));
+    drop(continuations.read(query, token));
+    if let Some(progress) = parse(token) {
+        let written = continuations.write(query, &progress);
+        assert_eq!(continuations.read(query, &written), Ok(progress), "{token:?}");
+    }
+}
+
 fn parse(text: &str) -> Option<Progress> {
     let mut words = text.split(' ');
     let left = words.next()?.parse().ok()?;

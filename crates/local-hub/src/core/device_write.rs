@@ -23,6 +23,10 @@ pub(crate) struct DeviceWrite {
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
     pub(crate) thumbprints: X509Thumbprints,
     pub(crate) iot_edge: bool,
+    /// As it was given; an empty text clears the scope of a device that is no IoT Edge device.
+    pub(crate) device_scope: Option<String>,
+    /// As they were given.
+    pub(crate) parent_scopes: Vec<String>,
 }
 
 /// How many bytes a device's key has once it is decoded.
@@ -40,6 +44,8 @@ impl DeviceWrite {
             keys: None,
             thumbprints: X509Thumbprints::default(),
             iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
         }
     }
 

@@ -93,6 +93,10 @@ pub(crate) const MANAGED_BY_LENGTH: usize = 128;
 /// Source: *IoT Hub quotas and throttling*.
 pub(crate) const MODULES_PER_DEVICE: usize = 50;
 
+/// Layers of IoT Edge devices above an IoT Edge device. Source: *Understand Azure IoT Edge limits and
+/// restrictions*.
+pub(crate) const EDGE_LAYERS: usize = 5;
+
 /// Most devices one list shows. Source: the service's REST reference, "Get devices".
 pub(crate) const LIST_LENGTH: usize = 1000;
 

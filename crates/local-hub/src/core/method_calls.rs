@@ -46,7 +46,7 @@ pub(crate) struct MethodAnswer {
 /// A call that is handed to the device.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MethodRequest {
-    /// Never given twice by one hub; the device answers under it.
+    /// The number under which the device answers. No other call has it, not even one from before a restart.
     pub(crate) number: u64,
     pub(crate) name: MethodName,
     pub(crate) payload: Bytes,
@@ -69,7 +69,7 @@ pub(crate) struct Begun {
 }
 
 /// All calls of the hub.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MethodCalls {
     /// Identities that listen, or have calls.
     targets: HashMap<ConnectionId, Target>,
@@ -117,6 +117,16 @@ impl MethodCall {
 }
 
 impl MethodCalls {
+    /// Returns an empty set of calls, for a hub that starts at `now`.
+    ///
+    /// Numbers begin with the microseconds of the clock, and a hub takes less than one call in a microsecond. So
+    /// a hub that starts again gives none of its former numbers, and an answer that a device sends late, to a
+    /// call from before the restart, answers no other call.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let last_number = u64::try_from(now.as_microsecond()).unwrap_or(0);
+        Self { targets: HashMap::new(), last_number, calls: 0, bytes: 0 }
+    }
+
     /// Takes a call for an identity that exists. If it has a listener, that is to be woken.
     pub(crate) fn begin(
         &mut self,
@@ -237,6 +247,16 @@ impl MethodCalls {
             self.finish(id, number, failure::checked(answer));
         }
         waiting
+    }
+
+    /// Ends a call that this connection took and cannot pass to the device.
+    pub(crate) fn decline(&mut self, id: &ConnectionId, connection: u64, number: u64, failure: CallFailure) {
+        let has = |target: &Target| {
+            target.calls.get(&number).is_some_and(|pending| pending.stage == Stage::Sent(connection))
+        };
+        if self.targets.get(id).is_some_and(has) {
+            self.finish(id, number, Err(failure));
+        }
     }
 
     /// Ends a call whose time is over.

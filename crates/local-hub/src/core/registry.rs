@@ -4,6 +4,7 @@
 //! limit. Source: *Understand the identity registry in your IoT hub*.
 
 mod modules;
+mod scopes;
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -39,6 +40,8 @@ pub(crate) struct Device {
     pub(crate) status_reason: Option<Box<str>>,
     pub(crate) status_updated: Option<Timestamp>,
     pub(crate) iot_edge: bool,
+    /// The scope of the IoT Edge device right above, as it was when it was written.
+    parent: Option<Box<str>>,
 }
 
 /// The registry.
@@ -94,11 +97,13 @@ impl Registry {
 
     fn create(&mut self, write: DeviceWrite, now: Timestamp) -> Result<(), HubError> {
         self.check_room()?;
+        let parent = self.parent_after(&write)?;
         let device = Device {
             status: write.status,
             status_reason: write.status_reason.clone().map(Into::into),
             status_updated: None,
             iot_edge: write.iot_edge,
+            parent,
             registered: Registered::new(
                 self.next_generation(now),
                 self.next_etag(),
@@ -111,6 +116,7 @@ impl Registry {
     }
 
     fn replace(&mut self, write: DeviceWrite, now: Timestamp) -> Result<(), HubError> {
+        let parent = self.parent_after(&write)?;
         let etag = self.next_etag();
         let Some(device) = self.devices.get_mut(&write.device_id) else {
             return Err(HubError::device_not_found(&write.device_id));
@@ -125,6 +131,7 @@ impl Registry {
         device.status = status;
         device.status_reason = status_reason.map(Into::into);
         device.iot_edge = iot_edge;
+        device.parent = parent;
         Ok(())
     }
 
@@ -248,6 +255,8 @@ impl Device {
         shown.last_activity_time = registered.last_activity().unwrap_or(shown.last_activity_time);
         shown.authentication = registered.authentication();
         shown.capabilities = DeviceCapabilities { iot_edge: self.iot_edge };
+        shown.device_scope = self.scope(id);
+        shown.parent_scopes = self.parent_scopes();
         shown
     }
 }

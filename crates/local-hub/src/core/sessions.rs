@@ -1,9 +1,10 @@
-//! Sessions: what the hub remembers of a device while it is away.
+//! This file keeps the MQTT sessions that the hub remembers while devices are away.
 //!
-//! A device that connects with `CleanSession` 0 finds its subscriptions again, and the packet ids of the
-//! messages it was sent and did not acknowledge. Official clients subscribe once in their life and rely
-//! on it. A session lives until its device connects with `CleanSession` 1 or is deleted; there is at most
-//! one per identity, and it holds at most [`MAX_SUBSCRIPTIONS`] subscriptions.
+//! `hub::connection` opens and keeps them for `mqtt::mailbox`. A device that connects with `CleanSession` 0
+//! finds its subscriptions again, and the packet ids of the messages it was sent and did not acknowledge.
+//! Official clients subscribe once in their life and rely on it. A session lives until its device connects
+//! with `CleanSession` 1 or is deleted; there is at most one per identity, and it holds at most
+//! [`MAX_SUBSCRIPTIONS`] subscriptions.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
 use std::collections::HashMap;
@@ -22,26 +23,10 @@ pub(crate) enum Qos {
     AtLeastOnce = 1,
 }
 
-/// What a device can subscribe to: the documented topic filters, each its own subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subscription {
-    /// Cloud-to-device messages.
-    C2d,
-    /// Answers to twin requests.
-    TwinResponses,
-    /// Changes of desired properties.
-    DesiredProperties,
-    /// Direct methods.
-    Methods,
-    /// Inputs of a module.
-    ModuleInputs,
-    /// All that is addressed to a module: its inputs under another filter.
-    ModuleAll,
-}
-
-/// The subscriptions of one identity.
+/// The subscriptions of one identity: topic filters as the device wrote them, and the quality of service that
+/// was granted. Which filters a device may have, and what each covers, is up to `mqtt::filters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Subscriptions(Vec<(Subscription, Qos)>);
+pub(crate) struct Subscriptions(Vec<(Box<str>, Qos)>);
 
 /// One subscription more than a device may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,29 +34,27 @@ pub(crate) struct Subscriptions(Vec<(Subscription, Qos)>);
 pub(crate) struct TooManySubscriptions;
 
 impl Subscriptions {
-    /// Adds a subscription, or changes the quality of service of the one that is there.
-    pub(crate) fn insert(
-        &mut self,
-        subscription: Subscription,
-        qos: Qos,
-    ) -> Result<(), TooManySubscriptions> {
-        if let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == subscription) {
-            *known = qos;
+    /// Adds a subscription, or changes the quality of service of the one with the same filter.
+    pub(crate) fn insert(&mut self, filter: &str, qos: Qos) -> Result<(), TooManySubscriptions> {
+        if let Some((_, granted)) = self.0.iter_mut().find(|(known, _)| **known == *filter) {
+            *granted = qos;
         } else if self.0.len() == MAX_SUBSCRIPTIONS {
             return Err(TooManySubscriptions);
         } else {
-            self.0.push((subscription, qos));
+            self.0.push((filter.into(), qos));
         }
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, subscription: Subscription) {
-        self.0.retain(|(known, _)| *known != subscription);
+    /// Removes the subscription with exactly this filter, if there is one (MQTT 3.1.1, 3.10.4).
+    pub(crate) fn remove(&mut self, filter: &str) {
+        self.0.retain(|(known, _)| **known != *filter);
     }
 
-    /// The granted quality of service, if there is such a subscription.
-    pub(crate) fn get(&self, subscription: Subscription) -> Option<Qos> {
-        self.0.iter().find_map(|(known, qos)| (*known == subscription).then_some(*qos))
+    /// The highest quality of service granted to a filter that `covers`; `None` if there is no such filter.
+    /// A message that several filters cover is sent once, with this one (MQTT 3.1.1, 3.3.5).
+    pub(crate) fn covering(&self, covers: impl Fn(&str) -> bool) -> Option<Qos> {
+        self.0.iter().filter(|(filter, _)| covers(filter)).map(|(_, qos)| *qos).max()
     }
 }
 
@@ -162,7 +145,7 @@ mod tests {
             last_packet_id: 4,
             ..Session::default()
         };
-        session.subscriptions.insert(Subscription::C2d, Qos::AtLeastOnce).unwrap();
+        session.subscriptions.insert("devices/d/messages/devicebound/#", Qos::AtLeastOnce).unwrap();
         session
     }
 
@@ -203,16 +186,28 @@ mod tests {
 
     #[test]
     fn the_sixth_subscription_is_refused_and_a_repeated_one_is_not() {
-        use Subscription::{C2d, DesiredProperties, Methods, ModuleAll, ModuleInputs, TwinResponses};
         let mut subscriptions = Subscriptions::default();
-        for subscription in [C2d, TwinResponses, DesiredProperties, Methods, ModuleInputs] {
-            subscriptions.insert(subscription, Qos::AtMostOnce).unwrap();
+        for filter in ["a", "b", "c", "d", "e"] {
+            subscriptions.insert(filter, Qos::AtMostOnce).unwrap();
         }
-        assert_eq!(subscriptions.insert(ModuleAll, Qos::AtMostOnce), Err(TooManySubscriptions));
-        subscriptions.insert(C2d, Qos::AtLeastOnce).unwrap();
-        assert_eq!(subscriptions.get(C2d), Some(Qos::AtLeastOnce));
-        subscriptions.remove(C2d);
-        assert_eq!(subscriptions.get(C2d), None);
-        subscriptions.insert(ModuleAll, Qos::AtMostOnce).unwrap();
+        assert_eq!(subscriptions.insert("f", Qos::AtMostOnce), Err(TooManySubscriptions));
+        let granted = |subscriptions: &Subscriptions| subscriptions.covering(|filter| filter == "a");
+        subscriptions.insert("a", Qos::AtLeastOnce).unwrap();
+        assert_eq!(granted(&subscriptions), Some(Qos::AtLeastOnce));
+        subscriptions.remove("A");
+        assert_eq!(granted(&subscriptions), Some(Qos::AtLeastOnce), "filters have case");
+        subscriptions.remove("a");
+        assert_eq!(granted(&subscriptions), None);
+        subscriptions.insert("f", Qos::AtMostOnce).unwrap();
+    }
+
+    #[test]
+    fn of_overlapping_filters_the_highest_quality_counts() {
+        let mut subscriptions = Subscriptions::default();
+        for (filter, qos) in [("a/#", Qos::AtMostOnce), ("a/b/#", Qos::AtLeastOnce), ("a/+", Qos::AtMostOnce)]
+        {
+            subscriptions.insert(filter, qos).unwrap();
+        }
+        assert_eq!(subscriptions.covering(|filter| filter.starts_with("a/")), Some(Qos::AtLeastOnce));
     }
 }

@@ -1,7 +1,8 @@
-//! What a twin's section may hold: sizes, depth, names, values.
+//! Checks that the properties in a request, and the section that a change would leave, are within the limits
+//! of twins: sizes, depth, names, values.
 //!
 //! Source: *Understand and use device twins in IoT Hub*, "Tags and properties format" and "Device twin
-//! size".
+//! size"; for `#` and blanks in names and null within arrays, the service's behaviour.
 
 use iothub_models::ErrorCode;
 use serde_json::{Map, Value};
@@ -46,12 +47,33 @@ impl Section {
     }
 }
 
-/// Checks what a request brings. Names that begin with `$` at the root are the hub's own: they are
-/// passed over here, as they are when the change is made.
-pub(crate) fn check_change(section: Section, change: &Map<String, Value>) -> Result<(), HubError> {
-    for (key, value) in change.iter().filter(|(key, _)| !key.starts_with('$')) {
-        check_key(section, key)?;
-        check_value(section, key, value, 0)?;
+/// The meaning of null in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// The property of this name is deleted, as in a patch. Within an array nothing can be deleted, so null
+    /// is refused there.
+    Delete,
+    /// Null is no value of a property, as in a replacement.
+    Refused,
+}
+
+/// Checks the properties that a request brings. Names at the root that begin with `$` are the hub's own:
+/// they are passed over here, as they are when the change is made. A device may send only `$version` and
+/// `$metadata`; a back end may send whole twins back, whatever such names they have.
+pub(crate) fn check_change(
+    section: Section,
+    change: &Map<String, Value>,
+    nulls: Nulls,
+) -> Result<(), HubError> {
+    for (key, value) in change {
+        let is_own = match section {
+            Section::Reported => matches!(key.as_str(), "$version" | "$metadata"),
+            Section::Tags | Section::Desired => key.starts_with('$'),
+        };
+        if !is_own {
+            check_key(section, key)?;
+            check_value(section, key, value, nulls, 0)?;
+        }
     }
     Ok(())
 }
@@ -74,17 +96,23 @@ fn invalid(section: Section, text: impl AsRef<str>) -> HubError {
 
 fn check_key(section: Section, key: &str) -> Result<(), HubError> {
     let shown: String = key.chars().take(64).collect();
-    if key.is_empty() || key.len() > KEY_BYTES {
-        return Err(invalid(section, format!("the name {shown:?} must have 1 to {KEY_BYTES} bytes")));
+    if key.len() > KEY_BYTES {
+        return Err(invalid(section, format!("the name {shown:?} has more than {KEY_BYTES} bytes")));
     }
-    if key.chars().any(|c| c.is_control() || matches!(c, '.' | '$' | ' ')) {
-        let text = format!("the name {shown:?} holds a control character, '.', '$' or a space");
+    if key.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '.' | '$' | '#')) {
+        let text = format!("the name {shown:?} holds a control character, a blank, '.', '$' or '#'");
         return Err(invalid(section, text));
     }
     Ok(())
 }
 
-fn check_value(section: Section, key: &str, value: &Value, depth: usize) -> Result<(), HubError> {
+fn check_value(
+    section: Section,
+    key: &str,
+    value: &Value,
+    nulls: Nulls,
+    depth: usize,
+) -> Result<(), HubError> {
     let at = || key.chars().take(64).collect::<String>();
     match value {
         Value::String(text) if text.len() > STRING_BYTES => {
@@ -96,19 +124,21 @@ fn check_value(section: Section, key: &str, value: &Value, depth: usize) -> Resu
             let (least, most) = (INTEGERS.start(), INTEGERS.end());
             Err(invalid(section, format!("the whole number at {:?} is not within {least} and {most}", at())))
         }
+        Value::Null if nulls == Nulls::Refused => {
+            let text = "null deletes a property in a patch, and is no value in an array or a replacement";
+            let text = format!("{:?} holds null: {text}", at());
+            Err(invalid(section, text))
+        }
         Value::Object(_) | Value::Array(_) if depth >= DEPTH => {
             Err(invalid(section, format!("{:?} is nested deeper than {DEPTH} levels", at())))
         }
         Value::Object(members) => members.iter().try_for_each(|(key, member)| {
             check_key(section, key)?;
-            check_value(section, key, member, depth + 1)
+            check_value(section, key, member, nulls, depth + 1)
         }),
-        Value::Array(items) => items.iter().try_for_each(|item| {
-            if item.is_null() {
-                return Err(invalid(section, format!("the array {:?} holds null", at())));
-            }
-            check_value(section, key, item, depth + 1)
-        }),
+        Value::Array(items) => {
+            items.iter().try_for_each(|item| check_value(section, key, item, Nulls::Refused, depth + 1))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
@@ -135,7 +165,7 @@ mod tests {
     use serde_json::json;
 
     fn check(change: &Value) -> Result<(), HubError> {
-        check_change(Section::Desired, change.as_object().unwrap())
+        check_change(Section::Desired, change.as_object().unwrap(), Nulls::Delete)
     }
 
     fn nested(levels: usize) -> Value {
@@ -147,7 +177,8 @@ mod tests {
         for change in [
             json!({}),
             json!({"a": null, "b": {"c": null}, "$version": 3, "$metadata": {"any thing": "."}}),
-            json!({"\u{e9}\u{4e16}": "\u{1f600}", "a-b_c#d": [1, "x", {"y": 2.5}]}),
+            json!({"\u{e9}\u{4e16}": "\u{1f600}", "a-b_c:d": [1, "x", {"y": 2.5}]}),
+            json!({"": 1, "a": {"": {"": [{"": 2}]}}}),
             json!({"a": 4_503_599_627_370_495_i64, "b": -4_503_599_627_370_496_i64, "c": 1e300}),
             json!({ "a": "x".repeat(4096), "k".repeat(1024): 1 }),
             nested(11),
@@ -163,17 +194,60 @@ mod tests {
             (json!({"a": {"b c": 1}}), "\"b c\""),
             (json!({"a": {"$b": 1}}), "\"$b\""),
             (json!({"a\u{7}": 1}), "control"),
-            (json!({"": 1}), "1 to 1024"),
-            (json!({ "k".repeat(1025): 1 }), "1 to 1024"),
+            (json!({"a#b": 1}), "\"a#b\""),
+            (json!({"a": [{"#": 1}]}), "\"#\""),
+            (json!({"a": [[{"x": {"b.c": 1}}]]}), "\"b.c\""),
+            (json!({ "k".repeat(1025): 1 }), "more than 1024"),
             (json!({ "a": "x".repeat(4097) }), "4096"),
             (json!({"a": 4_503_599_627_370_496_i64}), "whole number"),
             (json!({"a": u64::MAX}), "whole number"),
-            (json!({"a": [1, null]}), "holds null"),
+            (json!({"a": [1, null]}), "\"a\" holds null"),
+            (json!({"a": {"b": [[2], [null]]}}), "\"b\" holds null"),
+            (json!({"a": [{"b": {"c": null}}]}), "\"c\" holds null"),
             (nested(12), "deeper than 10"),
         ] {
             let error = check(&change).unwrap_err();
             assert_eq!(error.code, ErrorCode::ArgumentInvalid);
             assert!(error.text.contains(expected), "{change:.80}: {}", error.text);
+        }
+    }
+
+    #[test]
+    fn every_unicode_blank_is_refused_in_a_name() {
+        let blanks = (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| c.is_whitespace());
+        let names: Vec<_> = blanks.map(|blank| format!("a{blank}b")).collect();
+        assert_eq!(names.len(), 25);
+        for name in names {
+            for change in [json!({ &*name: 1 }), json!({"o": [{ &*name: 1 }]})] {
+                assert_eq!(check(&change).unwrap_err().code, ErrorCode::ArgumentInvalid, "{change}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_replacement_holds_no_null_at_any_depth() {
+        for change in [json!({"a": null}), json!({"a": {"b": null}}), json!({"a": [{"b": null}]})] {
+            for section in [Section::Tags, Section::Desired] {
+                let refused = check_change(section, change.as_object().unwrap(), Nulls::Refused).unwrap_err();
+                assert_eq!(refused.code, ErrorCode::ArgumentInvalid, "{change}");
+            }
+        }
+        let whole = json!({"a": 1, "$metadata": {"a": null}, "$version": null});
+        assert_eq!(check_change(Section::Desired, whole.as_object().unwrap(), Nulls::Refused), Ok(()));
+    }
+
+    #[test]
+    fn a_device_reports_no_names_of_the_hub_but_those_it_reads() {
+        let check = |section, name: &str| {
+            check_change(section, json!({ name: 1, "a": 2 }).as_object().unwrap(), Nulls::Delete)
+        };
+        for name in ["$version", "$metadata"] {
+            assert_eq!(check(Section::Reported, name), Ok(()));
+        }
+        for name in ["$", "$a", "$Version", "$lastUpdated"] {
+            let refused = check(Section::Reported, name).unwrap_err();
+            assert!(refused.code == ErrorCode::ArgumentInvalid && refused.text.contains(name), "{refused:?}");
+            assert_eq!((check(Section::Desired, name), check(Section::Tags, name)), (Ok(()), Ok(())));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceIdentity, DeviceStatus, Twin};
+use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Twin};
 use iothub_query::{Path, Row, Segment};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -81,6 +81,20 @@ impl<'a> Owner<'a> {
             Self::Module(_) => None,
         }
     }
+
+    fn device_scope(self, id: &DeviceId) -> Option<String> {
+        match self {
+            Self::Device(device) => device.scope(id),
+            Self::Module(_) => None,
+        }
+    }
+
+    fn parent_scopes(self) -> Vec<String> {
+        match self {
+            Self::Device(device) => device.parent_scopes(),
+            Self::Module(_) => Vec::new(),
+        }
+    }
 }
 
 impl<'a> TwinRow<'a> {
@@ -118,6 +132,8 @@ impl<'a> TwinRow<'a> {
         let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
         twin.module_id.clone_from(&self.id.module);
         twin.capabilities = owner.capabilities();
+        twin.device_scope = owner.device_scope(&self.id.device);
+        twin.parent_scopes = owner.parent_scopes();
         twin.etag = state.etag;
         self.stored.model_id().clone_into(&mut twin.model_id);
         twin.version = state.version;
@@ -152,6 +168,10 @@ impl<'a> TwinRow<'a> {
             "modelId" => Some(self.stored.model_id().into()),
             "version" => Some(self.stored.version().into()),
             "capabilities" => json(owner.capabilities()?),
+            "deviceScope" => owner.device_scope(&self.id.device).map(Value::from),
+            "parentScopes" => {
+                Some(owner.parent_scopes()).filter(|scopes| !scopes.is_empty()).map(Value::from)
+            }
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
-//! Device and module twins: documents that back ends and devices change in turn.
+//! Keeps the twins of devices and modules, which back ends and devices change in turn.
 //!
-//! Every change is one transition: read, check, merge, write, and with it the indexes. Refused: a stale
-//! ETag or version, and what [`twin_limits`](super::twin_limits) forbids.
+//! Every change is one transition: read, check, merge, write, and with it the indexes. A stale ETag or
+//! version is refused, and so is every change that [`twin_limits`](super::twin_limits) forbids.
 //! Source: *Understand and use device twins in IoT Hub*.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge};
+use iothub_models::{
+    DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge, replacing_patch,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -20,7 +22,7 @@ use super::registry::Precondition;
 use super::truncated;
 use super::twin_document::TwinDocument;
 use super::twin_index::TwinIndexes;
-use super::twin_limits::{Section, check_change, check_size};
+use super::twin_limits::{Nulls, Section, check_change, check_size};
 
 /// A twin as it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +44,7 @@ pub(crate) struct TwinWrite {
 pub(crate) enum SectionWrite {
     /// Laid over what is there; null deletes.
     Merge(Map<String, Value>),
-    /// In the place of what is there.
+    /// In the place of all properties that are there; null is refused.
     Replace(Map<String, Value>),
 }
 
@@ -50,7 +52,8 @@ pub(crate) enum SectionWrite {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DesiredChange {
     pub(crate) version: i64,
-    /// The change as it was made, with `$version` last.
+    /// A patch in JSON, with `$version` last. Laid over the desired properties before the change, it leaves
+    /// those after it.
     pub(crate) body: Vec<u8>,
 }
 
@@ -163,7 +166,7 @@ impl Twins {
                 ),
             ));
         }
-        check_change(Section::Reported, patch)?;
+        check_change(Section::Reported, patch, Nulls::Delete)?;
         section.patch(SectionKind::Reported, patch, truncated(now));
         check_size(Section::Reported, &section.properties)?;
         let section_version = section.version;
@@ -268,9 +271,20 @@ impl Stored {
     }
 }
 
+impl SectionWrite {
+    /// Checks that `section` can hold the properties that are written, and returns them.
+    fn checked(&self, section: Section) -> Result<&Map<String, Value>, HubError> {
+        let (properties, nulls) = match self {
+            Self::Merge(patch) => (patch, Nulls::Delete),
+            Self::Replace(properties) => (properties, Nulls::Refused),
+        };
+        check_change(section, properties, nulls)?;
+        Ok(properties)
+    }
+}
+
 fn write_tags(tags: &mut Map<String, Value>, write: &SectionWrite) -> Result<(), HubError> {
-    let (SectionWrite::Merge(change) | SectionWrite::Replace(change)) = write;
-    check_change(Section::Tags, change)?;
+    let change = write.checked(Section::Tags)?;
     if matches!(write, SectionWrite::Replace(_)) {
         tags.clear();
     }
@@ -283,16 +297,16 @@ fn write_desired(
     write: &SectionWrite,
     now: Timestamp,
 ) -> Result<DesiredChange, HubError> {
-    let (SectionWrite::Merge(change) | SectionWrite::Replace(change)) = write;
-    check_change(Section::Desired, change)?;
+    let change = write.checked(Section::Desired)?;
     let told = match write {
-        SectionWrite::Merge(change) => {
+        SectionWrite::Merge(_) => {
             section.patch(SectionKind::Desired, change, now);
             without_own_names(change)
         }
-        SectionWrite::Replace(properties) => {
-            section.replace(SectionKind::Desired, properties, now);
-            section.properties.clone()
+        SectionWrite::Replace(_) => {
+            let before = std::mem::take(&mut section.properties);
+            section.replace(SectionKind::Desired, change, now);
+            replacing_patch(&before, &section.properties)
         }
     };
     check_size(Section::Desired, &section.properties)?;

@@ -63,10 +63,10 @@ async fn invoke(
     }
     let mut call = call(method, payload.into())?;
     if let Some(text) = query(uri, "responseTimeoutInSeconds") {
-        call.response_timeout = response_timeout(text)?;
+        call.response_timeout = response_timeout(&text)?;
     }
     if let Some(text) = query(uri, "connectTimeoutInSeconds") {
-        call.connect_timeout = connect_timeout(text)?;
+        call.connect_timeout = connect_timeout(&text)?;
     }
     let MethodAnswer { status, payload } = hub.call_method(&ConnectionId::device(device), call).await?;
     let payload = if payload.is_empty() { "null".into() } else { payload };

@@ -1,17 +1,47 @@
-//! A device or module identity as back ends write it: JSON in, [`DeviceWrite`] or [`ModuleWrite`] out.
+//! These functions read a device or module identity as back ends write it: JSON in, [`DeviceWrite`] or
+//! [`ModuleWrite`] out.
 //!
-//! What only the hub may set is ignored: clients send back what they read.
+//! Members that only the hub may set are passed over: clients send back what they read. So are unknown ones, as
+//! the service does. What the service would keep and this hub does not is refused.
 
 use iothub_models::{DeviceStatus, ErrorCode};
 use serde_json::{Map, Value};
 
 use super::authentication_json;
-use super::json_object::{Parsed, field, object, one_of, root, text, wrong_type};
+use super::json_object::{Parsed, boolean, field, not_kept, object, one_of, root, text, texts};
+use super::passed_over::{PassedOver, Read};
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::refusal::HubError;
 
+/// Members that only the hub writes, of devices and of modules.
+const READ_ONLY: &[&str] = &[
+    "generationId",
+    "etag",
+    "connectionState",
+    "connectionStateUpdatedTime",
+    "statusUpdatedTime",
+    "lastActivityTime",
+    "cloudToDeviceMessageCount",
+];
+
+/// What the service's newest preview keeps with an identity, and this hub does not.
+const ATTRIBUTES: &str = "attributes";
+
+const DEVICE: &[&str] = &[
+    "deviceId",
+    "status",
+    "statusReason",
+    "authentication",
+    "capabilities",
+    "deviceScope",
+    "parentScopes",
+    ATTRIBUTES,
+];
+
+const MODULE: &[&str] = &["deviceId", "moduleId", "managedBy", "authentication", ATTRIBUTES];
+
 /// Reads the body of a `PUT /devices/{id}`.
-pub(super) fn parse(body: &[u8]) -> Parsed<DeviceWrite> {
+pub(super) fn parse(body: &[u8]) -> Parsed<Read<DeviceWrite>> {
     let device = root(body)?;
     let mut write = DeviceWrite::new(id(&device, "deviceId")?);
     if let Some(word) = text(&device, "status")? {
@@ -20,30 +50,37 @@ pub(super) fn parse(body: &[u8]) -> Parsed<DeviceWrite> {
         write.status = one_of("status", word, &STATUS)?;
     }
     write.status_reason = text(&device, "statusReason")?.map(str::to_owned);
-    let authentication = authentication_json::parse(&device)?;
+    let mut passed_over = PassedOver::default();
+    let authentication = authentication_json::parse(&device, &mut passed_over)?;
     write.authentication = authentication.kind;
     write.keys = authentication.keys;
     write.thumbprints = authentication.thumbprints;
     if let Some(capabilities) = object(&device, "capabilities")? {
-        write.iot_edge = match field(capabilities, "iotEdge") {
-            None => false,
-            Some(Value::Bool(edge)) => *edge,
-            Some(_) => return Err(wrong_type("capabilities.iotEdge", "true or false")),
-        };
+        if let Some(edge) = field(capabilities, "iotEdge") {
+            write.iot_edge = boolean("capabilities.iotEdge", edge)?;
+        }
+        passed_over.note(capabilities, "capabilities.", &["iotEdge"], &[]);
     }
-    Ok(write)
+    write.device_scope = text(&device, "deviceScope")?.map(str::to_owned);
+    write.parent_scopes = texts(&device, "parentScopes")?;
+    not_kept(&device, ATTRIBUTES)?;
+    passed_over.note(&device, "", DEVICE, READ_ONLY);
+    Ok(Read { value: write, passed_over })
 }
 
 /// Reads the body of a `PUT /devices/{id}/modules/{mid}`.
-pub(super) fn parse_module(body: &[u8]) -> Parsed<ModuleWrite> {
+pub(super) fn parse_module(body: &[u8]) -> Parsed<Read<ModuleWrite>> {
     let module = root(body)?;
     let mut write = ModuleWrite::new(id(&module, "deviceId")?, id(&module, "moduleId")?);
     write.managed_by = text(&module, "managedBy")?.map(str::to_owned);
-    let authentication = authentication_json::parse(&module)?;
+    let mut passed_over = PassedOver::default();
+    let authentication = authentication_json::parse(&module, &mut passed_over)?;
     write.authentication = authentication.kind;
     write.keys = authentication.keys;
     write.thumbprints = authentication.thumbprints;
-    Ok(write)
+    not_kept(&module, ATTRIBUTES)?;
+    passed_over.note(&module, "", MODULE, READ_ONLY);
+    Ok(Read { value: write, passed_over })
 }
 
 fn id<T>(object: &Map<String, Value>, name: &str) -> Parsed<T>
@@ -63,10 +100,11 @@ mod tests {
 
     #[test]
     fn the_shortest_body_is_an_enabled_device_whose_keys_the_hub_makes() {
-        let write = parse(br#"{"deviceId":"d1"}"#).unwrap();
+        let write = parse(br#"{"deviceId":"d1"}"#).unwrap().value;
         assert_eq!((write.device_id.as_str(), write.status), ("d1", DeviceStatus::Enabled));
         assert_eq!(write.authentication, AuthenticationType::Sas);
         assert!(write.keys.is_none() && !write.iot_edge);
+        assert!(write.device_scope.is_none() && write.parent_scopes.is_empty());
     }
 
     #[test]
@@ -75,12 +113,36 @@ mod tests {
             "ConnectionState":"Connected","lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":7,
             "Authentication":{"Type":"SELFSIGNED","symmetricKey":{"primaryKey":"","secondaryKey":null},
               "X509Thumbprint":{"PrimaryThumbprint":"ab","secondaryThumbprint":""}},
-            "capabilities":{"IotEdge":true},"deviceScope":"x","parentScopes":[]}"#;
-        let write = parse(body).unwrap();
+            "capabilities":{"IotEdge":"True"},"deviceScope":"x","PARENTSCOPES":["y"]}"#;
+        let Read { value: write, passed_over } = parse(body).unwrap();
+        let read_only = "generationId, ConnectionState, lastActivityTime, cloudToDeviceMessageCount";
+        assert_eq!(passed_over.names(), ["", read_only]);
+        assert_eq!(
+            (write.device_scope.as_deref(), write.parent_scopes.as_slice()),
+            (Some("x"), &["y".to_owned()][..])
+        );
         assert_eq!(write.status, DeviceStatus::Disabled);
         assert_eq!(write.authentication, AuthenticationType::SelfSigned);
         assert_eq!(write.thumbprints.primary_thumbprint.as_deref(), Some("ab"));
         assert!(write.thumbprints.secondary_thumbprint.is_none() && write.keys.is_none() && write.iot_edge);
+    }
+
+    #[test]
+    fn what_means_nothing_is_passed_over_by_name_and_what_the_service_would_keep_is_refused() {
+        let body = br#"{"deviceId":"d1","tags":{"a":1},"capabilities":{"iotEdge":false,"fly":true},"etag":"x",
+            "authentication":{"type":"sas","symmetricKey":{"third":"s3cret"},"token":"s3cret"},"attributes":{}}"#;
+        let named = "authentication.token, authentication.symmetricKey.third, capabilities.fly, tags";
+        assert_eq!(parse(body).unwrap().passed_over.names(), [named, "etag"]);
+        let body =
+            br#"{"deviceId":"d1","moduleId":"m","status":"enabled","deviceScope":"x","attributes":null}"#;
+        assert_eq!(parse_module(body).unwrap().passed_over.names(), ["status, deviceScope", ""]);
+        // A certificate proves the device, so keys in the same body have no effect.
+        let body = br#"{"deviceId":"d1","authentication":{"type":"selfSigned",
+            "symmetricKey":{"primaryKey":"cHJpbWFyeQ==","secondaryKey":"c2Vjb25kYXJ5"}}}"#;
+        assert_eq!(parse(body).unwrap().passed_over.names(), ["authentication.symmetricKey", ""]);
+        let body = br#"{"deviceId":"d1","moduleId":"m","attributes":{"a":1}}"#;
+        let refused = [parse(body).unwrap_err(), parse_module(body).unwrap_err()];
+        assert!(refused.iter().all(|error| error.code == ErrorCode::ArgumentInvalid), "{refused:?}");
     }
 
     #[test]
@@ -108,6 +170,10 @@ mod tests {
                 ErrorCode::IotHubFormatError,
             ),
             (r#"{"deviceId":"d1","capabilities":{"iotEdge":"yes"}}"#, ErrorCode::IotHubFormatError),
+            (r#"{"deviceId":"d1","capabilities":{"iotEdge":1}}"#, ErrorCode::IotHubFormatError),
+            (r#"{"deviceId":"d1","deviceScope":1}"#, ErrorCode::IotHubFormatError),
+            (r#"{"deviceId":"d1","parentScopes":"x"}"#, ErrorCode::IotHubFormatError),
+            (r#"{"deviceId":"d1","parentScopes":[null]}"#, ErrorCode::IotHubFormatError),
         ] {
             let error = parse(body.as_bytes()).unwrap_err();
             assert_eq!(error.code, code, "{}: {error}", body.chars().take(80).collect::<String>());

@@ -8,18 +8,19 @@ use iothub_models::{DeviceIdentity, ErrorCode};
 
 use super::device_json;
 use super::error::{ApiError, json, json_with_etag};
+use super::json_object::whole_number_in;
 use super::request::{DeviceOfPath, json_body, parsed, precondition, query};
 use crate::core::limits::LIST_LENGTH;
 use crate::hub::Hub;
 
 pub(super) async fn list(State(hub): State<Hub>, uri: Uri) -> Result<Response, ApiError> {
-    let top = match query(&uri, "top").map(str::parse::<i64>) {
+    let top = match query(&uri, "top").map(|text| whole_number_in(&text)) {
         None => LIST_LENGTH,
         // The service takes any number and shows at most a thousand.
-        Some(Ok(number)) => {
+        Some(Some(number)) => {
             usize::try_from(number).ok().filter(|n| (1..=LIST_LENGTH).contains(n)).unwrap_or(LIST_LENGTH)
         }
-        Some(Err(_)) => return Err(ApiError::new(ErrorCode::ArgumentInvalid, "top is not a number")),
+        Some(None) => return Err(ApiError::new(ErrorCode::ArgumentInvalid, "top is not a number")),
     };
     Ok(json(StatusCode::OK, &hub.devices(top)))
 }
@@ -38,7 +39,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = parsed(body, device_json::parse).await?;
+    let write = parsed(body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(
             ErrorCode::ArgumentInvalid,

@@ -1,13 +1,15 @@
-//! `/digitaltwins/{id}`: twins as Plug and Play shows them, read and patched.
+//! Serves `/digitaltwins/{id}`: twins as Plug and Play shows them, read and patched.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ETAG, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect};
+use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect, clamp_whole_numbers};
+use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_with_etag};
+use super::passed_over::PassedOver;
 use super::request::{DeviceOfPath, json_body, parsed, precondition};
 use crate::hub::Hub;
 
@@ -25,8 +27,14 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let read = |body: &[u8]| DigitalTwinPatch::parse(body).map_err(|error| refused(&error));
-    let patch = parsed(json_body(&headers, body).await?, read).await?;
+    let body = json_body(&headers, body).await?;
+    let read = |body: &[u8]| {
+        // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
+        let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(body)).map_err(|error| refused(&error))?;
+        Ok::<_, ApiError>((patch, passed_over(body)))
+    };
+    let (patch, passed_over) = parsed(body, read).await?;
+    passed_over.log(&format_args!("the digital twin {device}"));
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();
@@ -39,6 +47,18 @@ pub(super) async fn patch(
     Ok(response)
 }
 
+/// Returns the members of the operations that mean nothing; RFC 6902 says to pass them over.
+fn passed_over(body: &[u8]) -> PassedOver {
+    let mut passed_over = PassedOver::default();
+    // It was read as a patch before.
+    for operation in serde_json::from_slice::<Vec<Map<String, Value>>>(body).unwrap_or_default() {
+        let is_removal = operation.get("op").is_some_and(|op| op == "remove");
+        let known: &[&str] = if is_removal { &["op", "path"] } else { &["op", "path", "value"] };
+        passed_over.note(&operation, "", known, &[]);
+    }
+    passed_over
+}
+
 fn refused(error: &InvalidDigitalTwinPatch) -> ApiError {
     let code = match error.defect {
         PatchDefect::Json => ErrorCode::InvalidDigitalTwinJsonPatch,
@@ -47,4 +67,16 @@ fn refused(error: &InvalidDigitalTwinPatch) -> ApiError {
         PatchDefect::Value => ErrorCode::InvalidDigitalTwinPayload,
     };
     ApiError::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_operations_that_mean_nothing_are_named() {
+        let body =
+            br#"[{"op":"add","path":"/a","value":1,"from":"/b"},{"op":"remove","path":"/c","value":{}}]"#;
+        assert_eq!(passed_over(body).names(), ["from, value", ""]);
+    }
 }

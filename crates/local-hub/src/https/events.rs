@@ -4,7 +4,8 @@
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
 //! ```
-//! `base64Encoded` is true unless it says otherwise; then the body is the text itself.
+//! `base64Encoded` is true unless it says otherwise; then the body is the text itself. Names of properties that
+//! are neither the service's nor begin with `iothub-app-` are passed over.
 
 mod batch;
 
@@ -13,19 +14,21 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{ErrorCode, Properties, TelemetryMessage};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use self::batch::Entry;
 use super::error::ApiError;
-use super::message_headers::{APPLICATION, text};
-use super::request::{IdentityOfPath, body, parsed};
+use super::json_object::{Parsed, boolean, field, object, text, wrong_type};
+use super::message_headers::{self, APPLICATION};
+use super::passed_over::{PassedOver, Read};
+use super::request::{IdentityOfPath, body, media_type, parsed};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
+use crate::core::limits::PROPERTIES;
+use crate::core::refusal::{HubError, too_many_properties};
 use crate::hub::Hub;
 
 /// The content type that makes a body a batch.
@@ -52,12 +55,9 @@ pub(super) async fn post(
 ) -> Result<StatusCode, ApiError> {
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
-    let is_batch = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.get(..BATCH.len()))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(BATCH));
-    let messages = if is_batch { batch(content, limit).await? } else { vec![single(&headers, content)?] };
+    let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
+    let messages =
+        if is_batch { batch(content, limit).await?.logged(&sender) } else { vec![single(&headers, content)?] };
     check_size(messages.iter().map(Telemetry::size).sum(), limit)?;
     let now = hub.clock().now();
     let auth_method: Arc<str> = grant.auth_method().into();
@@ -85,8 +85,8 @@ struct Telemetry {
 }
 
 impl Telemetry {
-    /// Takes a property by its header's name; headers that are none are passed over.
-    fn put(&mut self, name: &str, value: String) {
+    /// Takes a property by its header's name, and returns whether there is such a property.
+    fn put(&mut self, name: &str, value: String) -> bool {
         let message = &mut self.message;
         let lower = name.to_ascii_lowercase();
         match lower.as_str() {
@@ -108,9 +108,12 @@ impl Telemetry {
                 } else if lower.starts_with(APPLICATION) {
                     // In the case it has here: in a batch there is one.
                     message.properties.insert(name.get(APPLICATION.len()..).unwrap_or_default(), value);
+                } else {
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn size(&self) -> usize {
@@ -123,7 +126,7 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     for (name, value) in headers {
         let name = name.as_str();
         if name.starts_with("iothub-") || name == "dt-subject" {
-            telemetry.put(name, text(name, value)?);
+            telemetry.put(name, message_headers::text(name, value)?);
         }
     }
     Ok(telemetry)
@@ -137,42 +140,65 @@ fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::MessageTooLarge, text))
 }
 
+/// Opens the reading of batches to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_batch(body: &[u8]) {
+    for entry in batch::parse(body).into_iter().flatten() {
+        drop(entry_of_batch(entry, &mut PassedOver::default()));
+    }
+}
+
+/// Opens the reading of a message's headers to the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_single(headers: &HeaderMap) {
+    drop(single(headers, Vec::new()));
+}
+
 /// Reads a batch whose messages have at most `limit` bytes together.
-async fn batch(content: Vec<u8>, limit: usize) -> Result<Vec<Telemetry>, ApiError> {
-    let mut messages = Vec::new();
+async fn batch(content: Vec<u8>, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
+    let entries = parsed(content, batch::parse).await?;
+    let mut passed_over = PassedOver::default();
+    let mut read = Vec::with_capacity(entries.len());
     let mut size = 0;
-    for (index, entry) in parsed(content, batch::parse).await?.into_iter().enumerate() {
-        let message = read(index + 1, entry)?;
+    for (index, entry) in entries.into_iter().enumerate() {
+        let number = index + 1;
+        let message = entry_of_batch(entry, &mut passed_over).map_err(|HubError { code, text }| {
+            ApiError::new(code, format!("message {number} of the batch: {text}"))
+        })?;
         size += message.size();
         // Checked here too: what is over the limit anyway is not worth reading.
         check_size(size, limit)?;
-        messages.push(message);
+        read.push(message);
         // A message may have a thousand properties, and others are to get their turn between two of them.
         tokio::task::yield_now().await;
     }
-    Ok(messages)
+    Ok(Read { value: read, passed_over })
 }
 
-/// Reads one message of a batch, counted from 1.
-fn read(number: usize, entry: Entry) -> Result<Telemetry, ApiError> {
-    let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
-    let body = if entry.base64_encoded {
-        let decoded = STANDARD.decode(&entry.body);
-        decoded.map_err(|_| invalid(format!("the body of message {number} of the batch is not base64")))?
+fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Parsed<Telemetry> {
+    passed_over.note(&entry, "", &["body", "base64Encoded", "properties"], &[]);
+    let encoded = field(&entry, "base64Encoded").map_or(Ok(true), |value| boolean("base64Encoded", value))?;
+    let Some(body) = text(&entry, "body")? else { return Err(wrong_type("body", "text")) };
+    let properties = object(&entry, "properties")?;
+    let count = properties.map_or(0, Map::len);
+    if count > PROPERTIES {
+        return Err(too_many_properties(count));
+    }
+    let body = if encoded {
+        STANDARD.decode(body).map_err(|_| wrong_type("body", "base64, unless base64Encoded is false"))?
     } else {
-        entry.body.into_bytes()
+        body.as_bytes().to_vec()
     };
     let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
-    for (name, value) in entry.properties.0 {
+    for (name, value) in properties.into_iter().flatten() {
         let value = match value {
-            Value::String(text) => text,
+            Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => {
-                let text = format!("the property {name:?} of message {number} of the batch is no text");
-                return Err(invalid(text));
-            }
+            _ => return Err(wrong_type(&format!("the property {name:?}"), "text")),
         };
-        telemetry.put(&name, value);
+        if !telemetry.put(name, value) {
+            passed_over.note_name(name, "properties.", &[], &[]);
+        }
     }
     Ok(telemetry)
 }
@@ -209,19 +235,46 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_read_as_the_official_clients_write_it() {
         let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
-        let read = batch(node.to_vec(), 99).await.unwrap();
+        let read = batch(node.to_vec(), 99).await.unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
             (&b"hello"[..], Some("1"))
         );
         assert!(read.len() == 2 && read[1].message.body.is_empty());
         let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
-        let read = batch(plain.to_vec(), 99).await.unwrap();
+        let read = batch(plain.to_vec(), 99).await.unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
             (&b"aGVsbG8="[..], Some("5"))
         );
-        assert!(batch(b"[]".to_vec(), 99).await.unwrap().is_empty());
+        assert!(batch(b"[]".to_vec(), 99).await.unwrap().value.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_read_in_every_spelling_and_what_it_says_in_vain_is_named() {
+        let sent = br#"[{"Body":"aGVsbG8=","BASE64ENCODED":"False","Properties":null,"id":7},
+            {"body":"aGVsbG8=","base64Encoded":"true","properties":{"iothub-new":"?","iothub-app-a":"1"}}]"#;
+        let Read { value: read, passed_over } = batch(sent.to_vec(), 99).await.unwrap();
+        assert_eq!(passed_over.names(), ["id, properties.iothub-new", ""]);
+        assert_eq!((&*read[0].message.body, &*read[1].message.body), (&b"aGVsbG8="[..], &b"hello"[..]));
+    }
+
+    #[tokio::test]
+    async fn an_application_property_with_the_name_of_a_system_property_stays_one() {
+        let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
+        let read = batch(sent.to_vec(), 99).await.unwrap().value;
+        assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
+        assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
+    }
+
+    #[tokio::test]
+    async fn a_message_of_a_batch_has_at_most_a_thousand_properties() {
+        for (count, taken) in [(PROPERTIES, true), (PROPERTIES + 1, false), (45_000, false)] {
+            let properties: Vec<_> = (0..count).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
+            let sent = format!(r#"[{{"body":"","properties":{{{}}}}}]"#, properties.join(","));
+            let read = batch(sent.into_bytes(), 9_999).await;
+            assert_eq!(read.is_ok(), taken, "{count}");
+        }
     }
 
     #[tokio::test]
@@ -233,6 +286,11 @@ mod tests {
             r#"[{"body":""},{"body":"%"}]"#,
             r#"[{"body":"","properties":{"iothub-app-a":null}}]"#,
             r#"[{"body":5}]"#,
+            r#"[{"body":null}]"#,
+            r#"[5]"#,
+            r#"[{"body":"","base64Encoded":"no"}]"#,
+            r#"[{"body":"","base64Encoded":0}]"#,
+            r#"[{"body":"","properties":[]}]"#,
         ] {
             assert_eq!(
                 batch(bad.as_bytes().to_vec(), 99).await.unwrap_err().code(),

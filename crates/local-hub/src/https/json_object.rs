@@ -1,5 +1,9 @@
-//! Reading the objects that clients send. Names and enumerated words are matched without regard to case,
-//! and `null` is as good as absent: clients send back what they read, in their own spelling.
+//! Functions that read members of the JSON objects that clients send; every route with a JSON body uses them.
+//!
+//! Names and enumerated words are matched without regard to case, and `null` is as good as absent: clients send
+//! back what they read, in their own spelling. Where a number or a boolean is meant, its text is taken too, as
+//! the service does: the Azure CLI sends `"30"`. Members that nothing reads are listed by
+//! [`PassedOver`](super::passed_over::PassedOver).
 
 use iothub_models::ErrorCode;
 use serde_json::{Map, Value};
@@ -42,6 +46,37 @@ pub(super) fn text<'v>(object: &'v Map<String, Value>, name: &str) -> Parsed<Opt
     }
 }
 
+/// Returns the truth value that this value is, or that its text spells in any case.
+pub(super) fn boolean(name: &str, value: &Value) -> Parsed<bool> {
+    let spelled = |text: &str| {
+        let text = text.trim();
+        [("true", true), ("false", false)].into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text))
+    };
+    match value {
+        Value::Bool(value) => Ok(*value),
+        Value::String(text) => match spelled(text) {
+            Some((_, value)) => Ok(value),
+            None => Err(wrong_type(name, "true or false")),
+        },
+        _ => Err(wrong_type(name, "true or false")),
+    }
+}
+
+/// Returns the whole number that this JSON text is, or that the JSON string spells: `30` or `"30"`. The text is
+/// read as it was written, since numbers beyond 64 bits would not survive as a [`Value`].
+pub(super) fn whole_number(name: &str, json: &str) -> Parsed<i128> {
+    let number = match serde_json::from_str::<String>(json) {
+        Ok(text) => whole_number_in(&text),
+        Err(_) => json.trim().parse().ok(),
+    };
+    number.ok_or_else(|| wrong_type(name, "a whole number"))
+}
+
+/// Returns the whole number that a text spells, in a JSON string, a header or a query.
+pub(super) fn whole_number_in(text: &str) -> Option<i128> {
+    text.trim().parse().ok()
+}
+
 pub(super) fn object<'v>(
     parent: &'v Map<String, Value>,
     name: &str,
@@ -50,6 +85,30 @@ pub(super) fn object<'v>(
         None => Ok(None),
         Some(Value::Object(object)) => Ok(Some(object)),
         Some(_) => Err(wrong_type(name, "an object")),
+    }
+}
+
+/// Returns the texts of an array; `null` and an absent member are an empty one.
+pub(super) fn texts(object: &Map<String, Value>, name: &str) -> Parsed<Vec<String>> {
+    let expected = || wrong_type(name, "an array of texts");
+    match field(object, name) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(expected)).collect()
+        }
+        Some(_) => Err(expected()),
+    }
+}
+
+/// Refuses a member that the service keeps and this hub does not, if it says anything.
+pub(super) fn not_kept(object: &Map<String, Value>, name: &str) -> Parsed<()> {
+    match field(object, name) {
+        None => Ok(()),
+        Some(Value::Object(members)) if members.is_empty() => Ok(()),
+        Some(_) => Err(HubError::new(
+            ErrorCode::ArgumentInvalid,
+            format!("{name}: this hub does not keep it yet; leave it out"),
+        )),
     }
 }
 
@@ -72,4 +131,50 @@ pub(super) fn wrong_type(name: &str, expected: &str) -> HubError {
 
 fn format_error(text: String) -> HubError {
     HubError::new(ErrorCode::IotHubFormatError, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_and_booleans_are_read_from_their_text_too() {
+        for (json, expected) in [
+            ("30", Some(30)),
+            ("\"30\"", Some(30)),
+            ("\" 30 \"", Some(30)),
+            ("-1", Some(-1)),
+            ("\"-1\"", Some(-1)),
+            ("99999999999999999999", Some(99_999_999_999_999_999_999)),
+            ("\"99999999999999999999\"", Some(99_999_999_999_999_999_999)),
+            ("30.0", None),
+            ("\"30.5\"", None),
+            ("\"3e1\"", None),
+            ("\"\"", None),
+            ("\"thirty\"", None),
+            ("\"\\\"30\\\"\"", None),
+            ("true", None),
+            ("[30]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(whole_number("n", json).ok(), expected, "{json}");
+        }
+        for (value, expected) in [
+            (json!(true), Some(true)),
+            (json!(false), Some(false)),
+            (json!("true"), Some(true)),
+            (json!(" False "), Some(false)),
+            (json!("TRUE"), Some(true)),
+            (json!("yes"), None),
+            (json!(""), None),
+            (json!("1"), None),
+            (json!(1), None),
+            (json!([true]), None),
+        ] {
+            assert_eq!(boolean("b", &value).ok(), expected, "{value}");
+        }
+        assert_eq!(boolean("b", &json!("yes")).unwrap_err().code, ErrorCode::IotHubFormatError);
+        assert_eq!(whole_number("n", "[]").unwrap_err().code, ErrorCode::IotHubFormatError);
+    }
 }

@@ -31,8 +31,9 @@ pub(super) fn read_c2d(headers: &HeaderMap, body: Vec<u8>) -> Result<C2dMessage,
             "iothub-userid" => message.user_id = Some(read()?),
             "iothub-contenttype" => message.content_type = Some(read()?),
             "iothub-contentencoding" => message.content_encoding = Some(read()?),
-            "iothub-ack" => {
-                let ack = read()?.parse().map_err(|error| invalid(format!("iothub-ack: {error}")))?;
+            // Over AMQP the wish for feedback stands among the application properties, so some clients put it there.
+            "iothub-ack" | "iothub-app-iothub-ack" => {
+                let ack = read()?.parse().map_err(|error| invalid(format!("{name}: {error}")))?;
                 message.ack = Some(ack);
             }
             "iothub-expiry" => {
@@ -75,6 +76,9 @@ pub(super) fn write_c2d(device: &DeviceId, leased: &LeasedC2d) -> HeaderMap {
         ("iothub-userid", &message.user_id),
         ("iothub-contenttype", &message.content_type),
         ("iothub-contentencoding", &message.content_encoding),
+        // Microsoft's own live tests of receiving over HTTPS read these two.
+        ("contenttype", &message.content_type),
+        ("contentencoding", &message.content_encoding),
     ] {
         if let Some(value) = value {
             put(name, value);
@@ -156,11 +160,22 @@ mod tests {
             ("iothub-userid", "u\u{e9}"),
             ("iothub-expiry", "2026-11-21T02:30:00.1234567Z"),
             ("iothub-ack", "full"),
+            ("iothub-contenttype", "application/json"),
+            ("iothub-contentencoding", "utf-8"),
+            ("ContentType", "application/json"),
+            ("ContentEncoding", "utf-8"),
             ("iothub-app-color", "red"),
         ] {
             assert_eq!(headers[name].as_bytes(), value.as_bytes(), "{name}");
         }
         assert_eq!(read_c2d(&headers, b"hello".to_vec()).unwrap(), message());
+    }
+
+    #[test]
+    fn the_wish_for_feedback_may_stand_among_the_application_properties() {
+        let headers = [(HeaderName::from_static("iothub-app-iothub-ack"), "full".parse().unwrap())];
+        let read = read_c2d(&headers.into_iter().collect(), Vec::new()).unwrap();
+        assert_eq!((read.ack, read.properties.len()), (Some(iothub_models::Acknowledgement::Full), 0));
     }
 
     #[test]
@@ -180,7 +195,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused_with_its_header() {
-        for (name, value) in [("iothub-ack", "maybe"), ("iothub-expiry", "tomorrow")] {
+        for (name, value) in
+            [("iothub-ack", "maybe"), ("iothub-app-iothub-ack", "maybe"), ("iothub-expiry", "tomorrow")]
+        {
             let headers = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
             let refused = read_c2d(&headers, Vec::new()).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::ArgumentInvalid);

@@ -1,5 +1,5 @@
-//! A call of a direct method as back ends write it: JSON in, [`MethodCall`] out. The payload is passed on
-//! as it was written, in its own spelling of numbers and text.
+//! These functions read a call of a direct method as back ends write it: JSON in, [`MethodCall`] out. The
+//! payload is passed on as it was written, in its own spelling of numbers and text.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use iothub_models::ErrorCode;
 use serde_json::value::RawValue;
 
-use super::json_object::{Parsed, wrong_type};
+use super::json_object::{Parsed, whole_number, wrong_type};
+use super::passed_over::{PassedOver, Read};
 use crate::core::method_calls::MethodCall;
 use crate::core::refusal::HubError;
 
@@ -17,9 +18,12 @@ use crate::core::refusal::HubError;
 const RESPONSE_TIMEOUT: RangeInclusive<u64> = 5..=300;
 const CONNECT_TIMEOUT: RangeInclusive<u64> = 0..=300;
 
+const MEMBERS: &[&str] =
+    &["methodName", "payload", "responseTimeoutInSeconds", "connectTimeoutInSeconds", "timeoutInSeconds"];
+
 /// Reads the body of a `POST …/methods`. Names are matched without regard to case, and `null` is as good as
 /// absent, but for the payload. Old clients say `timeoutInSeconds`.
-pub(super) fn parse(body: &[u8]) -> Parsed<MethodCall> {
+pub(super) fn parse(body: &[u8]) -> Parsed<Read<MethodCall>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|error| {
         let text = format!("the body is not a JSON object: line {}, column {}", error.line(), error.column());
         HubError::new(ErrorCode::IotHubFormatError, text)
@@ -40,7 +44,11 @@ pub(super) fn parse(body: &[u8]) -> Parsed<MethodCall> {
     if let Some(text) = field("connectTimeoutInSeconds") {
         call.connect_timeout = connect_timeout(text)?;
     }
-    Ok(call)
+    let mut passed_over = PassedOver::default();
+    for (name, _) in members.iter().filter(|(_, value)| value.get() != "null") {
+        passed_over.note_name(name, "", MEMBERS, &[]);
+    }
+    Ok(Read { value: call, passed_over })
 }
 
 /// A call with the service's timeouts.
@@ -51,16 +59,18 @@ pub(super) fn call(name: &str, payload: Bytes) -> Parsed<MethodCall> {
     Ok(MethodCall::new(name, payload))
 }
 
-pub(super) fn response_timeout(text: &str) -> Parsed<Duration> {
-    seconds("responseTimeoutInSeconds", text, &RESPONSE_TIMEOUT)
+/// Reads how long an answer may take, from the JSON of a body or from the value in a query.
+pub(super) fn response_timeout(json: &str) -> Parsed<Duration> {
+    seconds("responseTimeoutInSeconds", json, &RESPONSE_TIMEOUT)
 }
 
-pub(super) fn connect_timeout(text: &str) -> Parsed<Duration> {
-    seconds("connectTimeoutInSeconds", text, &CONNECT_TIMEOUT)
+/// Reads how long the device may take to connect, as [`response_timeout`] does.
+pub(super) fn connect_timeout(json: &str) -> Parsed<Duration> {
+    seconds("connectTimeoutInSeconds", json, &CONNECT_TIMEOUT)
 }
 
-fn seconds(name: &str, text: &str, range: &RangeInclusive<u64>) -> Parsed<Duration> {
-    let number: i128 = text.parse().map_err(|_| wrong_type(name, "a whole number of seconds"))?;
+fn seconds(name: &str, json: &str, range: &RangeInclusive<u64>) -> Parsed<Duration> {
+    let number = whole_number(name, json)?;
     match u64::try_from(number) {
         Ok(number) if range.contains(&number) => Ok(Duration::from_secs(number)),
         _ => {
@@ -90,6 +100,14 @@ mod tests {
             ),
             (r#"{"MethodName":"m","ResponseTimeoutInSeconds":5,"connecttimeoutinseconds":300}"#, "", 5, 300),
             (r#"{"methodName":"m","timeoutInSeconds":7,"unknown":[]}"#, "", 7, 0),
+            // The Azure CLI sends text.
+            (
+                r#"{"methodName":"m","responseTimeoutInSeconds":"60","connectTimeoutInSeconds":"5"}"#,
+                "",
+                60,
+                5,
+            ),
+            (r#"{"methodName":"m","timeoutInSeconds":" 7 ","payload":"30"}"#, r#""30""#, 7, 0),
             (r#"{"methodName":"m","timeoutInSeconds":7,"responseTimeoutInSeconds":300}"#, "", 300, 0),
             (
                 r#"{"methodName":"m","responseTimeoutInSeconds":null,"connectTimeoutInSeconds":null}"#,
@@ -98,7 +116,9 @@ mod tests {
                 0,
             ),
         ] {
-            let call = parse(body.as_bytes()).unwrap();
+            let Read { value: call, passed_over } = parse(body.as_bytes()).unwrap();
+            let unknown = if body.contains("unknown") { "unknown" } else { "" };
+            assert_eq!(passed_over.names(), [unknown, ""]);
             assert_eq!(call.payload, payload, "{body}");
             assert_eq!((call.response_timeout, call.connect_timeout), (seconds(response), seconds(connect)));
         }
@@ -124,7 +144,11 @@ mod tests {
             (r#"{"methodName":"m","connectTimeoutInSeconds":301}"#, ArgumentInvalid),
             (r#"{"methodName":"m","connectTimeoutInSeconds":99999999999999999999}"#, ArgumentInvalid),
             (r#"{"methodName":"m","responseTimeoutInSeconds":5.5}"#, IotHubFormatError),
-            (r#"{"methodName":"m","responseTimeoutInSeconds":"5"}"#, IotHubFormatError),
+            (r#"{"methodName":"m","responseTimeoutInSeconds":"5s"}"#, IotHubFormatError),
+            (r#"{"methodName":"m","responseTimeoutInSeconds":""}"#, IotHubFormatError),
+            (r#"{"methodName":"m","responseTimeoutInSeconds":true}"#, IotHubFormatError),
+            (r#"{"methodName":"m","responseTimeoutInSeconds":"301"}"#, ArgumentInvalid),
+            (r#"{"methodName":"m","connectTimeoutInSeconds":"-1"}"#, ArgumentInvalid),
         ] {
             assert_eq!(parse(body.as_bytes()).unwrap_err().code, code, "{body:.60}");
         }

@@ -27,7 +27,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, CallError> {
-    let call = method_json::parse(&json_body(&headers, body).await?)?;
+    let call = method_json::parse(&json_body(&headers, body).await?)?.logged(&id);
     let MethodAnswer { status, payload } = hub.call_method(&id, call).await?;
     // It was checked when it came: what is no JSON is nothing.
     Ok(json(StatusCode::OK, &Answer { status, payload: serde_json::from_slice(&payload).ok() }))

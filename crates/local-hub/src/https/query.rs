@@ -3,13 +3,14 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use iothub_models::ErrorCode;
 
-use super::error::{ApiError, JSON, method_not_allowed};
-use super::json_object::{root, text};
-use super::request::{DeviceOfPath, json_body, parsed};
+use super::error::{ApiError, JSON};
+use super::json_object::{root, text, whole_number_in};
+use super::passed_over::PassedOver;
+use super::request::{json_body, parsed};
 use crate::core::limits::QUERY_PAGE;
 use crate::hub::Hub;
 
@@ -20,25 +21,19 @@ const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count"
 /// Items on a page where the request does not say. Source: *Azure IoT Hub query language*.
 const DEFAULT_PAGE: usize = 100;
 
-/// The name that stands where a device's stands in other paths.
-const RESOURCE: &str = "query";
-
 pub(super) async fn post(
     State(hub): State<Hub>,
-    DeviceOfPath(resource): DeviceOfPath,
-    method: Method,
-    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if resource.as_str() != RESOURCE {
-        return Err(method_not_allowed(method, uri).await);
-    }
     let most = page_size(&headers)?;
     let body = parsed(json_body(&headers, body).await?, root).await?;
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };
+    let mut passed_over = PassedOver::default();
+    passed_over.note(&body, "", &["query"], &[]);
+    passed_over.log(&"devices/query");
     let continuation = match headers.get(CONTINUATION).map(HeaderValue::to_str) {
         None => None,
         Some(Ok(token)) => Some(token).filter(|token| !token.is_empty()),
@@ -62,7 +57,7 @@ pub(super) async fn post(
 
 fn page_size(headers: &HeaderMap) -> Result<usize, ApiError> {
     let Some(header) = headers.get(MAX_ITEM_COUNT) else { return Ok(DEFAULT_PAGE) };
-    let size = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let size = header.to_str().ok().and_then(whole_number_in).and_then(|size| usize::try_from(size).ok());
     size.filter(|size| (1..=QUERY_PAGE).contains(size)).ok_or_else(|| {
         let text = format!("x-ms-max-item-count: a number from 1 to {QUERY_PAGE} is expected");
         ApiError::new(ErrorCode::ArgumentInvalid, text)

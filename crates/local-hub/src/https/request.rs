@@ -1,5 +1,6 @@
 //! What all routes read from a request: the API version, the device of the path, `If-Match`, the body.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use futures_util::StreamExt as _;
 use iothub_models::{DeviceId, ErrorCode};
+use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::core::connections::ConnectionId;
@@ -24,14 +26,14 @@ const DRAINED_BYTES: usize = 16 * BODY_BYTES;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The first version of the interface that still is documented.
-const OLDEST_API_VERSION: &str = "2016-11-14";
+/// The first version of the service's interface.
+const OLDEST_API_VERSION: &str = "2016-02-03";
 
 /// Refuses a request without an `api-version` the service could know: `YYYY-MM-DD`, with or without
 /// `-preview`, not before the oldest. All versions are served alike.
 pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
     let value = query(uri, "api-version");
-    let date = value.map(|text| text.strip_suffix("-preview").unwrap_or(text));
+    let date = value.as_deref().map(|text| text.strip_suffix("-preview").unwrap_or(text));
     match date {
         Some(date)
             if date.len() == 10
@@ -48,11 +50,11 @@ pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
     }
 }
 
-/// The first value of a name in the query, as it stands there.
-pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
+/// Returns the first value of a name in the query, decoded.
+pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<Cow<'u, str>> {
     uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        key.eq_ignore_ascii_case(name).then_some(value)
+        key.eq_ignore_ascii_case(name).then(|| percent_decode_str(value).decode_utf8_lossy())
     })
 }
 
@@ -126,11 +128,23 @@ pub(super) fn lock_token(path: &[String], headers: &HeaderMap) -> Result<LockTok
     LockToken::parse(text).ok_or_else(lost)
 }
 
-/// The whole body of a request that says it is JSON, or says nothing.
+/// Returns the media type of a request's body in lower case, without its parameters; `None` where the request
+/// does not give one. Source: RFC 9110, section 8.3.1.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes());
+    let media_type = text.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
+}
+
+/// Whether a media type, in lower case, is JSON or a format that is written in JSON.
+fn is_json(media_type: &str) -> bool {
+    let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
+    subtype == "json" || subtype.ends_with("+json") || subtype.ends_with(".json")
+}
+
+/// Returns the whole body of a request whose content type says JSON, or which has no content type.
 pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
-    if let Some(kind) = headers.get(CONTENT_TYPE)
-        && !kind.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("json"))
-    {
+    if media_type(headers).is_some_and(|media_type| !is_json(&media_type)) {
         return Err(ApiError::new(
             ErrorCode::GenericUnsupportedMediaType,
             "the body must be JSON: Content-Type: application/json; charset=utf-8",
@@ -203,6 +217,9 @@ mod tests {
     fn every_version_a_client_sends_is_taken_and_no_nonsense() {
         let check = |query: &str| check_api_version(&format!("/devices{query}").parse().unwrap());
         for good in [
+            "2016-02-03",
+            "2016-04-30",
+            "2016-08-30",
             "2016-11-14",
             "2018-06-30",
             "2019-10-01",
@@ -210,6 +227,7 @@ mod tests {
             "2021-04-12",
             "2024-03-31",
             "2020-05-31-preview",
+            "2021%2D04%2D12",
         ] {
             assert!(check(&format!("?top=1&api-version={good}")).is_ok(), "{good}");
         }
@@ -219,10 +237,32 @@ mod tests {
             "?api-version=",
             "?api-version=1",
             "?api-version=2015-01-01",
+            "?api-version=2016-02-02",
             "?api-version=2021-99-99",
         ] {
             assert_eq!(check(bad).unwrap_err().code(), ErrorCode::InvalidProtocolVersion, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_media_type_is_read_without_its_parameters_and_case() {
+        let of = |text: &str| media_type(&[(CONTENT_TYPE, text.parse().unwrap())].into_iter().collect());
+        for json in [
+            "application/json",
+            "Application/JSON;charset=utf-8",
+            " application/json ; charset=\"utf-8\"; v=1",
+            "application/json-patch+json",
+            "text/json",
+            "application/vnd.microsoft.iothub.json",
+        ] {
+            assert!(is_json(&of(json).unwrap()), "{json}");
+        }
+        for other in
+            ["", "json", "text/plain; a=application/json", "application/jsonx", "application/xjson", ";json"]
+        {
+            assert!(!is_json(&of(other).unwrap()), "{other}");
+        }
+        assert_eq!(media_type(&HeaderMap::new()), None);
     }
 
     #[test]

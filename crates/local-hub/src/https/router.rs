@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use iothub_models::{DeviceId, ErrorCode, ModuleId};
@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
 use super::{
-    commands, devicebound, devices, digital_twins, events, feedback, methods, modules, query, request,
+    commands, devicebound, devices, digital_twins, events, feedback, head, methods, modules, query, request,
     statistics, twins,
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
@@ -25,6 +25,8 @@ use crate::listener::places::Place;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
+/// The resource of queries stands where the id of a device stands in other paths.
+const QUERY: &str = "query";
 const MODULES: &str = "/devices/{id}/modules";
 const MODULE: &str = "/devices/{id}/modules/{mid}";
 const TWIN: &str = "/twins/{id}";
@@ -67,7 +69,7 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, DEVICE, &[RegistryRead]),
     (Method::PUT, DEVICE, &[RegistryWrite]),
     (Method::DELETE, DEVICE, &[RegistryWrite]),
-    // `/devices/query`, which for the other methods is a device of that name.
+    // Only `/devices/query`, which for the other methods is a device of that name.
     (Method::POST, DEVICE, &[ServiceConnect, RegistryRead]),
     (Method::GET, MODULES, &[RegistryRead]),
     (Method::GET, MODULE, &[RegistryRead]),
@@ -93,6 +95,14 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, REGISTRY_STATISTICS, &[RegistryRead]),
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
+
+/// What the service offers on the path of a route, and this hub does not yet: it is answered as everything else
+/// that is not built, not as a wrong method.
+const NOT_YET: &[(Method, &str, &str)] = &[(
+    Method::POST,
+    DEVICES,
+    "bulk operations are not there yet; write each identity with PUT /devices/{id}",
+)];
 
 /// All routes of the REST interface.
 pub(super) fn router(hub: Hub) -> Router {
@@ -120,9 +130,18 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(no_such_method)
         .fallback(not_found)
+        .layer(from_fn(head::checked))
         .with_state(hub)
+}
+
+/// The path has a route, but not for this method.
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    match NOT_YET.iter().find(|(of, path, _)| *of == method && *path == uri.path()) {
+        Some((_, _, text)) => ApiError::new(ErrorCode::GenericNotFound, *text),
+        None => method_not_allowed(method, uri).await,
+    }
 }
 
 /// Whom a route is for.
@@ -131,7 +150,11 @@ enum Who {
     Device,
 }
 
-fn who(method: &Method, path: &str) -> Option<Who> {
+/// Returns whom the route of this method and path is for, or `None` if there is no such route.
+fn who(method: &Method, path: &str, uri: &Uri) -> Option<Who> {
+    if method == Method::POST && path == DEVICE && segments(uri).last().is_none_or(|last| last != QUERY) {
+        return None;
+    }
     let back_end = PERMISSIONS.iter().find(|(of, at, _)| of == method && *at == path);
     let device = || OF_DEVICES.iter().find(|(of, at)| of == method && *at == path);
     back_end.map(|(_, _, any_of)| Who::BackEnd(any_of)).or_else(|| device().map(|_| Who::Device))
@@ -139,7 +162,7 @@ fn who(method: &Method, path: &str) -> Option<Who> {
 
 /// Lets a request through if its route is in a table and its bearer may use it.
 async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
-    let authorized = match who(request.method(), path.as_str()) {
+    let authorized = match who(request.method(), path.as_str(), request.uri()) {
         Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
         Some(Who::Device) => authorize_device(&hub, &mut request),
         None => {
@@ -185,6 +208,7 @@ fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
             Ok(())
         }
         Err(denied) => Err(match denied.code {
+            // Only a policy's token leads here, whose bearer may know which devices there are.
             ErrorCode::DeviceNotFound => ApiError::new(denied.code, device.as_str()),
             ErrorCode::ModuleNotFound => ApiError::new(denied.code, "the device has no such module"),
             // 403 is a quota to official clients, so a disabled device is refused as the others are.

@@ -1,4 +1,7 @@
-//! A device's connection as the hub sees it: opened once the device is let in, gone when dropped.
+//! This file opens and ends the connection of an identity in the hub's state, for `mqtt::mailbox`.
+//!
+//! A connection is opened once the device is let in and ends when it is dropped. Through it the device reaches its
+//! session and its method calls.
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use iothub_models::{DeviceStatus, ErrorCode, ModelId};
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
 use crate::core::connections::{ConnectionId, Opened, Signals};
-use crate::core::method_calls::{MethodAnswer, MethodRequest};
+use crate::core::method_calls::{CallFailure, MethodAnswer, MethodRequest};
 use crate::core::sessions::Session;
 
 /// The current connection of an identity. Dropping it marks the identity as disconnected, unless a
@@ -26,7 +29,7 @@ impl Connection {
         &self.id
     }
 
-    /// What the connection must listen to.
+    /// Returns the signals by which the hub wakes and ends this connection.
     pub(crate) const fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }
@@ -53,7 +56,7 @@ impl Connection {
         lock(&self.hub.0.sessions).open(&self.id, self.number, clean)
     }
 
-    /// Whether the device listens to direct methods.
+    /// Notes whether the device listens to direct methods from now on.
     pub(crate) fn listen_to_methods(&self, listens: bool) {
         let hub = &self.hub.0;
         if !listens {
@@ -73,11 +76,16 @@ impl Connection {
         lock(&self.hub.0.methods).take(&self.id, self.number, bytes)
     }
 
-    /// The device answered a direct method. False if nobody waits for that any more.
+    /// Passes the device's answer to a direct method on. Returns false if nobody waits for it any more.
     pub(crate) fn answer_method(&self, number: u64, answer: MethodAnswer) -> bool {
         let hub = &self.hub.0;
         self.hub.registry().touch(&self.id, hub.clock.now());
         lock(&hub.methods).answer(&self.id, self.number, number, answer)
+    }
+
+    /// Ends a call that the connection took and cannot pass to the device.
+    pub(crate) fn decline_method(&self, number: u64, failure: CallFailure) {
+        lock(&self.hub.0.methods).decline(&self.id, self.number, number, failure);
     }
 
     /// Keeps the session as it is now. Nothing is kept if it was opened as a clean one.

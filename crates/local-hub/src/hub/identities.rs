@@ -1,4 +1,7 @@
-//! Identities: each method is one transition of the registry, and what follows from it elsewhere.
+//! This file creates, reads and deletes device identities for HTTPS and for the API of the running hub.
+//!
+//! Each method is one transition of the registry, together with its consequences for twins, messages, method
+//! calls, connections and sessions.
 
 use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, RegistryStatistics, ServiceStatistics};
 
@@ -22,7 +25,9 @@ impl Hub {
         let mut identity = registry.put(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
-            self.create_twin(ConnectionId::device(identity.device_id.clone()), now);
+            let id = ConnectionId::device(identity.device_id.clone());
+            warn_of_wildcards(&id);
+            self.create_twin(id, now);
         }
         let (came, went) = registry.settle_system_modules(&identity.device_id, now)?;
         for module in came {
@@ -63,6 +68,19 @@ impl Hub {
         drop(registry);
         self.changed();
         Ok(())
+    }
+}
+
+/// Tells the user of the hub that a new identity is of no use over MQTT: its id is part of its topics, as it
+/// is, and a topic must not hold `+` or `#` (MQTT 3.1.1, 3.3.2). Over other protocols it works.
+pub(super) fn warn_of_wildcards(id: &ConnectionId) {
+    let module = id.module.as_ref().map_or("", |module| module.as_str());
+    if id.device.as_str().contains(['+', '#']) || module.contains(['+', '#']) {
+        tracing::warn!(
+            %id,
+            "the id was registered, but its telemetry and its messages cannot use MQTT, whose topics must not hold + \
+             or #: choose another id, or use HTTPS"
+        );
     }
 }
 

@@ -65,23 +65,24 @@ impl Hub {
     ) -> Result<DirectMethodResponse, HubError> {
         let call = MethodCall {
             name: request.name().clone(),
-            payload: request.payload().to_string().into(),
+            payload: request.payload_json().into_owned().into(),
             response_timeout: request.response_timeout(),
             connect_timeout: request.connect_timeout(),
         };
         let MethodAnswer { status, payload } =
             self.call_method(id, call).await.map_err(|failure| failure.refusal)?;
-        let payload = match payload.as_ref() {
-            [] => Value::Null,
-            json => serde_json::from_slice(json).map_err(|error| {
-                HubError::new(ErrorCode::GenericBadGateway, format!("the device's answer: {error}"))
-            })?,
+        if payload.is_empty() {
+            return Ok(DirectMethodResponse::new(status, Value::Null));
+        }
+        let not_json = |error: &dyn std::fmt::Display| {
+            HubError::new(ErrorCode::InvalidResponseWhileProxying, format!("the device's answer is not JSON: {error}"))
         };
-        Ok(DirectMethodResponse::new(status, payload))
+        let text = std::str::from_utf8(&payload).map_err(|error| not_json(&error))?;
+        DirectMethodResponse::from_json(status, text).map_err(|error| not_json(&error))
     }
 }
 
-/// Somebody waits for the answer to a call. Dropping it forgets the call, if it is not over.
+/// The place of a caller that waits for the answer to a call. Dropping it forgets the call, if it is not over.
 struct Waiting<'h> {
     hub: &'h Hub,
     id: &'h ConnectionId,

@@ -1,8 +1,12 @@
-//! Module identities: each method is one transition of the registry, and what follows from it elsewhere.
+//! This file creates, reads and deletes module identities for HTTPS and for the API of the running hub.
+//!
+//! Each method is one transition of the registry, together with its consequences for twins, method calls,
+//! connections and sessions.
 
 use iothub_models::{DeviceId, ModuleIdentity};
 use jiff::Timestamp;
 
+use super::identities::warn_of_wildcards;
 use super::{Hub, lock};
 use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::device_write::ModuleWrite;
@@ -22,6 +26,7 @@ impl Hub {
         let identity = registry.put_module(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
+            warn_of_wildcards(&id);
             self.create_twin(id, now);
         }
         drop(registry);

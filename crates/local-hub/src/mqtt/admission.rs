@@ -1,10 +1,9 @@
-//! Letting a device in: from the first byte to the CONNACK.
+//! This file lets a device in: it reads the first bytes of a connection up to the CONNECT, and writes the CONNACK.
 //!
-//! A stranger may send one CONNECT of bounded size within a deadline. Who proves to be the device it
-//! claims to be takes the place of an older connection of the same identity and finds its session; all
-//! others are told a code, the true reason is logged. The choice of codes: 1 for another protocol level,
-//! 2 and 4 for a client id or user name that cannot be read, 5 for whatever fails to prove an identity.
-//! Bytes that are no CONNECT get no answer.
+//! `connection` calls it first. A peer may send one CONNECT of bounded size within a deadline. A device that
+//! proves its identity takes the place of an older connection of the same identity and finds its session. Any
+//! other peer is told a code, and the reason is logged: code 1 for another protocol level, 2 and 4 for a client
+//! id or a user name that cannot be read, 5 for a proof that fails. Bytes that are not a CONNECT get no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +23,14 @@ use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
 
-/// A CONNECT must be there, and be answered, by then.
+/// How long a peer may take from its first byte to the answer to its CONNECT.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Longest silence of a device, whatever keep-alive it asks for.
+/// Longest time that a device may be silent, whatever keep-alive it asks for.
 /// Source: *Communicate with your IoT hub using the MQTT protocol*, "Default keep-alive timeout".
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
 
-/// A connection outlives its token by this much, as on the service.
+/// How long a connection goes on after its token has expired, as on the service.
 /// Source: *Troubleshoot device disconnects*, "MQTT device disconnect behavior".
 const TOKEN_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -40,15 +39,15 @@ const TOKEN_GRACE: Duration = Duration::from_secs(10 * 60);
 pub(super) struct Admitted {
     pub mailbox: Mailbox,
     pub sender: Sender,
-    /// To be published unless the device says goodbye.
+    /// The will, which is published unless the device sends a DISCONNECT.
     pub will: Option<Telemetry>,
-    /// The device must be heard from this often.
+    /// Longest time between two packets of the device.
     pub max_silence: Duration,
-    /// The connection ends then, since its token has expired for a while.
+    /// When the connection ends because its token has expired for [`TOKEN_GRACE`].
     pub token_deadline: Timestamp,
 }
 
-/// What the hub stamps on a connection's telemetry.
+/// The properties of the sender that the hub adds to each telemetry message of a connection.
 #[derive(Debug)]
 pub(super) struct Sender {
     id: ConnectionId,
@@ -98,17 +97,17 @@ pub(super) enum Refusal {
     UnknownHost(String, String),
     #[error("{code}: {reason}", code = .0.code, reason = .0.reason)]
     Denied(Denied),
-    #[error("the will's topic is not the device's telemetry topic: {0}")]
+    #[error("the topic of its will is not the telemetry topic of the device: {0}")]
     WillTopic(TopicError),
     #[error("the will is refused: {0}")]
     Will(TelemetryError),
 }
 
 impl Refusal {
-    /// What the peer is told, if anything.
+    /// Returns the code of the CONNACK; `None` if the peer gets no answer.
     fn code(&self) -> Option<ConnectCode> {
         match self {
-            Self::Fault(Fault::ProtocolLevel(_)) => Some(ConnectCode::ProtocolLevel),
+            Self::Fault(Fault::ProtocolLevel(_) | Fault::BridgeLevel(_)) => Some(ConnectCode::ProtocolLevel),
             Self::Unusable(unusable) => Some(unusable.code()),
             Self::UnknownHost(..) | Self::Denied(_) => Some(ConnectCode::NotAuthorized),
             Self::Left | Self::Late | Self::Io(_) | Self::Fault(_) | Self::WillTopic(_) | Self::Will(_) => {
@@ -118,7 +117,7 @@ impl Refusal {
     }
 }
 
-/// Waits for the CONNECT and answers it: the CONNACK is in the output, with either outcome.
+/// Waits for the CONNECT and writes the CONNACK to the output, whether the device is let in or refused.
 pub(super) async fn admit<S>(hub: &Hub, wire: &mut Wire<S>) -> Result<Admitted, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -159,7 +158,7 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
     let will = connect.will.map(|will| {
         match topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)? {
             PublishTopic::Telemetry { bag } => telemetry::read_will(bag, &will, limit).map_err(Refusal::Will),
-            // A will is telemetry, and nothing else.
+            // IoT Hub publishes wills as telemetry only.
             PublishTopic::Twin(_) | PublishTopic::Method(_) => Err(Refusal::WillTopic(TopicError::Unknown)),
         }
     });

@@ -1,8 +1,9 @@
-//! The seam to the MQTT 3.1.1 codec: bytes in, checked packets out, and back.
+//! This file turns the bytes of MQTT 3.1.1 into checked packets, and the hub's packets into bytes.
 //!
-//! `rumqttc` reads the packets; its types stay in this file. What that codec lets through as the
-//! client's half it is, is refused here: other protocol levels, packets only a server sends, reserved
-//! flags, packet id 0, QoS 2, empty lists. Topics and ids are judged by who knows them.
+//! `admission` reads the CONNECT with it and `connection` everything after. `rumqttc` reads the packets; its
+//! types stay in this file. That codec is made for clients, so this file refuses what a server must refuse:
+//! other protocol levels, packets only a server sends, reserved flags, packet id 0, QoS 2, empty lists, U+0000
+//! in strings. The meaning of topics and ids is left to `topics`, `filters` and `user_name`.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, Error, QoS, v4};
@@ -79,6 +80,11 @@ pub(super) enum Fault {
     NotMqtt,
     #[error("the CONNECT asks for protocol level {0}; only 4 (MQTT 3.1.1) is spoken here")]
     ProtocolLevel(u8),
+    #[error(
+        "the CONNECT asks for protocol level {0:#04x}, which mosquitto uses between brokers: a mosquitto bridge \
+         needs the settings `try_private false` and `notifications false`"
+    )]
+    BridgeLevel(u8),
     #[error("a packet of {size} bytes is over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
     #[error("reserved flags are set in a packet that begins with {0:#04x}")]
@@ -87,6 +93,8 @@ pub(super) enum Fault {
     QosTwo,
     #[error("packet id 0")]
     PacketIdZero,
+    #[error("a string holds U+0000, which MQTT 3.1.1 forbids")]
+    NullCharacter,
     #[error("a {0} from a client, or a second one")]
     Unexpected(&'static str),
     #[error("a malformed packet ({0})")]
@@ -124,7 +132,7 @@ pub(super) fn read(input: &mut BytesMut, limit: usize) -> Result<Option<Packet>,
         v4::Packet::Connect(_) => return Err(Fault::Unexpected("CONNECT")),
         v4::Packet::Publish(publish) => Packet::Publish(Publish {
             qos: at_most_one(publish.qos)?,
-            topic: publish.topic,
+            topic: without_null(publish.topic)?,
             payload: publish.payload,
             retain: publish.retain,
             packet_id: publish.pkid,
@@ -136,15 +144,18 @@ pub(super) fn read(input: &mut BytesMut, limit: usize) -> Result<Option<Packet>,
             filters: subscribe
                 .filters
                 .into_iter()
-                .map(|filter| (filter.path, at_most_one(filter.qos).unwrap_or(Qos::AtLeastOnce)))
-                .collect(),
+                .map(|filter| {
+                    Ok((without_null(filter.path)?, at_most_one(filter.qos).unwrap_or(Qos::AtLeastOnce)))
+                })
+                .collect::<Result<_, Fault>>()?,
         },
         v4::Packet::Unsubscribe(unsubscribe) if unsubscribe.topics.is_empty() => {
             return Err(Fault::Malformed("an UNSUBSCRIBE without a filter".to_owned()));
         }
-        v4::Packet::Unsubscribe(unsubscribe) => {
-            Packet::Unsubscribe { packet_id: not_zero(unsubscribe.pkid)?, filters: unsubscribe.topics }
-        }
+        v4::Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe {
+            packet_id: not_zero(unsubscribe.pkid)?,
+            filters: unsubscribe.topics.into_iter().map(without_null).collect::<Result<_, Fault>>()?,
+        },
         v4::Packet::PingReq => Packet::PingReq,
         v4::Packet::Disconnect => Packet::Disconnect,
         v4::Packet::PubRec(_) | v4::Packet::PubRel(_) | v4::Packet::PubComp(_) => return Err(Fault::QosTwo),
@@ -188,7 +199,7 @@ fn check_connect(frame: &[u8]) -> Result<(), Fault> {
     let Some(rest) = variable.strip_prefix(b"\x00\x04MQTT") else {
         return Err(match variable {
             // MQTT 3.1: it has another name, and a level like all others.
-            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => Fault::ProtocolLevel(*level),
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => other_level(*level),
             _ => Fault::NotMqtt,
         });
     };
@@ -200,9 +211,20 @@ fn check_connect(frame: &[u8]) -> Result<(), Fault> {
             }
             Ok(())
         }
-        [level, ..] => Err(Fault::ProtocolLevel(*level)),
+        [level, ..] => Err(other_level(*level)),
         [] => Err(Fault::Malformed("a CONNECT without a protocol level".to_owned())),
     }
+}
+
+/// A mosquitto bridge sets the highest bit, unless it is told not to.
+const fn other_level(level: u8) -> Fault {
+    if level & 0x80 != 0 { Fault::BridgeLevel(level) } else { Fault::ProtocolLevel(level) }
+}
+
+/// The text, unless it holds the one character that no string of MQTT may hold (MQTT 3.1.1, 1.5.3). The codec
+/// has refused ill-formed UTF-8 already, surrogates included.
+fn without_null(text: String) -> Result<String, Fault> {
+    if text.contains('\0') { Err(Fault::NullCharacter) } else { Ok(text) }
 }
 
 impl TryFrom<v4::Connect> for Connect {
@@ -212,7 +234,7 @@ impl TryFrom<v4::Connect> for Connect {
         let will = connect.last_will.map(|will| {
             Ok::<_, Fault>(Publish {
                 qos: at_most_one(will.qos)?,
-                topic: will.topic,
+                topic: without_null(will.topic)?,
                 payload: will.message,
                 retain: will.retain,
                 packet_id: 0,
@@ -221,10 +243,10 @@ impl TryFrom<v4::Connect> for Connect {
         let (user_name, password) =
             connect.login.map(|login| (login.username, login.password)).unwrap_or_default();
         Ok(Self {
-            client_id: connect.client_id,
+            client_id: without_null(connect.client_id)?,
             clean_session: connect.clean_session,
             keep_alive: connect.keep_alive,
-            user_name,
+            user_name: without_null(user_name)?,
             password: password.into(),
             will: will.transpose()?,
         })

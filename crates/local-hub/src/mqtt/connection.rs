@@ -1,9 +1,10 @@
-//! One device's connection: what it sends, what it is sent, and all the ways it ends.
+//! This file serves the connection of one device or module: it handles each packet, sends the messages that wait,
+//! and ends the connection.
 //!
-//! Packets are taken a read batch at a time. The batch's telemetry enters the hub in one transition, and
-//! only then are its answers written, in order, at once. Nothing is pushed into a connection: it pulls
-//! cloud-to-device messages when it has room. A peer that does not take its output is not read from
-//! beyond a bound, and after a while it is disconnected.
+//! `mqtt` starts it for each TLS stream. Packets are handled a read batch at a time. The telemetry of a batch
+//! enters the hub in one transition, and the answers are written after it, in order and at once. The hub does not
+//! push into a connection: the connection pulls messages from its `mailbox` when it has room. While a peer does
+//! not take its output, the hub reads from it up to a bound only, and disconnects it after a while.
 
 use std::io;
 use std::pin::pin;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::{self, Admitted};
 use super::codec::{self, Fault, Packet, Publish};
+use super::filters;
 use super::method::MethodResponse;
 use super::telemetry::{self, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
@@ -29,10 +31,10 @@ use crate::core::sessions::{Qos, TooManySubscriptions};
 use crate::hub::Hub;
 use crate::listener::places::Place;
 
-/// With this much output waiting, nothing more is read or fetched.
+/// Bytes of waiting output from which on the hub reads no more packets and fetches no more messages.
 const OUTPUT_BOUND: usize = 256 * 1024;
 
-/// A peer that takes nothing of its output for this long is disconnected.
+/// How long a peer may take none of its output before it is disconnected.
 const STALL: Duration = Duration::from_secs(30);
 
 /// Why a connection ended. The texts are for the hub's log.
@@ -98,20 +100,20 @@ struct Connection<S> {
     wire: Wire<S>,
     admitted: Admitted,
     last_heard: Timestamp,
-    /// Since when the peer has taken nothing, and how much it had taken by then.
+    /// When the peer last took any output, and how many bytes it had taken by then; `None` if nothing waits.
     stalled: Option<(Timestamp, u64)>,
     packet_limit: usize,
-    /// Packets wait unread, since their answers would not have fit.
+    /// Whether packets wait unread because their answers would not have fit.
     input_waits: bool,
 }
 
-/// What takes a transition of its own.
+/// A PUBLISH that needs a transition of its own, unlike telemetry, which is kept a batch at a time.
 enum Transition {
     Twin(TwinRequest),
     Method(MethodResponse),
 }
 
-/// What a read batch amounts to.
+/// The telemetry of a read batch, and the answers to its packets.
 #[derive(Default)]
 struct Batch {
     telemetry: Vec<HubEvent>,
@@ -133,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut alarm_time = self.next_deadline();
         let mut alarm = pin!(clock.sleep_until(alarm_time));
         let mut may_have_mail = true;
-        // What came right behind the CONNECT is already here.
+        // A client need not wait for its CONNACK: packets behind the CONNECT may be here already.
         if let Err(ended) = self.take_batch().await {
             return ended;
         }
@@ -158,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 alarm_time = next_deadline;
                 alarm.set(clock.sleep_until(alarm_time));
             }
-            // In this order, so that a device that never pauses keeps nobody from being heard.
+            // The wire comes last, so that a device that never pauses cannot keep the hub from ending it.
             tokio::select! {
                 biased;
                 () = &mut closed => {
@@ -220,12 +222,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(fault) => break Err(Ended::Fault(fault)),
             }
         };
-        // What came before a fault is kept and answered all the same.
+        // The packets before a fault are kept and answered.
         self.keep(&mut batch).await?;
         handled
     }
 
-    /// Keeps what a batch brought so far, and only then answers it.
+    /// Keeps the telemetry that the batch has brought so far, then writes the answers.
     async fn keep(&mut self, batch: &mut Batch) -> Result<(), Ended> {
         let telemetry = std::mem::take(&mut batch.telemetry);
         if !telemetry.is_empty() {
@@ -235,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Does what a request about the twin asks, acknowledges it and answers it.
+    /// Carries out a request about the twin, acknowledges it and answers it.
     async fn answer(&mut self, request: &TwinRequest, publish: &Publish) {
         let mailbox = &mut self.admitted.mailbox;
         let answer = request.answer(&self.hub, mailbox.id(), &publish.payload).await;
@@ -258,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Handles one packet; what takes a transition of its own is given back.
+    /// Handles one packet, and returns it if it needs a transition of its own.
     fn handle(
         &mut self,
         packet: Packet,
@@ -272,22 +274,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Subscribe { packet_id, filters } => {
                 let mut granted = Vec::with_capacity(filters.len());
                 for (filter, qos) in filters {
-                    let subscription = topics::parse_filter(&filter, mailbox.id())
-                        .map_err(|error| Ended::Filter(shown(filter), error))?;
-                    mailbox.subscribe(subscription, qos).map_err(Ended::Subscriptions)?;
+                    if let Err(error) = filters::check(&filter, mailbox.id()) {
+                        return Err(Ended::Filter(shown(filter), error));
+                    }
+                    if !filters::opens_anything(&filter) {
+                        tracing::debug!(device = %mailbox.id(), ?filter, "nothing is ever sent for this filter");
+                    }
+                    mailbox.subscribe(&filter, qos).map_err(Ended::Subscriptions)?;
                     granted.push(qos);
                 }
                 mailbox.keep_session();
                 codec::write_suback(&mut batch.answers, packet_id, &granted);
-                // A new subscription is as good as new mail.
+                // Messages may have waited for this subscription.
                 mailbox.connection().signals().wake.notify_one();
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                for filter in filters {
-                    // Nobody is subscribed to what does not exist: that is answered, not punished.
-                    if let Ok(subscription) = topics::parse_filter(&filter, mailbox.id()) {
-                        mailbox.unsubscribe(subscription);
-                    }
+                // A filter that the session does not have is no fault: it is acknowledged like any other.
+                for filter in &filters {
+                    mailbox.unsubscribe(filter);
                 }
                 mailbox.keep_session();
                 codec::write_unsuback(&mut batch.answers, packet_id);
@@ -320,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(None)
     }
 
-    /// Notes since when output waits without any of it leaving.
+    /// Notes since when the peer takes none of its output.
     fn watch_output(&mut self) {
         let written = self.wire.written();
         self.stalled = match self.stalled {
@@ -336,7 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         silence.min(self.admitted.token_deadline).min(stall)
     }
 
-    /// The deadline that has passed, if any has.
+    /// Returns why the connection must end, if one of its deadlines has passed.
     fn overdue(&mut self, now: Timestamp) -> Option<Ended> {
         // The peer may have taken something since the last look.
         self.watch_output();
@@ -352,7 +356,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Completes what the device has taken, publishes its will if it has one to publish, and closes.
+    /// Completes the messages that the device has taken, publishes its will unless it said goodbye, and closes.
     async fn end(mut self, ended: &Ended) {
         self.admitted.mailbox.complete().await;
         let device = self.admitted.mailbox.id().clone();
@@ -372,9 +376,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 tracing::error!(%device, %error, "a will could not be kept");
             }
         }
-        // Messages go back to the queue, and a newer connection goes on, before this one says its last.
+        // Closing may take a second. Messages are back in the queue before, and a newer connection can go on.
         drop(self.admitted);
-        // A hub that ends waits for nobody.
+        // A hub that shuts down does not wait for peers.
         if !matches!(ended, Ended::Shutdown) {
             self.wire.close().await;
         }
@@ -390,7 +394,7 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// A stranger's text in the log: not too much of it.
+/// Returns the text of a peer, cut to 200 bytes for the log.
 fn shown(mut text: String) -> String {
     if text.len() > 200 {
         let end = (0..=200).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

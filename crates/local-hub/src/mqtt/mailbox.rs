@@ -1,25 +1,27 @@
-//! The cloud-to-device messages of one connection, and its session.
+//! This file sends a connection the messages it is subscribed to, and keeps its session.
 //!
-//! Messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
+//! `connection` calls it when there is room and when the hub has news. It sends cloud-to-device messages, answers
+//! about the twin, changes of desired properties and calls of methods; which filter covers which of them is told
+//! by `filters`. Cloud-to-device messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
 //! stay in the queue, invisible, until the device acknowledges them. At QoS 1 a PUBACK completes a
-//! message, at QoS 0 its last byte leaving does. However the connection ends, what was not completed
-//! goes back to its place in the queue.
+//! message; at QoS 0 it is complete when its last byte has left. However the connection ends, a message that
+//! was not completed goes back to its place in the queue.
 //!
 //! A device that comes back to its session is sent the same messages under the same packet ids, with
 //! DUP set (MQTT 3.1.1, 4.4); without a session they get new ids and no DUP. A PUBACK for an id that is
-//! not waiting is ignored: it is late, and its message was completed or has expired.
+//! not in flight is ignored: it is late, and its message was completed or has expired.
 
 use bytes::BytesMut;
 
 use crate::core::c2d_queue::LeasedC2d;
 use crate::core::connections::ConnectionId;
 use crate::core::lock::LockToken;
-use crate::core::sessions::{Qos, Session, Subscription, TooManySubscriptions, Unacknowledged};
+use crate::core::method_calls::CallFailure;
+use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::{Connection, Hub};
 
-use super::method;
 use super::twin::{self, Answer};
-use super::{codec, topics};
+use super::{codec, filters, method, topics};
 
 /// Messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
 /// official one takes 50.
@@ -31,11 +33,11 @@ pub(super) struct Mailbox {
     hub: Hub,
     connection: Connection,
     session: Session,
-    /// Sent at QoS 1, oldest first.
+    /// Messages sent at QoS 1 and not acknowledged, oldest first.
     in_flight: Vec<InFlight>,
-    /// At QoS 0, in the output buffer.
+    /// Messages at QoS 0 that are in the output buffer.
     leaving: Vec<LockToken>,
-    /// Taken by the device, to be completed.
+    /// Messages that the device has taken and that are to be completed.
     taken: Vec<LockToken>,
 }
 
@@ -58,7 +60,7 @@ impl Mailbox {
             leaving: Vec::new(),
             taken: Vec::new(),
         };
-        if mailbox.session.subscriptions.get(Subscription::Methods).is_some() {
+        if mailbox.listens_to_methods() {
             mailbox.connection.listen_to_methods(true);
         }
         (mailbox, present)
@@ -72,48 +74,55 @@ impl Mailbox {
         self.connection.id()
     }
 
-    pub(super) fn subscribe(
-        &mut self,
-        subscription: Subscription,
-        qos: Qos,
-    ) -> Result<(), TooManySubscriptions> {
-        self.session.subscriptions.insert(subscription, qos)?;
-        if subscription == Subscription::Methods {
+    /// Adds a filter, which [`filters::check`] has granted.
+    pub(super) fn subscribe(&mut self, filter: &str, qos: Qos) -> Result<(), TooManySubscriptions> {
+        self.session.subscriptions.insert(filter, qos)?;
+        if filters::opens_methods(filter) {
             self.connection.listen_to_methods(true);
         }
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
-        self.session.subscriptions.remove(subscription);
-        if subscription == Subscription::Methods {
+    /// Removes a filter. Without a filter that covers a method the device does not listen to methods any more.
+    pub(super) fn unsubscribe(&mut self, filter: &str) {
+        self.session.subscriptions.remove(filter);
+        if filters::opens_methods(filter) && !self.listens_to_methods() {
             self.connection.listen_to_methods(false);
         }
     }
 
-    /// Keeps the subscriptions: they hold from the SUBACK on, whatever happens to the connection.
+    fn listens_to_methods(&self) -> bool {
+        self.session.subscriptions.covering(filters::opens_methods).is_some()
+    }
+
+    /// Whether the device subscribed to this topic below `$iothub`.
+    fn covers(&self, topic: &str) -> bool {
+        self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
+    }
+
+    /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends.
     pub(super) fn keep_session(&self) {
         self.connection.keep_session(&self.session);
     }
 
-    /// Writes the answer to a request about the twin. A device that did not subscribe gets none.
+    /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
     pub(super) fn answer(&self, answer: &Answer, output: &mut BytesMut) {
-        if self.session.subscriptions.get(Subscription::TwinResponses).is_some() {
+        if self.covers(&answer.topic) {
             self.write(&answer.topic, &answer.body, output);
         }
     }
 
     /// Writes the changes of desired properties that came, if the device subscribed to them.
     fn tell(&self, output: &mut BytesMut) {
-        let told = self.connection.signals().take_told();
-        if self.session.subscriptions.get(Subscription::DesiredProperties).is_some() {
-            for change in told {
-                self.write(&twin::desired_topic(change.version), &change.body, output);
+        for change in self.connection.signals().take_told() {
+            let topic = twin::desired_topic(change.version);
+            if self.covers(&topic) {
+                self.write(&topic, &change.body, output);
             }
         }
     }
 
-    /// Writes at QoS 0.
+    /// Writes a PUBLISH at QoS 0.
     fn write(&self, topic: &str, body: &[u8], output: &mut BytesMut) {
         if let Err(error) = codec::write_publish(output, topic, body, None, false) {
             // The only part of such a topic that a device chooses is bounded.
@@ -121,21 +130,28 @@ impl Mailbox {
         }
     }
 
-    /// Calls the methods that back ends call, until the output has `bound` bytes. True if there may be
-    /// more of them.
+    /// Passes calls of methods to the device until the output has `bound` bytes. Returns whether more calls may
+    /// wait.
     fn call(&self, output: &mut BytesMut, bound: usize) -> bool {
-        if self.session.subscriptions.get(Subscription::Methods).is_none() {
+        if !self.listens_to_methods() {
             return false;
         }
         let requests = self.connection.take_methods(bound.saturating_sub(output.len()));
         for request in &requests {
-            self.write(&method::request_topic(request), &request.payload, output);
+            let topic = method::request_topic(request);
+            // The service documents + and # in names of methods, and official clients take such topics.
+            if self.covers(&topic) {
+                self.write(&topic, &request.payload, output);
+            } else {
+                // The device asked for calls of other methods only.
+                self.connection.decline_method(request.number, CallFailure::not_subscribed());
+            }
         }
         !requests.is_empty()
     }
 
-    /// Writes what the device is to be told and asked, and the messages that wait and for which there is
-    /// room; true if there may be more to ask, now or when some of the output has left.
+    /// Writes changes of desired properties, cloud-to-device messages and calls of methods, as far as there is room.
+    /// Returns whether more calls may wait, for when some of the output has left.
     pub(super) fn deliver(&mut self, output: &mut BytesMut, bound: usize) -> bool {
         self.tell(output);
         self.deliver_messages(output);
@@ -143,7 +159,7 @@ impl Mailbox {
     }
 
     fn deliver_messages(&mut self, output: &mut BytesMut) {
-        let Some(qos) = self.session.subscriptions.get(Subscription::C2d) else { return };
+        let Some(qos) = self.session.subscriptions.covering(filters::opens_c2d) else { return };
         let room = WINDOW.saturating_sub(self.in_flight.len() + self.leaving.len());
         if room == 0 || self.id().module.is_some() {
             return;
@@ -154,7 +170,7 @@ impl Mailbox {
             self.send(&message, qos, output);
         }
         if exhausted {
-            // All that waited was handed out: what is still remembered has expired meanwhile.
+            // Every message that waited was handed out, so those that are still remembered have expired.
             self.session.unacknowledged.clear();
         }
     }
@@ -168,7 +184,7 @@ impl Mailbox {
         };
         let dup = again.is_some() && packet_id.is_some();
         if let Err(error) = codec::write_publish(output, &topic, &leased.message.body, packet_id, dup) {
-            // The queue refuses such messages; one that got through must not stop those behind it.
+            // The queue refuses messages that no topic can carry. Should there be one, it must not stop the others.
             tracing::error!(device = %self.id(), %error, "a message cannot be delivered and is dropped");
             return self.taken.push(leased.lock);
         }
@@ -181,8 +197,8 @@ impl Mailbox {
         }
     }
 
-    /// The packet id the message had before, if it had one in this session. Messages come in their
-    /// order, so those that were before it have expired and are forgotten.
+    /// Returns the packet id that the message had before in this session, if any. Messages come in their order, so
+    /// remembered ones with a lower number have expired and are forgotten.
     fn take_unacknowledged(&mut self, sequence_number: u64) -> Option<u16> {
         let known = &mut self.session.unacknowledged;
         known.retain(|sent| sent.sequence_number >= sequence_number);
@@ -190,7 +206,7 @@ impl Mailbox {
         Some(known.remove(position).packet_id)
     }
 
-    /// The next id that is not in use, in rotation, so that a late PUBACK does not hit another message.
+    /// Returns the next packet id that is not in use. Ids rotate, so that a late PUBACK does not hit another message.
     fn new_packet_id(&mut self) -> u16 {
         let used = |id: u16| {
             self.in_flight.iter().any(|in_flight| in_flight.sent.packet_id == id)
@@ -206,7 +222,7 @@ impl Mailbox {
         }
     }
 
-    /// The device acknowledged a message.
+    /// Notes that the device acknowledged a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         match self.in_flight.iter().position(|in_flight| in_flight.sent.packet_id == packet_id) {
             Some(position) => self.taken.push(self.in_flight.remove(position).lock),
@@ -214,12 +230,12 @@ impl Mailbox {
         }
     }
 
-    /// All output has left.
+    /// Notes that all output has left, and with it every message at QoS 0.
     pub(super) fn all_written(&mut self) {
         self.taken.append(&mut self.leaving);
     }
 
-    /// Completes what the device has taken. True if there was anything, and so room for more.
+    /// Completes the messages that the device has taken. Returns whether there were any, and so room for more.
     ///
     /// # Cancel safety
     /// Dropping the future may leave messages that were taken in the queue: they are delivered again.
@@ -245,7 +261,7 @@ impl Drop for Mailbox {
         if !locks.is_empty() {
             self.hub.release_c2d(&self.connection.id().device, &locks);
         }
-        // Those of this connection come before what is left of the last one.
+        // The messages of this connection are older than those left from the connection before.
         let later = std::mem::take(&mut self.session.unacknowledged);
         self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
         self.keep_session();

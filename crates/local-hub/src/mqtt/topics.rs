@@ -1,14 +1,15 @@
-//! The topics and filters of IoT Hub, for one identity: text in, meaning out.
+//! This file reads the topics that a device publishes to and writes those of cloud-to-device messages.
 //!
-//! Ids stand in a topic as they are, never encoded, and may hold `%`, `+` and `#`: they are compared as
-//! text, never matched as filters. What is not documented, or belongs to another device, is refused.
-//! Source: *Communicate with your IoT hub using the MQTT protocol*.
+//! `connection` and `admission` call it for each PUBLISH and for the will. Ids stand in a topic as they are,
+//! never encoded, and are compared as text. A topic that IoT Hub does not document, that belongs to another
+//! device or that MQTT does not allow is refused, which ends the connection. An id may hold `+` and `#`, but
+//! a topic may not (MQTT 3.1.1, 3.3.2): such a device is registered and has no topic that it can use.
+//! Filters of subscriptions are in `filters`. Source: *Communicate with your IoT hub using the MQTT protocol*.
 
 use iothub_models::{C2dMessage, DeviceId};
 use jiff::Timestamp;
 
 use crate::core::connections::ConnectionId;
-use crate::core::sessions::Subscription;
 
 use super::method::{self, MethodResponse};
 use super::property_bag;
@@ -30,6 +31,21 @@ pub(super) enum PublishTopic<'t> {
 pub(super) enum TopicError {
     #[error("it belongs to another device or module")]
     Foreign,
+    #[error("it covers topics of other devices or modules too")]
+    Beyond,
+    #[error(
+        "a topic that is published to must not hold + or #; a device whose id holds one of them cannot send over MQTT"
+    )]
+    Wildcard,
+    #[error("in a filter, # must be the whole last level, and + a whole level")]
+    Filter,
+    #[error("it has {0} bytes, and no filter that IoT Hub knows is as long")]
+    LongFilter(usize),
+    #[error(
+        "IoT Hub has no topics below $SYS; a mosquitto bridge needs the settings `notifications false` and \
+         `try_private false`"
+    )]
+    Sys,
     #[error("a request about a twin, and the answer to a method, needs a $rid of 1 to 256 characters")]
     NoRid,
     #[error("the status of an answer to a method must be a whole number")]
@@ -40,6 +56,9 @@ pub(super) enum TopicError {
 
 /// Reads the topic of a PUBLISH from `id`.
 pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<PublishTopic<'t>, TopicError> {
+    if topic.contains(['+', '#']) {
+        return Err(TopicError::Wildcard);
+    }
     if let Some(rest) = strip_identity(topic, id) {
         return match rest.strip_prefix("/messages/events") {
             Some("") => Ok(PublishTopic::Telemetry { bag: "" }),
@@ -55,28 +74,15 @@ pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<Pub
     if let Some(rest) = topic.strip_prefix("$iothub/methods/res/") {
         return method::parse(rest).map(PublishTopic::Method);
     }
-    Err(if topic.starts_with("devices/") { TopicError::Foreign } else { TopicError::Unknown })
+    Err(match topic.split_once('/') {
+        Some(("devices", _)) => TopicError::Foreign,
+        Some(("$SYS", _)) => TopicError::Sys,
+        _ => TopicError::Unknown,
+    })
 }
 
-/// Reads a topic filter of a SUBSCRIBE or UNSUBSCRIBE from `id`.
-pub(super) fn parse_filter(filter: &str, id: &ConnectionId) -> Result<Subscription, TopicError> {
-    match filter {
-        "$iothub/twin/res/#" => return Ok(Subscription::TwinResponses),
-        "$iothub/twin/PATCH/properties/desired/#" => return Ok(Subscription::DesiredProperties),
-        "$iothub/methods/POST/#" => return Ok(Subscription::Methods),
-        _ => {}
-    }
-    match (strip_identity(filter, id), id.module.is_some()) {
-        // Java's module client asks for it too; nothing is ever sent there.
-        (Some("/messages/devicebound/#"), _) => Ok(Subscription::C2d),
-        (Some("/inputs/#"), true) => Ok(Subscription::ModuleInputs),
-        (Some("/#"), true) => Ok(Subscription::ModuleAll),
-        (None, _) if filter.starts_with("devices/") => Err(TopicError::Foreign),
-        _ => Err(TopicError::Unknown),
-    }
-}
-
-/// What stands behind `devices/{device}` or `devices/{device}/modules/{module}`: empty or `/...`.
+/// Returns the part of the topic behind `devices/{device}` or `devices/{device}/modules/{module}`, which is
+/// empty or begins with `/`.
 fn strip_identity<'t>(topic: &'t str, id: &ConnectionId) -> Option<&'t str> {
     let mut rest = topic.strip_prefix("devices/")?.strip_prefix(id.device.as_str())?;
     if let Some(module) = &id.module {
@@ -154,6 +160,7 @@ mod tests {
             ),
             (None, "$iothub/methods/POST/reboot/?$rid=1", Err(TopicError::Unknown)),
             (None, "sensors/temperature", Err(TopicError::Unknown)),
+            (None, "$SYS/broker/connection/b/state", Err(TopicError::Sys)),
             (None, "", Err(TopicError::Unknown)),
         ] {
             assert_eq!(parse_publish(topic, &id("d", module)), expected, "{topic}");
@@ -161,37 +168,28 @@ mod tests {
     }
 
     #[test]
-    fn filters() {
-        for (module, filter, expected) in [
-            (None, "devices/d/messages/devicebound/#", Ok(Subscription::C2d)),
-            (None, "$iothub/twin/res/#", Ok(Subscription::TwinResponses)),
-            (None, "$iothub/twin/PATCH/properties/desired/#", Ok(Subscription::DesiredProperties)),
-            (None, "$iothub/methods/POST/#", Ok(Subscription::Methods)),
-            (Some("m"), "devices/d/modules/m/inputs/#", Ok(Subscription::ModuleInputs)),
-            (Some("m"), "devices/d/modules/m/#", Ok(Subscription::ModuleAll)),
-            (Some("m"), "devices/d/modules/m/messages/devicebound/#", Ok(Subscription::C2d)),
-            (None, "devices/d/#", Err(TopicError::Unknown)),
-            (None, "devices/d/messages/devicebound/+", Err(TopicError::Unknown)),
-            (None, "devices/d/messages/devicebound/a=1/#", Err(TopicError::Unknown)),
-            (None, "devices/+/messages/devicebound/#", Err(TopicError::Foreign)),
-            (None, "devices/e/messages/devicebound/#", Err(TopicError::Foreign)),
-            (Some("m"), "devices/d/messages/devicebound/#", Err(TopicError::Foreign)),
-            (None, "#", Err(TopicError::Unknown)),
-            (None, "", Err(TopicError::Unknown)),
+    fn a_topic_with_a_wildcard_is_refused_whoever_it_belongs_to() {
+        for (device, topic) in [
+            ("d", "devices/d/messages/events/a=+"),
+            ("d", "devices/d/messages/events/#"),
+            ("d", "devices/+/messages/events/"),
+            ("d", "$iothub/twin/GET/?$rid=1+1"),
+            ("d", "$iothub/methods/res/200/?$rid=#"),
+            ("a#b", "devices/a#b/messages/events/"),
+            ("a+b", "devices/a+b/messages/events/x=1"),
         ] {
-            assert_eq!(parse_filter(filter, &id("d", module)), expected, "{filter}");
+            assert_eq!(parse_publish(topic, &id(device, None)), Err(TopicError::Wildcard), "{topic}");
         }
     }
 
     #[test]
-    fn ids_that_look_like_filters_are_only_text() {
-        let odd = id("a#b+%24?$", None);
+    fn ids_are_only_text() {
+        let odd = id("a%24b?$*", None);
         assert_eq!(
-            parse_publish("devices/a#b+%24?$/messages/events/x=1", &odd),
+            parse_publish("devices/a%24b?$*/messages/events/x=1", &odd),
             Ok(PublishTopic::Telemetry { bag: "x=1" })
         );
-        assert_eq!(parse_filter("devices/a#b+%24?$/messages/devicebound/#", &odd), Ok(Subscription::C2d));
-        assert_eq!(parse_publish("devices/a#b+$?$/messages/events/", &odd), Err(TopicError::Foreign));
+        assert_eq!(parse_publish("devices/a$b?$*/messages/events/", &odd), Err(TopicError::Foreign));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Twins over MQTT: requests with their `$rid`, answers, and changes of desired properties.
+//! Reads and answers the requests that a device makes about its twin over MQTT, and names the topic of a
+//! change of desired properties.
 //!
 //! | topic | |
 //! |---|---|
@@ -7,10 +8,9 @@
 //! | `$iothub/twin/res/{status}/?$rid={id}[&$version={v}]` | the answer to either |
 //! | `$iothub/twin/PATCH/properties/desired/?$version={v}` | a back end changed its desired properties |
 //!
-//! Answers and changes are sent at QoS 0: they are worth nothing to a later connection, which reads the
-//! twin instead. Source: *Communicate with your IoT hub using the MQTT protocol*.
+//! Answers and changes are sent at QoS 0: a later connection has no use for them and reads the twin instead. Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, clamp_whole_numbers};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -133,7 +133,8 @@ async fn report(
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, HubError> {
-    match serde_json::from_slice(body) {
+    // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
+    match serde_json::from_slice(&clamp_whole_numbers(body)) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => {
             Err(HubError::new(ErrorCode::ArgumentInvalid, "the reported properties must be a JSON object"))

@@ -102,10 +102,16 @@ fn parse_client_id(client_id: &str) -> Result<ConnectionId, Unusable> {
     })
 }
 
-/// The host of `host` or `host:port`.
+/// Returns the host of `host` or `host:port`. An IPv6 address has colons of its own, and brackets if a port follows.
 pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some((name, port))
+            if (!name.contains(':') || name.ends_with(']'))
+                && !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -153,6 +159,20 @@ mod tests {
     fn read(client_id: &str, user_name: &str) -> (String, String, Option<String>, Option<String>) {
         let claim = parse(client_id, user_name).unwrap();
         (claim.host, claim.id.to_string(), claim.api_version, claim.model_id.map(|id| id.to_string()))
+    }
+
+    #[test]
+    fn a_port_is_told_from_the_end_of_an_ipv6_address() {
+        for (text, host) in [
+            ("h:8883", "h"),
+            ("h", "h"),
+            ("::1", "::1"),
+            ("[::1]:8883", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("h:", "h:"),
+        ] {
+            assert_eq!(without_port(text), host);
+        }
     }
 
     #[test]
@@ -212,7 +232,7 @@ mod tests {
             ("d", "hub/d/?x&=&y=1&api-version=1&api-version=2&", Some("1"), None),
             ("d", "hub/d/?api%2Dversion=1", Some("1"), None),
             // Ids with everything an id may hold.
-            ("-:.+%_#*?!(),=@;$'", "hub/-:.+%_#*?!(),=@;$'/?api-version=1", Some("1"), None),
+            ("-:.+%_#*?!(),=@$'", "hub/-:.+%_#*?!(),=@$'/?api-version=1", Some("1"), None),
             ("d?api-version=1", "hub/d?api-version=1/?api-version=2", Some("2"), None),
             ("?d/?m", "hub/?d/?m/?api-version=2", Some("2"), None),
             ("a%2Fb", "hub/a%2Fb/?api-version=2", Some("2"), None),
@@ -278,8 +298,8 @@ mod tests {
 
         #[test]
         fn every_id_is_read_back_from_every_form(
-            device in "[-A-Za-z0-9:.+%_#*?!(),=@;$']{1,20}",
-            module in proptest::option::of("[-A-Za-z0-9:.+%_#*?!(),=@;$']{1,20}"),
+            device in "[-A-Za-z0-9:.+%_#*?!(),=@$']{1,20}",
+            module in proptest::option::of("[-A-Za-z0-9:.+%_#*?!(),=@$']{1,20}"),
             tail in "(/|/\\?)?|/?\\?api-version=2020-09-30(&x=y)?|/api-version=2020-09-30",
         ) {
             let id = module.map_or(device.clone(), |module| format!("{device}/{module}"));

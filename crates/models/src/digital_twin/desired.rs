@@ -6,6 +6,7 @@ use super::document::is_component;
 use super::patch::{DigitalTwinPatch, Target, component_value};
 use super::{COMPONENT_MARKER, METADATA};
 use crate::TwinProperties;
+use crate::twin::replacing_value;
 
 /// The twin has something of this name that the patch takes for something else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +53,7 @@ impl Change<'_> {
         self.check(component, true)?;
         let before = self.desired(component).and_then(|desired| desired.get(name));
         let change = match value {
-            Some(value) => in_place_of(before, value),
+            Some(value) => replacing_value(before, value),
             // There is nothing to take away, and no component to make for it.
             None if before.is_none() && !self.made.contains_key(component) => return Ok(()),
             None => Value::Null,
@@ -69,7 +70,7 @@ impl Change<'_> {
         };
         let Some(members) = component_value(value) else {
             self.check(name, false)?;
-            let change = in_place_of(self.desired(name), value);
+            let change = replacing_value(self.desired(name), value);
             self.made.insert(name.to_owned(), change);
             return Ok(());
         };
@@ -78,7 +79,7 @@ impl Change<'_> {
         self.begin(name);
         for (member, value) in members.iter().filter(|(member, _)| *member != METADATA) {
             let before = self.desired(name).and_then(|before| before.get(member));
-            self.set(name, member, in_place_of(before, value));
+            self.set(name, member, replacing_value(before, value));
         }
         Ok(())
     }
@@ -120,20 +121,6 @@ impl Change<'_> {
         };
         members.insert(COMPONENT_MARKER.0.to_owned(), COMPONENT_MARKER.1.into());
         self.made.insert(component.to_owned(), Value::Object(members));
-    }
-}
-
-/// What, laid over `before`, leaves `value`.
-fn in_place_of(before: Option<&Value>, value: &Value) -> Value {
-    match (before, value) {
-        (Some(Value::Object(before)), Value::Object(members)) => {
-            let gone = before.keys().filter(|name| !members.contains_key(*name));
-            let gone = gone.map(|name| (name.clone(), Value::Null));
-            let set =
-                members.iter().map(|(name, value)| (name.clone(), in_place_of(before.get(name), value)));
-            Value::Object(gone.chain(set).collect())
-        }
-        _ => value.clone(),
     }
 }
 
@@ -236,7 +223,7 @@ mod tests {
         #[test]
         fn what_is_set_is_there_whole_whatever_was_before(before in object(), value in object()) {
             let mut result = json!({ "p": before.clone() }).as_object().unwrap().clone();
-            let change = json!({ "p": in_place_of(Some(&before), &value) });
+            let change = json!({ "p": replacing_value(Some(&before), &value) });
             merge(&mut result, change.as_object().unwrap());
             prop_assert_eq!(&result["p"], &value);
         }

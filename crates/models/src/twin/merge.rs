@@ -1,7 +1,8 @@
-//! The one merge of twins, which hub and clients share: a patch is laid over a document.
+//! Lays patches over the documents of twins, and makes the patch that turns one document into another.
 //!
-//! Objects are merged, everything else is replaced whole, and null deletes. The order of keys is kept:
-//! what is new comes last. A new object never holds nulls, since there is nothing they could delete.
+//! Hub and clients share this code, so that both give a patch the same meaning: objects are merged,
+//! every other value is replaced whole, and null deletes. The order of names is kept, and new names come
+//! last. A new object never holds nulls, since there is nothing they could delete.
 //! Source: *Understand and use device twins in IoT Hub*.
 
 use serde_json::{Map, Value};
@@ -22,6 +23,40 @@ pub fn merge(document: &mut Map<String, Value>, patch: &Map<String, Value>) {
     // All at once: to take them out one by one moves what stands behind each, which is quadratic.
     if removes {
         document.retain(|key, _| !patch.get(key).is_some_and(Value::is_null));
+    }
+}
+
+/// Returns the patch which, laid over `before` with [`merge`], leaves the properties of `after`: all of
+/// `after`, and null for each property that exists in `before` and not in `after`, at every depth of
+/// objects. Values are not compared: a property with the same value in both is in the patch too.
+///
+/// This is how a device is told that a back end replaced its desired properties. The names of `before`
+/// come first, in their order. `after` must hold no null.
+///
+/// ```
+/// use iothub_models::replacing_patch;
+/// use serde_json::json;
+///
+/// let (before, after) = (json!({"a": 1, "b": 2}), json!({"a": 1, "c": 100}));
+/// let patch = replacing_patch(before.as_object().unwrap(), after.as_object().unwrap());
+/// assert_eq!(serde_json::to_string(&patch).unwrap(), r#"{"a":1,"b":null,"c":100}"#);
+/// ```
+#[must_use]
+pub fn replacing_patch(before: &Map<String, Value>, after: &Map<String, Value>) -> Map<String, Value> {
+    let kept_or_gone = before.iter().map(|(name, old)| {
+        let change = after.get(name).map_or(Value::Null, |new| replacing_value(Some(old), new));
+        (name.clone(), change)
+    });
+    let added = after.iter().filter(|(name, _)| !before.contains_key(*name));
+    kept_or_gone.chain(added.map(|(name, new)| (name.clone(), new.clone()))).collect()
+}
+
+/// Returns the value which, in a patch laid over `before`, leaves `after`. Only an object in the place of
+/// an object needs nulls; every other value replaces the one before it whole.
+pub(crate) fn replacing_value(before: Option<&Value>, after: &Value) -> Value {
+    match (before, after) {
+        (Some(Value::Object(before)), Value::Object(after)) => Value::Object(replacing_patch(before, after)),
+        _ => after.clone(),
     }
 }
 
@@ -74,6 +109,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_replacement_as_a_patch_names_what_is_gone_at_every_depth() {
+        for (before, after, patch) in [
+            (json!({"a": 1, "b": 2}), json!({"a": 1, "c": 100}), r#"{"a":1,"b":null,"c":100}"#),
+            (json!({"a": 1, "b": {"x": 1}}), json!({}), r#"{"a":null,"b":null}"#),
+            (json!({}), json!({"a": {"x": 1}}), r#"{"a":{"x":1}}"#),
+            (
+                json!({"o": {"x": 1, "p": {"y": 2, "z": 3}}}),
+                json!({"o": {"p": {"z": 3}, "n": 4}}),
+                r#"{"o":{"x":null,"p":{"y":null,"z":3},"n":4}}"#,
+            ),
+            (json!({"o": {"x": 1}}), json!({"o": {}}), r#"{"o":{"x":null}}"#),
+            // A value of another kind takes the place of the whole.
+            (json!({"o": {"x": 1}}), json!({"o": 5}), r#"{"o":5}"#),
+            (json!({"o": 5}), json!({"o": {"x": 1}}), r#"{"o":{"x":1}}"#),
+            (json!({"o": {"x": 1}}), json!({"o": [{"y": 1}]}), r#"{"o":[{"y":1}]}"#),
+            (json!({"o": [{"x": 1}]}), json!({"o": [{"y": 1}]}), r#"{"o":[{"y":1}]}"#),
+        ] {
+            let made = replacing_patch(before.as_object().unwrap(), after.as_object().unwrap());
+            assert_eq!(Value::Object(made).to_string(), patch, "{before} replaced by {after}");
+        }
+    }
+
+    #[test]
     fn order_is_kept_and_what_is_new_comes_last() {
         let result = merged(&json!({"z": 1, "m": 2, "a": 3}), &json!({"m": 4, "k": 5, "z": null}));
         assert_eq!(result.to_string(), r#"{"m":4,"a":3,"k":5}"#);
@@ -95,6 +153,13 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_replacement_as_a_patch_leaves_what_replaces(before in document(), after in document()) {
+            let (before, after) = (without_nulls(&before), without_nulls(&after));
+            let patch = replacing_patch(before.as_object().unwrap(), after.as_object().unwrap());
+            prop_assert_eq!(merged(&before, &Value::Object(patch)), after);
+        }
+
         #[test]
         fn a_patch_laid_over_twice_is_as_once(document in document(), patch in document()) {
             let once = merged(&document, &patch);

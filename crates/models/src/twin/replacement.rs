@@ -1,9 +1,12 @@
-//! What a back end puts in the place of a twin's sections.
+//! Defines the new content that a back end puts in the place of a twin's sections.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// New content for a twin's tags, desired properties, or both; a section that is not given stays.
+///
+/// Null is no value here: a property that is left out is gone, and a hub refuses a replacement that holds
+/// null. The device is told of new desired properties as a patch, with null for each property that is gone.
 ///
 /// ```
 /// use iothub_models::TwinReplacement;

@@ -1,4 +1,4 @@
-//! One section of a twin: properties with the metadata that mirrors them and a version that only grows.
+//! Keeps one section of a twin: properties with the metadata that mirrors them and a version that only grows.
 
 use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
@@ -12,7 +12,7 @@ const METADATA: &str = "$metadata";
 const LAST_UPDATED: &str = "$lastUpdated";
 const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
 
-/// Whose section it is, which decides what its metadata tells.
+/// The owner of a section, which decides what its metadata tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SectionKind {
     /// Desired properties, written by back ends: metadata tells time and version of each change.
@@ -57,8 +57,9 @@ impl TwinSection {
         stamp.patched(&mut self.metadata, &self.properties, &patch);
     }
 
-    /// Puts `properties` in the place of all there were, and moves to the next version. Nulls and names
-    /// that begin with `$` at the root are passed over.
+    /// Puts `properties` in the place of all there were, and moves to the next version. Names that begin with
+    /// `$` at the root are the hub's own and are passed over; so are members that are null, which a hub
+    /// refuses before.
     pub fn replace(&mut self, kind: SectionKind, properties: &Map<String, Value>, now: Timestamp) {
         self.version += 1;
         self.properties = properties

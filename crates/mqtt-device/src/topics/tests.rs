@@ -17,20 +17,48 @@ fn d1() -> Topics {
 #[test]
 fn names_of_a_device() {
     let names = Topics::new(
-        &"HostName=hub.example;DeviceId=d$1+%2F#;SharedAccessKey=a2V5;GatewayHostName=gw".parse().unwrap(),
+        &"HostName=hub.example;DeviceId=d$1*%2F;SharedAccessKey=a2V5;GatewayHostName=gw".parse().unwrap(),
         Some("(Linux; x)"),
         Some(&"dtmi:com:example:Thermostat;1".parse().unwrap()),
     );
-    assert_eq!(names.client_id, "d$1+%2F#");
+    assert_eq!(names.client_id, "d$1*%2F");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         names.user_name,
         format!(
-            "hub.example/d$1+%2F#/?api-version=2021-04-12&DeviceClientType=iothub-rust%2F{version}\
+            "hub.example/d$1*%2F/?api-version=2021-04-12&DeviceClientType=iothub-rust%2F{version}\
              %20%28Linux%3B%20x%29&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1"
         )
     );
-    assert_eq!(names.c2d_filter(), "devices/d$1+%2F#/messages/devicebound/#");
+    assert_eq!(names.c2d_filter(), "devices/d$1*%2F/messages/devicebound/#");
+    assert_eq!(names.defect(), None);
+}
+
+#[test]
+fn ids_that_no_topic_may_hold() {
+    for (ids, wanted) in [
+        ("DeviceId=a#b", "+ or #"),
+        ("DeviceId=a+", "+ or #"),
+        ("DeviceId=d1;ModuleId=m#", "+ or #"),
+        ("DeviceId=+;ModuleId=m", "+ or #"),
+    ] {
+        let names = topics(&format!("HostName=hub.example;{ids};SharedAccessKey=a2V5"));
+        assert!(names.defect().unwrap().contains(wanted), "{ids}");
+    }
+    let mut identity: DeviceConnectionString =
+        "HostName=hub.example;DeviceId=d1;SharedAccessKey=a2V5".parse().unwrap();
+    identity.address.host_name = "hub\0example".to_owned();
+    assert!(Topics::new(&identity, None, None).defect().unwrap().contains("U+0000"));
+    // What a program chooses is encoded.
+    let names = Topics::new(&identity_of_d1(), Some("a\0+#"), None);
+    assert_eq!(names.defect(), None);
+    let message =
+        TelemetryMessage { properties: [("a+\0", "#")].into_iter().collect(), ..TelemetryMessage::new("x") };
+    assert!(!names.telemetry(message).unwrap().0.contains(['+', '#', '\0']));
+}
+
+fn identity_of_d1() -> DeviceConnectionString {
+    "HostName=hub.example;DeviceId=d1;SharedAccessKey=a2V5".parse().unwrap()
 }
 
 #[test]

@@ -46,6 +46,21 @@ async fn each_connack_code_has_its_kind_and_advice() {
 }
 
 #[tokio::test]
+async fn an_id_that_no_topic_may_hold_is_refused_before_a_connection() {
+    let broker = Broker::start().await;
+    let port = broker.port();
+    drop(broker);
+    for ids in ["DeviceId=a#b", "DeviceId=a+b"] {
+        let string = format!("HostName=localhost;{ids};SharedAccessKey={KEY};MqttsPort={port}");
+        let error = DeviceClient::connect(&string).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::InvalidArgument, false));
+        assert!(shown(&error).contains("+ or #"), "{error}");
+        let error = DeviceClient::builder(&string).start().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[tokio::test]
 async fn a_closed_port_names_the_firewall_and_the_port() {
     let broker = Broker::start().await;
     let (builder, port) = (broker.client(), broker.port());

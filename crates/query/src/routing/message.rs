@@ -41,13 +41,12 @@ impl<'m> Routing<'m> {
         Self { message, body: OnceCell::new(), twin: OnceCell::new() }
     }
 
-    /// The body as JSON, if its properties say that it is.
+    /// The body as JSON, if the content type says JSON and the content encoding says UTF-8.
     fn body(&self) -> Option<&Value> {
-        let is = |name, wanted: &str| {
-            self.message.system_property(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
-        };
+        let system = |name| self.message.system_property(name);
         let read = || {
-            let json = is("contentType", "application/json") && is("contentEncoding", "utf-8");
+            let json = system("contentType").is_some_and(|value| is_json(&value))
+                && system("contentEncoding").is_some_and(|value| is_utf8(&value));
             json.then(|| serde_json::from_slice(self.message.body()).ok()).flatten()
         };
         self.body.get_or_init(read).as_ref()
@@ -88,6 +87,23 @@ impl Row for Routing<'_> {
     fn document(&self) -> Cow<'_, Value> {
         Cow::Owned(Value::Null)
     }
+}
+
+/// Whether a content type is the media type `application/json`, in any case and with any parameters:
+/// `Application/JSON ; charset="utf-8"` is.
+///
+/// A `charset` parameter says nothing here, because the service reads the encoding of a body from its content
+/// encoding alone. Source: RFC 9110, section 8.3.1.
+fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Whether a content encoding is UTF-8, in any case, with blanks around it or in quotes.
+fn is_utf8(content_encoding: &str) -> bool {
+    let text = content_encoding.trim();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    text.eq_ignore_ascii_case("utf-8")
 }
 
 /// The value at a place in a body or a twin. Only properties can be named: the whole is undefined, and

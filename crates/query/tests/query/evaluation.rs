@@ -71,6 +71,9 @@ fn constants() {
         ("1.50", "1.5"),
         ("1e3", "1000"),
         ("2.5E-1", "0.25"),
+        // Numbers of twins and bodies are read as floating point too, so both sides are rounded alike.
+        ("9007199254740993", "9007199254740992"),
+        ("123456789012345678901234567890", "1.2345678901234568e+29"),
         ("0xfF", "255"),
         ("-0x10", "-16"),
         ("-0", "0"),

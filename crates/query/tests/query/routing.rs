@@ -217,14 +217,29 @@ fn a_body_is_read_only_if_its_properties_say_json_in_utf_8() {
             .collect(),
         ..message()
     };
-    assert!(matches(condition, &with("application/json", "utf-8")));
-    assert!(matches(condition, &with("Application/JSON", "UTF-8")));
+    for (content_type, encoding) in [
+        ("application/json", "utf-8"),
+        ("Application/JSON", "UTF-8"),
+        ("application/json;charset=utf-8", "utf-8"),
+        ("application/json; charset=utf-8", " Utf-8 "),
+        (" APPLICATION/json ;charset=\"UTF-8\"; v=\"1;2\";", "utf-8"),
+        // Only the content encoding counts.
+        ("application/json; charset=utf-16", "\"utf-8\""),
+    ] {
+        assert!(matches(condition, &with(content_type, encoding)), "{content_type} {encoding}");
+    }
     for (content_type, encoding) in [
         ("-", "utf-8"),
         ("application/json", "-"),
         ("text/plain", "utf-8"),
         ("application/json", "utf-16"),
-        ("application/json; charset=utf-8", "utf-8"),
+        ("application/json; charset=utf-8", "-"),
+        ("application/json charset=utf-8", "utf-8"),
+        ("application/jsonx", "utf-8"),
+        ("application/ld+json", "utf-8"),
+        ("text/plain; a=application/json", "utf-8"),
+        (";application/json", "utf-8"),
+        ("application/json", "utf-8; q=1"),
     ] {
         assert!(!matches(condition, &with(content_type, encoding)), "{content_type} {encoding}");
     }

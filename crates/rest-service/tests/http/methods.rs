@@ -123,7 +123,7 @@ async fn every_way_to_have_no_answer_has_its_kind_in_both_shapes_of_errors() {
         (503, 503_102, "DeviceUnavailable", ErrorKind::NoDeviceResponse),
         (504, 504_101, "GatewayTimeout", ErrorKind::NoDeviceResponse),
         (502, 502_000, "GenericBadGateway", ErrorKind::BadDeviceResponse),
-        (502, 502_002, "InvalidResponseWhileProxying", ErrorKind::BadDeviceResponse),
+        (502, 502_101, "InvalidResponseWhileProxying", ErrorKind::BadDeviceResponse),
         (400, 400_004, "ArgumentInvalid", ErrorKind::InvalidArgument),
         (401, 401_002, "IotHubUnauthorizedAccess", ErrorKind::NotAuthorized),
         (503, 503_005, "ServerBusy", ErrorKind::ServiceUnavailable),

@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub(super) name: String,
     pub(super) response_timeout_s: Option<u64>,
     pub(super) connect_timeout_s: Option<u64>,
+    /// A program is told the timeouts as text.
+    pub(super) timeouts_as_text: bool,
 }
 
 impl Call {
@@ -31,6 +33,7 @@ impl Call {
             name: name.to_owned(),
             response_timeout_s: None,
             connect_timeout_s: None,
+            timeouts_as_text: false,
         })
     }
 
@@ -66,7 +69,8 @@ impl Call {
             [("response_timeout_s", self.response_timeout_s), ("connect_timeout_s", self.connect_timeout_s)]
         {
             if let Some(seconds) = seconds {
-                command[name] = seconds.into();
+                command[name] =
+                    if self.timeouts_as_text { seconds.to_string().into() } else { seconds.into() };
             }
         }
         command

@@ -107,6 +107,25 @@ impl Device {
         }
     }
 
+    /// The desired properties as this client keeps them for a program that knew `known`: ours by applying
+    /// the change to this version, Node's in its own twin, which is not read again. Python's client keeps
+    /// none.
+    pub(super) async fn kept(
+        &mut self,
+        known: &Map<String, Value>,
+        version: i64,
+    ) -> Result<Map<String, Value>> {
+        match self {
+            Self::Ours(_) => self.caught_up(known, version).await,
+            Self::Theirs(_) => {
+                self.change(version).await?;
+                let Self::Theirs(theirs) = self else { bail!("another client") };
+                theirs.say(json!({"cmd": "known_twin"})).await?;
+                Ok(properties(&theirs.event("twin").await?["twin"]["desired"]))
+            }
+        }
+    }
+
     /// The desired properties of this version, as a program has them that knew these when the connection
     /// was lost and brings them up to date with what it was told since.
     pub(super) async fn caught_up(

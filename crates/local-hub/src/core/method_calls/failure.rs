@@ -1,4 +1,6 @@
-//! Why a direct method was not answered, in the service's codes and words.
+//! This file words the failures of direct methods, in the service's codes.
+//!
+//! `method_calls` and `mqtt::mailbox` make them, and `https` shows them to back ends.
 
 use std::time::Duration;
 
@@ -23,26 +25,31 @@ impl From<HubError> for CallFailure {
 }
 
 impl CallFailure {
-    /// Nobody listened to methods within the connect timeout.
+    /// The failure of a call for which no connection listened to methods within the connect timeout.
     pub(super) fn not_online(waited: Duration) -> Self {
         let text = "The operation failed because the requested device isn't online or hasn't registered the direct \
                     method callback. To learn more, see https://aka.ms/iothub404103";
         Self { refusal: HubError::new(ErrorCode::DeviceNotOnline, text), waited: Some(waited) }
     }
 
-    /// The device did not answer within the response timeout.
+    /// The failure of a call of a method that no filter of the connected device covers.
+    pub(crate) fn not_subscribed() -> Self {
+        Self::not_online(Duration::ZERO)
+    }
+
+    /// The failure of a call that the device did not answer within the response timeout.
     pub(super) fn not_answered(waited: Duration) -> Self {
         let text = "Timed out waiting for the response from device.";
         Self { refusal: HubError::new(ErrorCode::GatewayTimeout, text), waited: Some(waited) }
     }
 
-    /// The connection that had the call has ended.
+    /// The failure of a call whose connection ended before the answer.
     pub(super) fn closed() -> Self {
         let text = "the connection of the device ended before it answered";
         HubError::new(ErrorCode::DeviceConnectionClosedRemotely, text).into()
     }
 
-    /// The hub ends.
+    /// The failure of a call that waited when the hub shut down.
     pub(crate) fn shutdown() -> Self {
         HubError::new(ErrorCode::ServiceUnavailable, "the hub shuts down").into()
     }
@@ -56,16 +63,19 @@ pub(super) fn too_large(bytes: usize) -> HubError {
     )
 }
 
-/// An answer that may be passed on: JSON, or nothing, of bounded size.
+/// Returns `answer` if it may be passed on: its payload is JSON of bounded size, or empty.
 pub(super) fn checked(answer: MethodAnswer) -> Result<MethodAnswer, CallFailure> {
     let (bytes, limit) = (answer.payload.len(), DirectMethodRequest::MAX_PAYLOAD);
-    let bad = |text| Err(HubError::new(ErrorCode::GenericBadGateway, text).into());
+    let bad = |code, text| Err(HubError::new(code, text).into());
     if bytes > limit {
-        return bad(format!("the device's answer has {bytes} bytes; at most {limit} are allowed"));
+        let text = format!("the device's answer has {bytes} bytes; at most {limit} are allowed");
+        return bad(ErrorCode::GenericBadGateway, text);
     }
     match serde_json::from_slice::<&RawValue>(&answer.payload) {
         Err(error) if !answer.payload.is_empty() => {
-            bad(format!("the device's answer is not JSON: line {}, column {}", error.line(), error.column()))
+            let (line, column) = (error.line(), error.column());
+            let text = format!("the device's answer is not JSON: line {line}, column {column}");
+            bad(ErrorCode::InvalidResponseWhileProxying, text)
         }
         _ => Ok(answer),
     }

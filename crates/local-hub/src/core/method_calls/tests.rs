@@ -46,7 +46,7 @@ fn assert_empty(calls: &MethodCalls) {
 
 #[test]
 fn a_call_is_handed_out_once_and_answered_once() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     assert!(!calls.listen(&id(), OLD, at(0)));
     let begun = calls.begin(&id(), call(0), at(0)).unwrap();
     let taken = calls.take(&id(), OLD, 1000);
@@ -66,7 +66,7 @@ fn a_call_is_handed_out_once_and_answered_once() {
 
 #[test]
 fn who_is_not_there_or_does_not_listen_is_not_online() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     let refused = calls.begin(&id(), call(0), at(0)).unwrap_err();
     assert_eq!((refused.refusal.code, refused.waited), (ErrorCode::DeviceNotOnline, Some(Duration::ZERO)));
     let begun = calls.begin(&id(), call(5), at(0)).unwrap();
@@ -79,7 +79,7 @@ fn who_is_not_there_or_does_not_listen_is_not_online() {
 
 #[test]
 fn a_device_that_comes_in_time_has_the_whole_response_timeout() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     let begun = calls.begin(&id(), call(5), at(0)).unwrap();
     assert!(calls.listen(&id(), OLD, at(4)));
     let until = at(14).checked_sub(EARLY).unwrap();
@@ -93,7 +93,7 @@ fn a_device_that_comes_in_time_has_the_whole_response_timeout() {
 
 #[test]
 fn what_a_lost_connection_had_fails_and_what_it_had_not_waits_on() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     calls.listen(&id(), OLD, at(0));
     let sent = calls.begin(&id(), call(5), at(0)).unwrap();
     assert_eq!(numbers(&calls.take(&id(), OLD, 1000)), [sent.number]);
@@ -113,7 +113,7 @@ fn what_a_lost_connection_had_fails_and_what_it_had_not_waits_on() {
 
 #[test]
 fn who_stops_listening_may_still_answer_what_it_has() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     calls.listen(&id(), OLD, at(0));
     let begun = calls.begin(&id(), call(0), at(0)).unwrap();
     calls.take(&id(), OLD, 1000);
@@ -125,7 +125,7 @@ fn who_stops_listening_may_still_answer_what_it_has() {
 
 #[test]
 fn calls_are_bounded_and_refused_aloud() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     calls.listen(&id(), OLD, at(0));
     let begun: Vec<_> =
         (0..METHOD_CALLS_PER_DEVICE).map(|_| calls.begin(&id(), call(0), at(0)).unwrap()).collect();
@@ -157,7 +157,7 @@ fn calls_are_bounded_and_refused_aloud() {
 
 #[test]
 fn calls_are_taken_oldest_first_and_within_the_room_there_is() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     calls.listen(&id(), OLD, at(0));
     let begun: Vec<_> = (0..5).map(|_| calls.begin(&id(), call(0), at(0)).unwrap().number).collect();
     // Each has a payload and a name of one byte.
@@ -168,7 +168,7 @@ fn calls_are_taken_oldest_first_and_within_the_room_there_is() {
 
 #[test]
 fn an_identity_that_is_gone_ends_its_calls_and_not_those_of_others() {
-    let mut calls = MethodCalls::default();
+    let mut calls = MethodCalls::new(at(0));
     let module = ConnectionId { module: Some("m".parse().unwrap()), ..id() };
     let other = ConnectionId::device("e".parse().unwrap());
     let [device_call, module_call, other_call] =
@@ -203,8 +203,28 @@ fn an_answer_is_json_or_nothing_of_bounded_size() {
             Ok(answer) => assert!(good && answer.payload == payload, "{payload:.20}"),
             Err(failure) => {
                 assert!(!good, "{payload:.20}");
-                assert_eq!(failure.refusal.code, ErrorCode::GenericBadGateway);
+                let too_long = payload.len() > limit;
+                let code = if too_long {
+                    ErrorCode::GenericBadGateway
+                } else {
+                    ErrorCode::InvalidResponseWhileProxying
+                };
+                assert_eq!(failure.refusal.code, code);
             }
         }
     }
+}
+
+#[test]
+fn a_number_from_before_a_restart_answers_no_call_after_it() {
+    let mut before = MethodCalls::new(at(1_000));
+    let late = (0..100).map(|_| before.begin(&id(), call(5), at(1_000)).unwrap().number).collect::<Vec<_>>();
+    let mut after = MethodCalls::new(at(1_001));
+    after.listen(&id(), NEW, at(1_001));
+    for _ in 0..100 {
+        after.begin(&id(), call(5), at(1_001)).unwrap();
+    }
+    after.take(&id(), NEW, 100_000);
+    assert!(late.iter().all(|number| !after.answer(&id(), NEW, *number, answer(200, "1"))));
+    assert_eq!(after.pending(&id()), 100);
 }

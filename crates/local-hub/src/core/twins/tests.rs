@@ -59,11 +59,36 @@ fn each_section_has_its_own_version_and_tags_have_none() {
 }
 
 #[test]
-fn a_replaced_section_is_told_whole() {
+fn a_replaced_section_is_told_with_null_for_all_that_is_gone() {
     let mut twins = twins();
-    write(&mut twins, &desired(json!({"a": 1, "b": 2}))).unwrap();
-    let change = write(&mut twins, &replaced(json!({"b": 3, "n": null}))).unwrap().unwrap();
-    assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"b":3,"$version":3}"#);
+    let mut told =
+        |change: TwinWrite| String::from_utf8(write(&mut twins, &change).unwrap().unwrap().body).unwrap();
+    told(desired(json!({"a": 1, "b": 2})));
+    assert_eq!(told(replaced(json!({"a": 1, "c": 100}))), r#"{"a":1,"b":null,"c":100,"$version":3}"#);
+    assert_eq!(
+        told(replaced(json!({"c": {"x": 1, "o": {"y": 2, "z": 3}}}))),
+        r#"{"a":null,"c":{"x":1,"o":{"y":2,"z":3}},"$version":4}"#
+    );
+    assert_eq!(
+        told(replaced(json!({"c": {"o": {"z": 3}, "n": 4}}))),
+        r#"{"c":{"x":null,"o":{"y":null,"z":3},"n":4},"$version":5}"#
+    );
+    assert_eq!(told(replaced(json!({"c": [1], "d": 5}))), r#"{"c":[1],"d":5,"$version":6}"#);
+    assert_eq!(told(replaced(json!({}))), r#"{"c":null,"d":null,"$version":7}"#);
+    assert_eq!(told(replaced(json!({"$version": 1}))), r#"{"$version":8}"#);
+}
+
+#[test]
+fn null_in_a_replacement_is_refused_and_changes_nothing() {
+    let mut twins = twins();
+    write(&mut twins, &desired(json!({"a": 1}))).unwrap();
+    let before = twins.get(&id()).unwrap();
+    for bad in [json!({"n": null}), json!({"a": {"n": null}}), json!({"a": [{"n": null}]})] {
+        assert_eq!(write(&mut twins, &replaced(bad.clone())).unwrap_err().code, ErrorCode::ArgumentInvalid);
+        let tags = TwinWrite { tags: Some(SectionWrite::Replace(object(bad))), desired: None };
+        assert_eq!(write(&mut twins, &tags).unwrap_err().code, ErrorCode::ArgumentInvalid);
+    }
+    assert_eq!(twins.get(&id()).unwrap(), before);
 }
 
 #[test]
@@ -109,28 +134,40 @@ fn a_device_s_modules_go_with_it() {
     assert!(twins.get(&neighbour).is_ok());
 }
 
+/// Desired properties of a few names each, so that changes meet what is there.
+fn properties(nulls: bool) -> impl Strategy<Value = Value> {
+    let leaf = if nulls {
+        prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!([2])), Just(json!({}))].boxed()
+    } else {
+        prop_oneof![Just(json!(1)), Just(json!([{"x": 2}])), Just(json!({}))].boxed()
+    };
+    let node = leaf.prop_recursive(3, 16, 3, |inner| {
+        proptest::collection::hash_map("[a-c]", inner, 0..4).prop_map(|members| json!(members))
+    });
+    proptest::collection::hash_map("[a-c]", node, 0..4).prop_map(|members| json!(members))
+}
+
 proptest! {
-    /// A device that gets the twin once and then every change has the desired properties the hub has.
+    /// A device that gets the twin once and then lays every change over it has the desired properties that
+    /// the hub has, whether a back end patched them or replaced them.
     #[test]
     fn changes_told_to_a_device_add_up_to_the_twin(
-        changes in proptest::collection::vec((proptest::collection::hash_map("[a-c]", prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!({"x": 1, "y": null})), Just(json!({"x": null, "z": 2}))], 0..4), any::<bool>()), 1..12)
+        changes in proptest::collection::vec(
+            prop_oneof![properties(true).prop_map(desired), properties(false).prop_map(replaced)],
+            1..12,
+        )
     ) {
         let mut twins = twins();
         let mut seen = twins.get(&id()).unwrap().document.properties.desired;
-        for (change, replace) in changes {
-            let change = if replace { replaced(json!(change)) } else { desired(json!(change)) };
+        for change in changes {
             let told = write(&mut twins, &change).unwrap().unwrap();
             let told: TwinSection = serde_json::from_slice(&told.body).unwrap();
             prop_assert_eq!(told.version, seen.version + 1);
-            if replace {
-                seen.properties = told.properties;
-            } else {
-                merge(&mut seen.properties, &told.properties);
-            }
+            merge(&mut seen.properties, &told.properties);
             seen.version = told.version;
+            let twin = twins.get(&id()).unwrap().document.properties.desired;
+            prop_assert_eq!(Value::Object(seen.properties.clone()), Value::Object(twin.properties));
+            prop_assert_eq!(seen.version, twin.version);
         }
-        let twin = twins.get(&id()).unwrap().document.properties.desired;
-        prop_assert_eq!(Value::Object(seen.properties), Value::Object(twin.properties));
-        prop_assert_eq!(seen.version, twin.version);
     }
 }

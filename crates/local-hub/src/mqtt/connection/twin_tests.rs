@@ -67,6 +67,12 @@ async fn what_cannot_be_reported_is_answered_with_an_error_body() {
         ("[1]", 400, 400_004),
         ("{", 400, 400_006),
         (r#"{"a.b":1}"#, 400, 400_004),
+        (r#"{"a":{"b#c":1}}"#, 400, 400_004),
+        ("{\"a\":[{\"b\u{2003}c\":1}]}", 400, 400_004),
+        (r#"{"$own":1}"#, 400, 400_004),
+        (r#"{"a":{"b":[{"c":null}]}}"#, 400, 400_004),
+        (r#"{"a":[123456789012345678901234567890]}"#, 400, 400_004),
+        (r#"{"a":-9223372036854775809}"#, 400, 400_004),
         (&json!({ "a": "x".repeat(4097) }).to_string(), 400, 400_004),
         (&over_32_kilobytes().to_string(), 413, 413_001),
     ] {
@@ -78,7 +84,7 @@ async fn what_cannot_be_reported_is_answered_with_an_error_body() {
         assert_eq!(answer["errorCode"], code, "{body:.40}");
     }
     // And the connection goes on.
-    peer.send(&report("ok", 6, "{}")).await;
+    peer.send(&report("ok", 6, r##"{"":1,"$version":7,"$metadata":{"#":[null]}}"##)).await;
     peer.expect(&[0x40, 2, 0, 6]).await;
     assert_eq!(peer.publish().await.0, "$iothub/twin/res/204/?$rid=ok&$version=2");
 }

@@ -1,0 +1,6 @@
+//! Any bytes as what a hub sends to our back end's client over AMQP: frames, events, answers, batches of feedback.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| iothub_amqp_service::fuzzing::hub_bytes(bytes));
