@@ -150,7 +150,8 @@ async fn nobody_sends_as_another() {
 async fn batches_beyond_their_bounds_are_refused_before_they_are_read() {
     let bench = Bench::new().await;
     let batch = |messages: usize, properties: usize| {
-        let properties: Vec<_> = (0..properties).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
+        let properties: Vec<_> =
+            (0..properties).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
         let message = format!(r#"{{"body":"","properties":{{{}}}}}"#, properties.join(","));
         format!("[{}]", vec![message; messages].join(","))
     };

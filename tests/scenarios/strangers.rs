@@ -110,7 +110,9 @@ async fn devices_that_fill_their_port_keep_it_and_a_newcomer_is_refused_at_once(
 async fn a_head_over_16_kb_is_refused() {
     let hub = LocalHub::builder().start().await.unwrap();
     let http = ForeignHttp::new(&hub);
-    for (size, status) in [(12 * 1024, StatusCode::OK), (17 * 1024, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+    for (size, status) in
+        [(12 * 1024, StatusCode::OK), (17 * 1024, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)]
+    {
         let request = http.owner(&Method::GET, "/devices").header("x", "y".repeat(size));
         let got = soon(request.send()).await.unwrap();
         assert_eq!(got.status(), status, "{size}");

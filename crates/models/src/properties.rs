@@ -15,9 +15,8 @@ const SEARCHED: usize = 16;
 #[derive(Clone, Default)]
 pub struct Properties {
     pairs: Vec<(String, String)>,
-    /// Where each name stands, once there are more than [`SEARCHED`]. Few messages have as many, so the box
-    /// keeps the others small.
-    index: Option<Box<HashMap<Box<str>, usize>>>,
+    /// Where each name stands, once there are more than [`SEARCHED`].
+    index: Option<HashMap<Box<str>, usize>>,
 }
 
 impl Properties {
@@ -40,7 +39,7 @@ impl Properties {
         self.pairs.push((name, value));
         if self.index.is_none() && self.pairs.len() > SEARCHED {
             let names = self.pairs.iter().enumerate().map(|(place, (name, _))| (name.as_str().into(), place));
-            self.index = Some(Box::new(names.collect()));
+            self.index = Some(names.collect());
         }
         None
     }

@@ -56,8 +56,11 @@ pub(super) async fn post(
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
     let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
-    let messages =
-        if is_batch { batch(content, limit).await?.logged(&sender) } else { vec![single(&headers, content)?] };
+    let messages = if is_batch {
+        batch(content, limit).await?.logged(&sender)
+    } else {
+        vec![single(&headers, content)?]
+    };
     check_size(messages.iter().map(Telemetry::size).sum(), limit)?;
     let now = hub.clock().now();
     let auth_method: Arc<str> = grant.auth_method().into();
@@ -270,7 +273,8 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_a_batch_has_at_most_a_thousand_properties() {
         for (count, taken) in [(PROPERTIES, true), (PROPERTIES + 1, false), (45_000, false)] {
-            let properties: Vec<_> = (0..count).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
+            let properties: Vec<_> =
+                (0..count).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
             let sent = format!(r#"[{{"body":"","properties":{{{}}}}}]"#, properties.join(","));
             let read = batch(sent.into_bytes(), 9_999).await;
             assert_eq!(read.is_ok(), taken, "{count}");

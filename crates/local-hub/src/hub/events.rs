@@ -39,7 +39,10 @@ impl Hub {
         let mut taken = Vec::with_capacity(batch.len());
         for (index, event) in batch.into_iter().enumerate() {
             // A condition may read a large body or the device's twin: others get their turn in between.
-            if index > 0 && index.is_multiple_of(ROUTED_AT_ONCE) && !self.config().routes.take_all(event.source) {
+            if index > 0
+                && index.is_multiple_of(ROUTED_AT_ONCE)
+                && !self.config().routes.take_all(event.source)
+            {
                 tokio::task::yield_now().await;
             }
             if self.takes(&event) {

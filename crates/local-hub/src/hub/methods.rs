@@ -75,7 +75,10 @@ impl Hub {
             return Ok(DirectMethodResponse::new(status, Value::Null));
         }
         let not_json = |error: &dyn std::fmt::Display| {
-            HubError::new(ErrorCode::InvalidResponseWhileProxying, format!("the device's answer is not JSON: {error}"))
+            HubError::new(
+                ErrorCode::InvalidResponseWhileProxying,
+                format!("the device's answer is not JSON: {error}"),
+            )
         };
         let text = std::str::from_utf8(&payload).map_err(|error| not_json(&error))?;
         DirectMethodResponse::from_json(status, text).map_err(|error| not_json(&error))

@@ -45,7 +45,10 @@ impl<'de> Visitor<'de> for ReadMessages {
 pub(super) fn parse(content: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
     let messages: Result<Messages, _> = serde_json::from_slice(content);
     messages.map(|Messages(messages)| messages).map_err(|error| {
-        ApiError::new(ErrorCode::IotHubFormatError, format!("the batch is no JSON array of messages: {error}"))
+        ApiError::new(
+            ErrorCode::IotHubFormatError,
+            format!("the batch is no JSON array of messages: {error}"),
+        )
     })
 }
 
@@ -55,7 +58,8 @@ mod tests {
 
     #[test]
     fn messages_are_bounded_and_nothing_is_read_beyond() {
-        let batch = |messages: usize, end: &str| format!("[{}{end}", vec![r#"{"body":""}"#; messages].join(","));
+        let batch =
+            |messages: usize, end: &str| format!("[{}{end}", vec![r#"{"body":""}"#; messages].join(","));
         assert_eq!(parse(batch(BATCH_MESSAGES, "]").as_bytes()).unwrap().len(), BATCH_MESSAGES);
         for end in ["]", " nonsense that nobody gets so far as to see"] {
             let refused = parse(batch(BATCH_MESSAGES + 1, end).as_bytes()).unwrap_err();
