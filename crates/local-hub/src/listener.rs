@@ -68,7 +68,9 @@ where
             let served = async move {
                 // A peer in the middle of its handshake has nothing that could be lost.
                 match hub.shutdown().run_until_cancelled(secure(stream, tls)).await {
-                    Some(Ok(stream)) => room(stream, own).await,
+                    // Boxed, so that a peer that never finishes its handshake does not cost the memory that
+                    // serving it would take.
+                    Some(Ok(stream)) => Box::pin(room(stream, own)).await,
                     Some(Err(error)) => {
                         hub.repeats().info(name, format_args!("a connection was not made: {error}"));
                     }
