@@ -242,3 +242,49 @@ fn log_refusal(what: &str, error: &AmqpError) {
         tracing::info!(condition = %error.condition, reason = error.description, "refused over AMQP: {what}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(error: &AmqpError) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || log_refusal("a link to \"x\"", error));
+        let log = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(log).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_log_once_with_its_reason() {
+        let sixth = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, "there are five readers");
+        let line = logged(&sixth);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        for part in ["INFO", "a link to \"x\"", "amqp:resource-limit-exceeded", "there are five readers"] {
+            assert!(line.contains(part), "{line}");
+        }
+        // What has a tracking id was logged with it, and a redirect refuses nothing.
+        let tracked = amqp_error(&HubError::new(ErrorCode::DeviceNotFound, "d1"));
+        assert_eq!(logged(&tracked), "");
+        assert_eq!(logged(&AmqpError::new(condition::REDIRECT, "elsewhere")), "");
+    }
+}
