@@ -82,7 +82,8 @@ pub(crate) fn fuzzing_bodies(body: &[u8]) -> Vec<crate::core::twins::TwinWrite> 
     drop(device_json::parse(body));
     drop(device_json::parse_module(body));
     events::fuzzing_batch(body);
-    let writes = [SectionWrite::Merge, SectionWrite::Replace].map(|write| twin_json::parse(body, write).ok());
+    let parse = |write| twin_json::parse(body, write).ok().map(|read| read.value);
+    let writes = [SectionWrite::Merge as fn(_) -> _, SectionWrite::Replace].map(parse);
     writes.into_iter().flatten().collect()
 }
 
