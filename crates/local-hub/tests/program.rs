@@ -216,7 +216,11 @@ fn it_opens_as_many_file_descriptors_as_it_may() {
     let folder = tempfile::tempdir().unwrap();
     let program = local_hub(folder.path());
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg("ulimit -Sn 100 && exec \"$0\" \"$@\"").arg(program.get_program()).args(program.get_args());
+    shell
+        .arg("-c")
+        .arg("ulimit -Sn 100 && exec \"$0\" \"$@\"")
+        .arg(program.get_program())
+        .args(program.get_args());
     let mut child = shell.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // It prints once it is ready.
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
