@@ -88,6 +88,8 @@ mod routes;
 #[cfg(test)]
 mod service_client;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod strict_http;
 #[cfg(test)]
 mod twin_routes;

@@ -62,6 +62,15 @@ pub trait ConnectionHandler: Send {
         true
     }
 
+    /// Whether the peer has proven who it is. Until then the connection keeps
+    /// [`UntrustedLimits`](crate::UntrustedLimits). This is asked often and must be quick. A handler that
+    /// has answered true once is not asked again.
+    ///
+    /// Handlers that serve everybody need not implement this: by default every peer is trusted.
+    fn is_trusted(&self) -> bool {
+        true
+    }
+
     /// The connection is over. The last call.
     fn on_closed(&mut self, end: &ConnectionEnd);
 }

@@ -68,6 +68,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> io::Result<()> {
     let mut wire = Wire::new(stream);
     let handle = protocol.handle().clone();
+    protocol.ask_for_trust(handler);
     let mut deadlines =
         Deadlines { started: Instant::now(), closing: None, draining: None, shut_down: false };
     let timer = sleep_until(deadlines.started);
@@ -127,10 +128,13 @@ impl Deadlines {
         let config = protocol.config();
         let mut main = if protocol.is_closing() || protocol.is_closed() {
             *self.closing.get_or_insert_with(Instant::now) + config.close_timeout
-        } else if protocol.is_handshaking() {
-            self.started + config.handshake_timeout
         } else {
-            wire.last_read + config.idle_timeout * 2
+            let main = if protocol.is_handshaking() {
+                self.started + config.handshake_timeout
+            } else {
+                wire.last_read + config.idle_timeout * 2
+            };
+            if protocol.is_trusted() { main } else { main.min(self.started + config.untrusted.timeout) }
         };
         if self.draining.is_some() && !self.shut_down {
             main = main.min(Instant::now() + DRAIN_POLL);
@@ -148,6 +152,7 @@ impl Deadlines {
         let now = Instant::now();
         let config = protocol.config();
         let ConnectionConfig { write_timeout, idle_timeout, close_timeout, handshake_timeout, .. } = *config;
+        let trust_timeout = config.untrusted.timeout;
         if wire.stalled_since.is_some_and(|since| now >= since + write_timeout) {
             tracing::warn!("the peer reads nothing, dropping its AMQP connection");
             protocol.end_as(ConnectionEnd::SlowPeer);
@@ -157,10 +162,12 @@ impl Deadlines {
             if self.closing.is_some_and(|since| now >= since + close_timeout) {
                 return true;
             }
+        } else if protocol.is_handshaking() && now >= self.started + handshake_timeout {
+            protocol.time_out_handshake();
+        } else if !protocol.is_trusted() && now >= self.started + trust_timeout {
+            protocol.time_out_trust();
         } else if protocol.is_handshaking() {
-            if now >= self.started + handshake_timeout {
-                protocol.time_out_handshake();
-            }
+            // Its deadline is still to come, and there are no heartbeats yet.
         } else if now >= wire.last_read + idle_timeout * 2 {
             let text = format!("nothing was received for twice the idle-time-out of {idle_timeout:?}");
             protocol.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));

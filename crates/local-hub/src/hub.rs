@@ -41,6 +41,7 @@ use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
 use crate::core::twins::Twins;
+use crate::repeats::Repeats;
 
 /// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
 const PARTITIONS: usize = 4;
@@ -70,6 +71,8 @@ struct Inner {
     events: EventLog,
     notifications: Notifications,
     alarm: Alarm,
+    /// Log lines that strangers can cause.
+    repeats: Repeats,
     /// Says "there may be a batch of feedback".
     feedback_ready: watch::Sender<()>,
     /// Says "something changed" to those who wait for a state; see `inspect`.
@@ -97,6 +100,7 @@ impl Hub {
             connections: Mutex::default(),
             sessions: Mutex::default(),
             alarm: Alarm::default(),
+            repeats: Repeats::default(),
             feedback_ready: watch::Sender::new(()),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
@@ -116,6 +120,11 @@ impl Hub {
 
     pub(crate) fn config(&self) -> &HubConfig {
         &self.0.config
+    }
+
+    /// The log for lines that strangers can cause as often as they like.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.0.repeats
     }
 
     pub(crate) fn policies(&self) -> &Policies {

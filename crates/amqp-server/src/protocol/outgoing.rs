@@ -77,7 +77,7 @@ impl Protocol {
             Err(SendError::NoCredit) => {}
             sent_or_impossible => return sent_or_impossible,
         }
-        let has_bytes = self.queued_bytes + message.len() <= self.config.max_queued_bytes;
+        let has_bytes = self.queued_bytes + message.len() <= self.bytes_within(self.config.max_queued_bytes);
         let max_messages = self.config.max_queued_messages;
         let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
         if !has_bytes || link.queue.len() >= max_messages {

@@ -16,6 +16,9 @@ const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-th
 /// What a receiver settles is not its any more.
 const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
 
+/// The key in an error's info under which the hub's log has more.
+pub(super) const TRACKING_ID: &str = "com.microsoft:tracking-id";
+
 /// The refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
 /// .NET clients.
 pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
@@ -41,7 +44,7 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
         refusal.to_string()
     };
     AmqpError::new(condition, description)
-        .with_info(Map::new().with(Symbol::from_static("com.microsoft:tracking-id"), tracking_id))
+        .with_info(Map::new().with(Symbol::from_static(TRACKING_ID), tracking_id))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The nodes behind one AMQP connection: which links are taken, and which node a message is for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler,
@@ -11,7 +12,7 @@ use iothub_models::ErrorCode;
 
 use super::address::Node;
 use super::devicebound::{self, Attached, Worker};
-use super::error::amqp_error;
+use super::error::{TRACKING_ID, amqp_error};
 use super::feedback::FeedbackLinks;
 use super::grants::Grants;
 use super::readers::Readers;
@@ -20,11 +21,13 @@ use super::replies::Replies;
 use super::{cbs, management, sasl};
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 /// One connection's view of the hub.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
+    place: Arc<Place>,
     /// The host name by which the client came.
     host: Option<String>,
     grants: Grants,
@@ -37,10 +40,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(hub: Hub, listener: Listener) -> Self {
+    pub(super) fn new(hub: Hub, listener: Listener, place: Arc<Place>) -> Self {
         Self {
             hub,
             listener,
+            place,
             host: None,
             grants: Grants::default(),
             cbs: Replies::new("$cbs"),
@@ -99,17 +103,27 @@ impl Nodes {
         )
     }
 
+    /// Keeps the connection's place for as long as what it has proven is good.
+    fn keep_place(&self) {
+        if let Some(expiry) = self.grants.expiry() {
+            self.place.prove_until(expiry);
+        }
+    }
+
     /// Answers a request to `$cbs` or `$management`.
     fn answer(&mut self, link: LinkId, delivery: &Delivery, links: &mut Links<'_>) -> Outcome {
         let request = match delivery.decode() {
             Ok(request) => request,
             Err(error) => {
                 let text = format!("the request cannot be read: {error}");
-                return Outcome::Rejected(Some(AmqpError::new(condition::DECODE_ERROR, text)));
+                let error = AmqpError::new(condition::DECODE_ERROR, text);
+                log_refusal("a request", &error);
+                return Outcome::Rejected(Some(error));
             }
         };
         if self.cbs.takes(link) {
             let answer = cbs::put_token(&request, &self.hub, &mut self.grants);
+            self.keep_place();
             self.cbs.answer(link, request, answer, links);
         } else {
             let answer = management::respond(&request, &self.hub, &self.grants);
@@ -121,7 +135,13 @@ impl Nodes {
 
 impl ConnectionHandler for Nodes {
     fn on_sasl(&mut self, init: SaslInit) -> SaslVerdict {
-        sasl::verdict(&init, &self.hub, &mut self.grants)
+        let verdict = sasl::verdict(&init, &self.hub, &mut self.grants);
+        self.keep_place();
+        verdict
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.grants.expiry().is_some()
     }
 
     fn on_open(&mut self, open: RemoteOpen, _handle: &ConnectionHandle) -> Result<(), AmqpError> {
@@ -142,15 +162,17 @@ impl ConnectionHandler for Nodes {
                 self.readers.attach(&request, &address, &self.hub, &self.grants, links)
             }
             None => {
-                let shown: String = address.chars().take(200).collect();
-                tracing::info!(address = shown, "no such AMQP node");
+                let shown = shown(address);
                 let text = format!("this hub has no node {shown:?}");
                 Err(AmqpError::new(condition::NOT_FOUND, text))
             }
         };
         match accepted {
             Ok(accept) => AttachVerdict::Accept(accept),
-            Err(error) => AttachVerdict::refuse(error),
+            Err(error) => {
+                log_refusal(&format!("a link to {:?}", shown(address)), &error);
+                AttachVerdict::refuse(error)
+            }
         }
     }
 
@@ -194,7 +216,10 @@ impl ConnectionHandler for Nodes {
         self.readers.are_drained(links)
     }
 
-    fn on_detach(&mut self, link: LinkId, _error: Option<&AmqpError>, _links: &mut Links<'_>) {
+    fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, _links: &mut Links<'_>) {
+        if let Some(error) = error {
+            tracing::info!(%error, "a link over AMQP was ended");
+        }
         self.cbs.detach(link);
         self.management.detach(link);
         self.readers.detach(link);
@@ -203,6 +228,67 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_closed(&mut self, end: &ConnectionEnd) {
-        tracing::debug!(?end, "AMQP connection closed");
+        match end {
+            ConnectionEnd::Closed(error) => tracing::info!(%error, "an AMQP connection was closed"),
+            end => tracing::debug!(?end, "AMQP connection closed"),
+        }
+    }
+}
+
+/// The beginning of a client's text, for the log and for errors.
+fn shown(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Writes a refusal to the log, unless it is there already under its tracking id. A redirect refuses nothing.
+fn log_refusal(what: &str, error: &AmqpError) {
+    if error.info.get(TRACKING_ID).is_none() && error.condition != condition::REDIRECT {
+        tracing::info!(condition = %error.condition, reason = error.description, "refused over AMQP: {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(error: &AmqpError) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || log_refusal("a link to \"x\"", error));
+        let log = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(log).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_log_once_with_its_reason() {
+        let sixth = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, "there are five readers");
+        let line = logged(&sixth);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        for part in ["INFO", "a link to \"x\"", "amqp:resource-limit-exceeded", "there are five readers"] {
+            assert!(line.contains(part), "{line}");
+        }
+        // What has a tracking id was logged with it, and a redirect refuses nothing.
+        let tracked = amqp_error(&HubError::new(ErrorCode::DeviceNotFound, "d1"));
+        assert_eq!(logged(&tracked), "");
+        assert_eq!(logged(&AmqpError::new(condition::REDIRECT, "elsewhere")), "");
     }
 }

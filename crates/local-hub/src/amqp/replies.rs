@@ -107,6 +107,10 @@ impl Replies {
         let Some((_, session)) = self.requests.iter().find(|(known, _)| *known == link).copied() else {
             return;
         };
+        if answer.status >= 400 {
+            let Answer { status, description, .. } = &answer;
+            tracing::info!(status, reason = description, "refused over AMQP: a request to {}", self.node);
+        }
         if self.waiting.len() == MAX_WAITING {
             let text = format!("too many requests to {} without a link to answer on", self.node);
             return links.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));

@@ -48,6 +48,7 @@ impl Hub {
         let shutdown = self.shutdown().clone();
         tokio::select! {
             () = self.follow_clock() => {}
+            () = self.repeats().print() => {}
             () = shutdown.cancelled() => {}
         }
     }

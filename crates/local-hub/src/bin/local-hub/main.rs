@@ -3,15 +3,15 @@
 
 mod announcement;
 mod arguments;
+mod file_descriptors;
 mod settings;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub};
+use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub, remove_ready_file};
 use tracing_subscriber::EnvFilter;
 
 use self::announcement::Announcement;
@@ -37,15 +37,16 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.settings()?;
     let builder = settings.builder()?;
+    file_descriptors::raise_limit();
     if let Some(file) = settings.ready_file() {
         // Whoever waits for the file must not find that of the last run.
-        forget(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
+        remove_ready_file(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
     }
     let hub = builder.start().await?;
     let ended = serve(&settings, &hub).await;
     hub.shutdown().await;
     if let Some(file) = settings.ready_file() {
-        forget(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
+        remove_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
     }
     ended
 }
@@ -82,11 +83,4 @@ fn interruption() -> io::Result<impl Future<Output = ()>> {
 #[cfg(not(unix))]
 fn interruption() -> io::Result<impl Future<Output = ()>> {
     Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
-}
-
-fn forget(file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
