@@ -145,3 +145,25 @@ async fn nobody_sends_as_another() {
     answer(bench.http.bare(&Method::POST, EVENTS)).await.refusal(401_003, "IotHubUnauthorized");
     assert_eq!(bench.hub.telemetry_accepted(), 0);
 }
+
+#[tokio::test]
+async fn batches_beyond_their_bounds_are_refused_before_they_are_read() {
+    let bench = Bench::new().await;
+    let batch = |messages: usize, properties: usize| {
+        let properties: Vec<_> =
+            (0..properties).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
+        let message = format!(r#"{{"body":"","properties":{{{}}}}}"#, properties.join(","));
+        format!("[{}]", vec![message; messages].join(","))
+    };
+    for (messages, properties, status) in [
+        (500, 1, StatusCode::NO_CONTENT),
+        (501, 1, StatusCode::BAD_REQUEST),
+        (1, 1000, StatusCode::NO_CONTENT),
+        (1, 1001, StatusCode::BAD_REQUEST),
+        (1, 45_000, StatusCode::BAD_REQUEST),
+    ] {
+        let sent = bench.post(&bench.device, EVENTS, &[BATCH], batch(messages, properties)).await;
+        assert_eq!(sent.status, status, "{messages} messages of {properties} properties");
+    }
+    assert_eq!(bench.hub.telemetry_accepted(), 501);
+}

@@ -36,7 +36,11 @@ mod event_bad_input;
 #[cfg(test)]
 mod event_endpoint;
 #[cfg(test)]
+mod event_limits;
+#[cfg(test)]
 mod event_reader;
+#[cfg(test)]
+mod event_shutdown;
 #[cfg(test)]
 mod events_http;
 #[cfg(test)]
@@ -85,6 +89,8 @@ mod registry;
 mod routes;
 #[cfg(test)]
 mod service_client;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod strict_http;
 #[cfg(test)]

@@ -206,6 +206,13 @@ impl RawAmqp {
         while !matches!(self.recv().await.0, Performative::Begin(_)) {}
     }
 
+    /// Begins one more session without waiting for an answer.
+    pub(crate) async fn say_begin_on(&mut self, channel: u16) {
+        let mut begin = begin_frame();
+        begin[6..8].copy_from_slice(&channel.to_be_bytes());
+        self.write(&begin).await;
+    }
+
     /// SASL with one mechanism, up to the outcome code.
     pub(crate) async fn sasl(&mut self, mechanism: &str, response: Option<&[u8]>) -> u8 {
         let init = SaslInit {

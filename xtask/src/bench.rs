@@ -7,6 +7,7 @@ mod methods;
 mod query;
 mod server;
 mod start;
+mod strangers;
 mod twin;
 
 use anyhow::{Context, Result};
@@ -37,6 +38,9 @@ enum What {
     Twin,
     /// Direct methods there and back, with one and with a hundred in flight
     Methods,
+    /// Logins among peers that prove nothing, with many and with few file descriptors, and the memory that
+    /// stays after 10,000 half-open connections
+    Strangers,
 }
 
 impl What {
@@ -63,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::Query => query::measure().await,
             What::Twin => twin::measure().await,
             What::Methods => methods::measure().await,
+            What::Strangers => strangers::measure().await,
         }
     })?;
     println!("{table}");

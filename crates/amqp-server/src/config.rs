@@ -1,4 +1,5 @@
-//! [`ConnectionConfig`]: what a connection offers and the bounds it keeps.
+//! [`ConnectionConfig`] holds what a connection offers and the bounds it keeps. A listener makes one and
+//! gives it to [`serve`](crate::serve) for each of its connections.
 
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct ConnectionConfig {
     pub idle_timeout: Duration,
     /// A peer that takes no byte of waiting output for this long is dropped.
     pub write_timeout: Duration,
+    /// How long, once the server has begun to end, a connection stays open until its handler says that the
+    /// peer has everything (see [`ConnectionHandler::is_drained`](crate::ConnectionHandler::is_drained)).
+    pub drain_timeout: Duration,
     /// How long to wait for the peer's close after ours.
     pub close_timeout: Duration,
     /// `open.max-frame-size` of this side, at least 512. Larger inbound frames close the connection,
@@ -45,6 +49,33 @@ pub struct ConnectionConfig {
     pub max_output_bytes: usize,
     /// Settlements and other commands that may wait in a [`crate::ConnectionHandle`].
     pub max_commands: usize,
+    /// What a peer gets while [`ConnectionHandler::is_trusted`](crate::ConnectionHandler::is_trusted) is
+    /// false.
+    pub untrusted: UntrustedLimits,
+}
+
+/// The bounds for a peer that the handler does not trust yet. They apply in addition to those of
+/// [`ConnectionConfig`].
+#[derive(Clone, Copy, Debug)]
+pub struct UntrustedLimits {
+    /// Sessions at a time. One more closes the connection.
+    pub sessions: usize,
+    /// Attached links at a time. One more is refused with `amqp:unauthorized-access`.
+    pub links: usize,
+    /// Bytes of one frame, of all partly received messages together, and of all messages together that
+    /// wait for the peer's credit. At least 512.
+    pub bytes: usize,
+    /// How long a peer may stay untrusted, counted from its first byte. A peer that takes longer is closed
+    /// with `amqp:resource-limit-exceeded`.
+    pub timeout: Duration,
+}
+
+impl Default for UntrustedLimits {
+    /// One session, two links, 16 KB and 15 seconds: a client that puts a token on `$cbs` needs one session
+    /// with one link in each direction.
+    fn default() -> Self {
+        Self { sessions: 1, links: 2, bytes: 16 * 1024, timeout: Duration::from_secs(15) }
+    }
 }
 
 impl Default for ConnectionConfig {
@@ -56,6 +87,7 @@ impl Default for ConnectionConfig {
             handshake_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(240),
             write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(3),
             close_timeout: Duration::from_secs(2),
             max_frame_size: 64 * 1024,
             max_message_size: 1024 * 1024,
@@ -68,6 +100,7 @@ impl Default for ConnectionConfig {
             max_queued_bytes: 1024 * 1024,
             max_output_bytes: 256 * 1024,
             max_commands: 16 * 1024,
+            untrusted: UntrustedLimits::default(),
         }
     }
 }

@@ -78,7 +78,7 @@ pub use attach::{
     Terminus,
 };
 pub use codec::{Encode, MapWriter};
-pub use config::ConnectionConfig;
+pub use config::{ConnectionConfig, UntrustedLimits};
 pub use delivery::{Credit, Delivery, DeliveryId, DeliveryTag, Disposition, Outcome, SentDelivery};
 pub use error::{AmqpError, DecodeError, ServeError, condition};
 pub use handle::ConnectionHandle;

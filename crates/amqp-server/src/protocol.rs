@@ -86,6 +86,8 @@ pub(crate) struct Protocol {
     frame_limit: usize,
     remote_idle: Option<Duration>,
     open_sent: bool,
+    /// Whether the handler trusts the peer, as far as it was asked; see [`Protocol::ask_for_trust`].
+    trusted: bool,
     /// Why the connection ends, once it does; the first reason counts.
     end: Option<ConnectionEnd>,
 }
@@ -106,6 +108,7 @@ impl Protocol {
             frame_limit: 0,
             remote_idle: None,
             open_sent: false,
+            trusted: false,
             end: None,
         }
     }
@@ -130,6 +133,22 @@ impl Protocol {
     /// Whether the peer's open has not come yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Header | Phase::Sasl | Phase::HeaderAfterSasl | Phase::Opening)
+    }
+
+    /// Whether the handler trusts the peer, so that the limits for untrusted peers no longer apply.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Asks the handler whether it trusts the peer by now.
+    pub(crate) fn ask_for_trust(&mut self, handler: &dyn ConnectionHandler) {
+        self.trusted = self.trusted || handler.is_trusted();
+    }
+
+    /// The smaller of `limit` and the bytes that an untrusted peer may use; `limit` for a trusted one.
+    pub(crate) fn bytes_within(&self, limit: usize) -> usize {
+        // Every peer may send a frame of 512 bytes.
+        if self.trusted { limit } else { limit.min(self.config.untrusted.bytes.max(512)) }
     }
 
     /// Whether we have ended the connection and wait for the peer to follow.
@@ -160,6 +179,7 @@ impl Protocol {
     pub(crate) fn receive(&mut self, input: &mut BytesMut, handler: &mut dyn ConnectionHandler) {
         let mut at = 0;
         loop {
+            self.ask_for_trust(handler);
             let rest = &input[at..];
             match self.phase {
                 Phase::Header | Phase::HeaderAfterSasl => match self.take_header(rest) {
@@ -172,6 +192,7 @@ impl Protocol {
                 }
                 Phase::Sasl | Phase::Opening | Phase::Ready | Phase::Closing => {
                     let limit = usize::try_from(self.config.max_frame_size).unwrap_or(usize::MAX);
+                    let limit = self.bytes_within(limit);
                     match frame::parse(rest, limit) {
                         Ok(None) => break,
                         Ok(Some(frame)) => {
@@ -239,12 +260,17 @@ impl Protocol {
 
     /// Whether handlers may still add output, and whether more input may be read.
     pub(crate) fn has_room(&self) -> bool {
-        self.output.len() < self.config.max_output_bytes
+        self.output.len() < self.bytes_within(self.config.max_output_bytes)
     }
 
     /// Closes the connection with an error; the peer's close is awaited.
     pub(crate) fn close(&mut self, error: AmqpError) {
         self.close_as(ConnectionEnd::Closed(error.clone()), Some(&error));
+    }
+
+    /// Whether the connection may be closed because the server ends.
+    pub(crate) fn is_drained(&mut self, handler: &mut dyn ConnectionHandler) -> bool {
+        self.phase != Phase::Ready || handler.is_drained(&mut Links { protocol: self })
     }
 
     /// Closes because the server ends. What other tasks settled before is told first.
@@ -286,6 +312,12 @@ impl Protocol {
         let text = format!("no open within {:?}", self.config.handshake_timeout);
         let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
         self.close_as(ConnectionEnd::HandshakeTimedOut, Some(&error));
+    }
+
+    /// The peer has not proven who it is in time.
+    pub(crate) fn time_out_trust(&mut self) {
+        let text = format!("the peer did not prove who it is within {:?}", self.config.untrusted.timeout);
+        self.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
     }
 
     /// Notes why the connection ends, if nothing did before.

@@ -21,36 +21,31 @@ mod selector;
 
 use std::sync::Arc;
 
-use iothub_amqp_server::ConnectionConfig;
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-
 use self::nodes::Nodes;
 use self::redirect::Listener;
 use crate::hub::Hub;
-use crate::listener;
+use crate::listener::{self, Port};
+use iothub_amqp_server::ConnectionConfig;
 
-/// Bytes of unfinished messages on one connection.
+/// Bytes of unfinished messages on one connection: a few of the largest size.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
 
-/// Serves AMQP on `listener` until the hub ends: under TLS, or in the clear where `tls` is absent.
-pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAcceptor>) {
+/// Serves AMQP on a port until the hub ends, and then its readers until they have what was acknowledged.
+pub(crate) async fn serve(hub: Hub, port: Port) {
     let config = Arc::new(ConnectionConfig {
         container_id: hub.config().name.clone(),
         sasl_mechanisms: sasl::mechanisms(),
-        // A few unfinished messages of the largest size; peers that have proven nothing share it.
         max_partial_bytes: MAX_PARTIAL_BYTES,
         ..ConnectionConfig::default()
     });
-    let name = if tls.is_some() { "amqps" } else { "amqp" };
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    let here = Listener { tls: tls.is_some(), port };
+    let number = port.listener.local_addr().map_or(0, |address| address.port());
+    let here = Listener { tls: port.tls.is_some(), port: number };
     let room = {
         let hub = hub.clone();
-        move |stream| {
-            let nodes = Nodes::new(hub.clone(), here);
+        move |stream, place| {
+            let nodes = Nodes::new(hub.clone(), here, place);
             let serving =
-                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.shutdown().clone());
+                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.amqp_shutdown().clone());
             let cut = hub.amqp_cut();
             async move {
                 if let Some(Err(error)) = cut.run_until_cancelled(serving).await {
@@ -59,7 +54,7 @@ pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: Option<TlsAccept
             }
         }
     };
-    listener::serve(name, &hub, listener, tls, room).await;
+    listener::serve(&hub, port, room).await;
 }
 
 /// What fuzz targets reach of this room.

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use iothub_auth::{Clock, SharedAccessKey};
 use iothub_models::DeviceId;
 use jiff::Timestamp;
@@ -14,11 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
-use crate::core::policies::{NoRandomness, Policies, PolicyName, new_key};
+use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
 use crate::core::registry::Precondition;
 use crate::core::routes::{Route, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
+use crate::listener::Port;
+use crate::listener::shares::Shares;
 use crate::ports::{self, HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
 use crate::running::RunningHub;
 use crate::state_dir::{State, StateDir};
@@ -218,17 +218,22 @@ impl LocalHubBuilder {
         let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
         let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
         running.spawn(hub.clone().keep_time());
+        let Shares { mqtts, amqps, amqp, https } = Shares::new(hub.config().limits.connections);
         for listener in listeners.mqtts {
-            running.spawn(mqtt::serve(hub.clone(), listener, tls.clone()));
+            let port = Port { name: "mqtts", listener, tls: Some(tls.clone()), places: mqtts.clone() };
+            running.spawn_intake(mqtt::serve(hub.clone(), port));
         }
         for listener in listeners.amqps {
-            running.spawn(amqp::serve(hub.clone(), listener, Some(tls.clone())));
+            let port = Port { name: "amqps", listener, tls: Some(tls.clone()), places: amqps.clone() };
+            running.spawn(amqp::serve(hub.clone(), port));
         }
         for listener in listeners.amqp {
-            running.spawn(amqp::serve(hub.clone(), listener, None));
+            let port = Port { name: "amqp", listener, tls: None, places: amqp.clone() };
+            running.spawn(amqp::serve(hub.clone(), port));
         }
         for listener in listeners.https {
-            running.spawn(https::serve(hub.clone(), listener, https_tls.clone()));
+            let port = Port { name: "https", listener, tls: Some(https_tls.clone()), places: https.clone() };
+            running.spawn_intake(https::serve(hub.clone(), port));
         }
         Ok(running)
     }
@@ -296,11 +301,7 @@ struct Listeners {
 }
 
 fn check_owner_key(key: Option<&SharedAccessKey>) -> Result<(), Why> {
-    let Some(key) = key else { return Ok(()) };
-    match STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new) {
-        Ok(bytes) if (16..=64).contains(&bytes.len()) => Ok(()),
-        _ => Err(Why::OwnerKey),
-    }
+    if key.is_none_or(is_usable) { Ok(()) } else { Err(Why::OwnerKey) }
 }
 
 /// Where ETags start: elsewhere after each restart, since identities start anew.

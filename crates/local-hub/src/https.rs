@@ -14,6 +14,7 @@ mod digital_twins;
 mod error;
 mod events;
 mod feedback;
+mod guard;
 mod head;
 mod json_object;
 mod message_headers;
@@ -30,6 +31,7 @@ mod told;
 mod twin_json;
 mod twins;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -37,37 +39,34 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
+use self::guard::{Guarded, Phases};
 use self::strict_reader::StrictReader;
 use crate::hub::Hub;
-use crate::listener;
+use crate::listener::places::Place;
+use crate::listener::{self, Port};
 
 /// What the listener offers by ALPN.
 pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
 
-/// How long a client may take for the head of a request, and an idle connection stays open: longer than
-/// clients keep one for later, so that none sends into a connection that is being closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-
 /// How long an answer may take once the hub ends.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Longest head of a request.
-const HEAD_BYTES: usize = 64 * 1024;
+/// Longest head of a request: as much as the servers take that the service runs on.
+const HEAD_BYTES: usize = 16 * 1024;
 
-/// Serves the REST interface on `listener` until the hub ends.
-pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
+/// Serves the REST interface on a port until the hub ends.
+pub(crate) async fn serve(hub: Hub, port: Port) {
     let router = router::router(hub.clone());
     let room = {
         let hub = hub.clone();
-        move |stream| serve_connection(hub.clone(), router.clone(), stream)
+        move |stream, place| serve_connection(hub.clone(), router.clone(), stream, place)
     };
-    listener::serve("https", &hub, listener, Some(tls), room).await;
+    listener::serve(&hub, port, room).await;
 }
 
 /// Opens the reading of method calls to the fuzz targets.
@@ -108,10 +107,28 @@ pub(crate) fn fuzzing_headers(text: &str) {
     }
 }
 
-async fn serve_connection(hub: Hub, router: Router, stream: listener::Stream) {
-    let service = router.map_request(|request: Request<Incoming>| router::normalized(request.map(Body::new)));
+async fn serve_connection<S>(hub: Hub, router: Router, stream: S, place: Arc<Place>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let phases = Phases::new();
+    let stream = Guarded::new(stream, phases.clone(), Arc::clone(&place));
+    let (begin, end) = (phases.clone(), phases);
+    let service = router
+        .map_request(move |request: Request<Incoming>| {
+            begin.begin_request();
+            let mut request = router::normalized(request.map(Body::new));
+            // Whoever finds the request authorized tells it.
+            request.extensions_mut().insert(Arc::clone(&place));
+            request
+        })
+        .map_result(move |answered| {
+            end.end_request();
+            answered
+        });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+    // The stream keeps the deadlines.
+    builder.header_read_timeout(None).max_buf_size(HEAD_BYTES);
     let stream = TokioIo::new(StrictReader::new(stream));
     let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);

@@ -42,6 +42,7 @@ use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
 use crate::core::twins::Twins;
+use crate::repeats::Repeats;
 
 /// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
 const PARTITIONS: usize = 4;
@@ -58,6 +59,7 @@ struct Inner {
     policies: Policies,
     continuations: Continuations,
     shutdown: CancellationToken,
+    amqp_shutdown: CancellationToken,
     /// Cancelled to cut the AMQP connections there are; those that come get a new one.
     amqp_cut: Mutex<CancellationToken>,
     registry: Mutex<Registry>,
@@ -71,6 +73,8 @@ struct Inner {
     events: EventLog,
     notifications: Notifications,
     alarm: Alarm,
+    /// Log lines that strangers can cause.
+    repeats: Repeats,
     /// Says "there may be a batch of feedback".
     feedback_ready: watch::Sender<()>,
     /// Says "something changed" to those who wait for a state; see `inspect`.
@@ -99,9 +103,11 @@ impl Hub {
             connections: Mutex::default(),
             sessions: Mutex::default(),
             alarm: Alarm::default(),
+            repeats: Repeats::default(),
             feedback_ready: watch::Sender::new(()),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
+            amqp_shutdown: CancellationToken::new(),
             amqp_cut: Mutex::default(),
             // As long as the hub keeps its keys, pages can be asked for, also after a restart.
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
@@ -125,13 +131,24 @@ impl Hub {
         &self.0.config
     }
 
+    /// The log for lines that strangers can cause as often as they like.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.0.repeats
+    }
+
     pub(crate) fn policies(&self) -> &Policies {
         &self.0.policies
     }
 
-    /// Cancelled when the hub ends: listeners stop, connections close.
+    /// Cancelled when the hub ends: listeners stop, connections of devices and those over HTTPS close.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
+    }
+
+    /// Cancelled when the hub ends and no device is connected any more: AMQP connections close once their
+    /// readers have the events that devices were told were accepted.
+    pub(crate) fn amqp_shutdown(&self) -> &CancellationToken {
+        &self.0.amqp_shutdown
     }
 
     /// Cancelled when the AMQP connection that asks for it is to be cut.

@@ -1,18 +1,22 @@
 //! Accepting connections: one loop for every port, with a bound on connections and a deadline on the
-//! TLS handshake. What is spoken on a connection is its room's business.
+//! TLS handshake. The protocol rooms start one such loop for each of their ports and serve what it accepts.
+
+pub(crate) mod places;
+pub(crate) mod shares;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use self::places::{Place, Places};
 use crate::activity::{Origin, refused};
 use crate::hub::Hub;
 
@@ -21,29 +25,31 @@ pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// A peer that takes longer for its TLS handshake is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long to wait after accepting failed, which it does while file descriptors are used up.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait after accepting failed, which it does while file descriptors are used up. The connection
+/// that could not be accepted waits in the operating system's backlog.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts on `listener` until the hub ends, and runs `room` on every connection in a task of its own;
-/// returns when all of them have ended. Beyond the limit of open connections, new ones wait in the
-/// operating system's backlog.
-pub(crate) async fn serve<F, R>(
-    name: &'static str,
-    hub: &Hub,
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    room: F,
-) where
-    F: Fn(Stream) -> R + Clone + Send + 'static,
+/// A port: what is said of it in the log, its listener, its TLS if it has any, and the places of its service.
+pub(crate) struct Port {
+    pub(crate) name: &'static str,
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) places: Places,
+}
+
+/// Accepts on a port until the hub ends, and runs `room` on every connection in a task of its own; returns
+/// when all of them have ended.
+///
+/// The room must call [`Place::prove`] once its peer has proven who it is. Until then the connection is cut
+/// when its place is needed.
+pub(crate) async fn serve<F, R>(hub: &Hub, port: Port, room: F)
+where
+    F: Fn(Stream, Arc<Place>) -> R + Clone + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(hub.config().limits.connections));
+    let Port { name, listener, tls, places } = port;
     let mut connections = JoinSet::new();
     loop {
-        let accept = async {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, peer)| (stream, peer, place))
-        };
         let accepted = tokio::select! {
             biased;
             () = hub.shutdown().cancelled() => break,
@@ -51,30 +57,65 @@ pub(crate) async fn serve<F, R>(
                 report(name, ended);
                 continue;
             }
-            accepted = accept => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let origin = Origin::new(hub.activity().clone(), name, peer);
-                let (tls, room, ending) = (tls.clone(), room.clone(), hub.shutdown().clone());
-                connections.spawn(origin.scope(async move {
-                    // A peer in the middle of its handshake has nothing that could be lost.
-                    match ending.run_until_cancelled(secure(stream, tls)).await {
-                        Some(Ok(stream)) => room(stream).await,
-                        Some(Err(error)) => not_made(&error),
-                        None => {}
-                    }
-                    drop(place);
-                }));
-            }
-            Err(error) => {
-                tracing::warn!(name, %error, "cannot accept a connection");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+        // Not within the `select!`, where a connection that ends meanwhile would drop the new one.
+        let placed = hub.shutdown().run_until_cancelled(placed(name, hub, &places, accepted)).await;
+        let Some(Some((stream, place, origin))) = placed else { continue };
+        let (hub, tls, room) = (hub.clone(), tls.clone(), room.clone());
+        connections.spawn(origin.scope(async move {
+            let place = Arc::new(place);
+            let own = Arc::clone(&place);
+            let served = async move {
+                // A peer in the middle of its handshake has nothing that could be lost.
+                match hub.shutdown().run_until_cancelled(secure(stream, tls)).await {
+                    // Boxed, so that a peer that never finishes its handshake does not cost the memory that
+                    // serving it would take.
+                    Some(Ok(stream)) => Box::pin(room(stream, own)).await,
+                    Some(Err(error)) => not_made(&error),
+                    None => {}
+                }
+            };
+            let _cut = place.leave().run_until_cancelled(served).await;
+        }));
     }
     while let Some(ended) = connections.join_next().await {
         report(name, ended);
+    }
+}
+
+/// A connection that was just accepted, and its place; `None` if there is none to be had, of which it
+/// tells.
+async fn placed(
+    name: &'static str,
+    hub: &Hub,
+    places: &Places,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+) -> Option<(TcpStream, Place, Origin)> {
+    match accepted {
+        Ok((stream, peer)) => match places.take(hub.clock().now()).await {
+            Ok((place, made_room)) => {
+                if made_room {
+                    let text = "a connection was cut for a newer one: its peer had not proven who it is";
+                    hub.repeats().warn(name, format_args!("{text}"));
+                }
+                Some((stream, place, Origin::new(hub.activity().clone(), name, peer)))
+            }
+            Err(full) => {
+                let origin = Origin::new(hub.activity().clone(), name, peer);
+                origin.scope(async { refused("connect", &full).tell() }).await;
+                None
+            }
+        },
+        // The peer left before it was accepted.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
+        Err(error) => {
+            let cut = places.make_room(hub.clock().now());
+            let cut = if cut { "; one whose peer had proven nothing is cut for it" } else { "" };
+            hub.repeats().warn(name, format_args!("cannot accept a connection: {error}{cut}"));
+            tokio::time::sleep(PAUSE).await;
+            None
+        }
     }
 }
 

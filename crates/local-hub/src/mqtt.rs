@@ -25,38 +25,14 @@ mod twin;
 mod user_name;
 mod wire;
 
-use std::sync::Arc;
-
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-
-use crate::activity::refused;
 use crate::hub::Hub;
-use crate::listener;
+use crate::listener::{self, Port};
 
-/// Connections whose device has not been let in yet. What each may hold is bounded too, so this bounds
-/// what strangers can make the hub hold.
-const STRANGERS: usize = 1024;
-
-/// Serves devices on `listener` until the hub ends.
-pub(crate) async fn serve(hub: Hub, listener: TcpListener, tls: TlsAcceptor) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
+/// Serves devices on a port until the hub ends.
+pub(crate) async fn serve(hub: Hub, port: Port) {
     let room = {
         let hub = hub.clone();
-        move |stream| {
-            let (hub, strangers) = (hub.clone(), Arc::clone(&strangers));
-            async move {
-                match strangers.try_acquire_owned() {
-                    Ok(place) => connection::run(hub, stream, place).await,
-                    Err(_) => refused(
-                        "connect",
-                        &format_args!("{STRANGERS} other connections have not sent their CONNECT yet"),
-                    )
-                    .tell(),
-                }
-            }
-        }
+        move |stream, place| connection::run(hub.clone(), stream, place)
     };
-    listener::serve("mqtts", &hub, listener, Some(tls), room).await;
+    listener::serve(&hub, port, room).await;
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::core::policies::PolicyName;
 use crate::running::RunningHub;
-use crate::state_dir::{PRIVATE, replace};
+use crate::state_dir::{PRIVATE, check_regular, replace};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,13 +32,27 @@ struct EventHubs {
     plain_connection_string: String,
 }
 
+/// Removes the ready file at `path`, if there is one.
+///
+/// # Errors
+/// What the system answers when the file cannot be removed, or that something else than a regular file stands
+/// there.
+pub fn remove_ready_file(path: &Path) -> io::Result<()> {
+    check_regular(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl RunningHub {
     /// Writes a JSON file that says where the hub is and how to get in: its name, host name, ports, CA
     /// file, the connection strings of all policies (for our clients, and in the standard form), of the
     /// endpoint for reading events, and of all devices. The file appears as a whole, is readable by its owner alone, and holds secrets.
     ///
     /// # Errors
-    /// What the system answers when the file cannot be written.
+    /// What the system answers when the file cannot be written, or that something else than a regular file
+    /// stands at `path`, such as a FIFO, a device or a symbolic link. Nothing is replaced then.
     pub fn write_ready_file(&self, path: &Path) -> io::Result<()> {
         let ports = self.ports();
         let strings = |of: &dyn Fn(PolicyName) -> String| {

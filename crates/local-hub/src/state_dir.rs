@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use iothub_models::{DeviceId, SharedAccessKey};
 use serde::{Deserialize, Serialize};
 
+use crate::core::policies::is_usable;
 use crate::tls::Certificates;
 
 const STATE_FILE: &str = "hub.json";
@@ -27,6 +28,17 @@ pub(crate) struct State {
     /// Both keys of each device that the hub is told to have.
     pub(crate) devices: BTreeMap<DeviceId, [SharedAccessKey; 2]>,
     pub(crate) certificates: Certificates,
+}
+
+impl State {
+    /// Whose key nobody could sign with, if there is one.
+    fn unusable_key(&self) -> Option<String> {
+        let policy = self.policies.iter().find(|(_, key)| !is_usable(key));
+        let device = || self.devices.iter().find(|(_, keys)| keys.iter().any(|key| !is_usable(key)));
+        policy
+            .map(|(name, _)| format!("policy {name}"))
+            .or_else(|| device().map(|(id, _)| format!("device {id}")))
+    }
 }
 
 /// The folder cannot be used.
@@ -47,6 +59,12 @@ pub(crate) enum StateError {
     )]
     // The parser's own words may quote a key.
     Damaged { path: PathBuf, line: usize },
+    /// A key in the state file that nobody could sign with.
+    #[error(
+        "{path:?} holds a key of {whose} that cannot be used: a key is base64 of 16 to 64 bytes; restore it, or \
+         remove the folder to start afresh; the hub then has a new CA and new keys"
+    )]
+    Key { path: PathBuf, whose: String },
     /// A state that cannot be written as text, which no state of ours is.
     #[error("the state cannot be written")]
     Unwritable(#[source] serde_json::Error),
@@ -72,14 +90,14 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// Opens the folder, and makes it if it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
-        create_private(path).map_err(io_error("cannot make the folder", path))?;
+        create_folder(path).map_err(io_error("cannot make the folder", path))?;
         // Connection strings name the CA file, and they are used in other folders.
         let path = path.canonicalize().map_err(io_error("cannot find the folder", path))?;
         if path.to_str().is_none_or(|text| text.contains(';')) {
             return Err(StateError::Unnameable(path));
         }
         let lock_path = path.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(io_error("cannot write", &lock_path))?;
+        let lock = create(&lock_path, PRIVATE).map_err(io_error("cannot write", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: Some(lock), temporary: false }),
             Err(TryLockError::WouldBlock) => Err(StateError::InUse(path)),
@@ -90,7 +108,7 @@ impl StateDir {
     /// A new folder, gone when this is dropped.
     pub(crate) fn temporary() -> Result<Self, StateError> {
         let path = std::env::temp_dir().join(format!("local-hub-{}", uuid::Uuid::new_v4().simple()));
-        create_private(&path).map_err(io_error("cannot make the folder", &path))?;
+        create_folder(&path).map_err(io_error("cannot make the folder", &path))?;
         Ok(Self { path, _lock: None, temporary: true })
     }
 
@@ -107,9 +125,12 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("cannot read", &path)(error)),
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| StateError::Damaged { path, line: error.line() })
+        let state: State = serde_json::from_slice(&text)
+            .map_err(|error| StateError::Damaged { path: path.clone(), line: error.line() })?;
+        match state.unusable_key() {
+            Some(whose) => Err(StateError::Key { path, whose }),
+            None => Ok(Some(state)),
+        }
     }
 
     /// Keeps `state`, and writes the CA for clients. A temporary folder gets the CA alone.
@@ -123,7 +144,7 @@ impl StateDir {
         let path = self.ca_file();
         let pem = state.certificates.ca_pem().as_bytes();
         if fs::read(&path).is_ok_and(|kept| kept == pem) {
-            return Ok(());
+            return set_mode(&path, PUBLIC).map_err(io_error("cannot open to all readers", &path));
         }
         replace(&path, pem, PUBLIC).map_err(io_error("cannot write", &path))
     }
@@ -160,29 +181,76 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 /// Read and written by the owner alone.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// Read by all who may enter the folder.
+/// Read by everybody.
 const PUBLIC: u32 = 0o644;
 
-fn create_private(path: &Path) -> io::Result<()> {
+/// Entered by everybody, who must know the name of the file they want: `ca.pem`.
+const FOLDER: u32 = 0o711;
+
+/// Makes a folder, if it is not there, whose `ca.pem` everybody can read. The mode of a folder that is there
+/// is changed only if nothing but a hub's files is in it: what else its owner keeps there is not for others.
+fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, FOLDER);
+    builder.create(path)?;
+    for entry in fs::read_dir(path)? {
+        if ![STATE_FILE, CA_FILE, LOCK_FILE]
+            .iter()
+            .any(|own| entry.as_ref().is_ok_and(|entry| entry.file_name() == *own))
+        {
+            return Ok(());
+        }
+    }
+    set_mode(path, FOLDER)
 }
 
-/// Writes a file as a whole: whoever reads it finds the old text or the new.
-pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
+/// Gives a file or a folder this mode, whatever the process's mask is. Only Unix has modes; elsewhere the
+/// folder's place decides who may read it.
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Opens an empty file with this mode. Nobody else can read it in between.
+fn create(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _everywhere_else_the_folder_decides = mode;
-    let written = options.open(&new).and_then(|mut file| {
+    let file = options.open(path)?;
+    set_mode(path, mode)?;
+    Ok(file)
+}
+
+/// Refuses a path at which something else stands than a regular file: a FIFO or a device whose readers would
+/// lose it, a symbolic link that would be replaced instead of the file it leads to.
+pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(io::Error::other("it is no regular file: choose another path")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a file as a whole: whoever reads it finds the old text or the new. Only a regular file is replaced.
+pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    check_regular(path)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = path.with_file_name(name);
+    let written = create(&new, mode).and_then(|mut file| {
         file.write_all(text)?;
         file.sync_all()
     });
@@ -196,9 +264,11 @@ pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+
     fn state() -> State {
         let certificates = Certificates::new(vec!["localhost".into()], jiff::Timestamp::now()).unwrap();
-        let key = || SharedAccessKey::new("c2VjcmV0");
+        let key = || SharedAccessKey::new(KEY);
         State {
             policies: [("iothubowner".to_owned(), key())].into(),
             devices: [("d1".parse().unwrap(), [key(), key()])].into(),
@@ -214,16 +284,82 @@ mod tests {
         assert!(dir.load().unwrap().is_none());
         dir.save(&state()).unwrap();
         let loaded = dir.load().unwrap().unwrap();
-        assert_eq!(loaded.policies["iothubowner"].reveal(), "c2VjcmV0");
+        assert_eq!(loaded.policies["iothubowner"].reveal(), KEY);
         assert_eq!(fs::read_to_string(dir.ca_file()).unwrap(), loaded.certificates.ca_pem());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode(path.join(STATE_FILE)), 0o600);
-            assert_eq!(mode(path.clone()), 0o700);
+            assert_eq!(mode(path.clone()), 0o711);
+            for entry in fs::read_dir(&path).unwrap() {
+                let entry = entry.unwrap();
+                let expected = if entry.file_name() == CA_FILE { 0o644 } else { 0o600 };
+                assert_eq!(mode(entry.path()), expected, "{entry:?}");
+            }
         }
         assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "no half-written file stays");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn modes_are_put_right_in_a_folder_of_ours_and_left_alone_in_another() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let state = state();
+        StateDir::open(parent.path()).unwrap().save(&state).unwrap();
+        for (name, wrong) in [(STATE_FILE, 0o644), (CA_FILE, 0o600), (LOCK_FILE, 0o644), (".", 0o700)] {
+            set(&parent.path().join(name), wrong);
+        }
+        StateDir::open(parent.path()).unwrap().save(&state).unwrap();
+        for (name, right) in [(STATE_FILE, 0o600), (CA_FILE, 0o644), (LOCK_FILE, 0o600), (".", 0o711)] {
+            assert_eq!(mode(&parent.path().join(name)), right, "{name}");
+        }
+        fs::write(parent.path().join("diary"), "").unwrap();
+        set(parent.path(), 0o700);
+        StateDir::open(parent.path()).unwrap().save(&state).unwrap();
+        assert_eq!(mode(parent.path()), 0o700, "somebody keeps other things here");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_by_the_name_of_its_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(parent.path()).unwrap();
+        for bad in ["", " ", "short", "c2hvcnQ=", "not base64 at all, but long enough"] {
+            for whose in ["policy iothubowner", "device d1"] {
+                let mut state = state();
+                if whose.starts_with("policy") {
+                    state.policies.insert("iothubowner".to_owned(), SharedAccessKey::new(bad));
+                } else {
+                    state.devices.get_mut("d1").unwrap()[1] = SharedAccessKey::new(bad);
+                }
+                dir.save(&state).unwrap();
+                let error = dir.load().unwrap_err().to_string();
+                assert!(error.contains(whose) && error.contains("start afresh"), "{error}");
+                assert!(bad.len() < 2 || !error.contains(bad), "{error}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_regular_file_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        let (target, link) = (parent.path().join("target"), parent.path().join("link"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let folder = parent.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let socket = parent.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [&link, &folder, &socket, Path::new("/dev/null")] {
+            let refused = replace(path, b"new", PRIVATE).unwrap_err();
+            assert!(refused.to_string().contains("regular file"), "{path:?}: {refused}");
+        }
+        assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
+        replace(&target, b"new", PRIVATE).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
     }
 
     #[test]

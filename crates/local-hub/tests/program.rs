@@ -344,3 +344,39 @@ fn a_screen_that_takes_nothing_or_is_closed_holds_up_nobody() {
     hub.provoke("https");
     hub.stop("-INT");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_opens_as_many_file_descriptors_as_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = local_hub(folder.path());
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg("ulimit -Sn 100 && exec \"$0\" \"$@\"")
+        .arg(program.get_program())
+        .args(program.get_args());
+    let mut child = shell.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // It prints once it is ready.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut words = line.split_whitespace();
+    let (soft, hard) = (words.next().unwrap(), words.next().unwrap());
+    assert_eq!(soft, hard, "{line}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_ready_file_that_is_no_regular_file_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, link) = (folder.path().join("precious"), folder.path().join("ready.json"));
+    std::fs::write(&target, "precious").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let error = failed(&mut local_hub(folder.path()));
+    assert!(error.contains("ready.json") && error.contains("regular file"), "{error}");
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+}

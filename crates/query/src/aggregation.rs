@@ -85,14 +85,20 @@ impl<'q> Aggregation<'q> {
     /// One row per group, in the order in which the groups appeared. [`Query::top`] is not applied.
     #[must_use]
     pub fn finish(self) -> Vec<Value> {
+        self.into_rows().collect()
+    }
+
+    /// The rows of [`finish`](Self::finish), each made when it is asked for: a page of the result shows a
+    /// thousand of perhaps a hundred thousand groups.
+    pub fn into_rows(self) -> impl Iterator<Item = Value> + use<'q> {
         let items = self.items;
-        let row = |states: Vec<State>| {
+        let row = move |states: Vec<State>| {
             let entries = states.into_iter().zip(items);
             let entries =
                 entries.filter_map(|(state, item)| Some((item.key.clone(), state.finish(&item.value)?)));
             Value::Object(entries.collect::<Map<_, _>>())
         };
-        self.groups.into_iter().map(row).collect()
+        self.groups.into_iter().map(row)
     }
 }
 

@@ -41,14 +41,26 @@ impl Server {
         Ok(Self { _state: Some(state), ..server })
     }
 
+    /// As [`Server::start`], in a process that may open this many file descriptors and no more.
+    pub(super) async fn start_with_file_descriptors(limit: u32) -> Result<Self> {
+        let state = tempfile::tempdir().context("no temporary folder")?;
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\"")).arg(path());
+        let server = Self::start_as(shell, state.path()).await?;
+        Ok(Self { _state: Some(state), ..server })
+    }
+
     /// A hub with this state folder, once all its ports accept.
     pub(super) async fn start_in(state: &Path) -> Result<Self> {
+        Self::start_as(Command::new(path()), state).await
+    }
+
+    async fn start_as(mut command: Command, state: &Path) -> Result<Self> {
         let ready_file = state.join("ready.json");
         // A restart in the same folder must not be taken for ready before it is.
         if ready_file.exists() {
             std::fs::remove_file(&ready_file)?;
         }
-        let mut command = Command::new(path());
         command.arg("--state-dir").arg(state).arg("--ready-file").arg(&ready_file);
         command.args(["--device", DEVICE]);
         for flag in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
@@ -76,6 +88,17 @@ impl Server {
 
     pub(super) fn device_string(&self) -> Result<&str> {
         self.ready["devices"][DEVICE].as_str().with_context(|| format!("the ready file lacks {DEVICE}"))
+    }
+
+    /// One of its ports, by its name in the ready file.
+    pub(super) fn port(&self, name: &str) -> Result<u16> {
+        let port = self.ready["ports"][name].as_u64().and_then(|port| port.try_into().ok());
+        port.with_context(|| format!("the ready file lacks ports.{name}"))
+    }
+
+    /// The file with the CA to trust.
+    pub(super) fn ca_file(&self) -> Result<&str> {
+        self.ready["caFile"].as_str().context("the ready file lacks caFile")
     }
 
     /// One of the strings for reading events, by its name in the ready file.

@@ -34,7 +34,7 @@ impl Protocol {
 
     /// Adds one transfer to the link's delivery, and returns it when it is whole.
     fn assemble(&mut self, id: LinkId, transfer: &Transfer<'_>) -> Result<Option<Delivery>, AmqpError> {
-        let budget = self.config.max_partial_bytes.saturating_sub(self.partial_bytes);
+        let budget = self.bytes_within(self.config.max_partial_bytes).saturating_sub(self.partial_bytes);
         let Some(link) = self.incoming(id) else {
             let text = "a transfer on a link whose sender we are";
             return Err(AmqpError::new(condition::NOT_ALLOWED, text));

@@ -14,6 +14,9 @@ use crate::{
     performative::{Attach, Detach, encode, encode::AttachReply},
 };
 
+/// Refused links whose detach an untrusted peer may still owe. Some clients never send one.
+const MAX_UNTRUSTED_REFUSED: usize = 16;
+
 /// One link of a session.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -168,6 +171,12 @@ impl Protocol {
             desired_capabilities: attach.desired_capabilities.clone(),
             properties: attach.properties.clone(),
         };
+        if let Some(most) = self.untrusted_link_limit(channel)? {
+            let text = format!("a peer that has not proven who it is may have {most} links");
+            tracing::info!(name = attach.name, "an AMQP link was refused: {text}");
+            self.refuse(id, attach, &AmqpError::new(condition::UNAUTHORIZED_ACCESS, text));
+            return Ok(());
+        }
         let verdict = handler.on_attach(request, &mut Links { protocol: self });
         // The handler may have closed the connection meanwhile.
         if self.session(channel).is_none() {
@@ -181,6 +190,24 @@ impl Protocol {
             AttachVerdict::Refuse(error) => self.refuse(id, attach, &error),
         }
         Ok(())
+    }
+
+    /// The limit for links, if the peer is untrusted and has that many already; otherwise `None`.
+    ///
+    /// # Errors
+    /// The peer has left too many refused links without a detach. Each of them takes memory until then.
+    fn untrusted_link_limit(&mut self, channel: u16) -> Result<Option<usize>, Fault> {
+        if self.trusted {
+            return Ok(None);
+        }
+        let most = self.config.untrusted.links;
+        let Some(session) = self.session(channel) else { return Ok(None) };
+        if session.links.len() >= most + MAX_UNTRUSTED_REFUSED {
+            let text = format!("more than {MAX_UNTRUSTED_REFUSED} refused links wait for the peer's detach");
+            return Err(Fault::Connection(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)));
+        }
+        let attached = session.links.values().filter(|link| !link.detaching).count();
+        Ok((attached >= most).then_some(most))
     }
 
     fn accept(&mut self, id: LinkId, attach: &Attach, accept: &Accept) {

@@ -26,6 +26,11 @@ impl Protocol {
         self.outgoing(link).map_or(0, |link| if link.queue.is_empty() { link.credit } else { 0 })
     }
 
+    /// Whether a message waits on the link, or a part of one.
+    pub(crate) fn has_unsent(&mut self, link: LinkId) -> bool {
+        self.outgoing(link).is_some_and(|link| !link.queue.is_empty())
+    }
+
     pub(crate) fn send(&mut self, id: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
         self.check_size(id, message.len())?;
         self.admit(id, options.settled)?;
@@ -72,7 +77,7 @@ impl Protocol {
             Err(SendError::NoCredit) => {}
             sent_or_impossible => return sent_or_impossible,
         }
-        let has_bytes = self.queued_bytes + message.len() <= self.config.max_queued_bytes;
+        let has_bytes = self.queued_bytes + message.len() <= self.bytes_within(self.config.max_queued_bytes);
         let max_messages = self.config.max_queued_messages;
         let link = self.outgoing(id).ok_or(SendError::NotAttached)?;
         if !has_bytes || link.queue.len() >= max_messages {

@@ -93,6 +93,11 @@ impl Protocol {
             let text = format!("channel {channel} is above channel-max");
             return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
         }
+        let most = self.config.untrusted.sessions;
+        if !self.trusted && self.sessions.iter().flatten().count() >= most {
+            let text = format!("a peer that has not proven who it is may have {most} session(s)");
+            return Err(Fault::Connection(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)));
+        }
         let place = usize::from(channel);
         if self.sessions.len() <= place {
             self.sessions.resize_with(place + 1, || None);

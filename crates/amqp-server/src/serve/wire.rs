@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if protocol.has_ready_links() {
                 return Poll::Ready(Ok(Progress::Room));
             }
-            if let Poll::Ready(count) = self.poll_read(cx) {
+            if let Poll::Ready(count) = self.poll_read(cx, protocol.bytes_within(MAX_READ)) {
                 return Poll::Ready(
                     count.map(|count| if count == 0 { Progress::End } else { Progress::Read }),
                 );
@@ -153,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        self.read_size = self.read_size.min(most);
         if self.input.capacity() - self.input.len() < self.read_size / 2 {
             self.input.reserve(self.read_size);
         }
@@ -162,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.last_read = Instant::now();
         if count == spare {
             self.has_large_buffers = true;
-            self.read_size = (self.read_size * 4).min(MAX_READ);
+            self.read_size = (self.read_size * 4).min(most);
         }
         Poll::Ready(Ok(count))
     }

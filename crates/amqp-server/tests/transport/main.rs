@@ -13,3 +13,4 @@ mod peer;
 mod receiving;
 mod sending;
 mod shape;
+mod untrusted;

@@ -39,6 +39,8 @@ pub(crate) struct Nodes {
     held: Vec<(LinkId, DeliveryId)>,
     sessions: HashMap<LinkId, SessionId>,
     next_tag: u8,
+    /// Whether the peer is trusted; a message to `/accept` makes it so.
+    pub(crate) trusted: bool,
 }
 
 impl Nodes {
@@ -53,6 +55,7 @@ impl Nodes {
             held: Vec::new(),
             sessions: HashMap::new(),
             next_tag: 0,
+            trusted: true,
         }
     }
 
@@ -101,7 +104,12 @@ impl ConnectionHandler for Nodes {
         AttachVerdict::Accept(accept)
     }
 
+    fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
     fn on_message(&mut self, link: LinkId, delivery: Delivery, links: &mut Links<'_>) -> Disposition {
+        self.trusted |= self.links[&link] == "/accept";
         let answer = match self.links[&link].as_str() {
             "/reject" => {
                 Outcome::Rejected(Some(AmqpError::new(condition::PRECONDITION_FAILED, "not today"))).into()
@@ -160,6 +168,11 @@ impl ConnectionHandler for Nodes {
     fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, _: &mut Links<'_>) {
         self.links.remove(&link).expect("a link that was accepted is detached once");
         self.tell(Event::Detach(error.cloned()));
+    }
+
+    fn is_drained(&mut self, links: &mut Links<'_>) -> bool {
+        let link = *self.feed_link.lock().unwrap();
+        self.feed.lock().unwrap().is_empty() && link.is_none_or(|link| !links.has_unsent(link))
     }
 
     fn on_closed(&mut self, _: &ConnectionEnd) {

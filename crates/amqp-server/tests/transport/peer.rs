@@ -58,9 +58,15 @@ pub(crate) fn config() -> ConnectionConfig {
 impl Peer {
     /// A fresh connection, nothing sent yet. `pipe` is how much either side may write unread.
     pub(crate) fn connect(config: ConnectionConfig, pipe: usize) -> Self {
+        Self::connect_as(config, pipe, true)
+    }
+
+    /// As [`Peer::connect`]; the handler trusts the peer from the start, or only after its first message.
+    pub(crate) fn connect_as(config: ConnectionConfig, pipe: usize, trusted: bool) -> Self {
         let (stream, theirs) = duplex(pipe);
         let (sender, events) = mpsc::unbounded_channel();
-        let nodes = Nodes::new(sender);
+        let mut nodes = Nodes::new(sender);
+        nodes.trusted = trusted;
         let (feed, handle) = (nodes.feed.clone(), nodes.handle.clone());
         let feed_link = nodes.feed_link.clone();
         let shutdown = CancellationToken::new();
@@ -71,14 +77,19 @@ impl Peer {
     /// A connection with header, open and a session on channel 0.
     pub(crate) async fn open_with(config: ConnectionConfig, pipe: usize) -> Self {
         let mut peer = Self::connect(config, pipe);
-        peer.write(AMQP).await;
-        peer.send(0, open()).await;
-        let mut header = [0; 8];
-        peer.read_exact(&mut header).await;
-        assert_eq!(&header, AMQP);
-        assert!(matches!(peer.recv().await, Performative::Open(_)));
-        peer.begin(0, 100).await;
+        peer.say_open().await;
         peer
+    }
+
+    /// Exchanges header and open, and begins a session on channel 0.
+    pub(crate) async fn say_open(&mut self) {
+        self.write(AMQP).await;
+        self.send(0, open()).await;
+        let mut header = [0; 8];
+        self.read_exact(&mut header).await;
+        assert_eq!(&header, AMQP);
+        assert!(matches!(self.recv().await, Performative::Open(_)));
+        self.begin(0, 100).await;
     }
 
     pub(crate) async fn open() -> Self {

@@ -15,6 +15,8 @@ use iothub_models::{C2dMessage, Properties};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::core::limits::PROPERTIES;
+
 const ACK: &str = "iothub-ack";
 
 /// Why a message is not a cloud-to-device message: one sentence for its sender.
@@ -22,6 +24,10 @@ pub(super) type NotAMessage = String;
 
 /// Reads `message`.
 pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
+    let count = message.application_properties.iter().count();
+    if count > PROPERTIES {
+        return Err(format!("it has {count} application properties; at most {PROPERTIES} are allowed"));
+    }
     let sent = message.properties;
     let mut ack = None;
     let mut properties = Properties::new();
@@ -147,6 +153,19 @@ mod tests {
             ..message()
         };
         assert_eq!(read(sent), Ok(C2dMessage::new("hello")));
+    }
+
+    #[test]
+    fn more_properties_than_a_message_may_have_are_refused_before_they_are_read() {
+        let with = |count: usize| {
+            let mut map = Map::new();
+            for number in 0..count {
+                map.push(number.to_string(), "x");
+            }
+            Message { application_properties: map, ..message() }
+        };
+        assert_eq!(read(with(PROPERTIES)).unwrap().properties.len(), PROPERTIES);
+        assert!(read(with(PROPERTIES + 1)).unwrap_err().contains("at most 1000"));
     }
 
     #[test]

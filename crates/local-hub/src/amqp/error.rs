@@ -14,11 +14,11 @@ const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argumen
 /// The hub is busy; trying again later helps.
 const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
 
-/// Names a refusal towards its peer.
-const TRACKING_ID: Symbol = Symbol::from_static("com.microsoft:tracking-id");
-
 /// What a receiver settles is not its any more.
 const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
+
+/// The key in an error's info under which the hub's activity has more.
+pub(super) const TRACKING_ID: &str = "com.microsoft:tracking-id";
 
 /// The refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
 /// .NET clients.
@@ -44,15 +44,8 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     } else {
         refusal.to_string()
     };
-    AmqpError::new(condition, description).with_info(Map::new().with(TRACKING_ID, tracking_id))
-}
-
-/// Tells that a link to `address` is refused, unless [`amqp_error`] did already. A redirect is an answer.
-pub(super) fn tell_attach(address: &str, error: &AmqpError) {
-    let told = error.info.get(TRACKING_ID.as_str()).is_some() || error.condition == condition::REDIRECT;
-    if !told {
-        refused(format!("attach {address}"), &error.description).tell();
-    }
+    AmqpError::new(condition, description)
+        .with_info(Map::new().with(Symbol::from_static(TRACKING_ID), tracking_id))
 }
 
 #[cfg(test)]

@@ -47,6 +47,13 @@ impl Grants {
         self.0.push(Proof { scope, events_only, until: grant.expiry });
     }
 
+    /// When the last proof expires, the time that clocks may differ included; `None` if nothing was proven
+    /// yet.
+    pub(super) fn expiry(&self) -> Option<Timestamp> {
+        let last = self.0.iter().map(|proof| proof.until).max()?;
+        Some(last.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX))
+    }
+
     /// Whether the connection may act as a back end now: send messages to devices and hear of them.
     pub(super) fn check_service(&self, now: Timestamp) -> Result<(), HubError> {
         self.check(now, |proof| !proof.events_only && is_prefix(&proof.scope, &BACK_END))

@@ -1,6 +1,7 @@
 //! The nodes behind one AMQP connection: which links are taken, and which node a message is for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionEnd, ConnectionHandle, ConnectionHandler,
@@ -11,20 +12,23 @@ use iothub_models::ErrorCode;
 
 use super::address::Node;
 use super::devicebound::{self, Attached, Worker};
-use super::error::{self, amqp_error};
+use super::error::{TRACKING_ID, amqp_error};
 use super::feedback::FeedbackLinks;
 use super::grants::Grants;
 use super::readers::Readers;
 use super::redirect::{self, Listener};
 use super::replies::Replies;
 use super::{cbs, management, sasl};
+use crate::activity::refused;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 /// One connection's view of the hub.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
+    place: Arc<Place>,
     /// The host name by which the client came.
     host: Option<String>,
     grants: Grants,
@@ -37,10 +41,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(hub: Hub, listener: Listener) -> Self {
+    pub(super) fn new(hub: Hub, listener: Listener, place: Arc<Place>) -> Self {
         Self {
             hub,
             listener,
+            place,
             host: None,
             grants: Grants::default(),
             cbs: Replies::new("$cbs"),
@@ -99,20 +104,33 @@ impl Nodes {
         )
     }
 
+    /// Keeps the connection's place for as long as what it has proven is good.
+    fn keep_place(&self) {
+        if let Some(expiry) = self.grants.expiry() {
+            self.place.prove_until(expiry);
+        }
+    }
+
     /// Answers a request to `$cbs` or `$management`.
     fn answer(&mut self, link: LinkId, delivery: &Delivery, links: &mut Links<'_>) -> Outcome {
         let request = match delivery.decode() {
             Ok(request) => request,
             Err(error) => {
                 let text = format!("the request cannot be read: {error}");
-                return Outcome::Rejected(Some(AmqpError::new(condition::DECODE_ERROR, text)));
+                let error = AmqpError::new(condition::DECODE_ERROR, text);
+                tell_refusal("a request".to_owned(), &error);
+                return Outcome::Rejected(Some(error));
             }
         };
         if self.cbs.takes(link) {
             let answer = cbs::put_token(&request, &self.hub, &mut self.grants);
+            self.keep_place();
             self.cbs.answer(link, request, answer, links);
         } else {
             let answer = management::respond(&request, &self.hub, &self.grants);
+            if answer.status >= 400 {
+                refused("read $management", &answer.description).tell();
+            }
             self.management.answer(link, request, answer, links);
         }
         Outcome::Accepted
@@ -121,7 +139,13 @@ impl Nodes {
 
 impl ConnectionHandler for Nodes {
     fn on_sasl(&mut self, init: SaslInit) -> SaslVerdict {
-        sasl::verdict(&init, &self.hub, &mut self.grants)
+        let verdict = sasl::verdict(&init, &self.hub, &mut self.grants);
+        self.keep_place();
+        verdict
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.grants.expiry().is_some()
     }
 
     fn on_open(&mut self, open: RemoteOpen, _handle: &ConnectionHandle) -> Result<(), AmqpError> {
@@ -142,7 +166,7 @@ impl ConnectionHandler for Nodes {
                 self.readers.attach(&request, &address, &self.hub, &self.grants, links)
             }
             None => {
-                let shown: String = address.chars().take(200).collect();
+                let shown = shown(address);
                 let text = format!("this hub has no node {shown:?}");
                 Err(AmqpError::new(condition::NOT_FOUND, text))
             }
@@ -150,7 +174,7 @@ impl ConnectionHandler for Nodes {
         match accepted {
             Ok(accept) => AttachVerdict::Accept(accept),
             Err(error) => {
-                error::tell_attach(address, &error);
+                tell_refusal(format!("attach {}", shown(address)), &error);
                 AttachVerdict::refuse(error)
             }
         }
@@ -192,7 +216,14 @@ impl ConnectionHandler for Nodes {
         self.management.flush(links);
     }
 
-    fn on_detach(&mut self, link: LinkId, _error: Option<&AmqpError>, _links: &mut Links<'_>) {
+    fn is_drained(&mut self, links: &mut Links<'_>) -> bool {
+        self.readers.are_drained(links)
+    }
+
+    fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, _links: &mut Links<'_>) {
+        if let Some(error) = error {
+            tracing::info!(%error, "a link over AMQP was ended");
+        }
         self.cbs.detach(link);
         self.management.detach(link);
         self.readers.detach(link);
@@ -201,6 +232,47 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_closed(&mut self, end: &ConnectionEnd) {
-        tracing::debug!(?end, "AMQP connection closed");
+        match end {
+            ConnectionEnd::Closed(error) => tracing::info!(%error, "an AMQP connection was closed"),
+            end => tracing::debug!(?end, "AMQP connection closed"),
+        }
+    }
+}
+
+/// The beginning of a client's text, for the log and for errors.
+fn shown(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Tells of a refusal, unless that was done under its tracking id. A redirect refuses nothing.
+fn tell_refusal(what: String, error: &AmqpError) {
+    if error.info.get(TRACKING_ID).is_none() && error.condition != condition::REDIRECT {
+        refused(what, &format_args!("{}: {}", error.condition, error.description)).tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub_auth::Clock;
+
+    use super::*;
+    use crate::activity::{ActivityLog, Origin};
+
+    async fn told(error: AmqpError) -> Vec<String> {
+        let log = ActivityLog::new("hub", Clock::real());
+        let mut activity = log.stream();
+        let origin = Origin::new(log, "amqps", ([127, 0, 0, 1], 1).into());
+        origin.scope(async move { tell_refusal("attach x".to_owned(), &error) }).await;
+        std::iter::from_fn(|| activity.try_next()).map(|record| record.reason.clone().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once_with_its_reason() {
+        let sixth = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, "there are five readers");
+        assert_eq!(told(sixth).await, ["amqp:resource-limit-exceeded: there are five readers"]);
+        // What has a tracking id was told with it, and a redirect refuses nothing.
+        let tracked = amqp_error(&HubError::new(ErrorCode::DeviceNotFound, "d1"));
+        assert!(told(tracked).await.is_empty());
+        assert!(told(AmqpError::new(condition::REDIRECT, "elsewhere")).await.is_empty());
     }
 }

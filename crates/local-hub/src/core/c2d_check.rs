@@ -1,11 +1,12 @@
-//! Checks what no queue of cloud-to-device messages takes, whatever its state: messages over the size limit,
-//! application properties that are not ASCII, application properties with the name of a system property, and
-//! properties that no MQTT topic could carry.
+//! Checks what no queue of cloud-to-device messages takes, whatever its state: messages over the size limit or
+//! with too many properties, application properties that are not ASCII, application properties with the name of
+//! a system property, and properties that no MQTT topic could carry. The queues call it before they take a
+//! message.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
-use super::limits::{Limits, MESSAGE_ID_LENGTH, TOPIC_BYTES};
-use super::refusal::HubError;
+use super::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
+use super::refusal::{HubError, too_many_properties};
 
 /// What the names of system properties begin with where they stand among application properties, in MQTT.
 const SYSTEM: &str = "$.";
@@ -14,6 +15,9 @@ const SYSTEM: &str = "$.";
 const ACK: &str = "iothub-ack";
 
 pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
+    if message.properties.len() > PROPERTIES {
+        return Err(too_many_properties(message.properties.len()));
+    }
     let size = message.size();
     if size > limits.c2d_message_bytes {
         return Err(HubError::new(
@@ -77,4 +81,21 @@ fn topic_bytes(message: &C2dMessage) -> usize {
     FIXED
         + system.into_iter().flatten().map(|text| encoded(text)).sum::<usize>()
         + message.properties.iter().map(|(name, value)| encoded(name) + encoded(value) + 2).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_properties_are_taken_and_one_more_is_not() {
+        let message = |count: usize| C2dMessage {
+            properties: (0..count).map(|number| (number.to_string(), "")).collect(),
+            ..C2dMessage::new("x")
+        };
+        assert_eq!(check(&message(PROPERTIES), &Limits::default()), Ok(()));
+        let refused = check(&message(PROPERTIES + 1), &Limits::default()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
+        assert!(refused.text.contains("1001"), "{refused}");
+    }
 }

@@ -114,5 +114,12 @@ pub(crate) const METHOD_CALLS: usize = 10_000;
 /// Bytes in the payloads of calls that wait for their devices. Ours, as above.
 pub(crate) const METHOD_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
+/// Most properties of one message, those of the system included where they come in the same list. Ours: the
+/// service bounds only their bytes, and a message of a few bytes per property costs far more than its size.
+pub(crate) const PROPERTIES: usize = 1000;
+
+/// Most messages in a batch over HTTPS.
+pub(crate) const BATCH_MESSAGES: usize = 500;
+
 /// Longest MQTT topic, which carries all properties of a cloud-to-device message. Source: MQTT 3.1.1.
 pub(crate) const TOPIC_BYTES: usize = u16::MAX as usize;

@@ -154,6 +154,11 @@ impl<'a> Packed<'a> {
         (!items.is_empty()).then_some(Self(items))
     }
 
+    /// Whether it is an object or an array.
+    pub(crate) fn is_composite(self) -> bool {
+        matches!(self.0.first(), Some(&(ARRAY | OBJECT)))
+    }
+
     pub(crate) fn text(self) -> Option<&'a str> {
         std::str::from_utf8(self.body(TEXT)?).ok()
     }

@@ -115,6 +115,12 @@ impl Policies {
 #[error("the operating system gave no random bytes for a key")]
 pub(crate) struct NoRandomness;
 
+/// Whether a key is base64 of 16 to 64 bytes, so that tokens can be signed with it.
+pub(crate) fn is_usable(key: &SharedAccessKey) -> bool {
+    let bytes = STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new);
+    bytes.is_ok_and(|bytes| (16..=64).contains(&bytes.len()))
+}
+
 /// A new key: 32 random bytes, as the service makes them.
 pub(crate) fn new_key() -> Result<SharedAccessKey, NoRandomness> {
     let mut bytes = zeroize::Zeroizing::new([0; 32]);

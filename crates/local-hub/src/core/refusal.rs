@@ -5,6 +5,7 @@ use std::fmt;
 use iothub_models::{DeviceId, ErrorCode, ModuleId};
 
 use super::connections::ConnectionId;
+use super::limits::PROPERTIES;
 
 /// What the hub answers when it does not do what it was asked to. The text goes to the peer, so it
 /// never holds a secret.
@@ -55,3 +56,9 @@ impl fmt::Display for HubError {
 }
 
 impl std::error::Error for HubError {}
+
+/// The refusal of a message with more than [`PROPERTIES`] properties.
+pub(crate) fn too_many_properties(count: usize) -> HubError {
+    let text = format!("the message has {count} application properties; at most {PROPERTIES} are allowed");
+    HubError::new(ErrorCode::ArgumentInvalid, text)
+}

@@ -132,6 +132,11 @@ impl Routes {
         self.falls_back(source) || self.of(source).next().is_some()
     }
 
+    /// Whether every event of a source reaches the endpoint, so that no condition is asked.
+    pub(crate) fn take_all(&self, source: EventSource) -> bool {
+        self.falls_back(source)
+    }
+
     /// Whether this event reaches the endpoint. `twin` is asked at most once, and only if a condition
     /// names the twin: tags and properties of the device or the module that the event is about.
     pub(crate) fn take(&self, event: &HubEvent, twin: &dyn Fn() -> Option<Value>) -> bool {

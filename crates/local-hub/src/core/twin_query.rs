@@ -26,12 +26,13 @@ const SLICE_ITEMS: usize = 128;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The state a slice reads.
-#[derive(Debug)]
 pub(crate) struct QueryState<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) twins: &'a mut Twins,
     pub(crate) queues: &'a C2dQueues,
     pub(crate) now: Timestamp,
+    /// Whether the slice has taken long enough: what one twin costs depends on the query.
+    pub(crate) is_over: &'a dyn Fn() -> bool,
 }
 
 /// A page in the making.
@@ -112,18 +113,18 @@ impl<'q> Paging<'q> {
                 return Ok(Slice::More);
             }
         }
-        let (queues, now) = (state.queues, state.now);
+        let (queues, now, is_over) = (state.queues, state.now, state.is_over);
         let enough = self.items + SLICE_ITEMS;
         let candidates = candidates(set, &self.hints, self.read.as_ref());
         if let Some(ids) = candidates {
             for id in &ids {
                 let kept = set.get(id).zip(Owner::of(state.registry, id));
                 if let Some((stored, owner)) = kept
-                    && self.take(&TwinRow { id, owner, stored, queues, now })?
+                    && self.take(&TwinRow::new(id, owner, stored, queues, now))?
                 {
                     return Ok(Slice::Full);
                 }
-                if self.items == enough {
+                if self.items == enough || is_over() {
                     self.read = Some(id.clone());
                     return Ok(Slice::More);
                 }
@@ -137,7 +138,7 @@ impl<'q> Paging<'q> {
         // Identities stand in the same order as twins: both are walked side by side.
         let mut devices = state.registry.devices_after(after.as_ref().map(|id| &id.device));
         for (number, (id, stored)) in set.after(after.as_ref()).enumerate() {
-            if number == SLICE || self.items == enough {
+            if number == SLICE || self.items == enough || number > 0 && is_over() {
                 self.read = last.cloned();
                 return Ok(Slice::More);
             }
@@ -146,7 +147,7 @@ impl<'q> Paging<'q> {
                 Some(_) => Owner::of(state.registry, id),
             };
             if let Some(owner) = owner
-                && self.take(&TwinRow { id, owner, stored, queues, now })?
+                && self.take(&TwinRow::new(id, owner, stored, queues, now))?
             {
                 return Ok(Slice::Full);
             }
@@ -197,13 +198,12 @@ impl<'q> Paging<'q> {
     pub(crate) fn finish(mut self, slice: Slice) -> Result<Page, HubError> {
         let next = match self.groups.take() {
             Some((groups, shown)) => {
-                let rows = groups.finish();
                 let before = usize::try_from(shown).unwrap_or(usize::MAX);
-                let mut rows = rows.iter().skip(before);
+                let mut rows = groups.into_rows().skip(before);
                 while !self.is_full()
                     && let Some(row) = rows.next()
                 {
-                    self.push(|body| serde_json::to_writer(body, row))?;
+                    self.push(|body| serde_json::to_writer(body, &row))?;
                 }
                 let more = self.left > 0 && rows.next().is_some();
                 more.then(|| Position::Groups(shown + self.items as u64))

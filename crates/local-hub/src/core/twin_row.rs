@@ -1,6 +1,7 @@
 //! A twin as back ends and queries see it: what is kept of it, and what its identity says.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Twin};
 use iothub_query::{Path, Row, Segment};
@@ -24,13 +25,17 @@ pub(crate) enum Owner<'a> {
 }
 
 /// A twin and everything that is shown with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct TwinRow<'a> {
     pub(crate) id: &'a ConnectionId,
-    pub(crate) owner: Owner<'a>,
-    pub(crate) stored: &'a Stored,
-    pub(crate) queues: &'a C2dQueues,
-    pub(crate) now: Timestamp,
+    owner: Owner<'a>,
+    stored: &'a Stored,
+    queues: &'a C2dQueues,
+    now: Timestamp,
+    /// The whole of `tags` and of `properties`, once a query named an object or an array in it. A query may
+    /// name hundreds of them, and to unpack each of them anew takes a second for one large twin.
+    tags: OnceCell<Option<Value>>,
+    properties: OnceCell<Option<Value>>,
 }
 
 impl<'a> Owner<'a> {
@@ -92,7 +97,24 @@ impl<'a> Owner<'a> {
     }
 }
 
-impl TwinRow<'_> {
+impl<'a> TwinRow<'a> {
+    pub(crate) const fn new(
+        id: &'a ConnectionId,
+        owner: Owner<'a>,
+        stored: &'a Stored,
+        queues: &'a C2dQueues,
+        now: Timestamp,
+    ) -> Self {
+        Self { id, owner, stored, queues, now, tags: OnceCell::new(), properties: OnceCell::new() }
+    }
+
+    /// The object or array at a path of tags or properties.
+    fn composite_at(&self, path: &Path) -> Option<&Value> {
+        let cell = if path.first() == "tags" { &self.tags } else { &self.properties };
+        let whole = cell.get_or_init(|| self.stored.packed().member(path.first())?.to_value());
+        path.rest().iter().try_fold(whole.as_ref()?, below)
+    }
+
     /// The whole twin.
     pub(crate) fn twin(&self) -> Result<Twin, HubError> {
         let state = self.stored.state()?;
@@ -155,6 +177,13 @@ impl TwinRow<'_> {
     }
 }
 
+fn below<'v>(value: &'v Value, segment: &Segment) -> Option<&'v Value> {
+    match segment {
+        Segment::Name(name) => value.get(name),
+        Segment::Index(index) => value.get(index),
+    }
+}
+
 fn json<T: Serialize>(value: T) -> Option<Value> {
     serde_json::to_value(value).ok()
 }
@@ -170,18 +199,14 @@ fn time(time: Option<Timestamp>) -> Option<Value> {
 impl Row for TwinRow<'_> {
     fn value_at(&self, path: &Path) -> Option<Cow<'_, Value>> {
         let value = match path.first() {
-            "tags" | "properties" => find(path, self.stored.packed())?.to_value()?,
-            name => {
-                let root = self.property(name)?;
-                let mut found = &root;
-                for segment in path.rest() {
-                    found = match segment {
-                        Segment::Name(name) => found.get(name)?,
-                        Segment::Index(index) => found.get(index)?,
-                    };
+            "tags" | "properties" => {
+                let found = find(path, self.stored.packed())?;
+                if found.is_composite() {
+                    return self.composite_at(path).map(Cow::Borrowed);
                 }
-                found.clone()
+                found.to_value()?
             }
+            name => path.rest().iter().try_fold(&self.property(name)?, below)?.clone(),
         };
         Some(Cow::Owned(value))
     }

@@ -9,7 +9,7 @@ use iothub_models::{DeviceIdentity, ErrorCode};
 use super::device_json;
 use super::error::{ApiError, json, json_with_etag};
 use super::json_object::whole_number_in;
-use super::request::{DeviceOfPath, json_body, precondition, query};
+use super::request::{DeviceOfPath, json_body, parsed, precondition, query};
 use crate::core::limits::LIST_LENGTH;
 use crate::hub::Hub;
 
@@ -39,7 +39,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = device_json::parse(&body)?.logged(&id);
+    let write = parsed(body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(
             ErrorCode::ArgumentInvalid,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_with_etag};
 use super::passed_over::PassedOver;
-use super::request::{DeviceOfPath, json_body, precondition};
+use super::request::{DeviceOfPath, json_body, parsed, precondition};
 use crate::hub::Hub;
 
 pub(super) async fn get(
@@ -28,9 +28,13 @@ pub(super) async fn patch(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body).await?;
-    // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
-    let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(&body)).map_err(|error| refused(&error))?;
-    passed_over(&body).log(&format_args!("the digital twin {device}"));
+    let read = |body: &[u8]| {
+        // A number beyond 64 bits stays a whole number, which the limits of twins refuse.
+        let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(body)).map_err(|error| refused(&error))?;
+        Ok::<_, ApiError>((patch, passed_over(body)))
+    };
+    let (patch, passed_over) = parsed(body, read).await?;
+    passed_over.log(&format_args!("the digital twin {device}"));
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();

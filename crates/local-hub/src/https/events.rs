@@ -7,6 +7,8 @@
 //! `base64Encoded` is true unless it says otherwise; then the body is the text itself. Names of properties that
 //! are neither the service's nor begin with `iothub-app-` are passed over.
 
+mod batch;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -22,10 +24,11 @@ use super::error::ApiError;
 use super::json_object::{Parsed, boolean, field, object, text, wrong_type};
 use super::message_headers::{self, APPLICATION};
 use super::passed_over::{PassedOver, Read};
-use super::request::{IdentityOfPath, body, media_type};
+use super::request::{IdentityOfPath, body, media_type, parsed};
 use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
-use crate::core::refusal::HubError;
+use crate::core::limits::PROPERTIES;
+use crate::core::refusal::{HubError, too_many_properties};
 use crate::hub::Hub;
 
 /// The content type that makes a body a batch.
@@ -53,12 +56,12 @@ pub(super) async fn post(
     let content = body(content).await?;
     let limit = hub.config().limits.telemetry_message_bytes;
     let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
-    let messages = if is_batch { batch(&content)?.logged(&sender) } else { vec![single(&headers, content)?] };
-    let size = messages.iter().map(Telemetry::size).sum::<usize>();
-    if size > limit {
-        let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
-        return Err(ApiError::new(ErrorCode::MessageTooLarge, text));
-    }
+    let messages = if is_batch {
+        batch(content, limit).await?.logged(&sender)
+    } else {
+        vec![single(&headers, content)?]
+    };
+    check_size(messages.iter().map(Telemetry::size).sum(), limit)?;
     let now = hub.clock().now();
     let auth_method: Arc<str> = grant.auth_method().into();
     let event = |telemetry: Telemetry| {
@@ -132,10 +135,20 @@ fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
+fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
+    if size <= limit {
+        return Ok(());
+    }
+    let text = format!("there are {size} bytes with all properties; at most {limit} are allowed");
+    Err(ApiError::new(ErrorCode::MessageTooLarge, text))
+}
+
 /// Opens the reading of batches to the fuzz targets.
 #[cfg(fuzzing)]
 pub(super) fn fuzzing_batch(body: &[u8]) {
-    drop(batch(body));
+    for entry in batch::parse(body).into_iter().flatten() {
+        drop(entry_of_batch(entry, &mut PassedOver::default()));
+    }
 }
 
 /// Opens the reading of a message's headers to the fuzz targets.
@@ -144,17 +157,23 @@ pub(super) fn fuzzing_single(headers: &HeaderMap) {
     drop(single(headers, Vec::new()));
 }
 
-fn batch(content: &[u8]) -> Result<Read<Vec<Telemetry>>, ApiError> {
-    let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
-    let entries: Vec<Map<String, Value>> = serde_json::from_slice(content)
-        .map_err(|error| invalid(format!("the batch is no JSON array of messages: {error}")))?;
+/// Reads a batch whose messages have at most `limit` bytes together.
+async fn batch(content: Vec<u8>, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
+    let entries = parsed(content, batch::parse).await?;
     let mut passed_over = PassedOver::default();
     let mut read = Vec::with_capacity(entries.len());
+    let mut size = 0;
     for (index, entry) in entries.into_iter().enumerate() {
         let number = index + 1;
-        read.push(entry_of_batch(entry, &mut passed_over).map_err(|HubError { code, text }| {
+        let message = entry_of_batch(entry, &mut passed_over).map_err(|HubError { code, text }| {
             ApiError::new(code, format!("message {number} of the batch: {text}"))
-        })?);
+        })?;
+        size += message.size();
+        // Checked here too: what is over the limit anyway is not worth reading.
+        check_size(size, limit)?;
+        read.push(message);
+        // A message may have a thousand properties, and others are to get their turn between two of them.
+        tokio::task::yield_now().await;
     }
     Ok(Read { value: read, passed_over })
 }
@@ -163,13 +182,18 @@ fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Pa
     passed_over.note(&entry, "", &["body", "base64Encoded", "properties"], &[]);
     let encoded = field(&entry, "base64Encoded").map_or(Ok(true), |value| boolean("base64Encoded", value))?;
     let Some(body) = text(&entry, "body")? else { return Err(wrong_type("body", "text")) };
+    let properties = object(&entry, "properties")?;
+    let count = properties.map_or(0, Map::len);
+    if count > PROPERTIES {
+        return Err(too_many_properties(count));
+    }
     let body = if encoded {
         STANDARD.decode(body).map_err(|_| wrong_type("body", "base64, unless base64Encoded is false"))?
     } else {
         body.as_bytes().to_vec()
     };
     let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
-    for (name, value) in object(&entry, "properties")?.into_iter().flatten() {
+    for (name, value) in properties.into_iter().flatten() {
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
@@ -211,43 +235,54 @@ mod tests {
         assert_eq!(telemetry.system_properties.len(), 1);
     }
 
-    #[test]
-    fn a_batch_is_read_as_the_official_clients_write_it() {
+    #[tokio::test]
+    async fn a_batch_is_read_as_the_official_clients_write_it() {
         let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
-        let read = batch(node).unwrap().value;
+        let read = batch(node.to_vec(), 99).await.unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
             (&b"hello"[..], Some("1"))
         );
         assert!(read.len() == 2 && read[1].message.body.is_empty());
         let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
-        let read = batch(plain).unwrap().value;
+        let read = batch(plain.to_vec(), 99).await.unwrap().value;
         assert_eq!(
             (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
             (&b"aGVsbG8="[..], Some("5"))
         );
-        assert!(batch(b"[]").unwrap().value.is_empty());
+        assert!(batch(b"[]".to_vec(), 99).await.unwrap().value.is_empty());
     }
 
-    #[test]
-    fn a_batch_is_read_in_every_spelling_and_what_it_says_in_vain_is_named() {
+    #[tokio::test]
+    async fn a_batch_is_read_in_every_spelling_and_what_it_says_in_vain_is_named() {
         let sent = br#"[{"Body":"aGVsbG8=","BASE64ENCODED":"False","Properties":null,"id":7},
             {"body":"aGVsbG8=","base64Encoded":"true","properties":{"iothub-new":"?","iothub-app-a":"1"}}]"#;
-        let Read { value: read, passed_over } = batch(sent).unwrap();
+        let Read { value: read, passed_over } = batch(sent.to_vec(), 99).await.unwrap();
         assert_eq!(passed_over.names(), ["id, properties.iothub-new", ""]);
         assert_eq!((&*read[0].message.body, &*read[1].message.body), (&b"aGVsbG8="[..], &b"hello"[..]));
     }
 
-    #[test]
-    fn an_application_property_with_the_name_of_a_system_property_stays_one() {
+    #[tokio::test]
+    async fn an_application_property_with_the_name_of_a_system_property_stays_one() {
         let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
-        let read = batch(sent).unwrap().value;
+        let read = batch(sent.to_vec(), 99).await.unwrap().value;
         assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
         assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
     }
 
-    #[test]
-    fn what_is_no_batch_is_refused_as_a_whole() {
+    #[tokio::test]
+    async fn a_message_of_a_batch_has_at_most_a_thousand_properties() {
+        for (count, taken) in [(PROPERTIES, true), (PROPERTIES + 1, false), (45_000, false)] {
+            let properties: Vec<_> =
+                (0..count).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
+            let sent = format!(r#"[{{"body":"","properties":{{{}}}}}]"#, properties.join(","));
+            let read = batch(sent.into_bytes(), 9_999).await;
+            assert_eq!(read.is_ok(), taken, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_batch_is_refused_as_a_whole() {
         for bad in [
             "",
             "{}",
@@ -261,7 +296,11 @@ mod tests {
             r#"[{"body":"","base64Encoded":0}]"#,
             r#"[{"body":"","properties":[]}]"#,
         ] {
-            assert_eq!(batch(bad.as_bytes()).unwrap_err().code(), ErrorCode::IotHubFormatError, "{bad}");
+            assert_eq!(
+                batch(bad.as_bytes().to_vec(), 99).await.unwrap_err().code(),
+                ErrorCode::IotHubFormatError,
+                "{bad}"
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use iothub_models::ErrorCode;
 
 use super::device_json;
 use super::error::{ApiError, json, json_with_etag};
-use super::request::{DeviceOfPath, IdentityOfPath, json_body, precondition};
+use super::request::{DeviceOfPath, IdentityOfPath, json_body, parsed, precondition};
 use crate::hub::Hub;
 
 pub(super) async fn list(
@@ -33,7 +33,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = device_json::parse_module(&body)?.logged(&id);
+    let write = parsed(body, device_json::parse_module).await?.logged(&id);
     if write.id() != id {
         let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());
         return Err(ApiError::new(ErrorCode::ArgumentInvalid, text));

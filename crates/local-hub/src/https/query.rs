@@ -10,7 +10,7 @@ use iothub_models::ErrorCode;
 use super::error::{ApiError, JSON};
 use super::json_object::{root, text, whole_number_in};
 use super::passed_over::PassedOver;
-use super::request::json_body;
+use super::request::{json_body, parsed};
 use crate::core::limits::QUERY_PAGE;
 use crate::hub::Hub;
 
@@ -27,7 +27,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Result<Response, ApiError> {
     let most = page_size(&headers)?;
-    let body = root(&json_body(&headers, body).await?)?;
+    let body = parsed(json_body(&headers, body).await?, root).await?;
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };

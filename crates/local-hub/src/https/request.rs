@@ -153,6 +153,33 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>
     self::body(body).await
 }
 
+/// Bodies above this are parsed where they hold up nobody: a megabyte of small values takes over ten
+/// milliseconds.
+const PARSED_IN_PLACE: usize = 64 * 1024;
+
+/// What `parse` makes of a body, without holding up the other tasks of this thread while it reads a large
+/// one.
+pub(super) async fn parsed<B, T, E>(
+    body: B,
+    parse: impl FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
+) -> Result<T, ApiError>
+where
+    B: AsRef<[u8]> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+    ApiError: From<E>,
+{
+    if body.as_ref().len() <= PARSED_IN_PLACE {
+        return Ok(parse(body.as_ref())?);
+    }
+    let parsing = tokio::task::spawn_blocking(move || parse(body.as_ref()));
+    match parsing.await {
+        Ok(parsed) => Ok(parsed?),
+        // The task panicked, or the runtime ends.
+        Err(_) => Err(ApiError::new(ErrorCode::ServerError, "the body could not be read")),
+    }
+}
+
 /// The whole body of a request, whatever it is.
 pub(super) async fn body(body: Body) -> Result<Vec<u8>, ApiError> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {

@@ -1,6 +1,7 @@
 //! Paths, and who may use them: one table, which every request passes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
@@ -170,7 +172,12 @@ async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Requ
         }
     };
     match authorized.and_then(|()| request::check_api_version(request.uri())) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            if let Some(place) = request.extensions().get::<Arc<Place>>() {
+                place.prove();
+            }
+            next.run(request).await
+        }
         Err(error) => error.into_response(),
     }
 }

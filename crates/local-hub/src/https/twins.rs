@@ -8,7 +8,7 @@ use iothub_models::Twin;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_with_etag};
-use super::request::{IdentityOfPath, json_body, precondition};
+use super::request::{IdentityOfPath, json_body, parsed, precondition};
 use super::twin_json;
 use crate::core::connections::ConnectionId;
 use crate::core::twins::SectionWrite;
@@ -47,7 +47,7 @@ async fn write(
     section: fn(Map<String, Value>) -> SectionWrite,
 ) -> Result<Response, ApiError> {
     let body = json_body(headers, body).await?;
-    let write = twin_json::parse(&body, section)?.logged(id);
+    let write = parsed(body, move |body| twin_json::parse(body, section)).await?.logged(id);
     Ok(twin(&hub.write_twin(id, &write, &precondition(headers)?).await?))
 }
 

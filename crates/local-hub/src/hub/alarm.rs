@@ -49,6 +49,7 @@ impl Hub {
         tokio::select! {
             () = self.follow_clock() => {}
             () = self.activity().follow_bursts() => {}
+            () = self.repeats().print() => {}
             () = shutdown.cancelled() => {}
         }
     }

@@ -6,6 +6,9 @@ use crate::core::event::HubEvent;
 use crate::core::event_log::EventLog;
 use crate::core::refusal::HubError;
 
+/// Events whose routes are asked without a pause.
+const ROUTED_AT_ONCE: usize = 8;
+
 impl Hub {
     /// Takes telemetry, a whole read batch at once, in order. Devices are sent their acknowledgements
     /// after this returned, and only then.
@@ -26,19 +29,49 @@ impl Hub {
             }
         }
         self.0.activity.telemetry(&batch, now);
-        self.append_events(batch);
+        let taken = self.routed(batch).await;
+        self.0.events.append(taken);
         self.changed();
         Ok(())
     }
 
-    /// Puts those events into the stream that a route sends there, in order; the rest go nowhere.
-    fn append_events(&self, mut batch: Vec<HubEvent>) {
-        let routes = &self.config().routes;
-        batch.retain(|event| {
-            let id = || ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
-            routes.take(event, &|| self.twin_of(&id()))
-        });
-        self.0.events.append(batch);
+    /// The events of a batch that a route sends into the stream, in order.
+    async fn routed(&self, batch: Vec<HubEvent>) -> Vec<HubEvent> {
+        let mut taken = Vec::with_capacity(batch.len());
+        for (index, event) in batch.into_iter().enumerate() {
+            // A condition may read a large body or the device's twin: others get their turn in between.
+            if index > 0
+                && index.is_multiple_of(ROUTED_AT_ONCE)
+                && !self.config().routes.take_all(event.source)
+            {
+                tokio::task::yield_now().await;
+            }
+            if self.takes(&event) {
+                taken.push(event);
+            }
+        }
+        taken
+    }
+
+    fn takes(&self, event: &HubEvent) -> bool {
+        let id = || ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+        self.config().routes.take(event, &|| self.twin_of(&id()))
+    }
+
+    /// Says in the log how many events the hub holds that a consumer group has not read, for the end of a hub
+    /// that forgets them.
+    pub(crate) fn log_unread_events(&self) {
+        let unread = self.0.events.unread();
+        if unread.groups.is_empty() && unread.kept > 0 {
+            tracing::info!(unread = unread.kept, "the hub ends; no reader has asked for any of its events");
+        }
+        for (consumer_group, unread) in unread.groups {
+            if unread == 0 {
+                tracing::info!(consumer_group, unread, "the hub ends; its readers have got every event");
+            } else {
+                tracing::warn!(consumer_group, unread, "the hub ends; its readers have not got these events");
+            }
+        }
     }
 
     /// The stream.

@@ -1,5 +1,7 @@
 //! Queries: a page is read a slice at a time, and between two slices all locks are free.
 
+use std::time::{Duration, Instant};
+
 use iothub_models::ErrorCode;
 use iothub_query::Query;
 use serde_json::Value;
@@ -7,6 +9,10 @@ use serde_json::Value;
 use super::{Hub, lock};
 use crate::core::refusal::HubError;
 use crate::core::twin_query::{Paging, QueryState, Slice};
+
+/// How long the state is locked for one slice of a query, and its thread taken: the evaluation of the twin
+/// that is read at that moment is finished. Real time, whatever clock the hub has.
+const SLICE_TIME: Duration = Duration::from_millis(2);
 
 /// One page of a query's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +72,9 @@ impl Hub {
         let registry = self.registry();
         let mut twins = lock(&self.0.twins);
         let queues = lock(&self.0.c2d);
-        paging.slice(QueryState { registry: &registry, twins: &mut twins, queues: &queues, now })
+        let start = Instant::now();
+        let is_over = || start.elapsed() >= SLICE_TIME;
+        let (registry, twins, queues) = (&*registry, &mut *twins, &*queues);
+        paging.slice(QueryState { registry, twins, queues, now, is_over: &is_over })
     }
 }

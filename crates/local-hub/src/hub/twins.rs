@@ -103,7 +103,7 @@ impl Hub {
         let owner = Owner::of(registry, id).ok_or_else(|| HubError::not_found(id))?;
         let stored = twins.stored(id)?;
         let queues = lock(&self.0.c2d);
-        TwinRow { id, owner, stored, queues: &queues, now: self.0.clock.now() }.twin()
+        TwinRow::new(id, owner, stored, &queues, self.0.clock.now()).twin()
     }
 }
 

@@ -13,8 +13,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Most properties of one message. Ours: a topic could hold 30,000.
-const MAX_PROPERTIES: usize = 1000;
+use crate::core::limits::PROPERTIES;
 
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -28,7 +27,7 @@ pub(super) enum BagError {
     NotUtf8,
     #[error("a property has no name")]
     NoName,
-    #[error("there are more than {MAX_PROPERTIES} properties")]
+    #[error("there are more than {PROPERTIES} properties")]
     TooMany,
 }
 
@@ -43,7 +42,7 @@ pub(super) fn read(bag: &str) -> Result<Vec<Property<'_>>, BagError> {
         if name.is_empty() {
             return Err(BagError::NoName);
         }
-        if pairs.len() == MAX_PROPERTIES {
+        if pairs.len() == PROPERTIES {
             return Err(BagError::TooMany);
         }
         pairs.push((decode(name)?, decode(value)?));
@@ -107,8 +106,8 @@ mod tests {
     fn refuses_what_it_cannot_keep() {
         assert_eq!(read("a=%ff").unwrap_err(), BagError::NotUtf8);
         assert_eq!(read("=1").unwrap_err(), BagError::NoName);
-        assert!(read(&"a&".repeat(MAX_PROPERTIES)).is_ok());
-        assert_eq!(read(&"a&".repeat(MAX_PROPERTIES + 1)).unwrap_err(), BagError::TooMany);
+        assert!(read(&"a&".repeat(PROPERTIES)).is_ok());
+        assert_eq!(read(&"a&".repeat(PROPERTIES + 1)).unwrap_err(), BagError::TooMany);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
 use iothub_models::{C2dMessage, DeviceId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::connection;
@@ -16,6 +15,7 @@ use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
 use crate::core::registry::Precondition;
 use crate::hub::Hub;
+use crate::listener::places::Place;
 
 /// Real time a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ impl Bench {
     /// A connection that has sent nothing yet, with this much room for bytes on the way.
     pub(super) fn open(&self, room: usize) -> Peer {
         let (stream, own) = tokio::io::duplex(room);
-        let place = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let place = std::sync::Arc::new(Place::alone());
         let origin = Origin::new(self.hub.activity().clone(), "mqtts", ([127, 0, 0, 1], 1).into());
         Peer { stream, served: tokio::spawn(origin.scope(connection::run(self.hub.clone(), own, place))) }
     }

@@ -117,11 +117,12 @@ impl Stamp {
         patch: &Map<String, Value>,
     ) {
         self.mark(metadata);
+        let is_removed = |key: &str| patch.contains_key(key) && !properties.contains_key(key);
+        if patch.keys().any(|key| metadata.contains_key(key) && is_removed(key)) {
+            metadata.retain(|key, _| !is_removed(key));
+        }
         for (key, change) in patch {
-            let Some(value) = properties.get(key) else {
-                metadata.shift_remove(key);
-                continue;
-            };
+            let Some(value) = properties.get(key) else { continue };
             let merged = match (change, value, metadata.get_mut(key)) {
                 (Value::Object(change), Value::Object(value), Some(Value::Object(node)))
                     if mirrors_object(node, value, change) =>

@@ -180,13 +180,14 @@ impl QueryParser<'_> {
     fn select(&self, items: Vec<Listed>, group_by: &[Path]) -> Result<Select, ParseError> {
         let aggregates = items.iter().any(|(_, item)| matches!(item.value, Value::Aggregate(_)));
         let grouped = aggregates || !group_by.is_empty();
+        let grouped_by: HashSet<&Path> = group_by.iter().collect();
         let mut values = Vec::new();
         let mut groups = Vec::new();
         for (start, Item { key, value }) in items {
             match value {
                 Value::Aggregate(value) => groups.push(Item { key, value }),
                 Value::Expression(value) if !grouped => values.push(Item { key, value }),
-                Value::Expression(Expression::Path(path)) if group_by.contains(&path) => {
+                Value::Expression(Expression::Path(path)) if grouped_by.contains(&path) => {
                     groups.push(Item { key, value: GroupValue::Path(path) });
                 }
                 Value::Expression(_) => {

@@ -3,17 +3,17 @@
 
 mod announcement;
 mod arguments;
+mod file_descriptors;
 mod logging;
 mod screen;
 mod settings;
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub};
+use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub, remove_ready_file};
 
 use self::announcement::Announcement;
 use self::arguments::Arguments;
@@ -36,9 +36,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.settings()?;
     logging::start(settings.logs_json());
     let builder = settings.builder()?;
+    file_descriptors::raise_limit();
     if let Some(file) = settings.ready_file() {
         // Whoever waits for the file must not find that of the last run.
-        forget(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
+        remove_ready_file(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
     }
     let hub = builder.start().await?;
     let (ended, screen) = match serve(&settings, &hub).await {
@@ -50,7 +51,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         screen.finish();
     }
     if let Some(file) = settings.ready_file() {
-        forget(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
+        remove_ready_file(file).with_context(|| format!("the ready file {file:?} cannot be removed"))?;
     }
     ended
 }
@@ -93,11 +94,4 @@ fn interruption() -> io::Result<impl Future<Output = ()>> {
 #[cfg(not(unix))]
 fn interruption() -> io::Result<impl Future<Output = ()>> {
     Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
-}
-
-fn forget(file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

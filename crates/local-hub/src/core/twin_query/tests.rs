@@ -68,18 +68,32 @@ impl Fleet {
         most: usize,
         progress: Option<Progress>,
     ) -> (Vec<Value>, Option<Progress>) {
+        self.page_within(query, most, progress, &|| false).0
+    }
+
+    /// As [`Fleet::page`], with slices that end when `is_over` says so; and how many slices there were.
+    fn page_within(
+        &mut self,
+        query: &Query,
+        most: usize,
+        progress: Option<Progress>,
+        is_over: &dyn Fn() -> bool,
+    ) -> ((Vec<Value>, Option<Progress>), usize) {
         let mut paging = Paging::new(query, most, progress);
+        let mut slices = 0;
         loop {
+            slices += 1;
             let state = QueryState {
                 registry: &self.registry,
                 twins: &mut self.twins,
                 queues: &self.queues,
                 now: now(),
+                is_over,
             };
             let slice = paging.slice(state).unwrap();
             if slice != Slice::More {
                 let page = paging.finish(slice).unwrap();
-                return (serde_json::from_str(&page.json).unwrap(), page.next);
+                return ((serde_json::from_str(&page.json).unwrap(), page.next), slices);
             }
         }
     }
@@ -127,6 +141,40 @@ fn the_last_page_says_so_and_none_is_empty() {
         assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), expected, "{text}");
     }
     assert_eq!(fleet.all("SELECT COUNT() AS n FROM devices"), [json!({"n": 30})]);
+}
+
+/// What one twin costs depends on the query, so a slice also ends when its time is over.
+#[test]
+fn a_slice_whose_time_is_over_ends_after_one_twin_and_the_page_is_the_same() {
+    let mut fleet = Fleet::of(30);
+    for text in [
+        "SELECT * FROM devices",
+        "SELECT deviceId FROM devices WHERE STARTSWITH(deviceId, 'd001')",
+        "SELECT tags.plant, COUNT() AS n FROM devices GROUP BY tags.plant",
+    ] {
+        let query = Query::parse(text).unwrap();
+        let (expected, _) = fleet.page_within(&query, 12, None, &|| false);
+        let (got, slices) = fleet.page_within(&query, 12, None, &|| true);
+        assert_eq!(got, expected, "{text}");
+        assert!(slices > 9, "{text}: {slices} slices");
+    }
+}
+
+/// A query may name an object hundreds of times; it is unpacked once for each twin.
+#[test]
+fn an_object_that_is_named_often_is_what_it_is_each_time() {
+    let mut fleet = Fleet::new();
+    fleet.create("d1");
+    fleet.tag("d1", json!({"deep": {"list": [1, {"x": "y"}]}, "n": 5}));
+    for (condition, expected) in [
+        ("IS_OBJECT(tags) AND IS_OBJECT(tags.deep) AND IS_OBJECT(tags) AND IS_ARRAY(tags.deep.list)", 1),
+        ("IS_OBJECT(tags.deep.list[1]) AND tags.deep.list[1].x = 'y' AND tags.n = 5", 1),
+        ("IS_OBJECT(tags.deep.list[2])", 0),
+        ("IS_OBJECT(properties.reported) AND IS_OBJECT(properties.desired)", 1),
+    ] {
+        let text = format!("SELECT * FROM devices WHERE {condition}");
+        assert_eq!(fleet.all(&text).len(), expected, "{condition}");
+    }
 }
 
 #[test]

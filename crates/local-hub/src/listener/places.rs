@@ -1,0 +1,276 @@
+//! [`Places`] counts the open connections of one service (MQTT, AMQP or HTTPS) and decides who leaves when
+//! there is no room for another one.
+//!
+//! A peer that has not proven who it is yet is a stranger. When places run out, the oldest stranger leaves:
+//! a client that means well proves itself soon after it came, so the oldest one is the least likely to do
+//! so. Refusing the newcomer instead would let a few thousand idle peers lock every device out. A peer that
+//! has proven itself keeps its place, unless its tokens have expired and no stranger is left.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The places of one service. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Connections that may be open at a time.
+    most: usize,
+    /// Strangers among them.
+    most_strangers: usize,
+    state: Mutex<State>,
+    /// Rings when a connection has ended.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Connections whose [`Place`] is not dropped yet, those that were told to leave included.
+    open: usize,
+    /// Connections that were told to leave and have not ended yet.
+    leaving: usize,
+    /// The number of the next place. The lower a number is, the older the connection is.
+    next: u64,
+    /// The strangers that were not told to leave.
+    strangers: BTreeMap<u64, CancellationToken>,
+    /// Proven peers whose tokens expire while they are connected, and when.
+    expiring: BTreeMap<u64, (CancellationToken, Timestamp)>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all {0} places are taken by clients that have proven who they are")]
+pub(crate) struct Full(pub(crate) usize);
+
+impl Places {
+    /// Room for `most` connections, of which `most_strangers` may be unproven. Either is at least 1.
+    pub(crate) fn new(most: usize, most_strangers: usize) -> Self {
+        Self(Arc::new(Inner {
+            most: most.max(1),
+            most_strangers: most_strangers.max(1),
+            state: Mutex::default(),
+            ended: Notify::new(),
+        }))
+    }
+
+    /// A place for a stranger that just connected, and whether another one had to leave for it. Waits until
+    /// that one has ended.
+    ///
+    /// # Errors
+    /// [`Full`] if everybody here has proven who they are.
+    ///
+    /// # Cancel safety
+    /// A stranger may have been told to leave although no place was returned.
+    pub(crate) async fn take(&self, now: Timestamp) -> Result<(Place, bool), Full> {
+        let mut made_room = false;
+        loop {
+            let ended = self.0.ended.notified();
+            {
+                let mut state = self.lock();
+                if state.has_room(&self.0) {
+                    return Ok((state.enter(self.clone()), made_room));
+                }
+                if state.leaving == 0 {
+                    if !state.tell_to_leave(now) {
+                        return Err(Full(self.0.most));
+                    }
+                    made_room = true;
+                }
+            }
+            ended.await;
+        }
+    }
+
+    /// Tells the oldest stranger to leave, since the process has run out of file descriptors; whether there
+    /// was one.
+    pub(crate) fn make_room(&self, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        state.leaving > 0 || state.tell_to_leave(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under this lock is complete in itself.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, bounds: &Inner) -> bool {
+        self.open < bounds.most && self.strangers.len() + self.leaving < bounds.most_strangers
+    }
+
+    fn enter(&mut self, places: Places) -> Place {
+        let number = self.next;
+        self.next += 1;
+        self.open += 1;
+        let leave = CancellationToken::new();
+        self.strangers.insert(number, leave.clone());
+        Place { places, number, leave, proven: AtomicBool::new(false) }
+    }
+
+    fn tell_to_leave(&mut self, now: Timestamp) -> bool {
+        let oldest = self.strangers.pop_first().map(|(_, leave)| leave).or_else(|| {
+            let expired =
+                self.expiring.iter().find(|(_, (_, until))| *until < now).map(|(number, _)| *number);
+            Some(self.expiring.remove(&expired?)?.0)
+        });
+        let Some(leave) = oldest else { return false };
+        leave.cancel();
+        self.leaving += 1;
+        true
+    }
+}
+
+/// One connection's place, which is free again once this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Places,
+    number: u64,
+    leave: CancellationToken,
+    proven: AtomicBool,
+}
+
+impl Place {
+    /// The only place of a service that a test has for itself.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Self {
+        let places = Places::new(1, 1);
+        let mut state = places.lock();
+        let place = state.enter(places.clone());
+        drop(state);
+        place
+    }
+
+    /// Cancelled when this connection must end to make room for another one.
+    pub(crate) const fn leave(&self) -> &CancellationToken {
+        &self.leave
+    }
+
+    /// The peer has proven who it is: it keeps its place as long as it wants.
+    pub(crate) fn prove(&self) {
+        if !self.is_proven() {
+            self.prove_until(Timestamp::MAX);
+        }
+    }
+
+    /// Whether the peer has proven who it is.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// The peer has proven who it is, until then: afterwards it may have to leave if no stranger is left.
+    /// Later calls count from then on.
+    pub(crate) fn prove_until(&self, until: Timestamp) {
+        self.proven.store(true, Ordering::Relaxed);
+        let mut state = self.places.lock();
+        // Whoever was told to leave is in neither list, and stays out of them.
+        let stays = !self.leave.is_cancelled();
+        state.strangers.remove(&self.number);
+        state.expiring.remove(&self.number);
+        if stays && until < Timestamp::MAX {
+            state.expiring.insert(self.number, (self.leave.clone(), until));
+        }
+        drop(state);
+        // There may be room for one more stranger.
+        self.places.0.ended.notify_waiters();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.places.lock();
+        state.open -= 1;
+        state.strangers.remove(&self.number);
+        state.expiring.remove(&self.number);
+        if self.leave.is_cancelled() {
+            state.leaving -= 1;
+        }
+        drop(state);
+        self.places.0.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    async fn enter(places: &Places) -> Place {
+        places.take(now()).await.unwrap().0
+    }
+
+    /// A connection that ends when it is told to.
+    fn connection(place: Place) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move { place.leave().cancelled().await })
+    }
+
+    #[tokio::test]
+    async fn the_oldest_stranger_leaves_first_and_the_proven_stay() {
+        let places = Places::new(3, 3);
+        let proven = enter(&places).await;
+        proven.prove();
+        let (second, third) = (connection(enter(&places).await), connection(enter(&places).await));
+        let (fourth, made_room) = places.take(now()).await.unwrap();
+        assert!(made_room && second.is_finished() && !third.is_finished() && !proven.leave().is_cancelled());
+        fourth.prove();
+        let fifth = enter(&places).await;
+        assert!(third.is_finished());
+        fifth.prove();
+        assert_eq!(places.take(now()).await.unwrap_err(), Full(3));
+        assert!(!places.make_room(now()));
+        drop(proven);
+        assert!(!places.take(now()).await.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn strangers_have_a_bound_of_their_own() {
+        let places = Places::new(100, 2);
+        let (first, _second) = (connection(enter(&places).await), enter(&places).await);
+        let (third, made_room) = places.take(now()).await.unwrap();
+        assert!(made_room && first.is_finished());
+        third.prove();
+        assert!(!places.take(now()).await.unwrap().1, "who proved itself is no stranger");
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_waits_until_the_other_one_has_ended() {
+        let places = Places::new(1, 1);
+        let first = enter(&places).await;
+        let mut second = Box::pin(places.take(now()));
+        assert!(futures_util::poll!(&mut second).is_pending() && first.leave().is_cancelled());
+        // It is too late to prove anything.
+        first.prove();
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(first);
+        assert!(second.await.unwrap().1);
+        assert_eq!(places.lock().open, 0);
+        assert_eq!(places.lock().leaving, 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_only_expired_tokens_leaves_after_all_strangers() {
+        let places = Places::new(2, 2);
+        let expired = enter(&places).await;
+        expired.prove_until(Timestamp::from_second(-1).unwrap());
+        let expired = connection(expired);
+        let stranger = connection(enter(&places).await);
+        let (third, _) = places.take(now()).await.unwrap();
+        assert!(stranger.is_finished() && !expired.is_finished());
+        third.prove_until(Timestamp::from_second(1).unwrap());
+        let fourth = enter(&places).await;
+        assert!(expired.is_finished());
+        // A token that was renewed counts.
+        fourth.prove_until(Timestamp::from_second(-1).unwrap());
+        fourth.prove_until(Timestamp::from_second(1).unwrap());
+        assert!(places.take(now()).await.is_err());
+    }
+}
