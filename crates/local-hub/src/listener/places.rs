@@ -9,10 +9,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How long a stranger is left alone, however many others come: a thousand devices that come back at the same
+/// moment must not cut each other. The others wait in the operating system's backlog meanwhile. Real time, as
+/// that of the handshake.
+const LEFT_ALONE: Duration = Duration::from_millis(500);
 
 /// The places of one service. Clones count together.
 #[derive(Clone, Debug)]
@@ -37,8 +44,8 @@ struct State {
     leaving: usize,
     /// The number of the next place. The lower a number is, the older the connection is.
     next: u64,
-    /// The strangers that were not told to leave.
-    strangers: BTreeMap<u64, CancellationToken>,
+    /// The strangers that were not told to leave, and since when they are here.
+    strangers: BTreeMap<u64, (CancellationToken, Instant)>,
     /// Proven peers whose tokens expire while they are connected, and when.
     expiring: BTreeMap<u64, (CancellationToken, Timestamp)>,
 }
@@ -71,19 +78,25 @@ impl Places {
         let mut made_room = false;
         loop {
             let ended = self.0.ended.notified();
-            {
+            let wait_until = {
                 let mut state = self.lock();
                 if state.has_room(&self.0) {
                     return Ok((state.enter(self.clone()), made_room));
                 }
-                if state.leaving == 0 {
-                    if !state.tell_to_leave(now) {
-                        return Err(Full(self.0.most));
+                match state.left_alone_until() {
+                    _ if state.leaving > 0 => None,
+                    Some(until) if until > Instant::now() => Some(until),
+                    _ if state.tell_to_leave(now) => {
+                        made_room = true;
+                        None
                     }
-                    made_room = true;
+                    _ => return Err(Full(self.0.most)),
                 }
+            };
+            match wait_until {
+                None => ended.await,
+                Some(until) => drop(tokio::time::timeout_at(until, ended).await),
             }
-            ended.await;
         }
     }
 
@@ -110,12 +123,17 @@ impl State {
         self.next += 1;
         self.open += 1;
         let leave = CancellationToken::new();
-        self.strangers.insert(number, leave.clone());
+        self.strangers.insert(number, (leave.clone(), Instant::now()));
         Place { places, number, leave, proven: AtomicBool::new(false) }
     }
 
+    /// Until when the oldest stranger is left alone; `None` if there is no stranger.
+    fn left_alone_until(&self) -> Option<Instant> {
+        self.strangers.first_key_value().map(|(_, (_, since))| *since + LEFT_ALONE)
+    }
+
     fn tell_to_leave(&mut self, now: Timestamp) -> bool {
-        let oldest = self.strangers.pop_first().map(|(_, leave)| leave).or_else(|| {
+        let oldest = self.strangers.pop_first().map(|(_, (leave, _))| leave).or_else(|| {
             let expired =
                 self.expiring.iter().find(|(_, (_, until))| *until < now).map(|(number, _)| *number);
             Some(self.expiring.remove(&expired?)?.0)
@@ -213,7 +231,7 @@ mod tests {
         tokio::spawn(async move { place.leave().cancelled().await })
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_oldest_stranger_leaves_first_and_the_proven_stay() {
         let places = Places::new(3, 3);
         let proven = enter(&places).await;
@@ -231,7 +249,25 @@ mod tests {
         assert!(!places.take(now()).await.unwrap().1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_in_a_crowd_has_half_a_second_to_prove_itself() {
+        let places = Places::new(100, 2);
+        let (first, second) = (enter(&places).await, enter(&places).await);
+        let start = Instant::now();
+        let mut third = Box::pin(places.take(now()));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        tokio::time::advance(LEFT_ALONE / 2).await;
+        first.prove();
+        let (_third, made_room) = third.await.unwrap();
+        assert!(!made_room && !second.leave().is_cancelled());
+        assert_eq!(start.elapsed(), LEFT_ALONE / 2);
+        let second = connection(second);
+        assert!(places.take(now()).await.unwrap().1);
+        assert_eq!(start.elapsed(), LEFT_ALONE);
+        assert!(second.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn strangers_have_a_bound_of_their_own() {
         let places = Places::new(100, 2);
         let (first, _second) = (connection(enter(&places).await), enter(&places).await);
@@ -241,11 +277,13 @@ mod tests {
         assert!(!places.take(now()).await.unwrap().1, "who proved itself is no stranger");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_newcomer_waits_until_the_other_one_has_ended() {
         let places = Places::new(1, 1);
         let first = enter(&places).await;
         let mut second = Box::pin(places.take(now()));
+        assert!(futures_util::poll!(&mut second).is_pending() && !first.leave().is_cancelled());
+        tokio::time::advance(LEFT_ALONE).await;
         assert!(futures_util::poll!(&mut second).is_pending() && first.leave().is_cancelled());
         // It is too late to prove anything.
         first.prove();
@@ -256,7 +294,7 @@ mod tests {
         assert_eq!(places.lock().leaving, 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_has_only_expired_tokens_leaves_after_all_strangers() {
         let places = Places::new(2, 2);
         let expired = enter(&places).await;

@@ -10,12 +10,13 @@ use super::places::Places;
 /// place for it.
 const RESERVED: usize = 48;
 
-/// Strangers that the MQTT and the HTTPS port may have at a time.
-const STRANGERS: usize = 1024;
+/// Strangers that the MQTT and the HTTPS port may have at a time. What all strangers together may take of the
+/// process's memory stays with the process, since the allocator does not give it back: below 30 MB.
+const STRANGERS: usize = 512;
 
-/// Strangers on the AMQP port, and on the one without TLS: together 1,024.
-const AMQPS_STRANGERS: usize = 768;
-const AMQP_STRANGERS: usize = 256;
+/// Strangers on the AMQP port, and on the one without TLS: together as many.
+const AMQPS_STRANGERS: usize = 384;
+const AMQP_STRANGERS: usize = 128;
 
 /// The places of all services of one hub.
 #[derive(Clone, Debug)]
