@@ -201,7 +201,7 @@ async fn the_largest_event_is_read_whole_and_a_link_that_takes_less_ends() {
 async fn properties_with_reserved_characters_arrive_as_they_were_sent() {
     let (hub, mut device) = hub_and_d1().await;
     // As the official clients encode them: everything but letters, digits and a few marks.
-    let bag = "%24iothub%2Fx=%25%26%3D%2F%3F%23%2B%20&%C3%A4=%F0%9F%98%80&plus=a+b&none&%24.x=y";
+    let bag = "%24iothub%2Fx=%25%26%3D%2F%3F%23%2B%20&%C3%A4=%F0%9F%98%80&plus=a%2Bb&none&%24.x=y";
     device.send(&publish(&format!("devices/d1/messages/events/{bag}"), 1, b"x")).await;
     device.expect(0x40, &[0, 1]).await;
     let mut peer = RawAmqp::authorized(&hub).await;

@@ -34,7 +34,11 @@ mod event_bad_input;
 #[cfg(test)]
 mod event_endpoint;
 #[cfg(test)]
+mod event_limits;
+#[cfg(test)]
 mod event_reader;
+#[cfg(test)]
+mod event_shutdown;
 #[cfg(test)]
 mod events_http;
 #[cfg(test)]

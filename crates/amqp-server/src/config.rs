@@ -21,6 +21,9 @@ pub struct ConnectionConfig {
     pub idle_timeout: Duration,
     /// A peer that takes no byte of waiting output for this long is dropped.
     pub write_timeout: Duration,
+    /// How long, once the server has begun to end, a connection stays open until its handler says that the
+    /// peer has everything (see [`ConnectionHandler::is_drained`](crate::ConnectionHandler::is_drained)).
+    pub drain_timeout: Duration,
     /// How long to wait for the peer's close after ours.
     pub close_timeout: Duration,
     /// `open.max-frame-size` of this side, at least 512. Larger inbound frames close the connection,
@@ -84,6 +87,7 @@ impl Default for ConnectionConfig {
             handshake_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(240),
             write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(3),
             close_timeout: Duration::from_secs(2),
             max_frame_size: 64 * 1024,
             max_message_size: 1024 * 1024,

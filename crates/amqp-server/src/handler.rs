@@ -54,6 +54,14 @@ pub trait ConnectionHandler: Send {
     /// outcome. The error is the one the ending side gave, if any.
     fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, links: &mut Links<'_>);
 
+    /// Whether the peer has been sent everything that it should get before the connection closes, now that
+    /// the server ends. Asked after everything that happens from then on, and ten times a second; when it is
+    /// true, or after [`ConnectionConfig::drain_timeout`](crate::ConnectionConfig::drain_timeout), the
+    /// connection is closed. What was sent already goes out before that.
+    fn is_drained(&mut self, _links: &mut Links<'_>) -> bool {
+        true
+    }
+
     /// Whether the peer has proven who it is. Until then the connection keeps
     /// [`UntrustedLimits`](crate::UntrustedLimits). This is asked often and must be quick. A handler that
     /// has answered true once is not asked again.

@@ -76,6 +76,12 @@ impl Links<'_> {
         self.protocol.credit(link)
     }
 
+    /// Whether a message that was taken for sending waits on the link, or a part of it, for credit or for the
+    /// session's window.
+    pub fn has_unsent(&mut self, link: LinkId) -> bool {
+        self.protocol.has_unsent(link)
+    }
+
     /// Whether a message would be sent now, as far as that does not depend on its size: for handlers that
     /// take a message from elsewhere only when it can leave. If not,
     /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.

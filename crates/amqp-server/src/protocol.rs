@@ -268,6 +268,11 @@ impl Protocol {
         self.close_as(ConnectionEnd::Closed(error.clone()), Some(&error));
     }
 
+    /// Whether the connection may be closed because the server ends.
+    pub(crate) fn is_drained(&mut self, handler: &mut dyn ConnectionHandler) -> bool {
+        self.phase != Phase::Ready || handler.is_drained(&mut Links { protocol: self })
+    }
+
     /// Closes because the server ends. What other tasks settled before is told first.
     pub(crate) fn shut_down(&mut self, handler: &mut dyn ConnectionHandler) {
         self.run_commands(handler);

@@ -22,11 +22,15 @@ use crate::{
 /// Buffers that served a burst are given back after this long without traffic.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
 
+/// How often a handler is asked whether its peer has everything, while nothing else happens.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+
 /// Serves one AMQP 1.0 connection until it ends, and says how it ended.
 ///
 /// `stream` is any byte stream: TCP, TLS, a WebSocket's binary frames. When `shutdown` is cancelled the
-/// connection is closed with `amqp:connection:forced`, and the peer gets
-/// [`ConnectionConfig::close_timeout`] to answer. All deadlines run on tokio's clock.
+/// connection is served until [`ConnectionHandler::is_drained`] says that the peer has everything, for at
+/// most [`ConnectionConfig::drain_timeout`]. Then it is closed with `amqp:connection:forced`, and the peer
+/// gets [`ConnectionConfig::close_timeout`] to answer. All deadlines run on tokio's clock.
 ///
 /// # Errors
 /// Only for failures of the stream that are no ordinary end; what the peer does wrong is answered on
@@ -65,12 +69,21 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let mut wire = Wire::new(stream);
     let handle = protocol.handle().clone();
     protocol.ask_for_trust(handler);
-    let mut deadlines = Deadlines { started: Instant::now(), closing: None, shut_down: false };
+    let mut deadlines =
+        Deadlines { started: Instant::now(), closing: None, draining: None, shut_down: false };
     let timer = sleep_until(deadlines.started);
     tokio::pin!(timer);
     loop {
         if protocol.is_closed() && wire.is_drained(protocol) {
             return wire.shut_down(protocol.config().close_timeout).await;
+        }
+        if let Some(since) = deadlines.draining
+            && !deadlines.shut_down
+            && (since.elapsed() >= protocol.config().drain_timeout || protocol.is_drained(handler))
+        {
+            deadlines.shut_down = true;
+            protocol.shut_down(handler);
+            continue;
         }
         let next = deadlines.next(protocol, &wire);
         // Deadlines mostly move away; an early ring is cheaper than moving the timer with each read.
@@ -85,9 +98,9 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 Progress::End => return Ok(()),
             },
             () = handle.notified() => protocol.run_commands(handler),
-            () = shutdown.cancelled(), if !deadlines.shut_down => {
-                deadlines.shut_down = true;
-                protocol.shut_down(handler);
+            () = shutdown.cancelled(), if deadlines.draining.is_none() => {
+                deadlines.draining = Some(Instant::now());
+                protocol.run_commands(handler);
             }
             () = &mut timer => {
                 if deadlines.ring(protocol, &mut wire) {
@@ -104,6 +117,8 @@ struct Deadlines {
     started: Instant,
     /// Since when the peer is expected to close.
     closing: Option<Instant>,
+    /// Since when the server is ending, and the peer gets what there is for it.
+    draining: Option<Instant>,
     shut_down: bool,
 }
 
@@ -111,7 +126,7 @@ impl Deadlines {
     /// The next instant at which [`Deadlines::ring`] may have something to do.
     fn next<S>(&mut self, protocol: &Protocol, wire: &Wire<S>) -> Instant {
         let config = protocol.config();
-        let main = if protocol.is_closing() || protocol.is_closed() {
+        let mut main = if protocol.is_closing() || protocol.is_closed() {
             *self.closing.get_or_insert_with(Instant::now) + config.close_timeout
         } else {
             let main = if protocol.is_handshaking() {
@@ -121,6 +136,9 @@ impl Deadlines {
             };
             if protocol.is_trusted() { main } else { main.min(self.started + config.untrusted.timeout) }
         };
+        if self.draining.is_some() && !self.shut_down {
+            main = main.min(Instant::now() + DRAIN_POLL);
+        }
         if let Some(since) = wire.stalled_since {
             return main.min(since + config.write_timeout);
         }

@@ -31,6 +31,10 @@ use crate::error::{Cause, Error, ErrorKind};
 /// The token is renewed before it expires, on the open connection. A lost connection is opened again by
 /// the next message, with growing pauses while the hub cannot be reached and the message has time left.
 ///
+/// A connection on which a message got no answer is replaced by the next message, if it brought no other
+/// answer for five seconds or longer. A message that the hub refuses because of the token, for example after the
+/// hub's clock was set forward, is sent once more over a new connection with a fresh token.
+///
 /// ```no_run
 /// # async fn example() -> Result<(), iothub_amqp_service::Error> {
 /// use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
@@ -94,7 +98,7 @@ impl C2dSender {
     /// | `NotAuthorized`, `HubNotFound`, `Tls`, `Protocol`, `Closed` | was not sent | no |
     /// | `OutcomeUnknown` | was sent, and the connection or the deadline ended before the answer | no |
     ///
-    /// Only `OutcomeUnknown` leaves open whether the hub has the message. It is never sent again by
+    /// `NotAuthorized` is the answer to a fresh token. Only `OutcomeUnknown` leaves open whether the hub has the message. It is never sent again by
     /// itself: whoever does so may deliver it twice, and should give both the same message id.
     ///
     /// # Cancel safety
@@ -114,7 +118,12 @@ impl C2dSender {
                 Error::new(ErrorKind::Timeout, "too many messages wait to be sent").because(elapsed)
             })?;
         let (reply, answer) = oneshot::channel();
-        place.map_err(|_| closed())?.send(Command::Send(Outgoing { message, deadline, reply }));
+        place.map_err(|_| closed())?.send(Command::Send(Outgoing {
+            message,
+            deadline,
+            reply,
+            is_second_attempt: false,
+        }));
         answer.await.unwrap_or_else(|_| {
             // The owner answers every message, unless its runtime was shut down.
             Err(Error::new(ErrorKind::OutcomeUnknown, "the sender's task ended")
@@ -218,6 +227,7 @@ impl C2dSenderBuilder {
             endpoint,
             commands,
             link: Some(link),
+            retired: None,
             in_flight: InFlight::new(clock.clone(), max_in_flight),
             backoff: Backoff::default(),
             condemned: None,

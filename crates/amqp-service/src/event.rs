@@ -23,6 +23,10 @@ pub struct Event {
     pub properties: Properties,
     /// What IoT Hub knows about the event.
     pub system_properties: SystemProperties,
+    /// How often the partition began anew between the opening of the reader and this event. Where it differs
+    /// from that of the partition's event before, sequence numbers and offsets have started over, and events
+    /// may have been lost; see [`StreamRestart`](crate::StreamRestart).
+    pub stream_restarts: u64,
 }
 
 impl Event {

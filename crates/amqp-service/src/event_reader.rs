@@ -3,6 +3,7 @@
 mod builder;
 mod owner;
 mod progress;
+mod restarts;
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::EventReaderBuilder;
 use self::owner::{Command, Question};
+pub use self::restarts::{StreamRestart, StreamRestarts};
 use crate::checkpoint::{CheckpointScope, CheckpointStore};
 use crate::connection_state::ConnectionStates;
 use crate::error::{Error, ErrorKind};
@@ -71,6 +73,11 @@ impl From<EventHubsConnectionString> for EventSource {
 /// - If nobody takes events, the hub is not asked for more: at most as many as
 ///   [`prefetch`](EventReaderBuilder::prefetch) says wait per partition. Events that the hub drops
 ///   meanwhile, because it keeps them no longer, are counted in [`missed_events`](Self::missed_events).
+/// - A hub whose events began anew, as those of a local hub do when it is started again, is read on from its
+///   first event. [`stream_restarts`](Self::stream_restarts) tells, and so does each event
+///   ([`Event::stream_restarts`]): sequence numbers and offsets start over.
+/// - A token that the hub refuses, for example because its clock was set forward, is replaced by a fresh one; a
+///   second refusal is the end.
 ///
 /// Dropped, the reader says goodbye in the background; [`close`](Self::close) waits for that.
 ///
@@ -93,6 +100,7 @@ pub struct EventReader {
     commands: mpsc::Sender<Command>,
     states: ConnectionStates,
     missed: Arc<AtomicU64>,
+    restarts: StreamRestarts,
     endpoint: EventHubsConnectionString,
     scope: CheckpointScope,
     store: Option<Arc<dyn CheckpointStore>>,
@@ -212,6 +220,13 @@ impl EventReader {
     #[must_use]
     pub fn missed_events(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
+    }
+
+    /// How often partitions began anew since the reader was opened, now and from now on: the events they had
+    /// before are gone. A checkpoint from before such a restart is noticed when the reader is opened.
+    #[must_use]
+    pub fn stream_restarts(&self) -> StreamRestarts {
+        self.restarts.clone()
     }
 
     /// The Event Hubs-compatible endpoint that is read. Its [`reveal`](EventHubsConnectionString::reveal)

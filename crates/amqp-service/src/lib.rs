@@ -7,6 +7,7 @@
 //! | hear what became of them | [`FeedbackReceiver`] |
 //! | read what devices send, and what the hub tells of them | [`EventReader`] |
 //! | go on where the last run stopped | [`EventReader::checkpoint`], [`FileCheckpointStore`] |
+//! | notice that a hub's events began anew | [`EventReader::stream_restarts`] |
 //! | tell failures apart | [`Error::kind`] |
 //!
 //! A hub is named by a [`ServiceConnectionString`] whose policy grants *service connect*, as the standard
@@ -43,7 +44,7 @@ pub use error::{Error, ErrorKind};
 pub use event::{Event, MessageSource, SystemProperties};
 pub use event_hub_properties::{EventHubProperties, PartitionProperties};
 pub use event_position::EventPosition;
-pub use event_reader::{EventReader, EventReaderBuilder, EventSource};
+pub use event_reader::{EventReader, EventReaderBuilder, EventSource, StreamRestart, StreamRestarts};
 pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
 pub use iothub_auth::{Clock, EventHubsConnectionString, ServiceConnectionString};
 pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, Properties};

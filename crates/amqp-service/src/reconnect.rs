@@ -8,11 +8,14 @@ use jiff::Timestamp;
 use crate::backoff::Backoff;
 use crate::connection_state::StateSender;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// How long a connection has to last for the pauses to start over: a hub that takes connections and
 /// drops them at once is not to be pestered.
 const LASTING: Duration = Duration::from_secs(10);
+
+/// How many refusals of a token are the end, if no connection lasted between them.
+const REFUSALS: u32 = 2;
 
 /// Makes the connections of one owner, after the first.
 #[derive(Debug)]
@@ -21,17 +24,21 @@ pub(crate) struct Reconnect {
     states: StateSender,
     backoff: Backoff,
     connected_at: Timestamp,
+    /// How many tokens were refused since a connection last lasted.
+    refusals: u32,
 }
 
 impl Reconnect {
     /// For an owner that has just connected.
     pub(crate) fn new(endpoint: Endpoint, states: StateSender) -> Self {
         let connected_at = endpoint.timing.clock.now();
-        Self { endpoint, states, backoff: Backoff::default(), connected_at }
+        Self { endpoint, states, backoff: Backoff::default(), connected_at, refusals: 0 }
     }
 
     /// Opens a link in place of the one that was `lost`, with growing pauses, for ever: unless the hub
-    /// says no.
+    /// says no. The first refusal of a token is not the end: that token may have been an old one, or the hub's
+    /// clock may have been wrong for a moment. Every attempt puts a fresh token, and a second refusal before
+    /// a connection has lasted is the end.
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection that was being made.
@@ -44,9 +51,16 @@ impl Reconnect {
         let lasted = timing.clock.now().duration_since(self.connected_at);
         if Duration::try_from(lasted).is_ok_and(|lasted| lasted >= LASTING) {
             self.backoff.reset();
+            self.refusals = 0;
         }
         let mut error = lost;
-        while error.kind().may_pass() {
+        loop {
+            let is_refused = error.kind() == ErrorKind::NotAuthorized;
+            self.refusals += u32::from(is_refused);
+            let may_pass = if is_refused { self.refusals < REFUSALS } else { error.kind().may_pass() };
+            if !may_pass {
+                return Err(error);
+            }
             let pause = self.backoff.next();
             tracing::info!(error = &error as &dyn std::error::Error, ?pause, "not connected");
             self.states.tell_disconnected(error, pause);
@@ -62,6 +76,5 @@ impl Reconnect {
                 Err(again) => error = again,
             }
         }
-        Err(error)
     }
 }

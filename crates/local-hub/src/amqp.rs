@@ -30,7 +30,7 @@ use iothub_amqp_server::ConnectionConfig;
 /// Bytes of unfinished messages on one connection: a few of the largest size.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
 
-/// Serves AMQP on a port until the hub ends.
+/// Serves AMQP on a port until the hub ends, and then its readers until they have what was acknowledged.
 pub(crate) async fn serve(hub: Hub, port: Port) {
     let config = Arc::new(ConnectionConfig {
         container_id: hub.config().name.clone(),
@@ -45,7 +45,7 @@ pub(crate) async fn serve(hub: Hub, port: Port) {
         move |stream, place| {
             let nodes = Nodes::new(hub.clone(), here, place);
             let serving =
-                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.shutdown().clone());
+                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.amqp_shutdown().clone());
             let cut = hub.amqp_cut();
             async move {
                 if let Some(Err(error)) = cut.run_until_cancelled(serving).await {

@@ -221,7 +221,7 @@ impl LocalHubBuilder {
         let Shares { mqtts, amqps, amqp, https } = Shares::new(hub.config().limits.connections);
         for listener in listeners.mqtts {
             let port = Port { name: "mqtts", listener, tls: Some(tls.clone()), places: mqtts.clone() };
-            running.spawn(mqtt::serve(hub.clone(), port));
+            running.spawn_intake(mqtt::serve(hub.clone(), port));
         }
         for listener in listeners.amqps {
             let port = Port { name: "amqps", listener, tls: Some(tls.clone()), places: amqps.clone() };
@@ -233,7 +233,7 @@ impl LocalHubBuilder {
         }
         for listener in listeners.https {
             let port = Port { name: "https", listener, tls: Some(https_tls.clone()), places: https.clone() };
-            running.spawn(https::serve(hub.clone(), port));
+            running.spawn_intake(https::serve(hub.clone(), port));
         }
         Ok(running)
     }

@@ -57,6 +57,7 @@ struct Inner {
     policies: Policies,
     continuations: Continuations,
     shutdown: CancellationToken,
+    amqp_shutdown: CancellationToken,
     /// Cancelled to cut the AMQP connections there are; those that come get a new one.
     amqp_cut: Mutex<CancellationToken>,
     registry: Mutex<Registry>,
@@ -103,6 +104,7 @@ impl Hub {
             feedback_ready: watch::Sender::new(()),
             changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
+            amqp_shutdown: CancellationToken::new(),
             amqp_cut: Mutex::default(),
             // As long as the hub keeps its keys, pages can be asked for, also after a restart.
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
@@ -129,9 +131,15 @@ impl Hub {
         &self.0.policies
     }
 
-    /// Cancelled when the hub ends: listeners stop, connections close.
+    /// Cancelled when the hub ends: listeners stop, connections of devices and those over HTTPS close.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
+    }
+
+    /// Cancelled when the hub ends and no device is connected any more: AMQP connections close once their
+    /// readers have the events that devices were told were accepted.
+    pub(crate) fn amqp_shutdown(&self) -> &CancellationToken {
+        &self.0.amqp_shutdown
     }
 
     /// Cancelled when the AMQP connection that asks for it is to be cut.

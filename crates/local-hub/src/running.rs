@@ -13,6 +13,7 @@ use iothub_models::{
 };
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::core::connections::ConnectionId;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
@@ -28,6 +29,10 @@ use crate::state_dir::StateDir;
 /// How long connections may take to end before they are cut.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much of that time devices and HTTPS clients may take, before the readers of events are served to their
+/// end.
+const INTAKE_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// A running hub. Dropping it ends the hub at once; [`shutdown`](Self::shutdown) lets connections end
 /// first.
 #[derive(Debug)]
@@ -37,6 +42,9 @@ pub struct RunningHub {
     ca_file: PathBuf,
     /// The devices it was told to have, which a reset brings back.
     devices: Vec<DeviceWrite>,
+    /// What brings events in: the listeners of MQTT and HTTPS, with their connections.
+    intake: JoinSet<()>,
+    /// Everything else that runs.
     rooms: JoinSet<()>,
     /// Last, so that the folder is left when nobody uses it any more.
     _state_dir: StateDir,
@@ -45,7 +53,19 @@ pub struct RunningHub {
 impl RunningHub {
     pub(crate) fn new(hub: Hub, ports: Ports, state_dir: StateDir, devices: Vec<DeviceWrite>) -> Self {
         let ca_file = state_dir.ca_file();
-        Self { hub, ports, ca_file, devices, rooms: JoinSet::new(), _state_dir: state_dir }
+        Self {
+            hub,
+            ports,
+            ca_file,
+            devices,
+            intake: JoinSet::new(),
+            rooms: JoinSet::new(),
+            _state_dir: state_dir,
+        }
+    }
+
+    pub(crate) fn spawn_intake(&mut self, room: impl Future<Output = ()> + Send + 'static) {
+        self.intake.spawn(room);
     }
 
     pub(crate) fn spawn(&mut self, room: impl Future<Output = ()> + Send + 'static) {
@@ -410,17 +430,29 @@ impl RunningHub {
         Ok(())
     }
 
-    /// Ends the hub: ports close, connections are told to end and cut after five seconds.
+    /// Ends the hub: ports close, connections are told to end and cut after five seconds. Readers of events
+    /// that have given credit get the events that were acknowledged before they are told; how many events a
+    /// consumer group had not read is in the log.
     ///
     /// # Cancel safety
     /// Dropping the future ends the hub at once.
     pub async fn shutdown(mut self) {
+        let end = Instant::now() + SHUTDOWN_TIMEOUT;
         self.hub.shutdown().cancel();
-        let ended = async { while self.rooms.join_next().await.is_some() {} };
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
-            tracing::warn!("some connections did not end in time and are cut");
+        // What a device was told was accepted is in the log before its connection ends.
+        let quiet = async { while self.intake.join_next().await.is_some() {} };
+        let is_quiet = tokio::time::timeout(INTAKE_TIMEOUT, quiet).await.is_ok();
+        self.hub.amqp_shutdown().cancel();
+        let ended = async {
+            while self.rooms.join_next().await.is_some() {}
+            while self.intake.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout_at(end, ended).await.is_err() {
+            tracing::warn!(devices_had_left = is_quiet, "some connections did not end in time and are cut");
+            self.intake.shutdown().await;
             self.rooms.shutdown().await;
         }
+        self.hub.log_unread_events();
     }
 }
 
@@ -431,5 +463,6 @@ fn module_id(device: &DeviceId, module: &ModuleId) -> ConnectionId {
 impl Drop for RunningHub {
     fn drop(&mut self) {
         self.hub.shutdown().cancel();
+        self.hub.amqp_shutdown().cancel();
     }
 }

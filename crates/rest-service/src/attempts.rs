@@ -1,7 +1,9 @@
-//! Carrying out a call: a deadline over everything, a fresh token for each attempt, and another
-//! attempt where that cannot do harm (`RetryPolicy` says when).
+//! Carrying out a call: a deadline over everything, a valid token for each attempt, another attempt where
+//! that cannot do harm (`RetryPolicy` says when), and a fresh token where the hub refuses an old one.
 
-use iothub_auth::Clock;
+use std::sync::Arc;
+
+use iothub_auth::{Clock, SasToken};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -56,12 +58,30 @@ impl ServiceClient {
         }
     }
 
+    /// Sends the call once, or twice if the hub refuses a token that was signed for an earlier call: its clock
+    /// may have been set forward since. A refused call was not carried out, whatever it is.
     async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
+        let (token, is_old) = self.token(call)?;
+        match self.exchange(call, &token).await {
+            Err(error) if is_old && error.is_refused_token() => {
+                tracing::info!(%error, "a token was refused: the call is sent again with a fresh one");
+                self.0.token.forget(&token);
+                let (token, _) = self.token(call)?;
+                self.exchange(call, &token).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn token(&self, call: &Call) -> Result<(Arc<SasToken>, bool), Error> {
         let shared = &*self.0;
-        let now = shared.clock.now();
-        let token = shared.token.token(&shared.credential, now).map_err(|defect| {
+        shared.token.token(&shared.credential, shared.clock.now()).map_err(|defect| {
             Error::new(ErrorKind::NotAuthorized, call.tried.clone(), "check SharedAccessKey=").because(defect)
-        })?;
+        })
+    }
+
+    async fn exchange(&self, call: &Call, token: &SasToken) -> Result<Answer, Error> {
+        let shared = &*self.0;
         let request_id = Uuid::new_v4().to_string();
         let answer = shared.http.exchange(call, token.reveal(), &request_id).await;
         match answer {

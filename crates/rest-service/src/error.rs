@@ -163,6 +163,11 @@ impl Error {
         )
     }
 
+    /// Whether the hub refused the token, or the policy that it is of. It did nothing of what was asked.
+    pub(crate) fn is_refused_token(&self) -> bool {
+        self.0.http_status == Some(401)
+    }
+
     /// Whether the hub certainly did nothing of what was asked.
     pub(crate) fn not_done(&self) -> bool {
         self.0.not_done

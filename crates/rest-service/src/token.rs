@@ -17,17 +17,25 @@ const MARGIN: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct TokenCache(Mutex<Option<Arc<SasToken>>>);
 
 impl TokenCache {
-    /// A token that is still valid for a while after `now`.
+    /// A token that is still valid for a while after `now`, and whether it was signed for an earlier call.
     pub(crate) fn token(
         &self,
         credential: &ServiceConnectionString,
         now: Timestamp,
-    ) -> Result<Arc<SasToken>, SasError> {
+    ) -> Result<(Arc<SasToken>, bool), SasError> {
         // A cache has no invariant that a panic elsewhere could break.
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
-            Some(token) if is_fresh(token, now) => Ok(Arc::clone(token)),
-            _ => Ok(Arc::clone(cached.insert(Arc::new(credential.sas_token(now, LIFETIME)?)))),
+            Some(token) if is_fresh(token, now) => Ok((Arc::clone(token), true)),
+            _ => Ok((Arc::clone(cached.insert(Arc::new(credential.sas_token(now, LIFETIME)?))), false)),
+        }
+    }
+
+    /// Forgets this token, which the hub refused, unless another call has replaced it already.
+    pub(crate) fn forget(&self, refused: &Arc<SasToken>) {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
+            *cached = None;
         }
     }
 }
@@ -49,7 +57,7 @@ mod tests {
         let start: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
         let at = |minutes: u64| {
             let now = start.checked_add(Duration::from_secs(60 * minutes)).unwrap();
-            cache.token(&credential, now).unwrap().expiry()
+            cache.token(&credential, now).unwrap().0.expiry()
         };
         let first = at(0);
         assert_eq!(first, start.checked_add(LIFETIME).unwrap());

@@ -6,7 +6,7 @@ in the string it trusts the CA in SSL_CERT_FILE. Standard input, one JSON object
 partition of "until" from its position in "from" until the event of the sequence number in "until" or a
 later one came, with optional "owner_level" and "track"; {"cmd":"hold","partition","tag"} with optional
 "owner_level": stays on a partition and prints "held" when its first event came, and an error when the
-partition is lost; {"cmd":"release"}: ends all that hold. A position is "earliest", "latest", or an object
+partition is lost; {"cmd":"release"}: ends all that hold. A position is "earliest", "latest", "latest_inclusive", or an object
 with "offset", "sequence_number" or "enqueued_ms", and "inclusive". One "result" or "error" per command
 but hold; while reading, lines "events" of one partition each.
 """
@@ -57,6 +57,7 @@ def shown(event):
         "user_id": text(message.user_id) if message else None,
         "content_type": event.content_type,
         "content_encoding": text(message.content_encoding) if message else None,
+        "has_properties": message is not None,
         "properties": {text(key): text(value) for key, value in (event.properties or {}).items()},
         "system": {key: value for key, value in system.items() if key not in _ELSEWHERE},
     }
@@ -68,6 +69,8 @@ def position(wish):
         return "-1", False
     if wish == "latest":
         return "@latest", False
+    if wish == "latest_inclusive":
+        return "@latest", True
     inclusive = wish.get("inclusive", False)
     if "offset" in wish:
         return wish["offset"], inclusive

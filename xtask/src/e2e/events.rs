@@ -262,7 +262,7 @@ fn check_telemetry(form: &Form, event: &Event, since: Timestamp) -> Result<()> {
         "x-opt-enqueued-time",
     ];
     expected.extend(form.component.map(|_| "dt-subject"));
-    names(&event.system, &expected, &["to"])?;
+    names(&event.system, &expected, &[])?;
     equal("content-type", event.system("content-type"), "application/json")?;
     equal("dt-dataschema", event.system("dt-dataschema"), form.model)?;
     let method: Value = serde_json::from_str(event.system("iothub-connection-auth-method"))?;

@@ -1,7 +1,8 @@
 //! The event stream read by Microsoft's clients of Event Hubs and by ours: all of 10,000 messages that
-//! devices of every client sent, every kind of starting position, owner levels, and reading on after the
-//! hub cut its connections.
+//! devices of every client sent, every kind of starting position, owner levels, reading on after the hub
+//! cut its connections, and an event without AMQP properties.
 
+mod bare;
 mod check;
 mod ours;
 mod owners;
@@ -42,6 +43,9 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("event resumed -> {}", kind.name());
         cases.push(Case::new(name, &needs(kind), move |site| resumed(site, kind, all)).embedded().alone());
     }
+    let bare = Kind::Python;
+    let name = format!("event without properties -> {}", bare.name());
+    cases.push(Case::new(name, &[bare.language()], move |site| bare::read(site, bare)).embedded().alone());
     cases
 }
 

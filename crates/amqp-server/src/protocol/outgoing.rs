@@ -26,6 +26,11 @@ impl Protocol {
         self.outgoing(link).map_or(0, |link| if link.queue.is_empty() { link.credit } else { 0 })
     }
 
+    /// Whether a message waits on the link, or a part of one.
+    pub(crate) fn has_unsent(&mut self, link: LinkId) -> bool {
+        self.outgoing(link).is_some_and(|link| !link.queue.is_empty())
+    }
+
     pub(crate) fn send(&mut self, id: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
         self.check_size(id, message.len())?;
         self.admit(id, options.settled)?;

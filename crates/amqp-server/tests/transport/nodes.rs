@@ -170,6 +170,11 @@ impl ConnectionHandler for Nodes {
         self.tell(Event::Detach(error.cloned()));
     }
 
+    fn is_drained(&mut self, links: &mut Links<'_>) -> bool {
+        let link = *self.feed_link.lock().unwrap();
+        self.feed.lock().unwrap().is_empty() && link.is_none_or(|link| !links.has_unsent(link))
+    }
+
     fn on_closed(&mut self, _: &ConnectionEnd) {
         assert!(self.links.is_empty(), "links left at the end: {:?}", self.links);
         self.tell(Event::Closed);

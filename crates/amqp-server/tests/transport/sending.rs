@@ -139,6 +139,51 @@ async fn a_closed_window_stops_the_link_and_an_open_one_starts_it_again() {
     peer.vanish().await;
 }
 
+/// The peer gives credit, and opens its window, while the server ends.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_sends_what_there_is_first() {
+    let mut peer = Peer::open().await;
+    peer.feed(4, 3_000);
+    peer.attach_receiver(0, "/feed/settled", 0).await;
+    let mut grant = flow_fields(Some(0), 2);
+    grant.incoming_window = 5;
+    peer.send(0, Performative::Flow(grant.clone())).await;
+    let mut frames = 0;
+    let mut next = async |peer: &mut Peer| {
+        let (transfer, _) = peer.recv_transfer().await;
+        frames += 1;
+        (frames, transfer.more)
+    };
+    // The first message is four frames, and one frame of the second fits into the window.
+    for _ in 0..5 {
+        next(&mut peer).await;
+    }
+    peer.shutdown.cancel();
+    (grant.next_incoming_id, grant.incoming_window, grant.link_credit) = (Some(5), 100, Some(4));
+    peer.send(0, Performative::Flow(grant)).await;
+    let last = loop {
+        if let (frames @ 16, more) = next(&mut peer).await {
+            break (frames, more);
+        }
+    };
+    assert_eq!(last, (16, false));
+    assert_eq!(peer.recv_error().await, ("close", "amqp:connection:forced".into()));
+    assert_eq!(peer.end().await, ConnectionEnd::ShutDown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_does_not_wait_for_credit_for_ever() {
+    let mut peer = Peer::open().await;
+    peer.feed(2, 10);
+    peer.attach_receiver(0, "/feed/settled", 1).await;
+    peer.recv_transfer().await;
+    let start = Instant::now();
+    peer.shutdown.cancel();
+    assert_eq!(peer.recv_error().await, ("close", "amqp:connection:forced".into()));
+    assert_eq!((start.elapsed().as_secs(), peer.fed()), (3, 1));
+    assert_eq!(peer.end().await, ConnectionEnd::ShutDown);
+}
+
 #[tokio::test(start_paused = true)]
 async fn outcomes_reach_the_handler_with_their_tags() {
     let mut peer = Peer::open().await;

@@ -89,6 +89,7 @@ pub(super) fn event(message: Message<Body<Value>>, partition_id: &Arc<str>) -> O
         body: body(message.body)?,
         properties: application.into_iter().map(|(name, value)| (name, shown(value))).collect(),
         system_properties: system,
+        stream_restarts: 0,
     })
 }
 

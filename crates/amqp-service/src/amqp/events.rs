@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use fe2o3_amqp::Receiver;
 use fe2o3_amqp::link::RecvError;
+use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp_types::definitions::{Fields, SenderSettleMode};
 use fe2o3_amqp_types::messaging::{Body, FilterSet, Source};
 use fe2o3_amqp_types::primitives::Symbol;
-use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll, unfold};
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde_amqp::Value;
 use serde_amqp::described::Described;
@@ -31,7 +32,7 @@ use super::event::event;
 use super::failure::Failure;
 use super::management::{Management, entity};
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event_position::EventPosition;
 use crate::refusal::Scope;
@@ -73,7 +74,7 @@ impl EventHubConnection {
             let receiver = attached.map_err(|error| error.in_partition(&partition.id))?;
             links.push(PartitionLink::arrivals(receiver, index, partition, options));
         }
-        Ok(EventLinks { links, connection: self.connection })
+        Ok(EventLinks { links, connection: self.connection, lost: None })
     }
 }
 
@@ -103,30 +104,55 @@ type Arrivals = BoxStream<'static, Result<Arrival, Error>>;
 pub(crate) struct EventLinks {
     links: SelectAll<Arrivals>,
     connection: Connection,
+    /// Why a link was lost, until what had come on the others is taken.
+    lost: Option<Error>,
 }
 
 impl EventLinks {
     /// The next event of any partition, with the partition's place in the list; if none is `wanted`, waits
-    /// for ever.
+    /// for ever. A link that is lost is an error once the events that have come on the other links are taken:
+    /// a hub that has ended cannot be asked for them again.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
     pub(crate) async fn next(&mut self, wanted: bool) -> Result<Arrival, Error> {
-        tokio::select! {
-            biased;
-            arrival = self.links.select_next_some(), if wanted => arrival,
-            never = self.connection.renew() => match never {},
+        if !wanted {
+            match self.connection.renew().await {}
+        }
+        if self.lost.is_none() {
+            let arrival = tokio::select! {
+                biased;
+                arrival = self.links.select_next_some() => arrival,
+                never = self.connection.renew() => match never {},
+            };
+            match arrival {
+                Ok(arrival) => return Ok(arrival),
+                Err(error) => self.lost = Some(error),
+            }
+        }
+        loop {
+            // Without the budget of the runtime, which would make what has come look as if it had not.
+            match tokio::task::unconstrained(self.links.next()).now_or_never().flatten() {
+                Some(Ok(arrival)) => return Ok(arrival),
+                // The first is why the connection is left; the others are most often its consequence.
+                Some(Err(_)) => {}
+                None => return Err(self.lost.take().unwrap_or_else(nothing_to_read)),
+            }
         }
     }
 
     /// Says goodbye: session and connection, and with them the links.
     pub(crate) async fn close(self) -> Result<(), Error> {
-        let Self { links, connection } = self;
+        let Self { links, connection, lost: _ } = self;
         let closed = connection.close().await;
         // Not before: events that are still on their way would belong to no link.
         drop(links);
         closed.map_err(|failure| failure.into_error("closing the connection", Scope::Link))
     }
+}
+
+fn nothing_to_read() -> Error {
+    Error::new(ErrorKind::Disconnected, "there is no link to read from")
 }
 
 async fn attach(
@@ -228,6 +254,15 @@ impl PartitionLink {
             }
             Err(error) => return Err(error.into()),
         };
+        // An event that has come is passed on, also if the link was lost meanwhile: the next call tells.
+        if let Err(failure) = self.answer(settle).await {
+            tracing::debug!(partition = %self.id, ?failure, "the link was lost while an event was taken");
+        }
+        Ok(message.and_then(|message| event(message, &self.id)))
+    }
+
+    /// Settles a message, and gives credit for further ones when half of it is used up.
+    async fn answer(&mut self, settle: DeliveryInfo) -> Result<(), Failure> {
         // Settled already, unless the service does not do what it was asked for.
         self.receiver.accept(settle).await?;
         self.taken += 1;
@@ -235,7 +270,7 @@ impl PartitionLink {
             self.taken = 0;
             self.receiver.set_credit(self.prefetch).await?;
         }
-        Ok(message.and_then(|message| event(message, &self.id)))
+        Ok(())
     }
 }
 

@@ -1,8 +1,12 @@
 //! The one task that owns the connection of a [`C2dSender`](super::C2dSender).
 //!
 //! It connects when there is something to send, hands messages to the link in the order they came, up
-//! to a window of unanswered ones, and answers each sender exactly once, by the message's deadline. A
-//! message that was handed over is never sent again from here.
+//! to a window of unanswered ones, and answers each sender exactly once, by the message's deadline.
+//!
+//! A message that was handed over is sent again in one case only: the hub refused it because of the token,
+//! so that it certainly does not have it, and the token was an old one. A connection that brings no verdict
+//! is replaced for the messages that follow, and kept beside the new one until the messages that were
+//! sent on it have had their verdicts or run out of time.
 
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use iothub_auth::Clock;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::in_flight::InFlight;
+use super::in_flight::{Doubt, InFlight};
 use crate::amqp::{Delivery, EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
 use crate::endpoint::Endpoint;
@@ -31,12 +35,16 @@ pub(super) struct Outgoing {
     pub(super) message: EncodedMessage,
     pub(super) deadline: Timestamp,
     pub(super) reply: Reply,
+    /// Whether the hub has refused it once because of the token.
+    pub(super) is_second_attempt: bool,
 }
 
 pub(super) struct Owner {
     pub(super) endpoint: Endpoint,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) link: Option<SendingLink>,
+    /// The link before that, while messages wait for their verdicts on it.
+    pub(super) retired: Option<SendingLink>,
     pub(super) in_flight: InFlight,
     pub(super) backoff: Backoff,
     /// An error that waiting cannot cure, and for how many more messages it stands: those that were
@@ -47,9 +55,13 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) async fn run(mut self) {
         loop {
-            if self.in_flight.is_ignored() {
-                tracing::warn!("the hub takes messages and does not answer: leaving this connection");
-                self.leave();
+            self.retire_if_in_doubt();
+            while let Some((outgoing, refused)) = self.in_flight.next_again() {
+                tracing::info!(
+                    error = &refused as &dyn std::error::Error,
+                    "sending again, with a fresh token"
+                );
+                self.send(Outgoing { is_second_attempt: true, ..outgoing }).await;
             }
             tokio::select! {
                 command = self.commands.recv(), if self.in_flight.has_room() => match command {
@@ -77,8 +89,8 @@ impl Owner {
     }
 
     async fn send(&mut self, outgoing: Outgoing) {
-        let Outgoing { message, deadline, mut reply } = outgoing;
-        if reply.is_closed() {
+        let mut outgoing = outgoing;
+        if outgoing.reply.is_closed() {
             // Withdrawn by the sender.
             return;
         }
@@ -86,23 +98,26 @@ impl Owner {
             && left > 0
         {
             self.condemned = Some((error.clone(), left - 1));
-            drop(reply.send(Err(error)));
+            drop(outgoing.reply.send(Err(error)));
             return;
         }
+        let Outgoing { message, deadline, reply, .. } = &mut outgoing;
+        let deadline = *deadline;
         let handed_over = tokio::select! {
             biased;
-            handed_over = self.hand_over(&message, deadline) => handed_over,
+            handed_over = self.hand_over(message, deadline) => handed_over,
             () = reply.closed() => return,
         };
         match handed_over {
             Ok(delivery) => {
-                self.in_flight.push(delivery, remaining(&self.endpoint.timing.clock, deadline), reply)
+                let patience = remaining(&self.endpoint.timing.clock, deadline);
+                self.in_flight.push(delivery, patience, outgoing);
             }
             Err(error) => {
                 if !error.is_retryable() && error.kind() != ErrorKind::TooLarge {
                     self.condemned = Some((error.clone(), self.commands.len()));
                 }
-                drop(reply.send(Err(error)));
+                drop(outgoing.reply.send(Err(error)));
             }
         }
     }
@@ -131,14 +146,18 @@ impl Owner {
         message: &EncodedMessage,
         deadline: Timestamp,
     ) -> Result<Delivery, Error> {
+        // What came while an earlier message was handed over, or while this one waited to try again.
+        self.retire_if_in_doubt();
         if self.link.is_none() {
             let patience =
                 self.endpoint.timing.clock.after(self.endpoint.timing.connect_timeout).min(deadline);
             self.link = Some(self.in_flight.during(SendingLink::open(&self.endpoint, patience)).await?);
+            self.in_flight.opened();
         }
         let Some(link) = &mut self.link else {
             return Err(Error::new(ErrorKind::Disconnected, "there is no connection"));
         };
+        let (begun, verdicts_before) = (self.endpoint.timing.clock.now(), self.in_flight.verdicts());
         let left = remaining(&self.endpoint.timing.clock, deadline);
         let transfer = self.endpoint.timing.clock.timeout(left, link.transfer(message));
         match self.in_flight.during(transfer).await {
@@ -150,14 +169,39 @@ impl Owner {
                 Err(error)
             }
             Err(elapsed) => {
+                self.in_flight.note_silence(begun, verdicts_before);
                 Err(Error::new(ErrorKind::Timeout, "the hub did not ask for more messages").because(elapsed))
             }
         }
     }
 
+    /// Forgets a link that is lost.
     fn leave(&mut self) {
         self.link = None;
-        self.in_flight.forgive();
+        self.in_flight.leave_connection();
+    }
+
+    /// Sees to it that the next message gets a new connection, if there are doubts about this one; and
+    /// drops the one before it once nobody waits for it.
+    fn retire_if_in_doubt(&mut self) {
+        if let Some(doubt) = self.in_flight.doubt() {
+            match doubt {
+                Doubt::Silent => {
+                    tracing::warn!("the hub does not answer: the next message gets a new connection")
+                }
+                Doubt::Ignoring => {
+                    tracing::warn!("the hub takes messages and does not answer: leaving this connection");
+                }
+                Doubt::TokenRefused => {
+                    tracing::warn!("the hub does not accept the token any more: connecting with a fresh one");
+                }
+            }
+            self.retired = self.link.take();
+            self.in_flight.leave_connection();
+        }
+        if !self.in_flight.waits_on_earlier() {
+            self.retired = None;
+        }
     }
 
     /// Refuses what is queued, waits for the answers to what was sent, and says goodbye.
@@ -171,6 +215,10 @@ impl Owner {
             drop(reply.send(answer));
         }
         while self.in_flight.next().await.is_some() {}
+        while let Some((outgoing, refused)) = self.in_flight.next_again() {
+            drop(outgoing.reply.send(Err(refused)));
+        }
+        self.retired = None;
         let Some(link) = self.link.take() else { return Ok(()) };
         match self
             .endpoint

@@ -5,10 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use iothub_auth::Clock;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::owner::{Owner, Plan, QUESTIONS, open};
 use super::progress::Progress;
+use super::restarts::RestartSender;
 use super::{EventReader, EventSource};
 use crate::amqp::{LinkOptions, Management};
 use crate::checkpoint::{Checkpoint, CheckpointScope, CheckpointStore};
@@ -161,7 +163,7 @@ impl EventReaderBuilder {
             event_hub: found.entity_path.clone().unwrap_or_default(),
             consumer_group: options.consumer_group.clone(),
         };
-        let ids = Box::pin(ids(partitions, &mut management, &endpoint)).await?;
+        let (ids, made) = Box::pin(ids(partitions, &mut management, &endpoint)).await?;
         let checkpoints = match &store {
             Some(store) if resumes => load(store.as_ref(), &scope).await?,
             _ => Vec::new(),
@@ -171,36 +173,52 @@ impl EventReaderBuilder {
             Progress::new(id, checkpoint.cloned(), &from)
         });
         let plan = Plan { partitions: progress.collect(), options };
-        let begun = Box::pin(open(&endpoint, deadline, connection, management, plan)).await?;
+        let mut begun = Box::pin(open(&endpoint, deadline, connection, management, plan, made)).await?;
 
         let (events_of, events) = mpsc::channel(WAITING);
         let (commands, commands_of) = mpsc::channel(QUESTIONS);
         let (states_of, states) = StateSender::connected();
         let missed = Arc::new(AtomicU64::new(0));
+        let (restarts_of, restarts) = RestartSender::new();
+        restarts_of.tell(&mut begun.plan.partitions);
         let owner = Owner {
             reconnect: Reconnect::new(endpoint, states_of),
             events: events_of,
             commands: commands_of,
             missed: Arc::clone(&missed),
+            restarts: restarts_of,
         };
         tokio::spawn(owner.run(begun));
         let states = ConnectionStates::new(states);
-        Ok(EventReader { events, last_word: None, commands, states, missed, endpoint: found, scope, store })
+        Ok(EventReader {
+            events,
+            last_word: None,
+            commands,
+            states,
+            missed,
+            restarts,
+            endpoint: found,
+            scope,
+            store,
+        })
     }
 }
 
-/// The partitions to read: those that were named, if they are there, or all.
+/// The partitions to read: those that were named, if they are there, or all. Also when the event hub was made,
+/// if it says so.
 async fn ids(
     named: Option<Vec<String>>,
     management: &mut Management,
     endpoint: &Endpoint,
-) -> Result<Vec<String>, Error> {
+) -> Result<(Vec<String>, Option<Timestamp>), Error> {
     let timing = &endpoint.timing;
     let asked = timing.clock.timeout(timing.connect_timeout, management.hub()).await;
     let known = asked.map_err(|elapsed| {
         Error::new(ErrorKind::Timeout, "the event hub did not say what its partitions are").because(elapsed)
     })??;
-    let Some(mut named) = named else { return Ok(known.partition_ids) };
+    let Some(mut named) = named else {
+        return Ok((known.partition_ids, known.created_at));
+    };
     named.sort();
     named.dedup();
     if let Some(missing) = named.iter().find(|id| !known.partition_ids.contains(id)) {
@@ -210,7 +228,7 @@ async fn ids(
     if named.is_empty() {
         return Err(Error::new(ErrorKind::InvalidArgument, "there is no partition to read"));
     }
-    Ok(named)
+    Ok((named, known.created_at))
 }
 
 async fn load(store: &dyn CheckpointStore, scope: &CheckpointScope) -> Result<Vec<Checkpoint>, Error> {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use iothub_auth::EventHubsConnectionString;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::progress::{Progress, Step};
+use super::restarts::RestartSender;
 use crate::amqp::{Arrival, EventHubConnection, EventLinks, LinkOptions, Management, resolve};
 use crate::endpoint::{Credential, Endpoint, Timing};
 use crate::error::{Error, ErrorKind};
@@ -50,7 +52,7 @@ pub(super) struct Plan {
 pub(super) struct Begun {
     links: EventLinks,
     management: Management,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 /// Finds the event hub and connects to it.
@@ -68,17 +70,21 @@ pub(super) async fn connect(
     }
 }
 
-/// Settles where to begin, and begins.
+/// Settles where to begin, and begins. `made` is when the event hub was made, if it said so on this connection.
 pub(super) async fn open(
     endpoint: &Endpoint,
     deadline: Timestamp,
     connection: EventHubConnection,
     mut management: Management,
     mut plan: Plan,
+    made: Option<Timestamp>,
 ) -> Result<Begun, Error> {
     let clock = &endpoint.timing.clock;
+    if let Some(made) = made {
+        plan.partitions.iter_mut().for_each(|progress| progress.settle_age(made));
+    }
     for progress in plan.partitions.iter_mut().filter(|progress| progress.needs_properties()) {
-        let left = std::time::Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
+        let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
         let id = Arc::clone(progress.id());
         let asked = clock.timeout(left, management.partition(&id)).await;
         let properties = asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)));
@@ -94,6 +100,7 @@ pub(super) struct Owner {
     pub(super) events: mpsc::Sender<Result<Event, Error>>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) missed: Arc<AtomicU64>,
+    pub(super) restarts: RestartSender,
 }
 
 /// Why a connection is not served any more.
@@ -114,12 +121,13 @@ impl Owner {
             drop(links);
             let ControlFlow::Continue(begun) = self.reopen(lost, &plan).await else { return };
             Begun { links, management, plan } = begun;
+            self.restarts.tell(&mut plan.partitions);
         }
     }
 
     /// Serves one connection to its end.
     async fn serve(&mut self, links: &mut EventLinks, management: Management, plan: &mut Plan) -> End {
-        let Self { reconnect, events, commands, missed } = self;
+        let Self { reconnect, events, commands, missed, restarts } = self;
         let timing = &reconnect.endpoint.timing;
         // One question is asked at a time, and has what it takes to ask.
         let mut at_hand = Some(management);
@@ -150,7 +158,7 @@ impl Owner {
                 },
                 arrival = links.next(room.is_some()) => match arrival {
                     Ok(arrival) => {
-                        if let Some(event) = accepted(arrival, plan, missed)
+                        if let Some(event) = accepted(arrival, plan, missed, restarts)
                             && let Some(permit) = room.take()
                         {
                             permit.send(Ok(event));
@@ -167,8 +175,12 @@ impl Owner {
         let reopening = self.reconnect.reopen(lost, |endpoint, deadline| {
             let plan = plan.clone();
             Box::pin(async move {
-                let (_, connection, management) = connect(endpoint, deadline).await?;
-                open(endpoint, deadline, connection, management, plan).await
+                let (_, connection, mut management) = connect(endpoint, deadline).await?;
+                let clock = &endpoint.timing.clock;
+                let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
+                let asked = clock.timeout(left, management.hub()).await;
+                let about = asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)))?;
+                open(endpoint, deadline, connection, management, plan, about.created_at).await
             })
         });
         tokio::pin!(reopening);
@@ -214,23 +226,27 @@ impl Owner {
 }
 
 /// The event to pass on, if it is one and did not come before.
-fn accepted((index, event): Arrival, plan: &mut Plan, missed: &AtomicU64) -> Option<Event> {
+fn accepted(
+    (index, event): Arrival,
+    plan: &mut Plan,
+    missed: &AtomicU64,
+    restarts: &RestartSender,
+) -> Option<Event> {
     let progress = plan.partitions.get_mut(index)?;
-    let Some(event) = event else {
+    let Some(mut event) = event else {
         // Its number is not known; the next event tells that one is missing.
         tracing::warn!(partition = %progress.id(), "what came is no event, and is left out");
         return None;
     };
-    match progress.advance(&event) {
-        Step::Repeated => None,
-        Step::Next { missed: 0 } => Some(event),
-        Step::Next { missed: count } => {
-            missed.fetch_add(count, Ordering::Relaxed);
-            let next = event.system_properties.sequence_number;
-            tracing::warn!(partition = %progress.id(), count, next, "events are missing before this one");
-            Some(event)
-        }
+    let Step::Next { missed: count } = progress.advance(&event) else { return None };
+    restarts.tell([&mut *progress]);
+    event.stream_restarts = progress.restarts();
+    if count > 0 {
+        missed.fetch_add(count, Ordering::Relaxed);
+        let next = event.system_properties.sequence_number;
+        tracing::warn!(partition = %progress.id(), count, next, "events are missing before this one");
     }
+    Some(event)
 }
 
 /// Asks, answers whoever wants to know, and gives back what it takes to ask again.

@@ -1,6 +1,19 @@
-//! How far each partition was read: where to begin, where to go on, and what was missed. Nothing of AMQP.
+//! How far each partition was read: where to begin, where to go on, what was missed, and whether the
+//! partition began anew meanwhile. Nothing of AMQP.
+//!
+//! A partition begins anew when a hub that keeps its events in memory starts again, or is reset: sequence
+//! numbers count from 0 again, and the events that had not been read are gone. A reader that did not
+//! notice would take the new events for old ones, since their numbers are not greater than the one it
+//! reached. Three signs tell it:
+//!
+//! - The partition ends before the event that was reached.
+//! - The event hub was made after that event was enqueued.
+//! - An event comes whose number is not greater than the one that was reached, but whose offset is: offsets
+//!   grow for as long as the hub's clock does, over restarts too.
 
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use crate::amqp::PartitionStart;
 use crate::checkpoint::Checkpoint;
@@ -12,9 +25,33 @@ use crate::event_position::EventPosition;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     id: Arc<str>,
-    position: EventPosition,
-    /// The sequence number of the event before `position`, where it is known.
-    last: Option<i64>,
+    /// Where reading began, or is to begin.
+    begin: EventPosition,
+    /// The event after which the next one is expected, where it is known.
+    reached: Option<Reached>,
+    /// When the event hub was made, as it said first.
+    made: Option<Timestamp>,
+    /// How often the partition began anew since the reader was opened.
+    restarts: u64,
+    /// The last restart, if nobody was told of it yet.
+    untold: Option<Restart>,
+}
+
+/// An event's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reached {
+    number: i64,
+    offset: String,
+    time: Option<Timestamp>,
+    /// Whether it was read, or was there already when reading began.
+    was_read: bool,
+}
+
+/// That a partition began anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Restart {
+    /// The sequence number that had been reached.
+    pub(super) reached: Option<i64>,
 }
 
 /// What to do with an event that came.
@@ -29,13 +66,13 @@ pub(super) enum Step {
 impl Progress {
     /// For a partition that begins after its checkpoint, or where `otherwise` says if it has none.
     pub(super) fn new(id: &str, checkpoint: Option<Checkpoint>, otherwise: &EventPosition) -> Self {
-        let (position, last) = match checkpoint {
-            Some(Checkpoint { offset, sequence_number, .. }) => {
-                (EventPosition::AfterOffset(offset), Some(sequence_number))
-            }
-            None => (otherwise.clone(), None),
-        };
-        Self { id: id.into(), position, last }
+        let reached = checkpoint.map(|Checkpoint { offset, sequence_number, enqueued_time, .. }| Reached {
+            number: sequence_number,
+            offset,
+            time: Some(enqueued_time),
+            was_read: true,
+        });
+        Self { id: id.into(), begin: otherwise.clone(), reached, made: None, restarts: 0, untold: None }
     }
 
     pub(super) const fn id(&self) -> &Arc<str> {
@@ -44,56 +81,124 @@ impl Progress {
 
     /// Whether the event hub has to be asked how far the partition goes before it is read.
     pub(super) const fn needs_properties(&self) -> bool {
-        matches!(self.position, EventPosition::Latest) || self.last.is_some()
+        matches!(self.begin, EventPosition::Latest) || self.reached.is_some()
+    }
+
+    /// Takes note of when the event hub was made, which is asked on every connection.
+    pub(super) fn settle_age(&mut self, made: Timestamp) {
+        let known = self.reached.as_ref().and_then(|reached| reached.time).max(self.made);
+        if known.is_some_and(|known| made > known) {
+            tracing::warn!(
+                partition = %self.id, %made, last_known = ?known,
+                "the event hub was made after this partition was last read: its events are new, and read from the first"
+            );
+            self.begin_anew();
+        }
+        self.made = Some(made);
     }
 
     /// Settles where to begin, now that it is known how far the partition goes.
     ///
     /// What is the latest is settled once, so that nothing is missed if the connection breaks before the
-    /// first event. And a partition that ends before the place that was reached is another one than was
-    /// read, after a hub without a memory started again for example: all that is in it is new.
+    /// first event. And a partition that ends before the place that was reached has begun anew.
     pub(super) fn settle(&mut self, partition: &PartitionProperties) {
         let end = partition.last_enqueued_sequence_number;
-        match (&self.position, self.last) {
-            (EventPosition::Latest, _) if partition.is_empty && end <= 0 => {
-                // It has had none, or the only one is gone: there is nothing to begin after.
-                self.position = EventPosition::Earliest;
+        match &self.reached {
+            None if self.begin != EventPosition::Latest => {}
+            // It has had none, or the only one is gone: there is nothing to begin after.
+            None if partition.is_empty && end <= 0 => self.begin = EventPosition::Earliest,
+            None => {
+                self.begin = EventPosition::AfterSequenceNumber(end);
+                self.reached = Some(Reached {
+                    number: end,
+                    offset: partition.last_enqueued_offset.clone(),
+                    time: partition.last_enqueued_time,
+                    was_read: false,
+                });
             }
-            (EventPosition::Latest, _) => {
-                self.position = EventPosition::AfterSequenceNumber(end);
-                self.last = Some(end);
-            }
-            (_, Some(last)) if end < last => {
+            Some(reached) if end < reached.number => {
                 tracing::warn!(
-                    partition = %self.id, reached = last, newest = end,
+                    partition = %self.id, reached = reached.number, newest = end,
                     "the partition ends before the place that was reached: its events are new, and read from the first"
                 );
-                self.position = EventPosition::Earliest;
-                self.last = None;
+                self.begin_anew();
             }
-            _ => {}
+            Some(_) => {}
         }
     }
 
     pub(super) fn start(&self) -> PartitionStart {
-        PartitionStart { id: Arc::clone(&self.id), position: self.position.clone() }
+        let position = match &self.reached {
+            Some(reached) if reached.was_read => EventPosition::AfterOffset(reached.offset.clone()),
+            _ => self.begin.clone(),
+        };
+        PartitionStart { id: Arc::clone(&self.id), position }
     }
 
     /// Takes note of an event that came.
     pub(super) fn advance(&mut self, event: &Event) -> Step {
-        let number = event.system_properties.sequence_number;
-        let step = match self.last {
-            Some(last) if number <= last => return Step::Repeated,
-            Some(last) => Step::Next { missed: number.abs_diff(last) - 1 },
-            None => Step::Next { missed: 0 },
+        let system = &event.system_properties;
+        let number = system.sequence_number;
+        let missed = match &self.reached {
+            Some(reached) if number > reached.number => number.abs_diff(reached.number) - 1,
+            Some(reached) if is_later(&system.offset, &reached.offset) => {
+                tracing::warn!(
+                    partition = %self.id, reached = reached.number, next = number,
+                    "an event's number is not greater than the last one's, but its offset is: the partition began anew"
+                );
+                self.begin_anew();
+                0
+            }
+            Some(_) => return Step::Repeated,
+            None => 0,
         };
-        self.last = Some(number);
-        match &mut self.position {
+        match &mut self.reached {
             // The common case reuses the text's memory.
-            EventPosition::AfterOffset(offset) => offset.clone_from(&event.system_properties.offset),
-            position => *position = EventPosition::AfterOffset(event.system_properties.offset.clone()),
+            Some(reached) => {
+                reached.number = number;
+                reached.offset.clone_from(&system.offset);
+                reached.time = Some(system.enqueued_time);
+                reached.was_read = true;
+            }
+            reached @ None => {
+                *reached = Some(Reached {
+                    number,
+                    offset: system.offset.clone(),
+                    time: Some(system.enqueued_time),
+                    was_read: true,
+                });
+            }
         }
-        step
+        Step::Next { missed }
+    }
+
+    /// How often the partition began anew since the reader was opened.
+    pub(super) const fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// The last restart, unless it was asked for before.
+    pub(super) const fn take_restart(&mut self) -> Option<Restart> {
+        self.untold.take()
+    }
+
+    /// Everything in the partition is new. A time is as good a place to begin as before; numbers and offsets
+    /// mean other events now.
+    fn begin_anew(&mut self) {
+        let reached = self.reached.take();
+        if reached.is_some() || !matches!(self.begin, EventPosition::EnqueuedTime(_)) {
+            self.begin = EventPosition::Earliest;
+        }
+        self.restarts += 1;
+        self.untold = Some(Restart { reached: reached.map(|reached| reached.number) });
+    }
+}
+
+/// Whether both are numbers and the first is greater.
+fn is_later(offset: &str, than: &str) -> bool {
+    match (offset.parse::<u128>(), than.parse::<u128>()) {
+        (Ok(offset), Ok(than)) => offset > than,
+        _ => false,
     }
 }
 
@@ -108,6 +213,7 @@ mod tests {
             body: Vec::new(),
             properties: iothub_models::Properties::new(),
             system_properties: SystemProperties::for_tests(number),
+            stream_restarts: 0,
         }
     }
 
@@ -124,6 +230,12 @@ mod tests {
 
     fn position(progress: &Progress) -> EventPosition {
         progress.start().position
+    }
+
+    fn numbered(number: i64, offset: &str) -> Event {
+        let mut event = event(number);
+        offset.clone_into(&mut event.system_properties.offset);
+        event
     }
 
     #[test]
@@ -152,13 +264,67 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_gone_on_from_unless_the_partition_is_a_new_one() {
+    fn a_checkpoint_is_gone_on_from_unless_the_partition_ends_before_it() {
         let mut progress = Progress::new("0", Some(event(20).checkpoint()), &EventPosition::Latest);
         progress.settle(&ends_at(20));
         assert_eq!(position(&progress), EventPosition::AfterOffset("2000".to_owned()));
         assert_eq!(progress.advance(&event(21)), Step::Next { missed: 0 });
+        assert_eq!((progress.restarts(), progress.take_restart()), (0, None));
         progress.settle(&ends_at(3));
         assert_eq!(position(&progress), EventPosition::Earliest);
+        assert_eq!(progress.take_restart(), Some(Restart { reached: Some(21) }));
+        assert_eq!((progress.restarts(), progress.take_restart()), (1, None));
         assert_eq!(progress.advance(&event(0)), Step::Next { missed: 0 });
+    }
+
+    /// The new log may have grown longer than the old one was.
+    #[test]
+    fn a_later_offset_under_a_number_that_was_read_is_a_new_event() {
+        let mut progress = Progress::new("0", None, &EventPosition::Latest);
+        progress.settle(&PartitionProperties { last_enqueued_offset: "4100".to_owned(), ..ends_at(41) });
+        assert_eq!(progress.advance(&numbered(41, "4100")), Step::Repeated);
+        assert_eq!(progress.advance(&numbered(0, "5000")), Step::Next { missed: 0 });
+        assert_eq!(progress.take_restart(), Some(Restart { reached: Some(41) }));
+        assert_eq!(progress.advance(&numbered(1, "5010")), Step::Next { missed: 0 });
+        assert_eq!(progress.advance(&numbered(1, "5010")), Step::Repeated);
+        // Offsets that are no numbers cannot be compared.
+        assert_eq!(progress.advance(&numbered(1, "z:9999")), Step::Repeated);
+        assert_eq!(progress.restarts(), 1);
+    }
+
+    #[test]
+    fn an_event_hub_that_was_made_after_the_last_event_has_new_events() {
+        let read = event(20);
+        let then = read.system_properties.enqueued_time;
+        let later = then + std::time::Duration::from_secs(1);
+        let mut progress = Progress::new("0", Some(read.checkpoint()), &EventPosition::Latest);
+        progress.settle_age(then);
+        progress.settle(&ends_at(500));
+        assert_eq!(progress.take_restart(), None);
+        progress.settle_age(later);
+        progress.settle(&ends_at(500));
+        assert_eq!(position(&progress), EventPosition::Earliest);
+        assert_eq!(progress.take_restart(), Some(Restart { reached: Some(20) }));
+        // Asked again, it is the same event hub.
+        progress.settle_age(later);
+        assert_eq!((progress.restarts(), progress.take_restart()), (1, None));
+    }
+
+    #[test]
+    fn a_partition_that_was_never_read_begins_anew_too() {
+        let made: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let later = made + std::time::Duration::from_secs(1);
+        for (begin, anew) in [
+            (EventPosition::Earliest, EventPosition::Earliest),
+            (EventPosition::AfterSequenceNumber(7), EventPosition::Earliest),
+            (EventPosition::EnqueuedTime(made), EventPosition::EnqueuedTime(made)),
+        ] {
+            let mut progress = Progress::new("0", None, &begin);
+            progress.settle_age(made);
+            assert_eq!(position(&progress), begin);
+            progress.settle_age(later);
+            assert_eq!(position(&progress), anew);
+            assert_eq!(progress.take_restart(), Some(Restart { reached: None }));
+        }
     }
 }

@@ -154,3 +154,37 @@ async fn a_wrong_key_costs_one_attempt_for_all_that_is_queued() {
         tokio::join!(sender.send(device(), C2dMessage::default()), async { hub.arrival().await.accept() });
     sent.unwrap();
 }
+
+/// A hub whose clock was set forward refuses each message, and keeps the connection.
+#[tokio::test]
+async fn a_message_that_an_old_token_kept_out_is_sent_again_with_a_fresh_one() {
+    let mut hub = ForeignHub::start().await;
+    let clock = ManualClock::new(start());
+    let sender = soon(hub.builder().clock(clock.clock()).connect()).await.unwrap();
+    assert_eq!(verified(&hub.token().await, start()).expiry(), start() + 60 * MINUTE);
+    clock.advance(20 * MINUTE);
+    let refusal = || error("amqp:unauthorized-access", "the token has expired");
+    let (sent, ()) = tokio::join!(sender.send(device(), C2dMessage::new("twice")), async {
+        hub.arrival().await.reject(Some(refusal()));
+        let again = hub.arrival().await;
+        assert_eq!(again.body(), "twice");
+        again.accept();
+    });
+    sent.unwrap();
+    let now = start() + 20 * MINUTE;
+    assert_eq!(verified(&hub.token().await, now).expiry(), now + 60 * MINUTE);
+    assert_eq!(hub.connections(), 2);
+
+    // A fresh token that is refused as well is the answer.
+    clock.advance(20 * MINUTE);
+    let (sent, ()) = tokio::join!(sender.send(device(), C2dMessage::new("never")), async {
+        hub.arrival().await.reject(Some(refusal()));
+        hub.arrival().await.reject(Some(refusal()));
+    });
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::NotAuthorized);
+    let (sent, ()) = tokio::join!(sender.send(device(), C2dMessage::new("nor this")), async {
+        hub.arrival().await.reject(Some(refusal()));
+    });
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::NotAuthorized);
+    assert_eq!(hub.connections(), 3);
+}

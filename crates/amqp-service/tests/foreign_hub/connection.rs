@@ -158,14 +158,81 @@ async fn a_verdict_that_does_not_come_in_time_leaves_the_outcome_open() {
     clock.advance(Duration::from_secs(30));
     let failure = soon(sending).await.unwrap().unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::OutcomeUnknown);
-    // The verdict that comes late harms nobody, and the connection is still good.
+    // The verdict that comes late harms nobody.
     late.accept();
     delivered(&mut hub, &sender, "next").await;
+}
+
+/// After one message without an answer, on a connection that brought no other, the next message does not
+/// wait for the same.
+#[tokio::test]
+async fn one_unanswered_message_is_enough_to_try_another_connection() {
+    let mut hub = ForeignHub::start().await;
+    let clock = manual();
+    let sender = soon(hub.builder().clock(clock.clock()).connect()).await.unwrap();
+    let send = |body: &'static str| {
+        let sender = sender.clone();
+        tokio::spawn(async move { sender.send(device(), C2dMessage::new(body)).await })
+    };
+    let unheard = send("unheard");
+    drop(hub.arrival().await);
+    clock.advance(Duration::from_secs(20));
+    // This one has time left when the first is given up, and keeps its connection until it has its answer.
+    let patient = send("patient");
+    let late = hub.arrival().await;
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(soon(unheard).await.unwrap().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    delivered(&mut hub, &sender, "elsewhere").await;
+    assert_eq!(hub.connections(), 2);
+    late.accept();
+    soon(patient).await.unwrap().unwrap();
+    // The connection that was left ends when nobody waits for it.
+    delivered(&mut hub, &sender, "still elsewhere").await;
+    hub.has_lost(1).await;
+    assert_eq!(hub.connections(), 2);
+}
+
+/// One message that the hub forgot says nothing about a connection on which it answers others.
+#[tokio::test]
+async fn a_connection_that_brings_answers_is_kept_although_one_is_missing() {
+    let mut hub = ForeignHub::start().await;
+    let clock = manual();
+    let sender = soon(hub.builder().clock(clock.clock()).connect()).await.unwrap();
+    let forgotten = tokio::spawn({
+        let sender = sender.clone();
+        async move { sender.send(device(), C2dMessage::new("forgotten")).await }
+    });
+    drop(hub.arrival().await);
+    delivered(&mut hub, &sender, "answered").await;
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(soon(forgotten).await.unwrap().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    delivered(&mut hub, &sender, "answered too").await;
     assert_eq!(hub.connections(), 1);
 }
 
+/// A sender with little patience is no proof against a hub that is slow; several such messages are.
 #[tokio::test]
-async fn a_hub_that_never_answers_is_left() {
+async fn a_hub_is_given_five_seconds_however_impatient_the_sender() {
+    let mut hub = ForeignHub::start().await;
+    let clock = manual();
+    let second = Duration::from_secs(1);
+    let sender = soon(hub.builder().clock(clock.clock()).send_timeout(second).connect()).await.unwrap();
+    for unanswered in 1..=5 {
+        let sending = tokio::spawn({
+            let sender = sender.clone();
+            async move { sender.send(device(), C2dMessage::new("unheard")).await }
+        });
+        drop(hub.arrival().await);
+        clock.advance(second);
+        assert_eq!(soon(sending).await.unwrap().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(hub.connections(), 1, "after {unanswered} s");
+    }
+    delivered(&mut hub, &sender, "elsewhere").await;
+    assert_eq!(hub.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_hub_that_leaves_a_windowful_unanswered_is_left() {
     let mut hub = ForeignHub::start().await;
     let clock = manual();
     let sender = soon(hub.builder().clock(clock.clock()).max_in_flight(2).connect()).await.unwrap();
@@ -175,6 +242,8 @@ async fn a_hub_that_never_answers_is_left() {
             async move { sender.send(device(), C2dMessage::new("unheard")).await }
         });
         drop(hub.arrival().await);
+        // It answers others, so that the silence is not that of the connection.
+        delivered(&mut hub, &sender, "heard").await;
         clock.advance(Duration::from_secs(30));
         assert_eq!(soon(sending).await.unwrap().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
     }

@@ -1,6 +1,11 @@
 //! Reading events while connections break: nothing is missed and nothing comes twice.
 
+use std::time::Duration;
+
+use fe2o3_amqp_types::primitives::Symbol;
 use iothub_amqp_service::{ConnectionState, ErrorKind, EventReader};
+use iothub_auth::ManualClock;
+use serde_amqp::Value;
 
 use crate::event_hub::event;
 use crate::hub::{Behaviour, Door, ForeignHub, error, soon};
@@ -112,6 +117,8 @@ async fn events_that_were_not_kept_are_counted() {
 async fn a_partition_that_begins_anew_is_read_from_its_first_event() {
     let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
     let mut events = soon(hub.reader().open()).await.unwrap();
+    let mut restarts = events.stream_restarts();
+    assert_eq!(restarts.count(), 0);
     hub.outlet().await.send_events([10, 11]).await;
     assert_eq!(next_number(&mut events).await, 10);
     assert_eq!(next_number(&mut events).await, 11);
@@ -120,8 +127,65 @@ async fn a_partition_that_begins_anew_is_read_from_its_first_event() {
     let mut outlet = hub.outlet().await;
     assert_eq!(outlet.selector(), "amqp.annotation.x-opt-offset > '-1'");
     outlet.send_events(0..3).await;
-    assert_eq!(next_number(&mut events).await, 0);
+    let first = soon(events.next()).await.unwrap().unwrap();
+    assert_eq!((first.system_properties.sequence_number, first.stream_restarts), (0, 1));
     assert_eq!(events.missed_events(), 0);
+    let restart = soon(restarts.next()).await.unwrap();
+    assert_eq!(&*restart.partition_id, "0");
+    assert_eq!((restart.number, restart.reached_sequence_number), (1, Some(11)));
+    assert_eq!(events.stream_restarts().latest(), Some(restart));
+    soon(events.close()).await.unwrap();
+    assert_eq!((restarts.next().await, restarts.count()), (None, 1));
+}
+
+/// The new log is longer than the old one was, so that only the offset of an event tells.
+#[tokio::test]
+async fn an_event_with_an_old_number_and_a_later_offset_is_new() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    let mut outlet = hub.outlet().await;
+    outlet.send_events([10]).await;
+    assert_eq!(next_number(&mut events).await, 10);
+    let mut anew = event(0);
+    let offset = Value::String("99000".to_owned());
+    anew.message_annotations.as_mut().unwrap().insert(Symbol::from("x-opt-offset").into(), offset);
+    outlet.send(anew).await;
+    let first = soon(events.next()).await.unwrap().unwrap();
+    assert_eq!((first.system_properties.sequence_number, first.stream_restarts), (0, 1));
+    assert_eq!(events.stream_restarts().count(), 1);
+    assert_eq!(events.missed_events(), 0);
+}
+
+/// A hub whose clock was set forward ends the link, and takes the next token.
+#[tokio::test]
+async fn an_old_token_that_is_refused_is_replaced_by_a_fresh_one() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 0))).await;
+    let mut events = soon(hub.reader().open()).await.unwrap();
+    let refused = error("amqp:unauthorized-access", "the token has expired");
+    hub.outlet().await.close_with(refused).await;
+    hub.outlet().await.send(event(1)).await;
+    assert_eq!(next_number(&mut events).await, 1);
+}
+
+#[tokio::test]
+async fn one_refused_token_while_connecting_again_is_not_the_end() {
+    let mut hub = ForeignHub::start_with(with_partition((0, 0))).await;
+    let clock = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
+    let mut events = soon(hub.reader().clock(clock.clock()).open()).await.unwrap();
+    let mut states = events.connection_states();
+    hub.behave(|behaviour| behaviour.token_status = Some(401));
+    hub.cut();
+    let lost = |state: &ConnectionState, why| matches!(state, ConnectionState::Disconnected { error, .. } if error.kind() == why);
+    while !lost(&soon(states.next()).await.unwrap(), ErrorKind::Disconnected) {}
+    clock.advance(Duration::from_secs(60));
+    while !lost(&soon(states.next()).await.unwrap(), ErrorKind::NotAuthorized) {}
+    // The next attempt waits for the clock.
+    hub.behave(|behaviour| behaviour.token_status = Some(200));
+    clock.advance(Duration::from_secs(60));
+    // The first is that of the connection that was cut.
+    drop(hub.outlet().await);
+    hub.outlet().await.send(event(1)).await;
+    assert_eq!(next_number(&mut events).await, 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | its place: sequence number, offset, enqueued time | annotations `x-opt-…`: long, string, timestamp |
 //! | what the hub knows of it: device, source, sender, model | annotations `iothub-…`, `dt-…`: strings, one timestamp |
-//! | system properties with a field in AMQP | properties |
+//! | system properties with a field in AMQP | properties; an event that has none of them has no such section |
 //! | application properties, and some system properties that the service shows among them | application properties: strings |
 //! | the body | one data section |
 //!
@@ -49,8 +49,16 @@ pub(crate) fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
     let message = &event.message;
     if !message.properties.is_empty() || !others.is_empty() || message.creation_time.is_some() {
         writer.application_properties(|map| {
-            for (name, value) in message.properties.iter().chain(others) {
+            // A map has each key once: what the device set as a system property counts.
+            let is_taken = |name: &str| {
+                others.iter().any(|(other, _)| *other == name)
+                    || (name == CREATION_TIME && message.creation_time.is_some())
+            };
+            for (name, value) in message.properties.iter().filter(|(name, _)| !is_taken(name)) {
                 map.entry(name, value);
+            }
+            for (name, value) in &others {
+                map.entry(name, *value);
             }
             if let Some(time) = message.creation_time {
                 map.entry(CREATION_TIME, time.to_string());
@@ -98,23 +106,12 @@ fn properties(event: &HubEvent) -> Properties {
     Properties {
         message_id: message.message_id.clone().map(MessageId::String),
         user_id: message.user_id.clone().map(Bytes::from),
-        to: match system.get(TO) {
-            Some(to) => Some(to.to_owned()),
-            None => (event.source == EventSource::Telemetry).then(|| telemetry_address(event)),
-        },
+        to: system.get(TO).map(str::to_owned),
         correlation_id: message.correlation_id.clone().map(MessageId::String),
         content_type: message.content_type.clone(),
         content_encoding: message.content_encoding.clone(),
         absolute_expiry_time: system.get(EXPIRY_TIME).and_then(expiry_time),
         ..Properties::default()
-    }
-}
-
-/// Where telemetry was sent to, as the service says it.
-fn telemetry_address(event: &HubEvent) -> String {
-    match &event.module_id {
-        None => format!("/devices/{}/messages/events", event.device_id),
-        Some(module) => format!("/devices/{}/modules/{module}/messages/events", event.device_id),
     }
 }
 
@@ -169,9 +166,7 @@ pub(crate) fn read(bytes: &Bytes) -> Option<HubEvent> {
     event.generation_id = text(GENERATION_ID).map(Into::into);
     event.auth_method = text(AUTH_METHOD).map(Into::into);
     event.model_id = text(MODEL_ID).map(Into::into);
-    if let Some(to) = known.properties.to
-        && to != telemetry_address(&event)
-    {
+    if let Some(to) = known.properties.to {
         system_properties.insert(TO, to);
     }
     event.system_properties = system_properties;

@@ -56,7 +56,7 @@ fn event_hub(hub: &Hub) -> Map {
     Map::new()
         .with("name", hub.config().name.as_str())
         .with("type", EVENT_HUB)
-        .with("created_at", Timestamp(events.created().as_millisecond()))
+        .with("created_at", Timestamp(events.created()))
         .with("partition_count", count)
         .with("partition_ids", Array::of_strings((0..count).map(|id| id.to_string())))
         .with("georeplication_factor", 1)

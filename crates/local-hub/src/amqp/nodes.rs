@@ -212,6 +212,10 @@ impl ConnectionHandler for Nodes {
         self.management.flush(links);
     }
 
+    fn is_drained(&mut self, links: &mut Links<'_>) -> bool {
+        self.readers.are_drained(links)
+    }
+
     fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, _links: &mut Links<'_>) {
         if let Some(error) = error {
             tracing::info!(%error, "a link over AMQP was ended");

@@ -6,12 +6,14 @@
 //! log, so that a reader that is slow costs nothing.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, ConnectionHandle, Direction, LinkId, Links, Map, MessageWriter,
     SendError, SendOptions, SenderSettleMode, Symbol, Timestamp, condition,
 };
+use tokio::time::Instant;
 
 use super::address::PartitionAddress;
 use super::error::amqp_error;
@@ -23,6 +25,10 @@ use crate::hub::Hub;
 /// Events taken from the log at a time, and their bytes.
 const BATCH: usize = 128;
 const BATCH_BYTES: usize = 128 * 1024;
+
+/// How long after its last event a reader without credit is believed to give credit again. Readers give it
+/// in portions, as their programs take events.
+const CREDIT_PAUSE: Duration = Duration::from_secs(1);
 
 const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
 const OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argument-out-of-range");
@@ -45,6 +51,8 @@ pub(super) struct Readers {
 #[derive(Debug)]
 struct Reader {
     events: EventReader,
+    /// When it was last sent an event.
+    sent_at: Option<Instant>,
     path: [String; 5],
     wants_metrics: bool,
 }
@@ -112,7 +120,7 @@ impl Readers {
             .map_err(|refused| AmqpError::new(condition_of(&refused), refused.to_string()))?;
         let wants_metrics = request.desired_capabilities.contains(&RUNTIME_METRIC);
         tracing::debug!(partition, group, ?start, epoch, "a reader of events");
-        self.links.insert(request.link, Reader { events, path, wants_metrics });
+        self.links.insert(request.link, Reader { events, sent_at: None, path, wants_metrics });
         Ok(Accept {
             sender_settle_mode: Some(SenderSettleMode::Settled),
             offered_capabilities: if wants_metrics { vec![RUNTIME_METRIC] } else { Vec::new() },
@@ -122,6 +130,18 @@ impl Readers {
 
     pub(super) fn has(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
+    }
+
+    /// Whether every reader has been sent all events that it takes, now that the hub ends: there is no further
+    /// event for it, or it has given no credit for a while.
+    pub(super) fn are_drained(&self, links: &mut Links<'_>) -> bool {
+        self.links.iter().all(|(link, reader)| {
+            if links.has_unsent(*link) {
+                return false;
+            }
+            let may_give_credit = || reader.sent_at.is_some_and(|sent_at| sent_at.elapsed() < CREDIT_PAUSE);
+            reader.events.unread() == 0 || (links.credit(*link) == 0 && !may_give_credit())
+        })
     }
 
     pub(super) fn detach(&mut self, link: LinkId) {
@@ -139,6 +159,9 @@ impl Readers {
         while let Some(state) = reader.take(links.credit(link), now, batch) {
             let metrics = reader.wants_metrics.then(|| metrics(&state, now));
             let sent = send_batch(link, batch, metrics.as_ref(), scratch, links);
+            if sent > 0 {
+                reader.sent_at = Some(Instant::now());
+            }
             if sent < batch.len() {
                 reader.events.give_back(batch.len() - sent);
                 break;

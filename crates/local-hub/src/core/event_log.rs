@@ -10,7 +10,8 @@ mod partition;
 mod reader;
 mod start;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,15 @@ pub(crate) struct Bounds {
     bytes: usize,
 }
 
+/// What readers have not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// Events that the log keeps.
+    pub(crate) kept: u64,
+    /// How many of them each consumer group has not read, of those that had readers.
+    pub(crate) groups: BTreeMap<String, u64>,
+}
+
 /// The log. Cheap to clone: all clones are the same log.
 #[derive(Clone, Debug)]
 pub(crate) struct EventLog(Arc<Inner>);
@@ -45,7 +55,8 @@ struct Inner {
     partitions: Box<[Mutex<Partition>]>,
     bounds: Bounds,
     encode: Encode,
-    created: Timestamp,
+    /// When the log began, in milliseconds since the Unix epoch.
+    created: AtomicI64,
     /// Telemetry accepted since the start or the last reset.
     telemetry: AtomicU64,
 }
@@ -63,7 +74,13 @@ impl EventLog {
         let bounds =
             Bounds { keep: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX), bytes: bytes / count };
         let partitions = (0..count).map(|_| Mutex::new(Partition::new(now))).collect();
-        Self(Arc::new(Inner { partitions, bounds, encode, created: now, telemetry: AtomicU64::new(0) }))
+        Self(Arc::new(Inner {
+            partitions,
+            bounds,
+            encode,
+            created: AtomicI64::new(now.as_millisecond()),
+            telemetry: AtomicU64::new(0),
+        }))
     }
 
     /// How many partitions there are; they are named by their index.
@@ -71,9 +88,9 @@ impl EventLog {
         self.0.partitions.len()
     }
 
-    /// When the log began.
-    pub(crate) fn created(&self) -> Timestamp {
-        self.0.created
+    /// When the log began, or was last cleared, in milliseconds since the Unix epoch.
+    pub(crate) fn created(&self) -> i64 {
+        self.0.created.load(Ordering::Relaxed)
     }
 
     /// Takes events, in order, and wakes who waits for them.
@@ -111,6 +128,24 @@ impl EventLog {
         kept.into_iter().map(|(_, event)| event).collect()
     }
 
+    /// How many events are kept, and how many of them the consumer groups that had readers have not read.
+    /// Readers count once they are dropped.
+    pub(crate) fn unread(&self) -> Unread {
+        let mut unread = Unread::default();
+        let partitions: Vec<_> =
+            (0..self.partitions()).filter_map(|index| self.partition(index)).map(|it| it.unread()).collect();
+        for (kept, _) in &partitions {
+            unread.kept += kept;
+        }
+        for group in partitions.iter().flat_map(|(_, groups)| groups.keys()) {
+            // A partition that the group never read is unread as a whole.
+            let of_partition =
+                |(kept, groups): &(u64, BTreeMap<String, u64>)| *groups.get(group).unwrap_or(kept);
+            unread.groups.insert(group.clone(), partitions.iter().map(of_partition).sum());
+        }
+        unread
+    }
+
     /// How many telemetry messages were accepted, those that left the log included.
     pub(crate) fn telemetry_accepted(&self) -> u64 {
         self.0.telemetry.load(Ordering::Relaxed)
@@ -118,6 +153,7 @@ impl EventLog {
 
     /// Forgets all events and begins anew; readers go on with what comes next.
     pub(crate) fn clear(&self, now: Timestamp) {
+        self.0.created.store(now.as_millisecond(), Ordering::Relaxed);
         for index in 0..self.partitions() {
             if let Some(mut partition) = self.partition(index) {
                 partition.clear(now);

@@ -57,6 +57,22 @@ impl Hub {
         self.config().routes.take(event, &|| self.twin_of(&id()))
     }
 
+    /// Says in the log how many events the hub holds that a consumer group has not read, for the end of a hub
+    /// that forgets them.
+    pub(crate) fn log_unread_events(&self) {
+        let unread = self.0.events.unread();
+        if unread.groups.is_empty() && unread.kept > 0 {
+            tracing::info!(unread = unread.kept, "the hub ends; no reader has asked for any of its events");
+        }
+        for (consumer_group, unread) in unread.groups {
+            if unread == 0 {
+                tracing::info!(consumer_group, unread, "the hub ends; its readers have got every event");
+            } else {
+                tracing::warn!(consumer_group, unread, "the hub ends; its readers have not got these events");
+            }
+        }
+    }
+
     /// The stream.
     pub(crate) fn events(&self) -> &EventLog {
         &self.0.events

@@ -193,3 +193,73 @@ async fn what_a_connection_has_is_not_received_elsewhere_until_it_is_given_back(
     hub.settle_c2d(&id("d1"), received.lock, crate::core::lock::Settlement::Abandon).await.unwrap();
     assert_eq!(hub.lease_c2d(&id("d1"), 10)[0].delivery_count, 1);
 }
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Nobody waits for it.
+#[derive(Debug)]
+struct Deaf;
+
+impl crate::core::event_log::Listener for Deaf {
+    fn wake(&self) {}
+    fn displaced(&self, _reason: &str) {}
+}
+
+#[tokio::test]
+async fn the_log_says_at_the_end_how_many_events_were_not_read() {
+    let logged = |hub: &Hub| {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .with_max_level(tracing::Level::INFO)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || hub.log_unread_events());
+        let text = lock(&lines.0).clone();
+        String::from_utf8(text).unwrap()
+    };
+    let hub = hub();
+    assert_eq!(logged(&hub), "");
+    let event = || {
+        let sender = ConnectionId::device(id("d1"));
+        HubEvent::telemetry(
+            TelemetryMessage::new("x"),
+            sender,
+            "1".into(),
+            "{}".into(),
+            jiff::Timestamp::now(),
+        )
+    };
+    hub.accept_telemetry((0..5).map(|_| event()).collect()).await.unwrap();
+    let nobody = logged(&hub);
+    assert!(nobody.contains("INFO") && nobody.contains("unread=5"), "{nobody}");
+    let read = |count| {
+        for partition in 0..hub.events().partitions() {
+            let start = crate::core::event_log::Start::EARLIEST;
+            let now = jiff::Timestamp::now();
+            let mut reader =
+                hub.events().reader(partition, "$default", start, None, now, Box::new(Deaf)).unwrap();
+            reader.take(count, usize::MAX, now, &mut Vec::new());
+        }
+        logged(&hub)
+    };
+    let some = read(3);
+    assert!(some.contains("WARN") && some.contains("unread=2") && some.contains("$default"), "{some}");
+    let all = read(5);
+    assert!(all.contains("INFO") && all.contains("unread=0"), "{all}");
+}

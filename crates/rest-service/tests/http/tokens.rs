@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use iothub_auth::{ManualClock, SasToken};
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, DeviceIdentity};
+use iothub_rest_service::ErrorKind;
 
 use crate::script::{Request, Server, identity, reply};
 
@@ -29,6 +30,36 @@ async fn a_token_is_shared_by_calls_and_renewed_before_it_expires() {
     }
     assert_eq!(expiries[0], expiries[1]);
     assert!(expiries[1] < expiries[2] && expiries[2] < expiries[3]);
+}
+
+/// The hub's clock may have been set forward since a token was signed. A refused call was not carried out, so
+/// that one which changes something is sent again too.
+#[tokio::test]
+async fn a_call_that_an_old_token_kept_out_is_sent_again_with_a_fresh_one() {
+    let refused = || reply(401, &[], r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized"}"#);
+    let script = [identity(), refused(), identity(), refused(), refused(), refused()];
+    let server = Server::start(script).await;
+    let hands = ManualClock::new("2026-11-21T00:00:00Z".parse().unwrap());
+    let client = server.builder().clock(hands.clock()).build().unwrap();
+    let id: DeviceId = "d1".parse().unwrap();
+    client.devices().get(&id).await.unwrap();
+    let first = token(&server.request().await).expiry();
+    hands.advance(Duration::from_secs(20 * 60));
+    client.devices().create(DeviceIdentity::new(id.clone())).await.unwrap();
+    let (old, fresh) = (server.request().await, server.request().await);
+    assert_eq!((old.line(), token(&old).expiry()), (fresh.line(), first));
+    assert!(token(&fresh).expiry() > first);
+
+    // A fresh token that is refused as well is the answer, and so is one that was signed for this very call.
+    hands.advance(Duration::from_secs(20 * 60));
+    for requests in [2, 1] {
+        let failure = client.devices().get(&id).await.unwrap_err();
+        assert_eq!((failure.kind(), failure.http_status()), (ErrorKind::NotAuthorized, Some(401)));
+        for _ in 0..requests {
+            server.request().await;
+        }
+        hands.advance(Duration::from_secs(55 * 60));
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ fn telemetry() -> HubEvent {
         ("iothub-outputname", "out"),
         ("iothub-message-schema", "s1"),
         ("absolute-expiry-time", "2026-11-22T00:00:00Z"),
+        ("to", "/devices/d1/modules/m/messages/events"),
     ]
     .into_iter()
     .collect();
@@ -90,6 +91,99 @@ fn what_is_read_back_is_what_was_written() {
     for source in EventSource::ALL {
         let bare = HubEvent::notification(source, TelemetryMessage::new(""), about.clone(), time);
         assert_eq!(read(&written(&bare)), Some(bare));
+    }
+}
+
+/// Clients of Event Hubs tell a message without the section from one with it, and some of them fail on a
+/// section whose `content-type` is absent.
+#[test]
+fn a_message_without_system_properties_has_no_properties_section() {
+    let bare = |system_properties: &[(&str, &str)]| {
+        let sender = ConnectionId::device("d1".parse().unwrap());
+        let message = TelemetryMessage {
+            properties: [("temperatureAlert", "true")].into_iter().collect(),
+            ..TelemetryMessage::new("21")
+        };
+        let mut event = HubEvent::telemetry(message, sender, "g1".into(), "{}".into(), Time::UNIX_EPOCH);
+        event.system_properties = system_properties.iter().copied().collect();
+        event
+    };
+    // A section begins with the constructor of a described value and its number.
+    let has_properties = |bytes: &[u8]| bytes.windows(3).any(|start| start == [0x00, 0x53, 0x73]);
+    let none = bare(&[]);
+    assert!(!has_properties(&written(&none)));
+    // These have their places elsewhere.
+    assert!(!has_properties(&written(&bare(&[("iothub-outputname", "out"), ("iothub-ack", "full")]))));
+    assert_eq!(read(&written(&none)), Some(none));
+    let to = bare(&[("to", "/elsewhere")]);
+    assert!(has_properties(&written(&to)));
+    let message = Message::decode(&written(&to)).unwrap();
+    assert_eq!(message.properties, Properties { to: Some("/elsewhere".to_owned()), ..Properties::default() });
+    assert_eq!(read(&written(&to)), Some(to));
+}
+
+/// Readers refuse a map that has a key twice, or take either value.
+#[test]
+fn an_application_property_gives_way_to_the_system_property_of_its_name() {
+    let mut event = telemetry();
+    for name in ["iothub-message-schema", "iothub-creation-time-utc"] {
+        event.message.properties.insert(name, "an application's");
+    }
+    let message = Message::decode(&written(&event)).unwrap();
+    let value_of = |wanted: &str| {
+        let found: Vec<_> =
+            message.application_properties.iter().filter(|(name, _)| name.as_str() == Some(wanted)).collect();
+        assert_eq!(found.len(), 1, "{wanted}");
+        found[0].1.as_str().unwrap().to_owned()
+    };
+    assert_eq!(value_of("iothub-message-schema"), "s1");
+    assert_eq!(value_of("iothub-creation-time-utc"), "2026-11-21T02:30:00.5Z");
+    assert_eq!(value_of("a b"), "c/d+e");
+}
+
+proptest::proptest! {
+    /// Whatever the limits let in: 1,000 properties, and texts of any length and any characters.
+    #[test]
+    fn whatever_is_written_passes_the_checks_of_a_reader(
+        body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+        properties in proptest::collection::vec((".{0,300}", ".{0,300}"), 0..30),
+        many in 0_usize..=1000,
+        system in proptest::collection::vec((0_usize..13, ".{0,300}"), 0..13),
+    ) {
+        const OTHERS: [&str; 8] = [
+            "to", "absolute-expiry-time", "iothub-outputname", "iothub-interface-id",
+            "iothub-message-schema", "iothub-ack", "iothub-creation-time-utc", "Correlation-Context",
+        ];
+        let sender = ConnectionId::device("d1".parse().unwrap());
+        let mut message = TelemetryMessage::new(body.clone());
+        for n in 0..many {
+            message.properties.insert(n.to_string(), "x".repeat(n % 300));
+        }
+        for (name, value) in properties {
+            message.properties.insert(name, value);
+        }
+        let mut others = EventProperties::new();
+        for (which, value) in system {
+            match which {
+                8 => message.message_id = Some(value),
+                9 => message.correlation_id = Some(value),
+                10 => message.user_id = Some(value),
+                11 => message.content_type = Some(value),
+                12 => message.content_encoding = Some(value),
+                other => drop(others.insert(OTHERS[other], value)),
+            }
+        }
+        let expected = message.properties.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        let mut event = HubEvent::telemetry(message, sender, "g1".into(), "{}".into(), Time::UNIX_EPOCH);
+        event.system_properties = others;
+        let bytes = written(&event);
+        iothub_amqp_server::codec::scan_message(&bytes).unwrap();
+        let read = read(&bytes).unwrap();
+        proptest::prop_assert_eq!(&read.message.body, &body);
+        for name in expected {
+            let known = read.message.properties.get(&name).or_else(|| read.system_properties.get(&name));
+            proptest::prop_assert!(known.is_some() || name == CREATION_TIME, "{}", name);
+        }
     }
 }
 

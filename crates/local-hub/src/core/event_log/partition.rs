@@ -1,6 +1,6 @@
 //! One partition: events in order, numbered, and the seats of its readers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
@@ -65,6 +65,9 @@ pub(super) struct Partition {
     pub(super) generation: u64,
     pub(super) seats: Vec<Seat>,
     pub(super) next_seat: u64,
+    /// For each consumer group that had a reader, the number of the event after the last that one of its
+    /// former readers got.
+    pub(super) read_to: BTreeMap<String, i64>,
 }
 
 impl Partition {
@@ -79,6 +82,7 @@ impl Partition {
             generation: 0,
             seats: Vec::new(),
             next_seat: 0,
+            read_to: BTreeMap::new(),
         }
     }
 
@@ -146,7 +150,9 @@ impl Partition {
         let behind = |value: bool, equal: bool| value || (equal && !start.inclusive);
         let place = match start.at {
             StartAt::Earliest => 0,
-            StartAt::Latest => self.entries.len(),
+            // The end is the place of the newest event, as an offset would name it: "from there on, that
+            // event included" begins with it, if it has not left the log.
+            StartAt::Latest => self.entries.len().saturating_sub(usize::from(start.inclusive)),
             StartAt::Offset(offset) => {
                 self.entries.partition_point(|entry| behind(entry.offset < offset, entry.offset == offset))
             }
@@ -172,6 +178,13 @@ impl Partition {
             }
             into.push(entry.event.clone());
         }
+    }
+
+    /// How many events are kept, and how many of those each consumer group has not read.
+    pub(super) fn unread(&self) -> (u64, BTreeMap<String, u64>) {
+        let after = |number: i64| u64::try_from(self.end() - number.max(self.first)).unwrap_or(0);
+        let groups = self.read_to.iter().map(|(group, number)| (group.clone(), after(*number)));
+        (after(self.first), groups.collect())
     }
 
     pub(super) fn kept(&self) -> impl Iterator<Item = (i64, Bytes)> {

@@ -53,6 +53,7 @@ pub(crate) enum ReaderRefused {
 #[derive(Debug)]
 pub(crate) struct EventReader {
     log: EventLog,
+    group: String,
     partition: usize,
     seat: u64,
     /// The number of the event it wants next, in this generation of the partition.
@@ -84,6 +85,7 @@ impl EventLog {
         let seat = seats.take_seat(group, epoch, listener)?;
         Ok(EventReader {
             log: self.clone(),
+            group: group.to_owned(),
             partition,
             seat,
             next: seats.seek(start),
@@ -121,6 +123,13 @@ impl EventReader {
         Some(Took { lost, state: partition.state() })
     }
 
+    /// How many events the partition holds that this reader has not taken.
+    pub(crate) fn unread(&self) -> u64 {
+        let Some(partition) = self.log.partition(self.partition) else { return 0 };
+        let next = if self.generation == partition.generation { self.next } else { 0 };
+        u64::try_from(partition.end() - next.max(partition.first())).unwrap_or(0)
+    }
+
     /// Gives back the last `count` events it took, which it could not use now.
     pub(crate) fn give_back(&mut self, count: usize) {
         self.next -= i64::try_from(count).unwrap_or(0);
@@ -131,6 +140,9 @@ impl Drop for EventReader {
     fn drop(&mut self) {
         if let Some(mut partition) = self.log.partition(self.partition) {
             partition.seats.retain(|seat| seat.id != self.seat);
+            let next = if self.generation == partition.generation { self.next } else { 0 };
+            let read_to = partition.read_to.entry(std::mem::take(&mut self.group)).or_default();
+            *read_to = next.max(*read_to);
         }
     }
 }

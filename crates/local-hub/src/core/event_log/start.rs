@@ -5,7 +5,8 @@
 pub(crate) enum StartAt {
     /// The oldest event that is kept.
     Earliest,
-    /// The next event that comes.
+    /// The newest event there is: the reader gets it if its beginning is inclusive, and otherwise only
+    /// the events that come later.
     Latest,
     /// An event's offset.
     Offset(u64),
@@ -15,8 +16,8 @@ pub(crate) enum StartAt {
     EnqueuedTime(i64),
 }
 
-/// Where a reader begins. What is older than everything kept means the oldest, what is newer than
-/// everything the next that comes.
+/// Where a reader begins. A place older than all events in the log means the oldest of them; a place newer
+/// than all of them, and every place in an empty log, means the next event that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) at: StartAt,

@@ -120,6 +120,8 @@ fn time_ms(seconds: i64) -> i64 {
     time(seconds).as_millisecond()
 }
 
+/// Every kind of place, with the event there and without it, at the first event, between two events of
+/// one time, at the last event, and beyond either end.
 #[test]
 fn a_reader_begins_where_it_says() {
     let log = log(1, MB);
@@ -129,27 +131,73 @@ fn a_reader_begins_where_it_says() {
         first + number * 3
     };
     let all = ["0 a", "1 b", "2 c", "3 d"];
+    // The place, the first event of a reader that wants the event there as well, and of one that does not.
     let cases = [
-        (at(StartAt::Earliest, true), 0),
-        (at(StartAt::Latest, false), 4),
-        (at(StartAt::Offset(0), true), 0),
-        (at(StartAt::Offset(offset_of(1)), true), 1),
-        (at(StartAt::Offset(offset_of(1)), false), 2),
-        (at(StartAt::Offset(offset_of(1) + 1), false), 2),
-        (at(StartAt::Offset(u64::MAX), true), 4),
-        (at(StartAt::SequenceNumber(2), true), 2),
-        (at(StartAt::SequenceNumber(2), false), 3),
-        (at(StartAt::SequenceNumber(i64::MIN), true), 0),
-        (at(StartAt::SequenceNumber(-1), false), 0),
-        (at(StartAt::SequenceNumber(i64::MAX), false), 4),
-        (at(StartAt::EnqueuedTime(time_ms(10)), true), 1),
-        (at(StartAt::EnqueuedTime(time_ms(10)), false), 3),
-        (at(StartAt::EnqueuedTime(time_ms(9)), false), 1),
-        (at(StartAt::EnqueuedTime(i64::MAX), true), 4),
+        (StartAt::Earliest, 0, 0),
+        (StartAt::Latest, 3, 4),
+        (StartAt::Offset(0), 0, 0),
+        (StartAt::Offset(offset_of(0)), 0, 1),
+        (StartAt::Offset(offset_of(1)), 1, 2),
+        (StartAt::Offset(offset_of(1) + 1), 2, 2),
+        (StartAt::Offset(offset_of(3)), 3, 4),
+        (StartAt::Offset(offset_of(3) + 1), 4, 4),
+        (StartAt::Offset(u64::MAX), 4, 4),
+        (StartAt::SequenceNumber(i64::MIN), 0, 0),
+        (StartAt::SequenceNumber(-1), 0, 0),
+        (StartAt::SequenceNumber(0), 0, 1),
+        (StartAt::SequenceNumber(2), 2, 3),
+        (StartAt::SequenceNumber(3), 3, 4),
+        (StartAt::SequenceNumber(4), 4, 4),
+        (StartAt::SequenceNumber(i64::MAX), 4, 4),
+        (StartAt::EnqueuedTime(i64::MIN), 0, 0),
+        (StartAt::EnqueuedTime(time_ms(0)), 0, 1),
+        (StartAt::EnqueuedTime(time_ms(9)), 1, 1),
+        (StartAt::EnqueuedTime(time_ms(10)), 1, 3),
+        (StartAt::EnqueuedTime(time_ms(20)), 3, 4),
+        (StartAt::EnqueuedTime(time_ms(21)), 4, 4),
+        (StartAt::EnqueuedTime(i64::MAX), 4, 4),
     ];
-    for (start, first) in cases {
-        let mut reader = reader(&log, start);
-        assert_eq!(take(&mut reader), all[first..], "{start:?}");
+    for (place, including, excluding) in cases {
+        for (inclusive, first) in [(true, including), (false, excluding)] {
+            let start = at(place, inclusive);
+            let mut reader = reader(&log, start);
+            assert_eq!(take(&mut reader), all[first..], "{start:?}");
+        }
+    }
+}
+
+/// In a log that never had an event, and in one whose events have all left it, every place is the end.
+#[test]
+fn in_an_empty_partition_reading_begins_with_the_next_event_whatever_the_place() {
+    let old = [event("d", "old", 0), event("d", "older", 0)];
+    let offset = u64::try_from(time(0).as_nanosecond()).unwrap();
+    let places = [
+        StartAt::Earliest,
+        StartAt::Latest,
+        StartAt::Offset(0),
+        StartAt::Offset(offset),
+        StartAt::SequenceNumber(-1),
+        StartAt::SequenceNumber(0),
+        StartAt::SequenceNumber(1),
+        StartAt::EnqueuedTime(0),
+        StartAt::EnqueuedTime(time_ms(0)),
+    ];
+    for (place, inclusive) in places.into_iter().flat_map(|place| [(place, true), (place, false)]) {
+        let start = at(place, inclusive);
+        let never_used = log(1, MB);
+        let mut reading = reader(&never_used, start);
+        assert!(take(&mut reading).is_empty(), "{start:?}");
+        never_used.append(vec![event("d", "next", 0)]);
+        assert_eq!(take(&mut reading), ["0 next"], "{start:?}");
+
+        let emptied = log(1, MB);
+        emptied.append(old.to_vec());
+        let day_later = time(24 * 60 * 60 + 1);
+        assert!(emptied.state(0, day_later).unwrap().is_empty);
+        let mut reading = reader(&emptied, start);
+        assert!(take(&mut reading).is_empty(), "{start:?}");
+        emptied.append(vec![event("d", "next", 24 * 60 * 60 + 1)]);
+        assert_eq!(take(&mut reading), ["2 next"], "{start:?}");
     }
 }
 
@@ -259,4 +307,36 @@ fn a_reset_begins_anew_and_readers_go_on() {
     log.append(vec![event("d", "c", 0)]);
     assert_eq!(take(&mut reader), ["0 c"]);
     assert!(log.state(0, time(0)).unwrap().last.unwrap().offset > before.offset);
+}
+
+#[test]
+fn what_a_consumer_group_has_not_read_is_counted() {
+    let log = log(2, MB);
+    let devices: Vec<_> = (0..100).map(|n| format!("device-{n}")).collect();
+    log.append(devices.iter().map(|device| event(device, "x", 0)).collect());
+    assert_eq!(log.unread(), Unread { kept: 100, groups: BTreeMap::new() });
+    let kept = |partition| log.state(partition, time(0)).unwrap().last.unwrap().sequence_number + 1;
+    let (first, second) = (kept(0), kept(1));
+    assert_eq!(first + second, 100);
+
+    let read = |group: &str, partition, count, given_back| {
+        let place = Start::EARLIEST;
+        let mut reader =
+            log.reader(partition, group, place, None, time(0), Box::new(Counter::default())).unwrap();
+        reader.take(count, MB, time(0), &mut Vec::new()).unwrap();
+        reader.give_back(given_back);
+        (reader.unread(), drop(reader)).0
+    };
+    // One group reads one partition, the other reads some of both; the reader that came farthest counts.
+    assert_eq!(read("one", 0, 1000, 0), 0);
+    assert_eq!(read("other", 0, 10, 4), u64::try_from(first - 6).unwrap());
+    assert_eq!(read("other", 0, 3, 0), u64::try_from(first - 3).unwrap());
+    assert_eq!(read("other", 1, 1, 0), u64::try_from(second - 1).unwrap());
+    let groups = [("one".to_owned(), u64::try_from(second).unwrap()), ("other".to_owned(), 100 - 7)];
+    assert_eq!(log.unread(), Unread { kept: 100, groups: groups.into() });
+    // What left by age cannot be read by anybody.
+    let later = time(24 * 60 * 60 + 1);
+    assert!((0..2).all(|partition| log.state(partition, later).unwrap().is_empty));
+    let groups = [("one".to_owned(), 0), ("other".to_owned(), 0)];
+    assert_eq!(log.unread(), Unread { kept: 0, groups: groups.into() });
 }
