@@ -52,7 +52,9 @@ async fn run(client: &DeviceClient) -> anyhow::Result<()> {
                 };
                 call.respond(answer)
             }
-            Some(message) = messages.next() => {
+            message = messages.next() => {
+                // Every stream ends with the client.
+                let Some(message) = message else { return Ok(()) };
                 println!("a back end says {}", message.body_text());
                 message.complete()
             }
@@ -62,7 +64,6 @@ async fn run(client: &DeviceClient) -> anyhow::Result<()> {
                 let report = json!({ "intervalSeconds": interval.as_secs() });
                 client.update_reported_properties(&report).await.map(drop)
             }
-            else => return Ok(()),
         };
         if let Err(error) = outcome {
             eprintln!("{error}");

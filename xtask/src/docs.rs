@@ -137,8 +137,7 @@ fn pasted(page: &str, marks: &Marks, used: &mut BTreeSet<(String, String)>) -> R
             .and_then(|reference| reference.trim().split_once('#'))
             .map(|(sample, mark)| (sample.to_owned(), mark.to_owned()))
             .ok_or_else(|| format!("{at}: expected <!-- sample: NAME#MARK -->"))?;
-        let code =
-            marks.get(&key).ok_or_else(|| format!("{at}: no mark {:?} of {:?}", key.1, key.0))?;
+        let code = marks.get(&key).ok_or_else(|| format!("{at}: no mark {:?} of {:?}", key.1, key.0))?;
         let fence = match lines.next() {
             Some((_, fence)) if fence.starts_with("```") => fence,
             _ => return Err(format!("{at}: a code block must follow at once")),
@@ -197,10 +196,7 @@ mod tests {
     #[test]
     fn a_page_that_cannot_be_filled_says_where() {
         let try_page = |page: &str| pasted(page, &marks(), &mut BTreeSet::new()).unwrap_err();
-        assert_eq!(
-            try_page("x\n<!-- sample: s#no -->\n```\n```\n"),
-            "line 2: no mark \"no\" of \"s\""
-        );
+        assert_eq!(try_page("x\n<!-- sample: s#no -->\n```\n```\n"), "line 2: no mark \"no\" of \"s\"");
         assert!(try_page("<!-- sample: s -->\n```\n```\n").contains("NAME#MARK"));
         assert!(try_page("<!-- sample: s#two -->\n\n```\n```\n").contains("must follow"));
         assert!(try_page("<!-- sample: s#two -->\n```\n").contains("does not end"));

@@ -102,7 +102,8 @@ mod tests {
     use crate::{ErrorKind, ServiceClient};
 
     fn client(extra: &str) -> ServiceClient {
-        let text = format!("HostName=localhost;SharedAccessKeyName=iothubowner;SharedAccessKey=b3duZXI=;{extra}");
+        let text =
+            format!("HostName=localhost;SharedAccessKeyName=iothubowner;SharedAccessKey=b3duZXI=;{extra}");
         ServiceClient::from_connection_string(&text).unwrap()
     }
 
@@ -158,6 +159,9 @@ mod tests {
         let mut module = ModuleIdentity::new("d1".parse().unwrap(), "cam".parse().unwrap());
         module.authentication = identity().authentication;
         let string = client("").modules().connection_string(&module).unwrap();
-        assert_eq!(string.reveal(), "HostName=localhost;DeviceId=d1;ModuleId=cam;SharedAccessKey=cHJpbWFyeQ==");
+        assert_eq!(
+            string.reveal(),
+            "HostName=localhost;DeviceId=d1;ModuleId=cam;SharedAccessKey=cHJpbWFyeQ=="
+        );
     }
 }

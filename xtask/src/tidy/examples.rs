@@ -10,7 +10,9 @@ const SHARED: &[&str] = &["crates/models/", "crates/auth/"];
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for client in CLIENTS {
-        let Some(front) = files.iter().find(|file| file.path == format!("{client}src/lib.rs")) else { continue };
+        let Some(front) = files.iter().find(|file| file.path == format!("{client}src/lib.rs")) else {
+            continue;
+        };
         for name in exported(&front.text) {
             let folders = || std::iter::once(client).chain(SHARED);
             let defined = folders().find_map(|folder| {
@@ -46,26 +48,30 @@ fn exported(front: &str) -> impl Iterator<Item = &str> {
 /// Whether the type of this name has an example, if the text defines the type. An error that only says what is wrong
 /// with a value needs none: nobody begins with it.
 fn documented(text: &str, name: &str) -> Option<bool> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|line| defines(line, name))?;
-    let above = || lines[..at].iter().rev().take_while(|line| !line.is_empty() && **line != "}");
+    let above = || lines[..at].iter().rev().map(|line| line.trim()).take_while(|line| !line.is_empty());
     let is_error = above().any(|line| line.contains("thiserror::Error"));
     Some(is_error || above().any(|line| line.starts_with("/// ```")))
 }
 
-/// `pub struct NAME …` and its like, or the name alone, as a macro is given it.
+/// `pub struct NAME …` and its like, or the name alone in its line, as a macro is given it. A type inside another
+/// module is indented, and is not the one that the front page names; only a macro may make that one.
 fn defines(line: &str, name: &str) -> bool {
     let defined = ["pub struct ", "pub enum ", "pub trait ", "pub type "]
         .iter()
-        .find_map(|keyword| line.strip_prefix(keyword))
-        .unwrap_or(line);
-    let Some(rest) = defined.strip_prefix(name) else { return false };
-    let is_definition = defined.len() < line.len();
-    if is_definition {
-        !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-    } else {
-        rest.is_empty()
+        .find_map(|keyword| line.strip_prefix(keyword).or_else(|| of_a_macro(line, keyword)));
+    match defined {
+        Some(rest) => rest
+            .strip_prefix(name)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')),
+        None => line.trim() == name,
     }
+}
+
+/// The rest of the line if a macro defines a type in it: in the body of a macro, which is indented twice.
+fn of_a_macro<'l>(line: &'l str, keyword: &str) -> Option<&'l str> {
+    line.strip_prefix("        ")?.strip_prefix(keyword)
 }
 
 #[cfg(test)]
@@ -96,8 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_an_inner_module_is_another_one() {
+        let code = "mod sealed {\n    pub trait Client {}\n}\n\n/// ```\n/// ```\npub trait Client {}\n";
+        assert_eq!(said("pub use client::Client;\n", code), [""; 0]);
+    }
+
+    #[test]
     fn an_error_about_a_value_needs_none() {
-        let code = "/// No id.\n#[derive(Debug, thiserror::Error)]\n#[error(\"no id\")]\npub struct InvalidId;\n";
+        let code =
+            "/// No id.\n#[derive(Debug, thiserror::Error)]\n#[error(\"no id\")]\npub struct InvalidId;\n";
         assert_eq!(said("pub use client::InvalidId;\n", code), [""; 0]);
     }
 }
