@@ -1,2 +1,3 @@
-//! Nothing: this package holds tests. The scenarios are in `scenarios/`, the official clients in
-//! `interop/`, and the bytes recorded from them in `fixtures/wire`.
+//! This package holds tests, and nothing that others could use. The scenarios are in `scenarios/`, the programs
+//! of the guides in `guides/`, the official clients in `interop/`, and the bytes recorded from them in
+//! `fixtures/wire`.

@@ -52,7 +52,7 @@ async fn telemetry_is_with_the_hub_when_the_call_returns() {
         component: Some("thermostat1".to_owned()),
         creation_time: Some("2026-11-21T02:30:00.25Z".parse().unwrap()),
         properties: [("a b", "+%/?"), ("\u{20ac}", "\u{1f680}"), ("empty", "")].into_iter().collect(),
-        ..TelemetryMessage::json(r#"{"temperature": 21.5}"#)
+        ..TelemetryMessage::json_text(r#"{"temperature": 21.5}"#)
     };
     soon(client.send_telemetry(message.clone())).await.unwrap();
     let kept = hub.telemetry();

@@ -56,7 +56,7 @@ async fn an_event_says_everything_in_the_types_that_readers_take() {
         properties: [("temperatureAlert", "true"), ("a b&c=d/e%f+g", "\u{e4}?#/&=+% "), ("empty", "")]
             .into_iter()
             .collect(),
-        ..TelemetryMessage::json("{\"temperature\": 21.5}")
+        ..TelemetryMessage::json_text("{\"temperature\": 21.5}")
     };
     soon(client.send_telemetry(message)).await.unwrap();
 

@@ -53,7 +53,7 @@ async fn telemetry_reaches_the_reader_with_all_that_device_and_hub_know() {
         user_id: Some("u+1".to_owned()),
         component: Some("thermostat1".to_owned()),
         properties: [("a b", "+%/?"), ("\u{20ac}", "\u{1f680}"), ("empty", "")].into_iter().collect(),
-        ..TelemetryMessage::json(r#"{"temperature": 45}"#)
+        ..TelemetryMessage::json_text(r#"{"temperature": 45}"#)
     };
     soon(client.send_telemetry(message.clone())).await.unwrap();
     let event = next(&mut events).await;

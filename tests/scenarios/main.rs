@@ -49,6 +49,18 @@ mod feedback_receiver;
 mod foreign_http;
 #[cfg(test)]
 mod https_errors;
+// The programs of the guides are whole programs, whose `main` no test calls.
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../guides/back_end.rs"]
+mod guide_back_end;
+#[cfg(test)]
+#[path = "../guides/embedded_hub.rs"]
+mod guide_embedded_hub;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../guides/thermometer.rs"]
+mod guide_thermometer;
 #[cfg(test)]
 mod hub_lifecycle;
 #[cfg(test)]

@@ -51,7 +51,7 @@ async fn the_model_and_the_component_are_known_to_back_ends() {
     let (twin, etag) = soon(service.digital_twins().get(&device())).await.unwrap();
     assert_eq!((twin.id(), twin.model_id()), ("d1", MODEL));
     assert!(!etag.is_empty());
-    soon(client.send_telemetry(TelemetryMessage::json("{}").of_component(&thermostat()))).await.unwrap();
+    soon(client.send_telemetry(TelemetryMessage::json_text("{}").of_component(&thermostat()))).await.unwrap();
     let sent = &hub.telemetry()[0];
     assert_eq!(sent.message.component.as_deref(), Some("thermostat1"));
 }

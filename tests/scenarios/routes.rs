@@ -48,7 +48,7 @@ async fn a_hub_without_routes_tells_of_telemetry_alone() {
     let (hub, client, service) = setup(LocalHub::builder()).await;
     soon(client.update_reported_properties(&json!({"p": 1}))).await.unwrap();
     service.twins().patch(&device(), &TwinPatch::new().desired("p", 2), Precondition::Any).await.unwrap();
-    soon(client.send_telemetry(TelemetryMessage::json("{}"))).await.unwrap();
+    soon(client.send_telemetry(TelemetryMessage::json_text("{}"))).await.unwrap();
     soon(client.shutdown()).await.unwrap();
     hub.delete_device(&device()).await.unwrap();
     assert_eq!(told(&hub), [(EventSource::Telemetry, String::new())]);
@@ -219,7 +219,7 @@ async fn conditions_see_the_message_and_the_twin_of_its_sender() {
         .unwrap();
     let (hub, client, service) = setup(LocalHub::builder().route(hot).fallback_route(false)).await;
     let send = async |temperature: i32| {
-        let mut message = TelemetryMessage::json(json!({"temperature": temperature}).to_string());
+        let mut message = TelemetryMessage::json(json!({"temperature": temperature})).unwrap();
         message.properties.insert("Level", "alarm");
         soon(client.send_telemetry(message)).await.unwrap();
     };

@@ -1,6 +1,7 @@
-//! `cargo xtask docs`: the code on a tutorial page is the code that runs. A page says
-//! `<!-- sample: simulated_device#connect -->` before a code block; the block becomes what stands in
-//! that sample between `// ANCHOR: connect` and `// ANCHOR_END: connect`. Nothing else of a page changes.
+//! `cargo xtask docs` pastes the code that runs into the tutorials and guides. A page says
+//! `<!-- sample: simulated_device#connect -->` in the line before a code block; the block becomes the lines of
+//! that sample between `// ANCHOR: connect` and `// ANCHOR_END: connect`. A guide says `guides/NAME#MARK` for
+//! the file `tests/guides/NAME.rs`, whose programs are run by the tests. Nothing else of a page changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{pages, workspace};
 
-/// The marks of all samples: (sample, mark) to the code between.
+/// The code between the marks of all samples and guides, by sample (or `guides/NAME`) and mark.
 type Marks = BTreeMap<(String, String), String>;
 
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -22,24 +23,21 @@ pub(crate) fn run(check: bool) -> Result<()> {
         }
     }
     if problems.is_empty() {
-        println!("The tutorials show what the samples say.");
+        println!("The tutorials and guides show the code that runs.");
         return Ok(());
     }
     bail!("{}", problems.join("\n"))
 }
 
-/// Pastes into every tutorial, or with `check` only says what differs. What no paste can cure (an
-/// unknown mark, a mark that its page forgot) is a problem either way.
+/// Pastes into every tutorial and guide, or with `check` only says what differs. What no paste can cure (an
+/// unknown mark, a mark that no page shows) is a problem either way.
 pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
     let root = workspace::root();
     let mut marks = Marks::new();
     let mut problems = Vec::new();
     let files = workspace::tracked_files()?;
     for file in files.iter().filter(|file| file.ends_with(".rs")) {
-        let Some((sample, _)) = file.strip_prefix("samples/").and_then(|rest| rest.split_once("/src/"))
-        else {
-            continue;
-        };
+        let Some(owner) = owner(file) else { continue };
         let code = fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"))?;
         let found = match marks_of(&code) {
             Ok(found) => found,
@@ -49,22 +47,23 @@ pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
             }
         };
         for (mark, code) in found {
-            if marks.insert((sample.to_owned(), mark.clone()), code).is_some() {
-                problems.push(format!("{file}: another file of the sample has the mark {mark:?} too"));
+            if marks.insert((owner.clone(), mark.clone()), code).is_some() {
+                problems.push(format!("{file}: another file of {owner} has the mark {mark:?} too"));
             }
         }
     }
 
     let mut used = BTreeSet::new();
     for file in files {
-        if !(file.starts_with("docs/tutorials/") && file.ends_with(".md")) {
+        let shows_code = ["docs/tutorials/", "docs/guides/"].iter().any(|folder| file.starts_with(folder));
+        if !(shows_code && file.ends_with(".md")) {
             continue;
         }
         let page = fs::read_to_string(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
         match pasted(&page, &marks, &mut used) {
             Ok(new) if new == page => {}
             Ok(_) if check => {
-                problems.push(format!("{file}: does not show what the samples say; run `cargo xtask docs`"));
+                problems.push(format!("{file}: does not show the code that runs; run `cargo xtask docs`"));
             }
             Ok(new) => {
                 fs::write(root.join(&file), new).with_context(|| format!("{file} cannot be written"))?;
@@ -74,14 +73,23 @@ pub(crate) fn paste(check: bool) -> Result<Vec<String>> {
         }
     }
     // A sample that no page speaks of yet waits for its tutorial; one that has it is shown whole.
-    let shown: BTreeSet<&String> = used.iter().map(|(sample, _)| sample).collect();
-    for (sample, mark) in marks.keys().filter(|mark| !used.contains(*mark) && shown.contains(&mark.0)) {
-        problems.push(format!("samples/{sample}: no tutorial shows the mark {mark:?}"));
+    let shown: BTreeSet<&String> = used.iter().map(|(owner, _)| owner).collect();
+    for (owner, mark) in marks.keys().filter(|mark| !used.contains(*mark) && shown.contains(&mark.0)) {
+        problems.push(format!("{owner}: no page shows the mark {mark:?}"));
     }
     Ok(problems)
 }
 
-/// Every mark of a sample with its code, indentation common to all lines removed.
+/// The name by which pages call the code in a file: the sample, or `guides/NAME`; `None` for any other file.
+fn owner(file: &str) -> Option<String> {
+    if let Some((sample, _)) = file.strip_prefix("samples/").and_then(|rest| rest.split_once("/src/")) {
+        return Some(sample.to_owned());
+    }
+    let guide = file.strip_prefix("tests/guides/")?.strip_suffix(".rs")?;
+    Some(format!("guides/{guide}"))
+}
+
+/// Every mark in a file with its code, indentation common to all lines removed.
 fn marks_of(code: &str) -> Result<BTreeMap<String, String>, String> {
     let mut marks = BTreeMap::new();
     let mut open: Vec<(String, Vec<&str>)> = Vec::new();
@@ -129,8 +137,7 @@ fn pasted(page: &str, marks: &Marks, used: &mut BTreeSet<(String, String)>) -> R
             .and_then(|reference| reference.trim().split_once('#'))
             .map(|(sample, mark)| (sample.to_owned(), mark.to_owned()))
             .ok_or_else(|| format!("{at}: expected <!-- sample: NAME#MARK -->"))?;
-        let code =
-            marks.get(&key).ok_or_else(|| format!("{at}: no mark {:?} in the sample {:?}", key.1, key.0))?;
+        let code = marks.get(&key).ok_or_else(|| format!("{at}: no mark {:?} of {:?}", key.1, key.0))?;
         let fence = match lines.next() {
             Some((_, fence)) if fence.starts_with("```") => fence,
             _ => return Err(format!("{at}: a code block must follow at once")),
@@ -162,6 +169,13 @@ mod tests {
     }
 
     #[test]
+    fn samples_and_guides_have_code_to_show() {
+        assert_eq!(owner("samples/send_c2d/src/main.rs").as_deref(), Some("send_c2d"));
+        assert_eq!(owner("tests/guides/back_end.rs").as_deref(), Some("guides/back_end"));
+        assert_eq!(owner("tests/scenarios/routes.rs"), None);
+    }
+
+    #[test]
     fn marks_must_begin_end_and_be_unique() {
         assert!(marks_of("// ANCHOR: a\n").unwrap_err().contains("never ends"));
         assert!(marks_of("// ANCHOR_END: a\n").unwrap_err().contains("never began"));
@@ -182,10 +196,7 @@ mod tests {
     #[test]
     fn a_page_that_cannot_be_filled_says_where() {
         let try_page = |page: &str| pasted(page, &marks(), &mut BTreeSet::new()).unwrap_err();
-        assert_eq!(
-            try_page("x\n<!-- sample: s#no -->\n```\n```\n"),
-            "line 2: no mark \"no\" in the sample \"s\""
-        );
+        assert_eq!(try_page("x\n<!-- sample: s#no -->\n```\n```\n"), "line 2: no mark \"no\" of \"s\"");
         assert!(try_page("<!-- sample: s -->\n```\n```\n").contains("NAME#MARK"));
         assert!(try_page("<!-- sample: s#two -->\n\n```\n```\n").contains("must follow"));
         assert!(try_page("<!-- sample: s#two -->\n```\n").contains("does not end"));

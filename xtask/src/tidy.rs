@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy knows. Each rule is a
 //! pure function over what was read, so that its tests show it a bad tree and see it fail.
 
+mod examples;
 mod features;
 mod fidelity;
 mod files;
@@ -91,6 +92,7 @@ fn findings() -> Result<Vec<Finding>> {
 
     let mut findings = files::check(&files);
     findings.extend(fidelity::check(&files));
+    findings.extend(examples::check(&files));
     findings.extend(links::check(&files, &workspace::tracked_files()?.into_iter().collect()));
     findings.extend(seams::check(&files));
     findings.extend(samples::check(&files));

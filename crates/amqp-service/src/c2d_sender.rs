@@ -157,6 +157,17 @@ impl fmt::Debug for C2dSender {
 }
 
 /// The settings of a [`C2dSender`].
+///
+/// ```no_run
+/// # async fn example(hub: iothub_amqp_service::ServiceConnectionString) -> Result<(), iothub_amqp_service::Error> {
+/// use std::time::Duration;
+///
+/// use iothub_amqp_service::C2dSender;
+///
+/// let sender = C2dSender::builder(hub).send_timeout(Duration::from_secs(5)).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `connect`"]
 pub struct C2dSenderBuilder {

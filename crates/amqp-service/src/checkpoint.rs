@@ -13,6 +13,16 @@ pub use self::file::FileCheckpointStore;
 pub use self::memory::MemoryCheckpointStore;
 
 /// The last event of a partition that is dealt with. Reading goes on after it.
+///
+/// ```no_run
+/// # async fn example(mut events: iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
+/// if let Some(event) = events.next().await {
+///     let checkpoint = event?.checkpoint();
+///     println!("partition {} is read up to {}", checkpoint.partition_id, checkpoint.sequence_number);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
@@ -27,6 +37,16 @@ pub struct Checkpoint {
 }
 
 /// Whose checkpoints: readers with the same three share them.
+///
+/// ```
+/// use iothub_amqp_service::CheckpointScope;
+///
+/// let scope = CheckpointScope {
+///     host_name: "localhost".to_owned(),
+///     event_hub: "local-hub".to_owned(),
+///     consumer_group: "$Default".to_owned(),
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointScope {
     /// The host name of the Event Hubs-compatible endpoint.
@@ -39,12 +59,41 @@ pub struct CheckpointScope {
 
 /// What a store's methods return. An error may say anything; it reaches the reader's caller as the
 /// source of a [`CheckpointStore`](crate::ErrorKind::CheckpointStore) error.
+///
+/// ```
+/// use iothub_amqp_service::StoreFuture;
+///
+/// fn unreachable_database<'s>() -> StoreFuture<'s, ()> {
+///     Box::pin(async { Err("the database cannot be reached".into()) })
+/// }
+/// ```
 pub type StoreFuture<'s, T> =
     Pin<Box<dyn Future<Output = Result<T, Box<dyn std::error::Error + Send + Sync>>> + Send + 's>>;
 
 /// A place for checkpoints.
 ///
 /// A store of one's own, in a database for instance, keeps one [`Checkpoint`] per scope and partition.
+///
+/// ```
+/// use iothub_amqp_service::{Checkpoint, CheckpointScope, CheckpointStore, StoreFuture};
+///
+/// /// Forgets everything: its reader begins anew every time.
+/// #[derive(Debug)]
+/// struct Nowhere;
+///
+/// impl CheckpointStore for Nowhere {
+///     fn load<'s>(&'s self, _: &'s CheckpointScope) -> StoreFuture<'s, Vec<Checkpoint>> {
+///         Box::pin(async { Ok(Vec::new()) })
+///     }
+///
+///     fn save<'s>(&'s self, _: &'s CheckpointScope, checkpoint: Checkpoint) -> StoreFuture<'s, ()> {
+///         Box::pin(async move {
+///             println!("partition {} is at {}", checkpoint.partition_id, checkpoint.offset);
+///             Ok(())
+///         })
+///     }
+/// }
+/// ```
 pub trait CheckpointStore: std::fmt::Debug + Send + Sync {
     /// The checkpoints of a scope, at most one per partition; none at first.
     fn load<'s>(&'s self, scope: &'s CheckpointScope) -> StoreFuture<'s, Vec<Checkpoint>>;

@@ -8,6 +8,14 @@ use tokio::sync::watch;
 use crate::error::Error;
 
 /// Whether a receiver has a connection to its hub.
+///
+/// ```
+/// use iothub_amqp_service::ConnectionState;
+///
+/// let state = ConnectionState::Connected { number: 2 };
+/// assert!(state.is_connected());
+/// assert_eq!(state.to_string(), "connected again (connection 2)");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -55,6 +63,18 @@ impl fmt::Display for ConnectionState {
 
 /// The connection states of a receiver: the present one, then every change. A reader who is away finds
 /// the latest state, not those between. Ends after [`ConnectionState::Closed`].
+///
+/// ```no_run
+/// # async fn example(events: &iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
+/// let mut states = events.connection_states();
+/// tokio::spawn(async move {
+///     while let Some(state) = states.next().await {
+///         println!("{state}");
+///     }
+/// });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConnectionStates(watch::Receiver<ConnectionState>);
 

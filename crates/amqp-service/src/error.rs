@@ -8,6 +8,18 @@ use std::sync::Arc;
 use iothub_models::DeviceId;
 
 /// What kind of failure it was, and with it what became of the message.
+///
+/// ```no_run
+/// # async fn example(sender: iothub_amqp_service::C2dSender) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_amqp_service::{C2dMessage, ErrorKind};
+///
+/// match sender.send(&"my-device".parse()?, C2dMessage::new("hello")).await {
+///     Err(error) if error.kind() == ErrorKind::QueueFull => println!("later: {error}"),
+///     sent => sent?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -125,6 +137,16 @@ impl ErrorKind {
 ///
 /// `Display` says what was tried and what to do, [`source`](std::error::Error::source) says why it
 /// failed; neither repeats the other, and neither ever holds a key or a token.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let error = iothub_amqp_service::C2dSender::connect("HostName=my-hub").await.unwrap_err();
+/// assert!(!error.is_retryable());
+/// println!("{error}: {}", error.source().unwrap());
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 

@@ -11,6 +11,18 @@ pub use self::system_properties::{MessageSource, SystemProperties};
 use crate::checkpoint::Checkpoint;
 
 /// An event: telemetry of a device, or a notification of the hub.
+///
+/// ```no_run
+/// # async fn example(event: iothub_amqp_service::Event) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_amqp_service::{MessageSource, serde_json};
+///
+/// if event.system_properties.message_source == Some(MessageSource::Telemetry) {
+///     let reading: serde_json::Value = serde_json::from_slice(&event.body)?;
+///     println!("{:?} measured {}", event.system_properties.device_id, reading["temperature"]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Event {

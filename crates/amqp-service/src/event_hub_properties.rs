@@ -3,6 +3,14 @@
 use jiff::Timestamp;
 
 /// What an event hub says about itself.
+///
+/// ```no_run
+/// # async fn example(events: iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
+/// let event_hub = events.event_hub_properties().await?;
+/// println!("{} has {} partitions", event_hub.name, event_hub.partition_ids.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventHubProperties {
@@ -15,6 +23,14 @@ pub struct EventHubProperties {
 }
 
 /// What an event hub says about one of its partitions.
+///
+/// ```no_run
+/// # async fn example(events: iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
+/// let partition = events.partition_properties("0").await?;
+/// println!("the newest event has the number {}", partition.last_enqueued_sequence_number);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionProperties {

@@ -3,6 +3,13 @@
 use jiff::Timestamp;
 
 /// Where in each partition reading begins.
+///
+/// ```
+/// use iothub_amqp_service::EventPosition;
+/// use iothub_amqp_service::jiff::{SignedDuration, Timestamp};
+///
+/// let an_hour_ago = EventPosition::EnqueuedTime(Timestamp::now() - SignedDuration::from_hours(1));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventPosition {

@@ -26,6 +26,18 @@ use crate::event::Event;
 use crate::event_hub_properties::{EventHubProperties, PartitionProperties};
 
 /// Where events are read: a hub, which says where its events are, or an event hub itself.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_amqp_service::EventSource;
+///
+/// let hub = "HostName=my-hub.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0";
+/// assert!(matches!(hub.parse()?, EventSource::IotHub(_)));
+/// let event_hub = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=p;SharedAccessKey=k;EntityPath=e";
+/// assert!(matches!(event_hub.parse()?, EventSource::EventHubs(_)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub enum EventSource {
     /// An IoT hub, by a policy that grants *service connect*.

@@ -133,6 +133,17 @@ impl fmt::Debug for FeedbackReceiver {
 }
 
 /// The settings of a [`FeedbackReceiver`].
+///
+/// ```no_run
+/// # async fn example(hub: iothub_amqp_service::ServiceConnectionString) -> Result<(), iothub_amqp_service::Error> {
+/// use std::time::Duration;
+///
+/// use iothub_amqp_service::FeedbackReceiver;
+///
+/// let feedback = FeedbackReceiver::builder(hub).connect_timeout(Duration::from_secs(5)).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `connect`"]
 pub struct FeedbackReceiverBuilder {

@@ -1,6 +1,21 @@
 //! The back end's side of Azure IoT Hub over AMQP 1.0: sending cloud-to-device messages, hearing what
 //! became of them, and reading the events of devices.
 //!
+//! ```no_run
+//! use iothub_amqp_service::{C2dMessage, C2dSender, EventReader};
+//!
+//! # async fn example(connection_string: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut events = EventReader::open(connection_string).await?;
+//! let sender = C2dSender::connect(connection_string).await?;
+//! sender.send(&"my-device".parse()?, C2dMessage::new("hello").property("urgency", "low")).await?;
+//!
+//! while let Some(event) = events.next().await {
+//!     println!("{}", event?.body_text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | to do | use |
 //! |---|---|
 //! | send messages to devices | [`C2dSender`] |
@@ -11,12 +26,18 @@
 //! | tell failures apart | [`Error::kind`] |
 //!
 //! A hub is named by a [`ServiceConnectionString`] whose policy grants *service connect*, as the standard
-//! policy `service` does. Connections go to TCP port 5671, or to the port that `AmqpsPort=` names.
+//! policies `service` and `iothubowner` do. Connections go to TCP port 5671, or to the port that
+//! `AmqpsPort=` names. Registering devices and calling their direct methods goes over HTTPS:
+//! `iothub-rest-service`.
 //!
-//! This crate refuses to manage identities (that is HTTPS, and another crate) and to show types of its
-//! AMQP library. It logs through `tracing`, at `info` when a connection was lost and at `warn` when
-//! renewing a token failed. The library's own logging is not compiled in, because it reports every
-//! ordinary disconnect as an error; where another crate turns it on, filter its target `fe2o3_amqp`.
+//! The crate logs through `tracing`: at `info` when a connection was lost, and at `warn` when a token could
+//! not be renewed. Where a program turns the logging of the AMQP library on, the target `fe2o3_amqp` reports
+//! every ordinary disconnect as an error and is best filtered.
+//!
+//! Types of two other crates are part of this one's interface, and are here for programs that do not depend
+//! on them: [`serde_json`] for values of properties, [`jiff`] for times.
+
+// No public type is one of the AMQP library, which `amqp.rs` alone knows.
 
 mod amqp;
 mod backoff;
@@ -46,5 +67,14 @@ pub use event_hub_properties::{EventHubProperties, PartitionProperties};
 pub use event_position::EventPosition;
 pub use event_reader::{EventReader, EventReaderBuilder, EventSource, StreamRestart, StreamRestarts};
 pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
-pub use iothub_auth::{Clock, EventHubsConnectionString, ServiceConnectionString};
-pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, Properties};
+#[doc(inline)]
+pub use iothub_auth::{
+    AdjustableClock, Clock, ConnectionStringError, Defect, Elapsed, EventHubsConnectionString, HubAddress,
+    ManualClock, SasError, SasToken, ServiceConnectionString, SharedAccessKey,
+};
+#[doc(inline)]
+pub use iothub_models::{
+    Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, InvalidBody, InvalidId, ModuleId,
+    Properties, UnknownAcknowledgement,
+};
+pub use {jiff, serde_json};

@@ -16,6 +16,17 @@ use tokio::sync::watch;
 pub use self::adjustable::AdjustableClock;
 
 /// Where "now" comes from. Cheap to clone; clones of a clock that can be turned share its hands.
+///
+/// ```
+/// # use iothub_auth::Clock;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use std::time::Duration;
+///
+/// let clock = Clock::real();
+/// let answer = clock.timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
+/// assert!(answer.is_err());
+/// # });
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -105,6 +116,16 @@ impl Clock {
 }
 
 /// The hands of a clock that only tests turn.
+///
+/// ```
+/// # use iothub_auth::ManualClock;
+/// use std::time::Duration;
+///
+/// let hands = ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap());
+/// let clock = hands.clock();
+/// hands.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().to_string(), "2026-01-02T03:05:05Z");
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
 

@@ -4,6 +4,12 @@
 use std::path::PathBuf;
 
 /// A connection string that cannot be used.
+///
+/// ```
+/// # use iothub_auth::{Defect, DeviceConnectionString};
+/// let error = "HostName=localhost".parse::<DeviceConnectionString>().unwrap_err();
+/// assert_eq!(*error.defect(), Defect::Missing("DeviceId"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {kind} connection string cannot be used: {defect}")]
 pub struct ConnectionStringError {

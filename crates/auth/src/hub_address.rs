@@ -7,6 +7,12 @@ use std::path::PathBuf;
 /// A real hub is a host name alone; a local one may listen on other ports and brings its own CA.
 /// The name in `host_name` is the hub's identity: tokens are signed for it and the MQTT user name
 /// carries it, even when the connection goes through a gateway.
+///
+/// ```
+/// # use iothub_auth::HubAddress;
+/// let hub = HubAddress::new("my-hub.azure-devices.net");
+/// assert!(hub.is_azure() && hub.mqtts_port == 8883);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubAddress {
     /// The hub's host name.

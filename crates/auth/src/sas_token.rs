@@ -38,6 +38,20 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 ///
 /// Made by [`sign`](Self::sign) or read by [`parse`](Self::parse). `Debug` shows what it is for and
 /// until when, not the signature.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_auth::{SasToken, SharedAccessKey};
+/// use std::time::Duration;
+///
+/// let key = SharedAccessKey::new("c2VjcmV0");
+/// let now = "2026-01-02T03:04:05Z".parse()?;
+/// let token = SasToken::sign("my-hub.azure-devices.net", &key, now, Duration::from_secs(3600), Some("service"))?;
+/// assert_eq!(token.expiry().to_string(), "2026-01-02T04:04:05Z");
+/// token.verify([&key], now, Duration::ZERO)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SasToken {
     text: Zeroizing<String>,

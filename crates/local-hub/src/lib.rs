@@ -16,15 +16,17 @@
 //! Devices speak MQTT to it, back ends HTTPS and AMQP, all over TLS with a CA of the hub's own. It
 //! authorizes every request, keeps the service's limits and refuses in the service's words.
 //!
-//! | room | what is in it |
+//! | to do | use |
 //! |---|---|
-//! | `core` | the whole service as plain state and transitions; no sockets, no clock |
-//! | `hub` | the state behind its locks, which is all that the protocols see |
-//! | `mqtt`, `amqp`, `https` | bytes to transitions and back |
-//! | `authorize` | who may |
-//! | `activity` | the record of what happens, for [`ActivityStream`]s |
-//! | [`LocalHub`], [`RunningHub`] | starting, looking inside, ending |
-//! | `src/bin/local-hub` | the program: arguments, what it prints |
+//! | start a hub, on free ports unless told otherwise | [`LocalHub::builder`] |
+//! | get connection strings, register devices, look inside, end it | [`RunningHub`] |
+//! | send twin changes and other events to the built-in endpoint | [`LocalHubBuilder::route`], [`Route`] |
+//! | see what happens, one record for each thing | [`RunningHub::activity`], [`ActivityStream`] |
+//! | turn the time by hand | [`LocalHubBuilder::clock`] |
+
+// `core` is the whole service as plain state and transitions; `hub` is that state behind its locks; `mqtt`,
+// `amqp` and `https` turn bytes into transitions and back; `authorize` says who may; `activity` is the
+// record of what happens. ARCHITECTURE.md has more.
 
 mod activity;
 mod amqp;
@@ -55,6 +57,13 @@ pub use crate::core::routes::{Route, RouteError};
 pub use builder::{LocalHub, LocalHubBuilder};
 pub use error::StartError;
 pub use hub::QueryPage;
+#[doc(inline)]
+pub use iothub_auth::{AdjustableClock, Clock, HubAddress, ManualClock, SharedAccessKey};
+#[doc(inline)]
+pub use iothub_models::{
+    C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, ModuleId, RegistryStatistics,
+    ServiceStatistics, TelemetryMessage, Twin, TwinPatch,
+};
 pub use ports::{HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
 pub use ready_file::remove_ready_file;
 pub use running::RunningHub;

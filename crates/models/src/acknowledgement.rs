@@ -6,6 +6,12 @@ use std::str::FromStr;
 /// The feedback a back end asks for with a cloud-to-device message (`iothub-ack` on the wire).
 ///
 /// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback".
+///
+/// ```
+/// # use iothub_models::{Acknowledgement, C2dMessage};
+/// let message = C2dMessage { ack: Some(Acknowledgement::Full), ..C2dMessage::new("hello") };
+/// assert_eq!("positive".parse(), Ok(Acknowledgement::Positive));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Acknowledgement {
     /// No feedback (the default).

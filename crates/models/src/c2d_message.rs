@@ -1,15 +1,28 @@
-//! A cloud-to-device message: what a back end sends to one device.
+//! Defines a cloud-to-device message, which a back end sends to one device. How it travels (topics, AMQP
+//! sections) belongs to the crate that carries it.
 
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
+use crate::json_body::{InvalidBody, json_body};
 use crate::{Acknowledgement, Properties};
 
 /// A cloud-to-device message.
 ///
-/// Only the body is needed; at most 64 KB with properties, and names and values of application
-/// properties are ASCII. Source: *Send cloud-to-device messages from an IoT hub*.
+/// Only the body is needed. The message may have 64 KB, properties included, and names and values of
+/// application properties are ASCII. Source: *Send cloud-to-device messages from an IoT hub*.
+///
+/// ```
+/// # use iothub_models::{Acknowledgement, C2dMessage};
+/// let message = C2dMessage {
+///     message_id: Some("m1".to_owned()),
+///     ack: Some(Acknowledgement::Full),
+///     ..C2dMessage::new("open the valve").property("urgency", "high")
+/// };
+/// assert_eq!(message.body_text(), "open the valve");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct C2dMessage {
     /// The content, opaque to the hub.
@@ -37,6 +50,29 @@ impl C2dMessage {
     #[must_use]
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..Self::default() }
+    }
+
+    /// A message whose body is `value` written as JSON, and which says so in `content_type` and
+    /// `content_encoding`.
+    ///
+    /// The value is anything that serializes, or a reference to it. Text becomes a JSON string; text that
+    /// is JSON already goes to [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`InvalidBody`] if the value has no form in JSON, such as a map whose keys are not text.
+    pub fn json(value: impl Serialize) -> Result<Self, InvalidBody> {
+        Ok(Self {
+            content_type: Some("application/json".to_owned()),
+            content_encoding: Some("utf-8".to_owned()),
+            ..Self::new(json_body(&value)?)
+        })
+    }
+
+    /// The same message with the application property `name` set to `value`.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.insert(name, value);
+        self
     }
 
     /// The body as text; what is not UTF-8 is shown as replacement characters.
@@ -115,6 +151,15 @@ mod tests {
         assert_eq!(lines[1], r#"(custom_properties, {"testProperty": "PropMsg_0"})"#);
         assert_eq!(lines[2], "(message_id, message_0)");
         assert_eq!(lines[3], "(expiry_time_utc, None)");
+    }
+
+    #[test]
+    fn a_body_may_be_anything_that_serializes_and_properties_chain() {
+        let message = C2dMessage::json([("speed", 12)]).unwrap().property("a", "1").property("b", "2");
+        assert_eq!(message.body_text(), r#"[["speed",12]]"#);
+        assert_eq!(message.content_type.as_deref(), Some("application/json"));
+        assert_eq!(message.properties.to_string(), r#"{"a": "1", "b": "2"}"#);
+        assert!(C2dMessage::json(std::collections::BTreeMap::from([((), 1)])).is_err());
     }
 
     #[test]

@@ -112,10 +112,22 @@ macro_rules! id {
 
 id! {
     /// The id of a device in the identity registry.
+    ///
+    /// ```
+    /// # use iothub_models::DeviceId;
+    /// let device: DeviceId = "my-device".parse().unwrap();
+    /// assert!("my device".parse::<DeviceId>().is_err());
+    /// ```
     DeviceId
 }
 id! {
     /// The id of a module on a device.
+    ///
+    /// ```
+    /// # use iothub_models::ModuleId;
+    /// let camera: ModuleId = "camera".parse().unwrap();
+    /// assert_eq!(camera.to_string(), "camera");
+    /// ```
     ModuleId
 }
 

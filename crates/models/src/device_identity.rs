@@ -8,6 +8,16 @@ use crate::{DeviceId, SharedAccessKey};
 /// A device in the identity registry.
 ///
 /// Source: *Understand the identity registry in your IoT hub*, "Device identity properties".
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{DeviceIdentity, DeviceStatus};
+/// let mut identity = DeviceIdentity::new("my-device".parse()?);
+/// identity.status = DeviceStatus::Disabled;
+/// identity.status_reason = Some("not delivered yet".to_owned());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -92,6 +102,15 @@ pub(crate) const fn never() -> Timestamp {
 }
 
 /// Whether a device is connected.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{ConnectionState, DeviceIdentity};
+/// let identity = DeviceIdentity::new("my-device".parse()?);
+/// assert_eq!(identity.connection_state, ConnectionState::Disconnected);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// It has a connection now.
@@ -104,6 +123,16 @@ pub enum ConnectionState {
 }
 
 /// Whether a device may connect.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{DeviceIdentity, DeviceStatus};
+/// let mut identity = DeviceIdentity::new("my-device".parse()?);
+/// assert_eq!(identity.status, DeviceStatus::Enabled);
+/// identity.status = DeviceStatus::Disabled;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeviceStatus {
@@ -117,6 +146,19 @@ pub enum DeviceStatus {
 }
 
 /// How a device proves who it is.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{Authentication, AuthenticationType, DeviceIdentity, X509Thumbprints};
+/// let mut identity = DeviceIdentity::new("my-device".parse()?);
+/// identity.authentication = Authentication {
+///     kind: AuthenticationType::SelfSigned,
+///     x509_thumbprint: Some(X509Thumbprints { primary_thumbprint: Some("A1".repeat(20)), ..Default::default() }),
+///     ..Authentication::default()
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {
@@ -132,6 +174,11 @@ pub struct Authentication {
 }
 
 /// The kind of proof a device gives.
+///
+/// ```
+/// # use iothub_models::{Authentication, AuthenticationType};
+/// assert_eq!(Authentication::default().kind, AuthenticationType::Sas);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthenticationType {
@@ -151,6 +198,18 @@ pub enum AuthenticationType {
 }
 
 /// A device's symmetric keys.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{DeviceIdentity, SharedAccessKey, SymmetricKeys};
+/// // Keys of one's own; a hub makes them where an identity has none.
+/// let key = |text: &str| Some(SharedAccessKey::new(text));
+/// let mut identity = DeviceIdentity::new("my-device".parse()?);
+/// identity.authentication.symmetric_key =
+///     Some(SymmetricKeys { primary_key: key("c2VjcmV0IG9uZQ=="), secondary_key: key("c2VjcmV0IHR3bw==") });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SymmetricKeys {
@@ -163,6 +222,11 @@ pub struct SymmetricKeys {
 }
 
 /// SHA-1 or SHA-256 thumbprints of a device's certificates, in hexadecimal.
+///
+/// ```
+/// # use iothub_models::X509Thumbprints;
+/// let thumbprints = X509Thumbprints { primary_thumbprint: Some("A1".repeat(20)), secondary_thumbprint: None };
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct X509Thumbprints {
@@ -175,6 +239,15 @@ pub struct X509Thumbprints {
 }
 
 /// What a device is, beside a device.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::{DeviceCapabilities, DeviceIdentity};
+/// let mut gateway = DeviceIdentity::new("gateway".parse()?);
+/// gateway.capabilities = DeviceCapabilities { iot_edge: true };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceCapabilities {

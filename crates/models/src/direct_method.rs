@@ -19,7 +19,7 @@ pub use self::payload::MethodPayload;
 /// ```
 /// use std::time::Duration;
 ///
-/// use iothub_models::DirectMethodRequest;
+/// # use iothub_models::DirectMethodRequest;
 /// use serde_json::json;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -137,6 +137,14 @@ impl DirectMethodRequest {
 }
 
 /// A device's answer to a direct method.
+///
+/// ```
+/// # use iothub_models::DirectMethodResponse;
+/// use serde_json::json;
+///
+/// let response = DirectMethodResponse::new(200, json!({"rebooted": true}));
+/// assert_eq!(response.payload_json(), r#"{"rebooted":true}"#);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DirectMethodResponse {
     /// The result, in the device's own numbers; by custom those of HTTP, 200 for success.

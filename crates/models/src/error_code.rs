@@ -8,6 +8,12 @@ macro_rules! error_codes {
         ///
         /// The first three digits are the HTTP status. Source: *Understand and resolve Azure IoT Hub
         /// errors* and the error enumerations of the official service clients.
+        ///
+        /// ```
+        /// # use iothub_models::ErrorCode;
+        /// let code = ErrorCode::DeviceNotFound;
+        /// assert_eq!((code.number(), code.name()), (404001, "DeviceNotFound"));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode {

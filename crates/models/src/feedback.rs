@@ -10,6 +10,12 @@ use crate::DeviceId;
 /// What became of a cloud-to-device message.
 ///
 /// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback".
+///
+/// ```
+/// # use iothub_models::FeedbackStatus;
+/// assert_eq!(FeedbackStatus::from_name("Expired"), FeedbackStatus::Expired);
+/// assert_eq!(FeedbackStatus::Success.to_string(), "Success");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FeedbackStatus {
@@ -61,6 +67,15 @@ impl fmt::Display for FeedbackStatus {
 ///
 /// Read leniently, because a hub may be newer than its reader: only the device id, the time and the
 /// status must be there, and the status may be any text.
+///
+/// ```
+/// # use iothub_models::{FeedbackRecord, FeedbackStatus};
+/// let record: FeedbackRecord = serde_json::from_str(
+///     r#"{"originalMessageId":"m1","deviceId":"d1","statusCode":"Success","enqueuedTimeUtc":"2026-01-02T03:04:05Z"}"#,
+/// ).unwrap();
+/// assert_eq!(record.status, FeedbackStatus::Success);
+/// assert_eq!(record.original_message_id.as_deref(), Some("m1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedbackRecord {

@@ -24,6 +24,7 @@ mod digital_twin;
 mod direct_method;
 mod error_code;
 mod feedback;
+mod json_body;
 mod module_identity;
 mod plug_and_play;
 mod properties;
@@ -50,6 +51,7 @@ pub use direct_method::{
 };
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
+pub use json_body::InvalidBody;
 pub use module_identity::ModuleIdentity;
 pub use plug_and_play::{
     AcknowledgementCode, CommandName, ComponentName, InvalidComponentName, InvalidModelId, ModelId,

@@ -10,6 +10,15 @@ use crate::{Authentication, ConnectionState, DeviceId, ModuleId};
 /// a twin of its own.
 ///
 /// Source: *Understand the identity registry in your IoT hub*, "Module identity properties".
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_models::ModuleIdentity;
+/// let camera = ModuleIdentity::new("my-device".parse()?, "camera".parse()?);
+/// assert_eq!(camera.module_id.as_str(), "camera");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

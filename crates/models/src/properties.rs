@@ -12,6 +12,13 @@ const SEARCHED: usize = 16;
 
 /// Application properties of a message, in the order they were set. A name stands once: setting it
 /// again replaces its value.
+///
+/// ```
+/// # use iothub_models::Properties;
+/// let mut properties: Properties = [("plant", "Redmond43"), ("urgency", "low")].into_iter().collect();
+/// assert_eq!(properties.insert("urgency", "high").as_deref(), Some("low"));
+/// assert_eq!(properties.to_string(), r#"{"plant": "Redmond43", "urgency": "high"}"#);
+/// ```
 #[derive(Clone, Default)]
 pub struct Properties {
     pairs: Vec<(String, String)>,

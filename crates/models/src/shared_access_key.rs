@@ -10,6 +10,13 @@ use zeroize::Zeroizing;
 /// Holds the text of the key, which IoT Hub signs with after base64 decoding and Event Hubs clients
 /// sign with as it is. `Debug` never shows it, there is no `Display`, and the memory is zeroed on drop.
 /// Serialization does reveal it, since identities carry their keys in JSON.
+///
+/// ```
+/// # use iothub_models::SharedAccessKey;
+/// let key = SharedAccessKey::new("c2VjcmV0");
+/// assert_eq!(format!("{key:?}"), "SharedAccessKey(***)");
+/// assert_eq!(key.reveal(), "c2VjcmV0");
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SharedAccessKey(Zeroizing<String>);

@@ -3,6 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// How many device identities the registry holds.
+///
+/// ```
+/// # use iothub_models::RegistryStatistics;
+/// let statistics = RegistryStatistics { total_device_count: 3, enabled_device_count: 2, disabled_device_count: 1 };
+/// assert_eq!(statistics.total_device_count - statistics.enabled_device_count, 1);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryStatistics {
@@ -15,6 +21,12 @@ pub struct RegistryStatistics {
 }
 
 /// What the hub is doing now.
+///
+/// ```
+/// # use iothub_models::ServiceStatistics;
+/// let idle = ServiceStatistics::default();
+/// assert_eq!(idle.connected_device_count, 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatistics {

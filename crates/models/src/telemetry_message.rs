@@ -1,14 +1,32 @@
-//! A telemetry message: what a device sends to the hub.
+//! Defines a telemetry message, which a device sends to the hub. How it travels (topics, AMQP sections)
+//! belongs to the crate that carries it.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
+use crate::json_body::{InvalidBody, json_body};
 use crate::{ComponentName, Properties};
 
 /// A device-to-cloud message.
 ///
-/// Only the body is needed; at most 256 KB with properties. For the hub to route on the body, set
-/// `content_type` to `application/json` and `content_encoding` to `utf-8`.
+/// Only the body is needed; the message may have 256 KB, properties included. The hub routes on the body
+/// only if `content_type` is `application/json` and `content_encoding` is `utf-8`, which
+/// [`json`](Self::json) and [`json_text`](Self::json_text) set.
 /// Source: *Create and read IoT Hub messages*.
+///
+/// ```
+/// # use iothub_models::TelemetryMessage;
+/// use serde_json::json;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let message = TelemetryMessage::json(json!({"temperature": 31.5}))?
+///     .property("temperatureAlert", "true")
+///     .property("plant", "Redmond43");
+/// assert_eq!(message.body, br#"{"temperature":31.5}"#);
+/// assert_eq!(message.properties.get("plant"), Some("Redmond43"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetryMessage {
     /// The content, opaque to the hub unless it is said to be JSON.
@@ -38,9 +56,22 @@ impl TelemetryMessage {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// A message whose body is UTF-8 JSON, marked so that the hub can route on it.
+    /// A message whose body is `value` written as JSON, marked as JSON so that the hub can route on it.
+    ///
+    /// The value is anything that serializes, or a reference to it: a struct that derives `Serialize`, a
+    /// map, a [`serde_json::Value`]. Text becomes a JSON string; text that is JSON already goes to
+    /// [`json_text`](Self::json_text).
+    ///
+    /// # Errors
+    /// [`InvalidBody`] if the value has no form in JSON, such as a map whose keys are not text.
+    pub fn json(value: impl Serialize) -> Result<Self, InvalidBody> {
+        json_body(&value).map(Self::json_text)
+    }
+
+    /// A message whose body is text that is JSON already, marked as JSON so that the hub can route on it.
+    /// Nothing checks the text here; routes that ask for the body of a message that is not JSON do not match.
     #[must_use]
-    pub fn json(body: impl Into<Vec<u8>>) -> Self {
+    pub fn json_text(body: impl Into<Vec<u8>>) -> Self {
         Self {
             content_type: Some("application/json".to_owned()),
             content_encoding: Some("utf-8".to_owned()),
@@ -48,14 +79,21 @@ impl TelemetryMessage {
         }
     }
 
-    /// The same as telemetry of a Plug and Play component.
+    /// The same message with the application property `name` set to `value`.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.insert(name, value);
+        self
+    }
+
+    /// The same message as telemetry of a Plug and Play component.
     #[must_use]
     pub fn of_component(self, component: &ComponentName) -> Self {
         Self { component: Some(component.to_string()), ..self }
     }
 
-    /// What counts towards the message's size limit: body, system property values, and names and
-    /// values of application properties.
+    /// The bytes that count towards the message's size limit: the body, the values of system properties,
+    /// and names and values of application properties.
     #[must_use]
     pub fn size(&self) -> usize {
         let system = [
@@ -70,5 +108,51 @@ impl TelemetryMessage {
             + system.into_iter().flatten().map(String::len).sum::<usize>()
             + self.creation_time.map_or(0, |_| size_of::<i64>())
             + self.properties.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Reading {
+        temperature: f64,
+        unit: &'static str,
+    }
+
+    #[test]
+    fn whatever_serializes_can_be_the_body_and_is_marked_as_json() {
+        let reading = Reading { temperature: 21.5, unit: "C" };
+        let by_value = BTreeMap::from([("humidity", 60)]);
+        for (message, body) in [
+            (TelemetryMessage::json(&reading), r#"{"temperature":21.5,"unit":"C"}"#),
+            (TelemetryMessage::json(by_value), r#"{"humidity":60}"#),
+            (TelemetryMessage::json([1, 2]), "[1,2]"),
+            (TelemetryMessage::json("text"), r#""text""#),
+            (Ok(TelemetryMessage::json_text(r#"{"a": 1}"#)), r#"{"a": 1}"#),
+        ] {
+            let message = message.unwrap();
+            assert_eq!(String::from_utf8(message.body).unwrap(), body);
+            assert_eq!(message.content_type.as_deref(), Some("application/json"));
+            assert_eq!(message.content_encoding.as_deref(), Some("utf-8"));
+        }
+    }
+
+    #[test]
+    fn a_value_without_a_form_in_json_is_refused_and_not_sent_as_something_else() {
+        let keys_are_no_text = BTreeMap::from([((1, 2), 3)]);
+        let refused = TelemetryMessage::json(keys_are_no_text).unwrap_err();
+        assert!(refused.to_string().contains("no form in JSON"), "{refused}");
+        assert!(std::error::Error::source(&refused).is_some());
+    }
+
+    #[test]
+    fn properties_chain_and_the_last_value_of_a_name_stays() {
+        let message =
+            TelemetryMessage::new("x").property("a", "1").property("b", "2").property("a", String::from("3"));
+        assert_eq!(message.properties.iter().collect::<Vec<_>>(), [("a", "3"), ("b", "2")]);
     }
 }

@@ -23,6 +23,17 @@ use crate::{
 /// A device twin, or a module twin where it has a `module_id`, as back ends see it.
 ///
 /// Source: *Understand and use device twins in IoT Hub*.
+///
+/// ```
+/// # use iothub_models::{ConnectionState, Twin};
+/// let twin: Twin = serde_json::from_str(
+///     r#"{"deviceId": "d1", "connectionState": "Connected", "tags": {"plant": "Redmond43"},
+///         "properties": {"reported": {"temperature": 21.5, "$version": 8}}}"#,
+/// ).unwrap();
+/// assert_eq!(twin.connection_state, ConnectionState::Connected);
+/// assert_eq!(twin.tags["plant"], "Redmond43");
+/// assert_eq!(twin.properties.reported.properties["temperature"], 21.5);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -119,6 +130,15 @@ impl Twin {
 }
 
 /// Both sections of a twin. This is also the whole twin as its device sees it.
+///
+/// ```
+/// # use iothub_models::TwinProperties;
+/// let twin: TwinProperties = serde_json::from_str(
+///     r#"{"desired": {"interval": 60, "$version": 4}, "reported": {"$version": 1}}"#,
+/// ).unwrap();
+/// assert_eq!(twin.desired.properties["interval"], 60);
+/// assert_eq!(twin.desired.version, 4);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TwinProperties {
     /// Written by back ends, read by the device.

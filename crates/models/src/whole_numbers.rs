@@ -17,7 +17,7 @@ const SMALLEST: &[u8] = b"-9223372036854775808";
 /// A number with a fraction or an exponent is not a whole number here, whatever its value.
 ///
 /// ```
-/// use iothub_models::whole_number_beyond_64_bits;
+/// # use iothub_models::whole_number_beyond_64_bits;
 ///
 /// let json = r#"{"serial":123456789012345678901234567890,"scale":1e30}"#;
 /// assert_eq!(whole_number_beyond_64_bits(json), Some("123456789012345678901234567890"));

@@ -33,6 +33,17 @@ use crate::transport::Target;
 use sealed::Connection;
 
 /// What can be read as a device's connection string: text, or one that was read already.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_mqtt_device::ToDeviceConnectionString;
+///
+/// let text = "HostName=my-hub.azure-devices.net;DeviceId=my-device;SharedAccessKey=c2VjcmV0";
+/// let string = text.to_device_connection_string()?;
+/// assert_eq!(string.device_id.as_str(), "my-device");
+/// # Ok(())
+/// # }
+/// ```
 pub trait ToDeviceConnectionString: sealed::Sealed {
     /// The connection string.
     ///
@@ -97,18 +108,65 @@ impl ToDeviceConnectionString for DeviceConnectionString {
 }
 
 /// A client that a [`ClientBuilder`] can make.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use iothub_mqtt_device::{Client, ClientBuilder, Error, ReconnectPolicy};
+///
+/// /// For devices and modules alike.
+/// async fn connect_patiently<C: Client>(builder: ClientBuilder<C>) -> Result<C, Error> {
+///     let policy = ReconnectPolicy { cap: Duration::from_secs(600), ..ReconnectPolicy::default() };
+///     builder.reconnect(policy).connect().await
+/// }
+/// ```
 pub trait Client: sealed::Client {}
 
 impl Client for DeviceClient {}
 impl Client for ModuleClient {}
 
 /// Makes a [`DeviceClient`] with other than the default options.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_mqtt_device::{DeviceClient, DeviceClientBuilder};
+///
+/// let builder: DeviceClientBuilder = DeviceClient::builder("HostName=…;DeviceId=…;SharedAccessKey=…");
+/// let client = builder.model_id("dtmi:com:example:Thermostat;1".parse()?).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub type DeviceClientBuilder = ClientBuilder<DeviceClient>;
 
 /// Makes a [`ModuleClient`] with other than the default options.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::{ModuleClient, ModuleClientBuilder};
+///
+/// let builder: ModuleClientBuilder = ModuleClient::builder("HostName=…;DeviceId=…;ModuleId=…;SharedAccessKey=…");
+/// let client = builder.product_info("camera/1.0").connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub type ModuleClientBuilder = ClientBuilder<ModuleClient>;
 
 /// Makes a client with other than the default options.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
+/// use std::time::Duration;
+///
+/// use iothub_mqtt_device::DeviceClient;
+///
+/// // This device may start before its network does.
+/// let client = DeviceClient::builder("HostName=…;DeviceId=…;SharedAccessKey=…")
+///     .keep_alive(Duration::from_secs(30))
+///     .send_timeout(Duration::from_secs(600))
+///     .start()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` or `start`"]
 pub struct ClientBuilder<C> {

@@ -20,6 +20,17 @@ use crate::queue::Reader;
 /// One stream at a time; after it is dropped another may be asked for. The stream does not keep the
 /// client alive, and ends when the client does. What is not read stays unacknowledged: the hub holds
 /// at most 50 messages per device and refuses more to the sender, so nothing grows and nothing is lost.
+///
+/// ```no_run
+/// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
+/// let mut messages = client.c2d_messages().await?;
+/// while let Some(message) = messages.next().await {
+///     println!("{}", message.body_text());
+///     message.complete()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct C2dMessages {
     reader: Reader<Arrived>,
@@ -75,6 +86,17 @@ impl Stream for C2dMessages {
 /// ([`is_redelivery`](Self::is_redelivery), or a `message_id` known already) like the first. A message
 /// dropped without completion is not acknowledged either: the hub delivers it again on the device's next
 /// connection. Over MQTT a device can neither reject nor abandon a message.
+///
+/// ```no_run
+/// # async fn example(message: iothub_mqtt_device::ReceivedC2d) -> Result<(), iothub_mqtt_device::Error> {
+/// println!("{} says {}", message.properties, message.body_text());
+/// if message.is_redelivery() {
+///     println!("this may be a repeat");
+/// }
+/// message.complete()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ReceivedC2d {
     arrived: Arrived,
     inbox: Arc<Inbox>,

@@ -22,6 +22,17 @@ use crate::methods::DirectMethods;
 /// renews its token, and keeps telemetry until the hub has acknowledged it. When the last clone is
 /// dropped the connection is closed at once and what was not acknowledged is given up: call
 /// [`shutdown`](Self::shutdown) to send it first.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::{DeviceClient, TelemetryMessage};
+///
+/// let client = DeviceClient::connect("HostName=…;DeviceId=…;SharedAccessKey=…").await?;
+/// client.send_telemetry(TelemetryMessage::new("hello")).await?;
+/// client.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeviceClient(pub(crate) Arc<Core>);
 

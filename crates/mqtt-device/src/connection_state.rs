@@ -11,6 +11,18 @@ use tokio_stream::wrappers::WatchStream;
 use crate::error::Error;
 
 /// Whether the client has a connection to its hub.
+///
+/// ```
+/// # use iothub_mqtt_device::ConnectionState;
+/// fn shown(state: &ConnectionState) -> String {
+///     match state {
+///         ConnectionState::Connected => "connected".to_owned(),
+///         ConnectionState::Disconnected { error, retry_in } => format!("{error}; again in {retry_in:?}"),
+///         _ => "not connected".to_owned(),
+///     }
+/// }
+/// assert_eq!(shown(&ConnectionState::Connected), "connected");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -40,6 +52,18 @@ impl ConnectionState {
 
 /// The client's connection states: the present one, then every change. A reader who is away finds the
 /// latest state, not those between. Ends after [`ConnectionState::Closed`].
+///
+/// ```no_run
+/// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
+/// let mut states = client.connection_states();
+/// tokio::spawn(async move {
+///     while let Some(state) = states.next().await {
+///         println!("{state:?}");
+///     }
+/// });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ConnectionStates(WatchStream<ConnectionState>);
 

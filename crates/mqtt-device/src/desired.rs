@@ -33,6 +33,18 @@ pub(crate) fn changes() -> Changes {
 ///
 /// One stream at a time; after it is dropped another may be asked for. The stream does not keep the client
 /// alive, and ends when the client does.
+///
+/// ```no_run
+/// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
+/// let mut changes = client.desired_properties().await?;
+/// let mut desired = changes.initial().clone();
+/// while let Some(change) = changes.next().await {
+///     change.apply_to(&mut desired);
+///     println!("version {}: {:?}", desired.version, desired.properties.get("interval"));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DesiredProperties {
     initial: TwinSection,
@@ -78,6 +90,16 @@ impl Stream for DesiredProperties {
 ///
 /// A program that only wants to show or log changes may treat both alike; one that keeps the properties
 /// uses [`apply_to`](Self::apply_to). `Display` is one line of JSON with `$version` at its end.
+///
+/// ```
+/// # use iothub_mqtt_device::{DesiredChange, TwinSection, serde_json};
+/// let section = |json: &str| serde_json::from_str::<TwinSection>(json).unwrap();
+/// let mut desired = section(r#"{"interval": 60, "mode": "eco", "$version": 3}"#);
+///
+/// let change = DesiredChange::Patch(section(r#"{"mode": null, "$version": 4}"#));
+/// change.apply_to(&mut desired);
+/// assert_eq!(desired, section(r#"{"interval": 60, "$version": 4}"#));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum DesiredChange {
     /// The properties that a back end changed, as the hub told them: null means that a property is gone.

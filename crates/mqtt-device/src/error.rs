@@ -8,6 +8,18 @@ use std::sync::Arc;
 use iothub_models::DeviceId;
 
 /// What kind of failure an [`Error`] is.
+///
+/// ```no_run
+/// # async fn example(client: iothub_mqtt_device::DeviceClient, message: iothub_mqtt_device::TelemetryMessage) -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::ErrorKind;
+///
+/// match client.send_telemetry(message).await {
+///     Err(error) if error.kind() == ErrorKind::TooLarge => println!("left out: {error}"),
+///     sent => sent?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -43,6 +55,16 @@ pub enum ErrorKind {
 ///
 /// `Display` says what was tried and what to do, [`source`](StdError::source) why it failed.
 /// Cheap to clone.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let error = iothub_mqtt_device::DeviceClient::connect("HostName=my-hub").await.unwrap_err();
+/// assert!(!error.is_retryable());
+/// println!("{error}: {}", error.source().unwrap());
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

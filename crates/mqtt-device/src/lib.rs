@@ -1,12 +1,17 @@
 //! The device client of IoT Hub for Rust, over MQTT: telemetry up, cloud-to-device messages down, direct
 //! methods to answer, and the twin, on whose properties device and back end agree.
 //!
+//! This crate, `tokio` and an error type are all that a device's program needs. It connects to any IoT hub,
+//! in Azure or local, with the connection string that the hub has for the device:
+//!
 //! ```no_run
-//! # async fn run() -> Result<(), iothub_mqtt_device::Error> {
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_mqtt_device::serde_json::json;
 //! use iothub_mqtt_device::{DeviceClient, TelemetryMessage};
 //!
 //! let client = DeviceClient::connect("HostName=…;DeviceId=…;SharedAccessKey=…").await?;
-//! client.send_telemetry(TelemetryMessage::json(r#"{"temperature": 21.5}"#)).await?;
+//! let reading = TelemetryMessage::json(json!({"temperature": 31.5}))?.property("alert", "true");
+//! client.send_telemetry(reading).await?;
 //!
 //! let mut messages = client.c2d_messages().await?;
 //! while let Some(message) = messages.next().await {
@@ -22,7 +27,7 @@
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use iothub_mqtt_device::DeviceClient;
-//! use serde_json::json;
+//! use iothub_mqtt_device::serde_json::json;
 //!
 //! let client = DeviceClient::connect("HostName=…;DeviceId=…;SharedAccessKey=…").await?;
 //! let mut changes = client.desired_properties().await?;
@@ -75,11 +80,13 @@
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
 //!
-//! Inside, one task owns the connection (`driver`); the handles talk to it with a closed list of
-//! commands; what is not acknowledged lives in the `outbox`, what is not answered in `requests`; the
-//! `desired` tracker keeps changes complete and in order; `method_calls` sees to it that calls are answered; only `transport` knows the MQTT library.
-//! This crate is a client for one device or module. Registering devices and sending to them is the
-//! work of back ends, and of other crates.
+//! A client is for one device or module. Registering devices, sending to them and reading what they send is
+//! the work of back ends: `iothub-rest-service` and `iothub-amqp-service`.
+//!
+//! Types of two other crates are part of this one's interface, and are here for programs that do not depend
+//! on them: [`serde_json`] for properties and payloads, [`jiff`] for times.
+
+// The path of a message through these files is in ARCHITECTURE.md.
 
 mod backoff;
 mod builder;
@@ -120,13 +127,20 @@ pub use client::DeviceClient;
 pub use connection_state::{ConnectionState, ConnectionStates};
 pub use desired::{DesiredChange, DesiredProperties};
 pub use error::{Error, ErrorKind};
-pub use iothub_auth::{Clock, DeviceConnectionString};
+#[doc(inline)]
+pub use iothub_auth::{
+    AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
+    HubAddress, ManualClock, SasError, SasToken, SharedAccessKey,
+};
+#[doc(inline)]
 pub use iothub_models::{
-    AcknowledgementCode, C2dMessage, CommandName, ComponentName, DeviceId, DirectMethodResponse, MethodName,
-    ModelId, ModuleId, PropertyAcknowledgement, PropertyReport, PropertyWrite, TelemetryMessage,
-    TwinProperties, TwinSection,
+    Acknowledgement, AcknowledgementCode, C2dMessage, CommandName, ComponentName, DeviceId,
+    DirectMethodResponse, InvalidBody, InvalidComponentName, InvalidId, InvalidMethodName, InvalidModelId,
+    MethodName, ModelId, ModuleId, Properties, PropertyAcknowledgement, PropertyReport, PropertyWrite,
+    SectionKind, TelemetryMessage, TwinProperties, TwinSection, UnknownAcknowledgement,
 };
 pub use method_handlers::MethodHandlers;
 pub use methods::{DirectMethodCall, DirectMethods};
 pub use module_client::ModuleClient;
 pub use options::{OutboxLimits, ReconnectPolicy, WhenFull};
+pub use {jiff, serde_json};

@@ -26,6 +26,22 @@ use crate::queue::Reader;
 /// alive, and ends when the client does. At most 256 calls may be unanswered, read or not; what comes beyond
 /// is answered with 429. A call while there is no stream is answered with 501, and what is unread when the
 /// stream is dropped with 500. Calls whose connection has ended are not delivered: the hub has failed them.
+///
+/// ```no_run
+/// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::DirectMethodResponse;
+///
+/// let mut calls = client.direct_methods().await?;
+/// while let Some(call) = calls.next().await {
+///     let answer = match call.method().as_str() {
+///         "reboot" => DirectMethodResponse::new(200, "rebooting"),
+///         _ => DirectMethodResponse::new(404, "no such method"),
+///     };
+///     call.respond(answer)?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DirectMethods {
     /// There until the stream is dropped.
@@ -92,6 +108,19 @@ impl Drop for DirectMethods {
 /// A call of a direct method, whose caller waits: [`respond`](Self::respond) to it.
 ///
 /// One that is dropped without an answer is answered with status 500.
+///
+/// ```no_run
+/// # async fn example(call: iothub_mqtt_device::DirectMethodCall) -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::DirectMethodResponse;
+///
+/// let answer = match call.payload_as::<u32>() {
+///     Ok(seconds) => DirectMethodResponse::new(200, seconds * 2),
+///     Err(error) => DirectMethodResponse::new(400, error.to_string()),
+/// };
+/// call.respond(answer)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct DirectMethodCall {
     method: MethodName,
     payload: MethodPayload,

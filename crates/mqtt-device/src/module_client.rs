@@ -20,6 +20,16 @@ use crate::methods::DirectMethods;
 /// It also accepts a device's connection string, as the official module clients do, and is then that
 /// device. Cheap to clone; clones share the connection, which one task owns, as
 /// [`DeviceClient`] describes it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::ModuleClient;
+///
+/// let camera = ModuleClient::connect("HostName=…;DeviceId=…;ModuleId=camera;SharedAccessKey=…").await?;
+/// println!("desired of the module: {:?}", camera.twin().await?.desired.properties);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModuleClient(pub(crate) Arc<Core>);
 

@@ -7,6 +7,16 @@ use iothub_auth::Clock;
 use iothub_models::ModelId;
 
 /// How much telemetry may wait for its acknowledgement, and what happens to more.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
+/// use iothub_mqtt_device::{DeviceClient, OutboxLimits};
+///
+/// let builder = DeviceClient::builder("HostName=…;DeviceId=…;SharedAccessKey=…");
+/// let client = builder.outbox(OutboxLimits { messages: 10_000, ..OutboxLimits::default() }).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct OutboxLimits {
     /// At most this many messages (default 1,000).
@@ -24,6 +34,13 @@ impl Default for OutboxLimits {
 }
 
 /// What a message gets that finds no place in the outbox.
+///
+/// ```
+/// use iothub_mqtt_device::{OutboxLimits, WhenFull};
+///
+/// // A device that would rather lose a reading than fall behind.
+/// let limits = OutboxLimits { messages: 100, when_full: WhenFull::Refuse, ..OutboxLimits::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// It waits for a place, in the order of sending (the default).
@@ -38,6 +55,15 @@ pub enum WhenFull {
 ///
 /// Randomness keeps a thousand devices from coming back in the same second; a connection that did not
 /// last counts as a failure, so that two clients with one device id do not fight at full speed.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use iothub_mqtt_device::ReconnectPolicy;
+///
+/// let policy = ReconnectPolicy { cap: Duration::from_secs(600), ..ReconnectPolicy::default() };
+/// assert_eq!(policy.give_up_after, None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReconnectPolicy {
     /// Never wait less (default 200 ms).

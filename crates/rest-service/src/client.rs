@@ -23,6 +23,20 @@ const TRIED: &str = "make a service client";
 /// A back end's client of one hub.
 ///
 /// A clone is cheap and shares connections and token. There is nothing to close.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), iothub_rest_service::Error> {
+/// use iothub_rest_service::ServiceClient;
+///
+/// let client = ServiceClient::from_connection_string(
+///     "HostName=…;SharedAccessKeyName=iothubowner;SharedAccessKey=…",
+/// )?;
+/// for device in client.devices().list(100).await? {
+///     println!("{}: {:?}", device.device_id, device.status);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServiceClient(pub(crate) Arc<Shared>);
 
@@ -93,6 +107,21 @@ impl fmt::Debug for ServiceClient {
 }
 
 /// The rules of a [`ServiceClient`], before it is made.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use iothub_rest_service::{RetryPolicy, ServiceClient};
+///
+/// let credential = "HostName=my-hub.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0".parse()?;
+/// let client = ServiceClient::builder(credential)
+///     .deadline(Duration::from_secs(5))
+///     .retry_policy(RetryPolicy::none())
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServiceClientBuilder {
     credential: ServiceConnectionString,

@@ -33,9 +33,24 @@ struct Purged {
 ///
 /// Every method fails as [`ErrorKind`](crate::ErrorKind) lists it, and never waits longer than the
 /// client's deadline.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_rest_service::{DeviceIdentity, DeviceStatus, Precondition};
+///
+/// let devices = client.devices();
+/// let mut device = devices.create(DeviceIdentity::new("my-device".parse()?)).await?;
+/// let string = devices.connection_string(&device)?;
+///
+/// device.status = DeviceStatus::Disabled;
+/// let device = devices.update(&device).await?;
+/// devices.delete(&device.device_id, Precondition::IfMatch(device.etag)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Devices {
-    client: ServiceClient,
+    pub(crate) client: ServiceClient,
 }
 
 impl Devices {

@@ -15,6 +15,13 @@ use crate::call::Call;
 ///
 /// `Display` says what was tried and what to do; [`source`](StdError::source) says why, with the
 /// hub's own words if it spoke. Neither shows a key or a token.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// let error = iothub_rest_service::ServiceClient::from_connection_string("HostName=my-hub").unwrap_err();
+/// println!("{error}: {}", error.source().unwrap());
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -34,6 +41,19 @@ struct Inner {
 }
 
 /// What sort of failure an [`Error`] is.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_rest_service::ErrorKind;
+///
+/// match client.devices().get(&"my-device".parse()?).await {
+///     Ok(device) => println!("registered {}", device.device_id),
+///     Err(error) if error.kind() == ErrorKind::NotFound => println!("not registered"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -1,35 +1,46 @@
-//! The service side of Azure IoT Hub over HTTPS: what a back end asks the hub to keep and to tell.
+//! The service side of Azure IoT Hub over HTTPS: a back end registers devices and modules, reads and writes
+//! their twins, queries them, and calls their direct methods.
 //!
 //! ```no_run
-//! use iothub_rest_service::{DeviceIdentity, ServiceClient};
+//! use iothub_rest_service::{DeviceIdentity, DirectMethodRequest, ServiceClient};
 //!
 //! # async fn example(connection_string: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = ServiceClient::from_connection_string(connection_string)?;
-//! let device = client.devices().create(DeviceIdentity::new("d1".parse()?)).await?;
-//! println!("{} has the ETag {}", device.device_id, device.etag);
+//! let device = client.devices().create(DeviceIdentity::new("my-device".parse()?)).await?;
+//! println!("{} can connect now", client.devices().connection_string(&device)?);
+//!
+//! let answer = client.invoke_method(&device.device_id, &DirectMethodRequest::new("reboot".parse()?)).await?;
+//! println!("{}: {}", answer.status, answer.payload);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | resource | handle | file |
-//! |---|---|---|
-//! | device identities | [`ServiceClient::devices`] | `devices.rs` |
-//! | module identities | [`ServiceClient::modules`] | `modules.rs` |
-//! | twins of devices and modules | [`ServiceClient::twins`] | `twins.rs` |
-//! | direct methods of devices and modules | [`ServiceClient::invoke_method`] | `methods.rs` |
-//! | digital twins of Plug and Play devices, their commands | [`ServiceClient::digital_twins`] | `digital_twins.rs` |
-//! | queries over twins and jobs | [`ServiceClient::query`], [`ServiceClient::query_twins`], [`ServiceClient::query_as`] | `query.rs` |
-//! | statistics of registry and hub | [`ServiceClient::registry_statistics`], [`ServiceClient::service_statistics`] | `statistics.rs` |
+//! | to do | use |
+//! |---|---|
+//! | register devices, and get their connection strings | [`ServiceClient::devices`] |
+//! | register modules of devices | [`ServiceClient::modules`] |
+//! | read and write twins of devices and modules | [`ServiceClient::twins`] |
+//! | call direct methods of devices and modules | [`ServiceClient::invoke_method`] |
+//! | read and write digital twins of Plug and Play devices, call their commands | [`ServiceClient::digital_twins`] |
+//! | query twins and jobs | [`ServiceClient::query`], [`ServiceClient::query_twins`], [`ServiceClient::query_as`] |
+//! | count devices and connections | [`ServiceClient::registry_statistics`], [`ServiceClient::service_statistics`] |
+//! | tell failures apart | [`Error::kind`] |
 //!
-//! One file per resource, each made of calls (`call.rs`) that `attempts.rs` carries out: with a
-//! deadline for the whole call, retries where a repetition cannot do harm, and a SAS token renewed
-//! before it expires. HTTP itself lives in `http.rs` and nowhere else; no type of it is public.
-//! This crate opens no MQTT or AMQP connection.
+//! Every call has a deadline as a whole, is repeated only where that can do no harm ([`RetryPolicy`]), and
+//! proves itself with a token that is renewed before it expires. Sending messages to devices and reading
+//! their telemetry goes over AMQP: `iothub-amqp-service`.
+//!
+//! Types of two other crates are part of this one's interface, and are here for programs that do not depend
+//! on them: [`serde_json`] for properties, payloads and rows, [`jiff`] for times.
+
+// Each resource has a file of its own, made of calls (`call.rs`) that `attempts.rs` carries out. `http.rs`
+// alone knows the HTTP library.
 
 mod answer;
 mod attempts;
 mod call;
 mod client;
+mod connection_strings;
 mod devices;
 mod digital_twins;
 mod error;
@@ -51,10 +62,19 @@ pub use client::{ServiceClient, ServiceClientBuilder};
 pub use devices::Devices;
 pub use digital_twins::DigitalTwins;
 pub use error::{Error, ErrorKind};
-pub use iothub_auth::ServiceConnectionString;
+#[doc(inline)]
+pub use iothub_auth::{
+    AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
+    HubAddress, ManualClock, SasError, SasToken, ServiceConnectionString, SharedAccessKey,
+};
+#[doc(inline)]
 pub use iothub_models::{
-    ComponentName, DeviceId, DeviceIdentity, DigitalTwin, DigitalTwinPatch, DirectMethodRequest,
-    DirectMethodResponse, MethodName, ModuleId, ModuleIdentity, Twin, TwinPatch, TwinReplacement,
+    AcknowledgementCode, Authentication, AuthenticationType, CommandName, ComponentName, ConnectionState,
+    DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, DigitalTwin, DigitalTwinPatch,
+    DirectMethodRequest, DirectMethodResponse, ErrorCode, InvalidComponentName, InvalidDigitalTwinPatch,
+    InvalidId, InvalidMethodName, InvalidMethodTimeout, MethodName, ModuleId, ModuleIdentity, NotConformant,
+    PatchDefect, PatchOperation, PropertyAcknowledgement, RegistryStatistics, SectionKind, ServiceStatistics,
+    SymmetricKeys, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, X509Thumbprints,
 };
 pub use modules::Modules;
 pub use precondition::Precondition;
@@ -62,3 +82,4 @@ pub use query::{ItemType, Page, Query, Rows};
 pub use retry::RetryPolicy;
 pub use target::Target;
 pub use twins::Twins;
+pub use {jiff, serde_json};

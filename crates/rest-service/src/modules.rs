@@ -15,9 +15,20 @@ use crate::writable::Writable;
 ///
 /// Every method fails as [`ErrorKind`](crate::ErrorKind) lists it, and never waits longer than the
 /// client's deadline.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_rest_service::ModuleIdentity;
+///
+/// let camera = ModuleIdentity::new("my-device".parse()?, "camera".parse()?);
+/// let camera = client.modules().create(camera).await?;
+/// let string = client.modules().connection_string(&camera)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Modules {
-    client: ServiceClient,
+    pub(crate) client: ServiceClient,
 }
 
 impl Modules {

@@ -1,6 +1,19 @@
 //! Which version of a resource a write is meant for.
 
 /// The state a resource must be in for a write to happen, as `If-Match` says it.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_rest_service::{Precondition, TwinPatch};
+///
+/// let device = "my-device".parse()?;
+/// let twin = client.twins().get(&device).await?;
+/// let patch = TwinPatch::new().tag("plant", "Redmond43");
+/// // Refused if somebody else wrote to the twin meanwhile.
+/// client.twins().patch(&device, &patch, Precondition::IfMatch(twin.etag)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// Any: write whatever others wrote meanwhile.

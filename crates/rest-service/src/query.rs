@@ -91,6 +91,19 @@ impl ServiceClient {
 ///
 /// A real hub answers from an index that follows the twins with some delay, usually of seconds: what was
 /// written just now may be missing.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
+/// let query = client.query("SELECT deviceId FROM devices").page_size(100);
+/// let mut page = query.page(None).await?;
+/// loop {
+///     println!("{} devices", page.rows.len());
+///     let Some(continuation) = page.continuation else { break };
+///     page = query.page(Some(&continuation)).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Query<T = Value> {
     client: ServiceClient,
     text: Arc<str>,
@@ -101,6 +114,16 @@ pub struct Query<T = Value> {
 }
 
 /// Some of a query's rows.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
+/// let page = client.query_twins("SELECT * FROM devices WHERE tags.plant = 'Redmond43'").page(None).await?;
+/// for twin in page.rows {
+///     println!("{}: {:?}", twin.device_id, twin.connection_state);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Page<T = Value> {

@@ -13,6 +13,14 @@ use std::time::Duration;
 /// What is sent again: reading calls and queries, on a lost connection, 429, 500, 502, 503 and 504;
 /// all other calls only if the hub certainly did nothing, which is a connection that was never made,
 /// or 429.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use iothub_rest_service::RetryPolicy;
+///
+/// let patient = RetryPolicy { max_attempts: 10, max_delay: Duration::from_secs(60), ..RetryPolicy::default() };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts in all; 1 means no retry.

@@ -7,6 +7,17 @@ use iothub_models::{DeviceId, ModuleId, Twin};
 /// A device, or a module of a device: both have a twin.
 ///
 /// Methods take what turns into one: `&device_id` or `(&device_id, &module_id)`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_rest_service::{DeviceId, ModuleId, Target};
+///
+/// let (device, module): (DeviceId, ModuleId) = ("my-device".parse()?, "camera".parse()?);
+/// assert_eq!(Target::from(&device).to_string(), "device my-device");
+/// assert_eq!(Target::from((&device, &module)).to_string(), "module camera of device my-device");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// A device.

@@ -81,7 +81,7 @@ impl Controller {
         let mut messages: Vec<_> = self.thermostats.iter_mut().map(Thermostat::measure).collect();
         let body = json!({ "workingSet": rand::random_range(10..100) }).to_string();
         println!("Sending telemetry: {body}");
-        messages.push(TelemetryMessage::json(body));
+        messages.push(TelemetryMessage::json_text(body));
         messages
     }
 

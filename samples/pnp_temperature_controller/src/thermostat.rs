@@ -88,11 +88,11 @@ impl Thermostat {
         match &self.component {
             Some(component) => {
                 println!("Sending telemetry of {component}: {body}");
-                TelemetryMessage::json(body).of_component(component)
+                TelemetryMessage::json_text(body).of_component(component)
             }
             None => {
                 println!("Sending telemetry: {body}");
-                TelemetryMessage::json(body)
+                TelemetryMessage::json_text(body)
             }
         }
     }

@@ -98,7 +98,7 @@ fn telemetry(reading: &Reading, original_text: bool) -> (TelemetryMessage, Strin
         (TelemetryMessage::new(text.clone()), text)
     } else {
         let text = reading.json();
-        (TelemetryMessage::json(text.clone()), text)
+        (TelemetryMessage::json_text(text.clone()), text)
     }
 }
 // ANCHOR_END: telemetry

@@ -5,7 +5,8 @@
 //!   printed a line with this text. Further words are those of [`How`].
 //! - `<!-- no-ci: REASON -->` leaves it out.
 //! - `<!-- ci-step: e2e, test -->` leaves it out, since these steps of `cargo xtask ci` run the same.
-//! - `<!-- ci: file="hub.toml" -->`, above a block in any language, writes the block to a file.
+//! - `<!-- ci: file="hub.toml" -->`, above a block in any language, writes the block to a file. Between the two may
+//!   be the line `<!-- sample: … -->`, for `cargo xtask docs`, which pastes the block.
 
 /// A block that a run of its page does something with.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,6 +71,9 @@ pub(crate) fn parse(page: &str) -> (Vec<Block>, Vec<String>) {
     let mut marked: Option<(usize, Mark)> = None;
     while let Some((number, line)) = lines.next() {
         let Some(language) = line.strip_prefix("```") else {
+            if line.starts_with("<!-- sample: ") && marked.is_some() {
+                continue;
+            }
             if let Some((at, _)) = marked.take() {
                 problems.push(format!("line {at}: a block must follow the mark at once"));
             }
@@ -214,8 +218,10 @@ mod tests {
         assert_eq!(block.mark, Mark::Not("needs root: a port".to_owned()));
         let block = only("<!-- ci-step: e2e, test -->\n```sh\ncargo xtask e2e\n```\n");
         assert_eq!(block.mark, Mark::Step(vec!["e2e".to_owned(), "test".to_owned()]));
-        let block = only("<!-- ci: file=\"a.toml\" -->\n```toml\na = 1\n```\n");
-        assert_eq!(block.text, "a = 1");
+        for between in ["", "<!-- sample: s#m -->\n"] {
+            let block = only(&format!("<!-- ci: file=\"a.toml\" -->\n{between}```toml\na = 1\n```\n"));
+            assert_eq!(block.text, "a = 1");
+        }
     }
 
     #[test]

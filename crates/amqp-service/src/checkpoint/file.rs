@@ -19,6 +19,19 @@ const MAX_SIZE: u64 = 16 * 1024 * 1024;
 ///
 /// One program at a time may write the file; its readers may share it, and so may clones. A file that is
 /// not there is an empty one; deleting it starts over.
+///
+/// ```no_run
+/// # async fn example(source: iothub_amqp_service::EventSource) -> Result<(), iothub_amqp_service::Error> {
+/// use iothub_amqp_service::{EventReader, FileCheckpointStore};
+///
+/// let store = FileCheckpointStore::new("checkpoints.json");
+/// let mut events = EventReader::builder(source).checkpoint_store(store).open().await?;
+/// while let Some(event) = events.next().await {
+///     events.checkpoint(&event?).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FileCheckpointStore {
     path: Arc<Path>,

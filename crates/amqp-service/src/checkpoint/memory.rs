@@ -9,6 +9,18 @@ type Kept = HashMap<(CheckpointScope, String), Checkpoint>;
 
 /// Keeps checkpoints in memory. Clones share them: with one, a new reader goes on where the last one of
 /// the same program stopped.
+///
+/// ```no_run
+/// # async fn example(source: iothub_amqp_service::EventSource) -> Result<(), iothub_amqp_service::Error> {
+/// use iothub_amqp_service::{EventReader, MemoryCheckpointStore};
+///
+/// let store = MemoryCheckpointStore::new();
+/// let first = EventReader::builder(source.clone()).checkpoint_store(store.clone()).open().await?;
+/// // The second reader goes on where the first one stopped.
+/// let second = EventReader::builder(source).checkpoint_store(store).open().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryCheckpointStore(Arc<Mutex<Kept>>);
 

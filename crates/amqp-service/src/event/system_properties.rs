@@ -9,6 +9,12 @@ use serde_json::Value;
 /// What an event is about.
 ///
 /// Source: *Use IoT Hub message routing to send device-to-cloud messages*, "Non-telemetry events".
+///
+/// ```
+/// use iothub_amqp_service::MessageSource;
+///
+/// assert_eq!(MessageSource::TwinChangeEvents.as_str(), "twinChangeEvents");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageSource {
@@ -70,6 +76,15 @@ impl fmt::Display for MessageSource {
 /// absent is left out.
 ///
 /// Sources: *Create and read IoT Hub messages*, "System properties of D2C IoT Hub messages".
+///
+/// ```no_run
+/// # async fn example(event: iothub_amqp_service::Event) -> Result<(), iothub_amqp_service::Error> {
+/// for (name, value) in event.system_properties.fields() {
+///     println!("{name}: {value}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SystemProperties {

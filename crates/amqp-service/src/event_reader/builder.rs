@@ -27,6 +27,20 @@ const WAITING: usize = 128;
 const MAX_PREFETCH: u32 = 5000;
 
 /// The settings of an [`EventReader`].
+///
+/// ```no_run
+/// # async fn example(source: iothub_amqp_service::EventSource) -> Result<(), iothub_amqp_service::Error> {
+/// use iothub_amqp_service::{EventPosition, EventReader, FileCheckpointStore};
+///
+/// let events = EventReader::builder(source)
+///     .consumer_group("dashboard")
+///     .from(EventPosition::Earliest)
+///     .checkpoint_store(FileCheckpointStore::new("checkpoints.json"))
+///     .open()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `open`"]
 pub struct EventReaderBuilder {

@@ -16,6 +16,17 @@ use crate::error::{Error, ErrorKind};
 ///
 /// A batch that is dropped is abandoned: the hub hands it out again, to whichever receiver asks, ten
 /// times at most unless it is set otherwise.
+///
+/// ```no_run
+/// # async fn example(mut feedback: iothub_amqp_service::FeedbackReceiver) -> Result<(), iothub_amqp_service::Error> {
+/// if let Some(batch) = feedback.next().await {
+///     let batch = batch?;
+///     println!("{} records of {:?}", batch.records().len(), batch.hub_name());
+///     batch.complete().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a batch that is dropped comes again: complete it"]
 pub struct FeedbackBatch {
     pub(super) records: Vec<FeedbackRecord>,

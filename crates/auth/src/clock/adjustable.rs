@@ -11,6 +11,16 @@ use super::{Clock, Source};
 
 /// The hands of a clock that runs by itself and can be set forward. Cheap to clone; all clones, and the
 /// clocks made from them, show the same time.
+///
+/// ```
+/// # use iothub_auth::{AdjustableClock, Clock};
+/// use std::time::Duration;
+///
+/// let hands = AdjustableClock::new();
+/// let clock = hands.clock();
+/// hands.advance(Duration::from_secs(3600));
+/// assert!(clock.now() > Clock::real().now());
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdjustableClock(Arc<watch::Sender<Duration>>);
 

@@ -29,6 +29,15 @@ const KNOWN: &[&str] = &[
 ];
 
 /// How a device proves who it is.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_auth::{DeviceConnectionString, DeviceCredential};
+/// let string: DeviceConnectionString = "HostName=localhost;DeviceId=my-device;x509=true".parse()?;
+/// assert!(matches!(string.credential, DeviceCredential::X509));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DeviceCredential {
@@ -48,6 +57,17 @@ pub enum DeviceCredential {
 /// A device's or module's connection string.
 ///
 /// `Debug` shows no secret. Source: *Control access to IoT Hub using shared access signatures*.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_auth::DeviceConnectionString;
+/// let text = "HostName=my-hub.azure-devices.net;DeviceId=my-device;SharedAccessKey=c2VjcmV0";
+/// let string: DeviceConnectionString = text.parse()?;
+/// assert_eq!(string.to_string(), "device my-device on my-hub.azure-devices.net");
+/// assert_eq!(string.reveal(), text);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeviceConnectionString {
     /// Where the hub is.

@@ -38,6 +38,16 @@ const EMULATOR_PORT: u16 = 5672;
 /// An Event Hubs-compatible connection string.
 ///
 /// The key is used as text, not decoded: that is how Event Hubs clients sign. `Debug` shows no secret.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_auth::EventHubsConnectionString;
+/// let string: EventHubsConnectionString =
+///     "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=k;EntityPath=hub".parse()?;
+/// assert_eq!(string.entity_path.as_deref(), Some("hub"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EventHubsConnectionString {
     /// The host of the endpoint.

@@ -32,6 +32,16 @@ const REMEDY: &str = "a back end needs the hub's: the local hub prints it when i
 /// A service connection string.
 ///
 /// `Debug` shows no secret. Source: *Control access to IoT Hub using shared access signatures*.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use iothub_auth::ServiceConnectionString;
+/// let string: ServiceConnectionString =
+///     "HostName=my-hub.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0".parse()?;
+/// assert_eq!(string.to_string(), "policy service on my-hub.azure-devices.net");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServiceConnectionString {
     /// Where the hub is.

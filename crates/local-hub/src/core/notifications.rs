@@ -128,7 +128,7 @@ impl Notifications {
     ) -> HubEvent {
         // JSON values and operations, whose names are all strings, can be written.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        let mut message = TelemetryMessage::json(body);
+        let mut message = TelemetryMessage::json_text(body);
         message.content_type = Some(kind.content_type.to_owned());
         message.user_id = Some(self.hub_name.clone());
         message.correlation_id = Some(correlation_id.to_owned());

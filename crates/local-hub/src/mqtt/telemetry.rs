@@ -124,7 +124,7 @@ mod tests {
             correlation_id: Some("c1".to_owned()),
             user_id: Some("u1".to_owned()),
             properties: properties(&[("temperatureAlert", "true"), ("a b", "c+d")]),
-            ..TelemetryMessage::json("{}")
+            ..TelemetryMessage::json_text("{}")
         };
         assert_eq!(read.message, expected);
         assert_eq!(

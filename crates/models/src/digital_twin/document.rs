@@ -24,6 +24,15 @@ const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
 /// A property has a value once its device reported it; `ack…` where the device acknowledged a value of a
 /// back end, `desired…` while a back end wants one. Times are text, as the twin's metadata has them.
 /// Source: *Understand IoT Plug and Play digital twins*.
+///
+/// ```
+/// # use iothub_models::DigitalTwin;
+/// let twin: DigitalTwin = serde_json::from_str(
+///     r#"{"$dtId": "d1", "targetTemperature": 21.5, "$metadata": {"$model": "dtmi:com:example:Thermostat;1"}}"#,
+/// ).unwrap();
+/// assert_eq!((twin.id(), twin.model_id()), ("d1", "dtmi:com:example:Thermostat;1"));
+/// assert_eq!(twin.get("targetTemperature").unwrap(), 21.5);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DigitalTwin(Map<String, Value>);

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// An operation of a JSON Patch (RFC 6902): written by back ends, told in notifications.
 ///
 /// ```
-/// use iothub_models::PatchOperation;
+/// # use iothub_models::PatchOperation;
 ///
 /// let operation = PatchOperation::Add { path: "/targetTemperature".into(), value: 42.into() };
 /// assert_eq!(

@@ -23,7 +23,7 @@ const NAME_LENGTH: usize = 64;
 /// Paths are `/property`, `/component/property` and `/component`, whose value holds `"$metadata": {}`.
 ///
 /// ```
-/// use iothub_models::DigitalTwinPatch;
+/// # use iothub_models::DigitalTwinPatch;
 ///
 /// let patch = DigitalTwinPatch::new().add("/thermostat1/targetTemperature", 42);
 /// assert_eq!(
@@ -36,6 +36,12 @@ const NAME_LENGTH: usize = 64;
 pub struct DigitalTwinPatch(Vec<PatchOperation>);
 
 /// A patch that cannot be applied to any digital twin.
+///
+/// ```
+/// # use iothub_models::{DigitalTwinPatch, PatchDefect};
+/// let invalid = DigitalTwinPatch::parse(br#"[{"op": "add", "path": "targetTemperature", "value": 1}]"#).unwrap_err();
+/// assert_eq!((invalid.operation, invalid.defect), (Some(0), PatchDefect::Path));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidDigitalTwinPatch {
     /// Which operation it is about, counted from 0; `None` if it is the whole.
@@ -46,6 +52,11 @@ pub struct InvalidDigitalTwinPatch {
 }
 
 /// What of a patch is wrong.
+///
+/// ```
+/// # use iothub_models::{DigitalTwinPatch, PatchDefect};
+/// assert_eq!(DigitalTwinPatch::parse(b"{}").unwrap_err().defect, PatchDefect::Json);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchDefect {
     /// It is no JSON array.

@@ -17,6 +17,12 @@ const REFUSED: &[u8] = b"$()<>@,;:\\\"/[]?={}";
 /// 1 to 256 printable ASCII characters other than `$ ( ) < > @ , ; : \ " / [ ] ? = { }`; case-sensitive,
 /// without spaces. A Plug and Play command of a component is such a name too, see
 /// [`CommandName`](crate::CommandName).
+///
+/// ```
+/// # use iothub_models::MethodName;
+/// assert_eq!("reboot".parse::<MethodName>().unwrap().as_str(), "reboot");
+/// assert!("re boot".parse::<MethodName>().is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MethodName(Arc<str>);
 

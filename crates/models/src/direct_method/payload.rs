@@ -14,7 +14,7 @@ use crate::whole_number_beyond_64_bits;
 /// A payload of a direct method, as it travels.
 ///
 /// ```
-/// use iothub_models::MethodPayload;
+/// # use iothub_models::MethodPayload;
 ///
 /// let payload = MethodPayload::parse(r#"{"serial":123456789012345678901234567890}"#)?;
 /// assert_eq!(payload.json(), r#"{"serial":123456789012345678901234567890}"#);

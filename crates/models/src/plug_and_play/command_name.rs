@@ -13,7 +13,7 @@ const PARTED: char = '*';
 /// Every method name is one: without a component's name before a `*` it belongs to the root.
 ///
 /// ```
-/// use iothub_models::{CommandName, MethodName};
+/// # use iothub_models::{CommandName, MethodName};
 ///
 /// let method: MethodName = "thermostat1*getMaxMinReport".parse().unwrap();
 /// let command = CommandName::from(&method);

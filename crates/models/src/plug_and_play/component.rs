@@ -17,6 +17,12 @@ pub(crate) const COMPONENT_MARKER: (&str, &str) = ("__t", "c");
 /// The name of a component, such as `thermostat1`.
 ///
 /// 1 to 64 letters, digits and underscores, a letter first and no underscore last.
+///
+/// ```
+/// # use iothub_models::ComponentName;
+/// let component: ComponentName = "thermostat1".parse().unwrap();
+/// assert!("1thermostat".parse::<ComponentName>().is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentName(Arc<str>);
 

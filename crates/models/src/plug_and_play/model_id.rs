@@ -13,6 +13,12 @@ const MAX_LENGTH: usize = 2_048;
 /// with a letter, has letters, digits and underscores, and does not end with an underscore. The version
 /// is a number from 1 to 999,999,999, which DTDL 3 may follow with a minor one (`;1.2`).
 /// Source: *Digital Twin Model Identifier*.
+///
+/// ```
+/// # use iothub_models::ModelId;
+/// let model: ModelId = "dtmi:com:example:Thermostat;1".parse().unwrap();
+/// assert!("Thermostat".parse::<ModelId>().is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelId(Arc<str>);
 

@@ -6,6 +6,11 @@ use serde_json::Value;
 /// How a device took a desired value: numbers as HTTP has them.
 ///
 /// Source: *IoT Plug and Play conventions*, "Acknowledgment responses".
+///
+/// ```
+/// # use iothub_models::AcknowledgementCode;
+/// assert_eq!(AcknowledgementCode::PENDING.0, 202);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AcknowledgementCode(pub i32);
@@ -24,6 +29,17 @@ impl AcknowledgementCode {
 }
 
 /// A writable property as a device reports it: its value, and how it came to it.
+///
+/// ```
+/// # use iothub_models::{AcknowledgementCode, PropertyAcknowledgement};
+/// use serde_json::json;
+///
+/// // As a back end finds it among the reported properties.
+/// let reported = json!({"value": 21.5, "ac": 200, "av": 4, "ad": "set"});
+/// let acknowledgement = PropertyAcknowledgement::read(&reported).unwrap();
+/// assert_eq!(acknowledgement.code, AcknowledgementCode::COMPLETED);
+/// assert_eq!(acknowledgement.version, 4);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PropertyAcknowledgement {
     /// The value the device has.

@@ -9,7 +9,7 @@ use super::{ComponentName, PropertyAcknowledgement, PropertyWrite};
 /// A patch of the reported properties, made of Plug and Play properties of the root and of components.
 ///
 /// ```
-/// use iothub_models::PropertyReport;
+/// # use iothub_models::PropertyReport;
 ///
 /// let report = PropertyReport::new()
 ///     .property("serialNumber", "SN-1")
@@ -67,7 +67,7 @@ impl PropertyReport {
     /// Answers what a back end desired.
     ///
     /// ```
-    /// use iothub_models::{PropertyReport, PropertyWrite, TwinSection};
+    /// # use iothub_models::{PropertyReport, PropertyWrite, TwinSection};
     ///
     /// let desired: TwinSection = serde_json::from_str(
     ///     r#"{"thermostat1": {"__t": "c", "targetTemperature": 21.5}, "$version": 4}"#,

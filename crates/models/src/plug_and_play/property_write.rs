@@ -7,6 +7,14 @@ use super::{AcknowledgementCode, ComponentName, PropertyAcknowledgement};
 use crate::TwinSection;
 
 /// A value that a back end desires of a writable property.
+///
+/// ```
+/// # use iothub_models::{AcknowledgementCode, PropertyWrite, TwinSection};
+/// let desired: TwinSection = serde_json::from_str(r#"{"targetTemperature": 90, "$version": 4}"#).unwrap();
+/// let write = &PropertyWrite::read(&desired, &[])[0];
+/// let answer = write.answer(30, AcknowledgementCode::REFUSED, "at most 30");
+/// assert_eq!((answer.version, answer.code.0), (4, 400));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PropertyWrite {
     /// The component the property belongs to; `None` for the root.

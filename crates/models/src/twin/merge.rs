@@ -34,7 +34,7 @@ pub fn merge(document: &mut Map<String, Value>, patch: &Map<String, Value>) {
 /// come first, in their order. `after` must hold no null.
 ///
 /// ```
-/// use iothub_models::replacing_patch;
+/// # use iothub_models::replacing_patch;
 /// use serde_json::json;
 ///
 /// let (before, after) = (json!({"a": 1, "b": 2}), json!({"a": 1, "c": 100}));

@@ -9,7 +9,7 @@ use crate::plug_and_play::set_in_component;
 /// A change of a twin's tags and desired properties, laid over what is there; null deletes.
 ///
 /// ```
-/// use iothub_models::TwinPatch;
+/// # use iothub_models::TwinPatch;
 /// use serde_json::json;
 ///
 /// let patch = TwinPatch::new()
@@ -59,7 +59,7 @@ impl TwinPatch {
     /// where the value is null.
     ///
     /// ```
-    /// use iothub_models::TwinPatch;
+    /// # use iothub_models::TwinPatch;
     ///
     /// let patch = TwinPatch::new().desired_of(&"thermostat1".parse().unwrap(), "targetTemperature", 21.5);
     /// assert_eq!(

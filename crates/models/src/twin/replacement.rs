@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// null. The device is told of new desired properties as a patch, with null for each property that is gone.
 ///
 /// ```
-/// use iothub_models::TwinReplacement;
+/// # use iothub_models::TwinReplacement;
 /// use serde_json::{Map, json};
 ///
 /// let mut tags = Map::new();

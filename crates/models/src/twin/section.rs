@@ -13,6 +13,16 @@ const LAST_UPDATED: &str = "$lastUpdated";
 const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
 
 /// The owner of a section, which decides what its metadata tells.
+///
+/// ```
+/// # use iothub_models::{SectionKind, TwinSection};
+/// use serde_json::{Map, json};
+///
+/// let now = "2026-01-02T03:04:05Z".parse().unwrap();
+/// let mut desired = TwinSection::new(now);
+/// desired.patch(SectionKind::Desired, &Map::from_iter([("interval".to_owned(), json!(60))]), now);
+/// assert_eq!(desired.metadata["interval"]["$lastUpdatedVersion"], 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SectionKind {
     /// Desired properties, written by back ends: metadata tells time and version of each change.
@@ -25,6 +35,13 @@ pub enum SectionKind {
 ///
 /// In JSON the properties come first, then `$metadata` where it is shown, and `$version` last: the
 /// official Plug and Play helpers take the first key for a component.
+///
+/// ```
+/// # use iothub_models::TwinSection;
+/// let desired: TwinSection = serde_json::from_str(r#"{"interval": 60, "$version": 4}"#).unwrap();
+/// assert_eq!(desired.properties["interval"], 60);
+/// assert_eq!(desired.version, 4);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TwinSection {
     /// The properties.

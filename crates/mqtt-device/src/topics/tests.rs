@@ -78,7 +78,7 @@ fn telemetry_with_and_without_properties() {
     let message = TelemetryMessage {
         message_id: Some("m1".to_owned()),
         properties: [("temperatureAlert", "true")].into_iter().collect(),
-        ..TelemetryMessage::json("{}")
+        ..TelemetryMessage::json_text("{}")
     };
     assert_eq!(
         d1().telemetry(message).unwrap().0,

@@ -3,6 +3,16 @@
 use std::fmt;
 
 /// What the rows of a query are, as the hub says beside them.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
+/// use iothub_rest_service::ItemType;
+///
+/// let page = client.query("SELECT deviceId FROM devices").page(None).await?;
+/// assert_eq!(page.item_type, Some(ItemType::Raw));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ItemType {

@@ -15,6 +15,16 @@ use crate::error::{Error, ErrorKind};
 ///
 /// It holds one page at a time. After an error it ends: where the rows before it must not be asked for
 /// again, [`Query::page`] gives the continuations to go on from.
+///
+/// ```no_run
+/// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
+/// let mut rows = client.query("SELECT deviceId FROM devices").rows();
+/// while let Some(row) = rows.next().await {
+///     println!("{}", row?["deviceId"]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Rows<T>(BoxStream<'static, Result<T, Error>>);
 
 impl<T: DeserializeOwned + Send + 'static> Rows<T> {

@@ -15,7 +15,7 @@ fn telemetry() -> HubEvent {
         creation_time: Some("2026-11-21T02:30:00.5Z".parse().unwrap()),
         component: Some("thermostat1".to_owned()),
         properties: [("temperatureAlert", "true"), ("a b", "c/d+e")].into_iter().collect(),
-        ..TelemetryMessage::json("{\"temperature\":21}")
+        ..TelemetryMessage::json_text("{\"temperature\":21}")
     };
     let sender = ConnectionId { device: "d1".parse().unwrap(), module: Some("m".parse().unwrap()) };
     let time = Time::from_millisecond(1_700_000_000_120).unwrap();
@@ -194,7 +194,7 @@ fn what_the_hub_says_itself_has_no_sender_and_no_address() {
         properties: [("opType", "updateTwin"), ("iothub-message-schema", "twinChangeNotification")]
             .into_iter()
             .collect(),
-        ..TelemetryMessage::json("{}")
+        ..TelemetryMessage::json_text("{}")
     };
     let about = ConnectionId::device("d1".parse().unwrap());
     let event = HubEvent::notification(EventSource::TwinChange, message, about, Time::UNIX_EPOCH);

@@ -8,7 +8,7 @@ use super::*;
 use crate::core::connections::ConnectionId;
 
 fn event(source: EventSource) -> HubEvent {
-    let mut message = TelemetryMessage::json(r#"{"temperature":50}"#);
+    let mut message = TelemetryMessage::json_text(r#"{"temperature":50}"#);
     message.properties.insert("Level", "hot");
     message.component = Some("thermostat1".to_owned());
     let about = ConnectionId { device: "d".parse().unwrap(), module: Some("m".parse().unwrap()) };
