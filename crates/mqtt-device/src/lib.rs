@@ -120,7 +120,7 @@ pub use client::DeviceClient;
 pub use connection_state::{ConnectionState, ConnectionStates};
 pub use desired::{DesiredChange, DesiredProperties};
 pub use error::{Error, ErrorKind};
-pub use iothub_auth::{Clock, DeviceConnectionString};
+pub use iothub_auth::{Clock, DeviceConnectionString, Report, SettingError, from_env};
 pub use iothub_models::{
     AcknowledgementCode, C2dMessage, CommandName, ComponentName, DeviceId, DirectMethodResponse, MethodName,
     ModelId, ModuleId, PropertyAcknowledgement, PropertyReport, PropertyWrite, TelemetryMessage,
