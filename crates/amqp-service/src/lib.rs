@@ -45,5 +45,7 @@ pub use event_hub_properties::{EventHubProperties, PartitionProperties};
 pub use event_position::EventPosition;
 pub use event_reader::{EventReader, EventReaderBuilder, EventSource};
 pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
-pub use iothub_auth::{Clock, EventHubsConnectionString, ServiceConnectionString};
+pub use iothub_auth::{
+    Clock, EventHubsConnectionString, Report, ServiceConnectionString, SettingError, from_env,
+};
 pub use iothub_models::{Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, Properties};

@@ -161,16 +161,25 @@ fn what_is_wrong_in_the_configuration_is_named_with_its_place() {
         ("device = [\"a\", \"b/c\"]\n", &["hub.toml", "'/'", "line 1"]),
         ("[[route]]\nsource = \"x\"\nfilter = \"y\"\n", &["hub.toml", "`filter`", "line 3"]),
         ("[[route]]\nname = \"x\"\n", &["hub.toml", "`source`"]),
-        ("[[route]]\nsource = \"Telemetry\"\n", &["\"Telemetry\"", "DeviceMessages", "TwinChangeEvents"]),
+        (
+            "[[route]]\nsource = \"Telemetry\"\n",
+            &["hub.toml\", line 2: \"Telemetry\"", "DeviceMessages", "TwinChangeEvents"],
+        ),
         (
             "[[route]]\nsource = \"DeviceMessages\"\ncondition = \"a =\"\n",
-            &["DeviceMessages", "line 1, column 4"],
+            &["hub.toml\", line 3: the condition of the route \"DeviceMessages\"", "line 1, column 4"],
         ),
-        ("[[route]]\nsource = \"DeviceMessages\"\nendpoint = \"storage\"\n", &["\"storage\"", "\"events\""]),
-        ("[[route]]\nname = \"a b\"\nsource = \"DeviceMessages\"\n", &["\"a b\""]),
+        (
+            "[[route]]\nsource = \"DeviceMessages\"\nendpoint = \"storage\"\n",
+            &["hub.toml\", line 3: ", "\"storage\"", "\"events\""],
+        ),
+        (
+            "# first\n[[route]]\nname = \"a b\"\nsource = \"DeviceMessages\"\n",
+            &["hub.toml\", line 3: a route cannot be called \"a b\""],
+        ),
         (
             "[[route]]\nsource = \"DeviceMessages\"\n[[route]]\nsource = \"DeviceMessages\"\n",
-            &["two routes", "\"DeviceMessages\""],
+            &["hub.toml\", line 3: there are two routes called \"DeviceMessages\""],
         ),
     ] {
         let said = said(toml);
@@ -178,6 +187,17 @@ fn what_is_wrong_in_the_configuration_is_named_with_its_place() {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
+    for (bytes, part) in [
+        (&b"\xff\xfen\0"[..], "begins with the byte order mark of UTF-16"),
+        (b"name = \"\xe9\"", "is not UTF-8 text"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let said = failed(local_hub(folder.path()).arg("--config").arg(&file));
+        assert!(said.contains("hub.toml") && said.contains(part), "{said}");
+    }
+    // The mark of UTF-8 is passed over.
+    let said = said("\u{feff}name = \"a\"\nport = 1\n");
+    assert!(said.contains("line 2, column 1") && said.contains("`port`"), "{said}");
     std::fs::remove_file(&file).unwrap();
     let said = failed(local_hub(folder.path()).arg("--config").arg(&file));
     assert!(said.contains("hub.toml") && said.contains("cannot be read"), "{said}");

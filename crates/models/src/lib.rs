@@ -15,6 +15,7 @@
 //! | what it is asked to do, and answers | [`DirectMethodRequest`], [`DirectMethodResponse`] |
 //! | its Plug and Play model | [`ModelId`], [`ComponentName`], [`PropertyWrite`], [`PropertyReport`], [`CommandName`] |
 //! | what the service answers when it refuses | [`ErrorCode`] |
+//! | what a text is that is not the expected JSON | [`NotJson`] |
 
 mod acknowledgement;
 mod c2d_message;
@@ -25,6 +26,7 @@ mod direct_method;
 mod error_code;
 mod feedback;
 mod module_identity;
+mod not_json;
 mod plug_and_play;
 mod properties;
 mod shared_access_key;
@@ -51,6 +53,7 @@ pub use direct_method::{
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
 pub use module_identity::ModuleIdentity;
+pub use not_json::NotJson;
 pub use plug_and_play::{
     AcknowledgementCode, CommandName, ComponentName, InvalidComponentName, InvalidModelId, ModelId,
     PropertyAcknowledgement, PropertyReport, PropertyWrite,

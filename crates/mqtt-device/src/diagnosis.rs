@@ -248,3 +248,6 @@ pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
     let text = format!("the hub refused the subscription to {what}: a basic tier does not have them");
     Error::of(ErrorKind::NotAuthorized, device_id, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ pub use client::{ServiceClient, ServiceClientBuilder};
 pub use devices::Devices;
 pub use digital_twins::DigitalTwins;
 pub use error::{Error, ErrorKind};
-pub use iothub_auth::ServiceConnectionString;
+pub use iothub_auth::{Report, ServiceConnectionString, SettingError, from_env};
 pub use iothub_models::{
     ComponentName, DeviceId, DeviceIdentity, DigitalTwin, DigitalTwinPatch, DirectMethodRequest,
     DirectMethodResponse, MethodName, ModuleId, ModuleIdentity, Twin, TwinPatch, TwinReplacement,

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{ErrorCode, Properties, TelemetryMessage};
+use iothub_models::{ErrorCode, NotJson, Properties, TelemetryMessage};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -146,8 +146,11 @@ pub(super) fn fuzzing_single(headers: &HeaderMap) {
 
 fn batch(content: &[u8]) -> Result<Read<Vec<Telemetry>>, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::IotHubFormatError, text);
-    let entries: Vec<Map<String, Value>> = serde_json::from_slice(content)
-        .map_err(|error| invalid(format!("the batch is no JSON array of messages: {error}")))?;
+    let entries: Vec<Map<String, Value>> =
+        serde_json::from_slice(content).map_err(|error| match NotJson::of(content, &error) {
+            NotJson::Shape => invalid("the batch is not a JSON array of messages".to_owned()),
+            defect => invalid(format!("the batch {defect}")),
+        })?;
     let mut passed_over = PassedOver::default();
     let mut read = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {

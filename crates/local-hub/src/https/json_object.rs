@@ -5,7 +5,7 @@
 //! the service does: the Azure CLI sends `"30"`. Members that nothing reads are listed by
 //! [`PassedOver`](super::passed_over::PassedOver).
 
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use serde_json::{Map, Value};
 
 use crate::core::refusal::HubError;
@@ -17,12 +17,7 @@ pub(super) fn root(body: &[u8]) -> Parsed<Map<String, Value>> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(format_error("the body is not a JSON object".to_owned())),
-        // The parser's own words may quote the body, and so a key.
-        Err(error) => Err(format_error(format!(
-            "the body is not JSON: line {}, column {}",
-            error.line(),
-            error.column()
-        ))),
+        Err(error) => Err(format_error(format!("the body {}", NotJson::of(body, &error)))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use serde_json::value::RawValue;
 
 use super::json_object::{Parsed, whole_number, wrong_type};
@@ -25,7 +25,10 @@ const MEMBERS: &[&str] =
 /// absent, but for the payload. Old clients say `timeoutInSeconds`.
 pub(super) fn parse(body: &[u8]) -> Parsed<Read<MethodCall>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|error| {
-        let text = format!("the body is not a JSON object: line {}, column {}", error.line(), error.column());
+        let text = match NotJson::of(body, &error) {
+            NotJson::Shape => "the body is not a JSON object".to_owned(),
+            defect => format!("the body {defect}"),
+        };
         HubError::new(ErrorCode::IotHubFormatError, text)
     })?;
     let member = |name: &str| {

@@ -3,6 +3,7 @@
 
 mod announcement;
 mod arguments;
+mod places;
 mod settings;
 
 use std::io::{self, IsTerminal as _, Write as _};
