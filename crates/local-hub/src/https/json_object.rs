@@ -134,6 +134,21 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn a_body_that_is_no_object_is_called_what_it_is() {
+        for (body, expected) in [
+            ("", "the body is empty"),
+            (" \n", "the body is empty"),
+            ("\u{feff}{}", "the body begins with a byte order mark"),
+            ("{x", "the body is not JSON: line 1, column 2"),
+            ("[]", "the body is not a JSON object"),
+        ] {
+            let refused = root(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::IotHubFormatError);
+            assert!(refused.text.starts_with(expected), "{}", refused.text);
+        }
+    }
+
+    #[test]
     fn numbers_and_booleans_are_read_from_their_text_too() {
         for (json, expected) in [
             ("30", Some(30)),

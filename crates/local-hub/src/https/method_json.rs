@@ -157,6 +157,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_body_that_is_no_object_is_called_what_it_is() {
+        for (body, expected) in [
+            ("", "the body is empty"),
+            ("\u{feff}{}", "the body begins with a byte order mark"),
+            ("[]", "the body is not a JSON object"),
+            ("{", "the body is not JSON: line 1, column 1"),
+        ] {
+            let text = parse(body.as_bytes()).unwrap_err().text;
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use iothub_auth::Report;
 use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub};
 use tracing_subscriber::EnvFilter;
 
@@ -28,8 +29,7 @@ async fn main() -> ExitCode {
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: what was tried, what to do, and in the end what the system said.
-            writeln!(io::stderr(), "local-hub: {error:#}").ok();
+            writeln!(io::stderr(), "{}", Report::new(error.as_ref()).after("local-hub: ")).ok();
             ExitCode::FAILURE
         }
     }
