@@ -203,10 +203,10 @@ mod tests {
                 .to_string()
         };
         let expected = "sending a message to device d1: the hub did not accept it: ";
-        for text in ["DeviceNotFound: d1 is disabled", r#"{"errorCode":403012,"message":"no"}"#] {
+        for text in ["404001 DeviceNotFound: d1 is disabled", r#"{"errorCode":403012,"message":"no"}"#] {
             assert!(said(text, true).starts_with(&format!("{expected}the device is disabled: ")), "{text}");
         }
-        let unknown = "DeviceNotFound: there is no device d1";
+        let unknown = "404001 DeviceNotFound: there is no device d1";
         let anew =
             "a hub that was started anew may not know this device: `iothub device create d1` registers it";
         assert_eq!(said(unknown, true), format!("{expected}{anew}"));

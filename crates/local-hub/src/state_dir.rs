@@ -9,7 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use iothub_models::{DeviceId, SharedAccessKey};
+use iothub_models::{DeviceId, NotJson, SharedAccessKey};
 use serde::{Deserialize, Serialize};
 
 use crate::tls::Certificates;
@@ -42,11 +42,10 @@ pub(crate) enum StateError {
     },
     /// A state file that is damaged.
     #[error(
-        "{path:?} is damaged at line {line}: restore it, or remove the folder to start afresh; the hub then has a \
+        "{path:?} is damaged, since it {defect}: restore it, or remove the folder to start afresh; the hub then has a \
          new CA and new keys"
     )]
-    // The parser's own words may quote a key.
-    Damaged { path: PathBuf, line: usize },
+    Damaged { path: PathBuf, defect: NotJson },
     /// A state that cannot be written as text, which no state of ours is.
     #[error("the state cannot be written")]
     Unwritable(#[source] serde_json::Error),
@@ -109,7 +108,7 @@ impl StateDir {
         };
         serde_json::from_slice(&text)
             .map(Some)
-            .map_err(|error| StateError::Damaged { path, line: error.line() })
+            .map_err(|error| StateError::Damaged { path, defect: NotJson::of(&text, &error) })
     }
 
     /// Keeps `state`, and writes the CA for clients. A temporary folder gets the CA alone.

@@ -107,12 +107,12 @@ fn what_is_wrong_is_one_line_that_says_what_to_do() {
     let said = failed(local_hub(folder.path()).args(["--owner-key", "s3cret!"]));
     assert!(said.contains("owner key") && !said.contains("s3cret"), "{said}");
 
-    std::fs::write(folder.path().join("state/hub.json"), "{ torn").unwrap();
-    let said = failed(&mut local_hub(folder.path()));
-    assert!(
-        said.lines().count() == 1 && said.contains("hub.json") && said.contains("start afresh"),
-        "{said}"
-    );
+    for (text, defect) in [("{ torn", "is not JSON: line 1, column 3"), ("", "is empty")] {
+        std::fs::write(folder.path().join("state/hub.json"), text).unwrap();
+        let said = failed(&mut local_hub(folder.path()));
+        assert!(said.contains(&format!("hub.json\" is damaged, since it {defect}")), "{said}");
+        assert!(said.contains("start afresh"), "{said}");
+    }
 }
 
 #[cfg(unix)]

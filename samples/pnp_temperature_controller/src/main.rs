@@ -136,6 +136,6 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
 /// The device goes on: the client connects again by itself.
 fn told(outcome: Result<(), Error>) {
     if let Err(error) = outcome {
-        eprintln!("{error}");
+        eprintln!("{}", Report::new(&error));
     }
 }

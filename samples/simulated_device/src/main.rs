@@ -85,7 +85,7 @@ async fn run() -> anyhow::Result<()> {
                 received += 1;
                 print_message(&message, received);
                 if let Err(error) = message.complete() {
-                    eprintln!("{error}");
+                    eprintln!("{}", Report::new(&error));
                 }
             }
             stopped = &mut stop => {

@@ -55,8 +55,8 @@ mod tests {
     fn a_disabled_device_is_not_called_unknown() {
         let id = "d1".parse().unwrap();
         let text = |refusal| amqp_error(&refusal).description;
-        assert_eq!(text(HubError::device_disabled(&id)), "DeviceNotFound: d1 is disabled");
-        assert_eq!(text(HubError::device_not_found(&id)), "DeviceNotFound: there is no device d1");
+        assert_eq!(text(HubError::device_disabled(&id)), "404001 DeviceNotFound: d1 is disabled");
+        assert_eq!(text(HubError::device_not_found(&id)), "404001 DeviceNotFound: there is no device d1");
     }
 
     #[test]
