@@ -329,5 +329,5 @@ async fn only_the_device_itself_and_policies_that_connect_devices_may_receive() 
     let old = bench.token("d1");
     bench.http.put("/devices/d1", Some("*"), r#"{"deviceId":"d1","status":"disabled"}"#).await;
     let disabled = bench.http.bare(&Method::GET, DEVICE_BOUND).header("Authorization", old);
-    answer(disabled).await.refusal(401_002, "IotHubUnauthorizedAccess");
+    assert_eq!(answer(disabled).await.refusal(401_002, "IotHubUnauthorizedAccess"), "d1 is disabled");
 }

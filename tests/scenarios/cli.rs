@@ -236,14 +236,11 @@ async fn what_is_refused_goes_to_standard_error_with_its_causes() {
     for (policy, arguments, advice, cause) in cases {
         let ran = iothub(&hub, policy, arguments).await;
         assert_eq!((ran.status.code(), ran.stdout.as_str()), (Some(1), ""), "{arguments:?}");
-        let lines: Vec<&str> = ran.stderr.lines().collect();
-        assert_eq!(lines.len(), 2, "{}", ran.stderr);
-        assert!(lines[0].starts_with("error: could not ") && lines[0].contains(advice), "{}", ran.stderr);
-        assert!(
-            lines[1].starts_with("  because: the hub answered") && lines[1].contains(cause),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.stderr.lines().all(|line| line.chars().count() <= 100), "{}", ran.stderr);
+        let (error, because) = ran.stderr.split_once("\n  because: the hub answered").unwrap();
+        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(error.starts_with("error: could not ") && error.contains(advice), "{}", ran.stderr);
+        assert!(because.contains(cause), "{}", ran.stderr);
     }
 }
 

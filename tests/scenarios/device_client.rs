@@ -188,6 +188,12 @@ async fn a_refused_device_is_told_what_to_look_at() {
         for part in ["unknown or disabled", "the key is not its own", "clock", &format!("device show {id}")] {
             assert!(text.contains(part), "{text}");
         }
+        // A hub on this machine forgets its devices when it ends, which is the likeliest reason.
+        let advice = text.split_once(" refused device ").unwrap().1.split_once(": ").unwrap().1;
+        let expected = format!(
+            "a hub that was started anew may not know this device: `iothub device create {id}` registers it"
+        );
+        assert!(advice.starts_with(&expected), "{text}");
         assert!(!format!("{error:?}").contains("d3Jvbmcga2V5"));
     }
     let late = ManualClock::new(hub.clock().now() - Duration::from_secs(3 * 3600));
@@ -241,6 +247,6 @@ async fn a_hub_that_is_gone_is_said_to_be_so() {
     let error = soon(DeviceClient::connect(&string)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network);
     let text = error.to_string();
-    assert!(text.contains("firewall") && text.contains(&format!("TCP port {port}")), "{text}");
-    assert!(text.contains("cargo xtask hub"), "{text}");
+    assert!(text.starts_with(&format!("nothing listens on localhost port {port} ")), "{text}");
+    assert!(text.contains("is the hub running? `cargo xtask hub`") && !text.contains("firewall"), "{text}");
 }

@@ -24,11 +24,15 @@ mod device_outbox;
 #[cfg(test)]
 mod device_scopes;
 #[cfg(test)]
+mod device_story;
+#[cfg(test)]
 mod device_twin;
 #[cfg(test)]
 mod digital_twin_routes;
 #[cfg(test)]
 mod direct_methods;
+#[cfg(test)]
+mod disabled_device;
 #[cfg(test)]
 mod event_access;
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub struct C2dSender {
     clock: Clock,
     send_timeout: Duration,
     hub: Arc<str>,
+    /// Whether the hub is on this machine.
+    is_local: bool,
 }
 
 impl C2dSender {
@@ -106,7 +108,9 @@ impl C2dSender {
     /// the connection, it is delivered or not without anybody hearing of it.
     pub async fn send(&self, device_id: &DeviceId, mut message: C2dMessage) -> Result<(), Error> {
         message.message_id.get_or_insert_with(|| Uuid::new_v4().to_string());
-        self.send_identified(device_id, message).await.map_err(|error| error.for_device(device_id))
+        self.send_identified(device_id, message)
+            .await
+            .map_err(|error| error.for_device(device_id, self.is_local))
     }
 
     async fn send_identified(&self, device_id: &DeviceId, message: C2dMessage) -> Result<(), Error> {
@@ -230,6 +234,7 @@ impl C2dSenderBuilder {
     pub async fn connect(self) -> Result<C2dSender, Error> {
         let Self { credential, timing, send_timeout, max_in_flight } = self;
         let hub = credential.address.host_name.as_str().into();
+        let is_local = credential.address.is_local();
         let clock = timing.clock.clone();
         let endpoint = Endpoint::new(Credential::Hub(credential), timing).await?;
         let link = SendingLink::open(&endpoint, clock.after(endpoint.timing.connect_timeout)).await?;
@@ -244,6 +249,6 @@ impl C2dSenderBuilder {
             condemned: None,
         };
         tokio::spawn(owner.run());
-        Ok(C2dSender { commands: sender, clock, send_timeout, hub })
+        Ok(C2dSender { commands: sender, clock, send_timeout, hub, is_local })
     }
 }

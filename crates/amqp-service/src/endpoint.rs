@@ -1,12 +1,15 @@
-//! Where to connect, and how to prove who we are: an IoT hub, or the Event Hubs-compatible endpoint
-//! behind one. Nothing of AMQP.
+//! This file is where to connect, and how to prove who we are: an IoT hub, or the Event Hubs-compatible endpoint
+//! behind one.
+//!
+//! The owners of connections hold an [`Endpoint`]. There is nothing of AMQP in it.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{
-    Clock, EventHubsConnectionString, SasError, SasToken, ServiceConnectionString, client_config,
+    Clock, EventHubsConnectionString, HubAddress, SasError, SasToken, ServiceConnectionString, client_config,
 };
 use jiff::Timestamp;
 use rustls::ClientConfig;
@@ -36,6 +39,24 @@ impl Credential {
         match self {
             Self::Hub(hub) => (hub.address.connect_host(), hub.address.amqps_port),
             Self::Events(events) => (&events.host_name, events.port),
+        }
+    }
+
+    /// Whether the other side is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address().is_local()
+    }
+
+    /// Whether the other side is in Azure.
+    pub(crate) fn is_azure(&self) -> bool {
+        let (host, _) = self.connect_to();
+        self.address().is_azure() || host.to_ascii_lowercase().ends_with(".servicebus.windows.net")
+    }
+
+    fn address(&self) -> Cow<'_, HubAddress> {
+        match self {
+            Self::Hub(hub) => Cow::Borrowed(&hub.address),
+            Self::Events(events) => Cow::Owned(HubAddress::new(&*events.host_name)),
         }
     }
 

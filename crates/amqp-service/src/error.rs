@@ -1,5 +1,6 @@
-//! The one error of this crate: what was tried, what kind of failure it was and what to do about it.
-//! It refuses to name keys, tokens or types of the AMQP library.
+//! This file is the one error of this crate: what was tried, what kind of failure it was and what to do about it.
+//!
+//! All other files make their errors with it. It never names keys, tokens or types of the AMQP library.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -118,7 +119,7 @@ impl ErrorKind {
             }
             Self::Refused => "the hub refused",
             Self::Timeout => "time ran out",
-            Self::Disconnected => "the connection was lost",
+            Self::Disconnected => "",
             Self::OutcomeUnknown => {
                 "it was sent and no answer came, so the hub may or may not have it: sending it again may \
                  deliver it twice"
@@ -198,16 +199,27 @@ impl Error {
         self
     }
 
-    /// The same failure, told as one of a message to this device.
-    pub(crate) fn for_device(mut self, device_id: &DeviceId) -> Self {
+    /// Returns the same failure, told as one of a message to this device. `is_local` says whether the hub is on this
+    /// machine: such a hub forgets its devices when it ends.
+    pub(crate) fn for_device(mut self, device_id: &DeviceId, is_local: bool) -> Self {
         self.0.device_id = Some(device_id.clone());
-        if matches!(self.kind(), ErrorKind::Timeout | ErrorKind::Disconnected) {
-            self.0.hint.to_mut().push_str(", and nothing was sent");
+        if self.kind() == ErrorKind::DeviceNotFound && self.0.hint == ErrorKind::DeviceNotFound.hint() {
+            let create = format!("`iothub device create {device_id}` registers it");
+            self.0.hint = if is_local {
+                format!("a hub that was started anew may not know this device: {create}").into()
+            } else {
+                format!("the hub knows no such device: check the id; {create}").into()
+            };
+        }
+        match self.kind() {
+            ErrorKind::Timeout => self.0.hint.to_mut().push_str(", and nothing was sent"),
+            ErrorKind::Disconnected => self.0.hint = "nothing was sent".into(),
+            _ => {}
         }
         self
     }
 
-    /// The same failure, told as one of reading this partition.
+    /// Returns the same failure, told as one of reading this partition.
     pub(crate) fn in_partition(mut self, partition_id: &Arc<str>) -> Self {
         self.0.partition_id = Some(Arc::clone(partition_id));
         self
@@ -282,6 +294,21 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// Returns the error and its causes on one line for a log, each told once.
+pub(crate) fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !next.is_empty() && !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Why something failed, in words, where no error type of ours or of std says it.

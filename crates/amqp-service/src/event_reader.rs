@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use iothub_auth::{ConnectionStringError, EventHubsConnectionString, ServiceConnectionString};
+use iothub_auth::{ConnectionStringError, EventHubsConnectionString, ServiceConnectionString, Setting};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::EventReaderBuilder;
@@ -55,6 +55,15 @@ impl FromStr for EventSource {
             .filter_map(|pair| pair.split_once('='))
             .any(|(key, _)| key.trim().eq_ignore_ascii_case("Endpoint"));
         if is_event_hubs { text.parse().map(Self::EventHubs) } else { text.parse().map(Self::IotHub) }
+    }
+}
+
+impl Setting for EventSource {
+    const WHAT: &'static str = "the hub's connection string, or that of its Event Hubs-compatible endpoint";
+    const ORIGIN: &'static str = ServiceConnectionString::ORIGIN;
+
+    fn reason(error: ConnectionStringError) -> String {
+        error.defect().to_string()
     }
 }
 

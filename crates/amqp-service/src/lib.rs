@@ -70,7 +70,7 @@ pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, Elapsed, EventHubsConnectionString, HubAddress,
-    ManualClock, SasError, SasToken, ServiceConnectionString, SharedAccessKey,
+    ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError, SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{

@@ -1,4 +1,7 @@
-//! Connecting again, as often as it takes: what the owners of receiving connections have in common.
+//! This file connects again, as often as it takes.
+//!
+//! The owners of receiving connections call it when theirs is lost. It logs the loss (`WARN`) and the new connection
+//! (`INFO`), one line each.
 
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use jiff::Timestamp;
 use crate::backoff::Backoff;
 use crate::connection_state::StateSender;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, with_causes};
 
 /// How long a connection has to last for the pauses to start over: a hub that takes connections and
 /// drops them at once is not to be pestered.
@@ -62,7 +65,7 @@ impl Reconnect {
                 return Err(error);
             }
             let pause = self.backoff.next();
-            tracing::info!(error = &error as &dyn std::error::Error, ?pause, "not connected");
+            tracing::warn!("{}; the next attempt is in {pause:.1?}", with_causes(&error));
             self.states.tell_disconnected(error, pause);
             timing.clock.sleep(pause).await;
             self.states.tell_connecting();
@@ -70,7 +73,8 @@ impl Reconnect {
                 Ok(link) => {
                     self.connected_at = timing.clock.now();
                     self.states.tell_connected();
-                    tracing::info!("connected again");
+                    let (host, port) = self.endpoint.credential.connect_to();
+                    tracing::info!("connected to {host}:{port} again");
                     return Ok(link);
                 }
                 Err(again) => error = again,

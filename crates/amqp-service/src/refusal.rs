@@ -1,5 +1,7 @@
-//! What a hub says when it refuses: an AMQP error condition, a text, a tracking id. As plain data, so
-//! that the table from conditions to kinds can be read and tested without a connection.
+//! This file is what a hub says when it refuses: an AMQP error condition, a text, a tracking id.
+//!
+//! The AMQP seam makes a [`Refusal`] of the library's errors, and turns it into an error of this crate. A refusal is
+//! plain data, so that the table from conditions to kinds can be read and tested without a connection.
 
 use std::fmt;
 
@@ -69,9 +71,20 @@ impl Refusal {
         kind: ErrorKind,
         tried: impl Into<std::borrow::Cow<'static, str>>,
     ) -> Error {
-        Error::new(kind, tried)
+        let error = Error::new(kind, tried)
             .condition_is(self.condition.clone(), self.tracking_id.clone())
-            .because(self.clone())
+            .because(self.clone());
+        if kind == ErrorKind::DeviceNotFound && self.is_of_a_disabled_device() {
+            return error.hint("the device is disabled: set its status to enabled before you send again");
+        }
+        error
+    }
+
+    /// Whether the text says that the device is disabled. The condition is that of a device that does not exist.
+    fn is_of_a_disabled_device(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        // An id has no blanks, so that no id can say this.
+        text.contains(" is disabled") || text.starts_with("403012 ")
     }
 }
 
@@ -177,6 +190,27 @@ mod tests {
             assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{condition}");
             assert_eq!(error.condition(), Some(condition));
         }
+    }
+
+    #[test]
+    fn a_disabled_device_is_called_disabled_and_an_unknown_one_can_be_registered() {
+        let id = "d1".parse().unwrap();
+        let said = |text: &str, is_local: bool| {
+            let refusal = Refusal::new("amqp:not-found", Some(text), None);
+            refusal
+                .into_error("the hub did not accept it", Scope::Message)
+                .for_device(&id, is_local)
+                .to_string()
+        };
+        let expected = "sending a message to device d1: the hub did not accept it: ";
+        for text in ["404001 DeviceNotFound: d1 is disabled", r#"{"errorCode":403012,"message":"no"}"#] {
+            assert!(said(text, true).starts_with(&format!("{expected}the device is disabled: ")), "{text}");
+        }
+        let unknown = "404001 DeviceNotFound: there is no device d1";
+        let anew =
+            "a hub that was started anew may not know this device: `iothub device create d1` registers it";
+        assert_eq!(said(unknown, true), format!("{expected}{anew}"));
+        assert!(said(unknown, false).contains("the hub knows no such device: check the id; `iothub"));
     }
 
     #[test]

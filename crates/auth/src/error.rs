@@ -1,5 +1,7 @@
-//! What can be wrong with a connection string, a SAS token or the trust roots. Every message names
-//! the part and what to do; none holds a value that could be a secret.
+//! This file lists what can be wrong with a connection string, a SAS token or the trust roots.
+//!
+//! The parsers of this crate return these errors. Every message names the part that is wrong and what to do about
+//! it; no message holds a value, since a value could be a secret.
 
 use std::path::PathBuf;
 
@@ -25,26 +27,61 @@ impl ConnectionStringError {
     }
 }
 
-/// One defect of a connection string. Names keys and positions, never values.
+/// One defect of a connection string. It names keys and positions, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Defect {
     /// There is no text.
     #[error("it is empty")]
     Empty,
+    /// The text is longer than this many bytes.
+    #[error("it is longer than {0} bytes, and a connection string has a few hundred: copy it again")]
+    TooLong(usize),
+    /// The text begins with a byte order mark.
+    #[error(
+        "it begins with a byte order mark, an invisible character that some editors write at the start of a file: \
+         save the file as UTF-8 without it"
+    )]
+    ByteOrderMark,
+    /// A line ends within this part, counted from 1.
+    #[error("there is a line break in part {0}: the whole string has to be one line")]
+    LineBreak(usize),
+    /// This part, counted from 1, begins or ends with a quotation mark.
+    #[error(
+        "part {0} begins or ends with a quotation mark: leave the quotation marks out, they belong to the command \
+         line and not to the string"
+    )]
+    QuotationMark(usize),
+    /// The text is a command that sets a variable, up to the given key: `export NAME=HostName=…`.
+    #[error(
+        "it begins with the command \"{command}=\": give only what follows, from {key}= on, without quotation marks"
+    )]
+    Command {
+        /// The command, without the `=` at its end.
+        command: String,
+        /// The key that the connection string begins with.
+        key: &'static str,
+    },
     /// A part between two semicolons has no `=`.
     #[error("part {0} has no '=': every part is Key=Value, and parts are separated by ';'")]
     NoEquals(usize),
-    /// A key no connection string has.
-    #[error("part {position} has an unknown key; known are {known}")]
+    /// A part does not begin with what could be the name of a key.
+    #[error(
+        "part {0} does not begin with the name of a key: every part is Key=Value, and parts are separated by ';'"
+    )]
+    NoKey(usize),
+    /// A key that this kind of connection string does not have.
+    #[error("part {position} has the unknown key {key:?}; known are {known}")]
     UnknownKey {
         /// Which part, from 1.
         position: usize,
+        /// The key, without its value.
+        key: String,
         /// The keys this kind of string may hold.
         known: String,
     },
-    /// A key that stands twice.
-    #[error("{0} stands twice")]
+    /// A key that is given twice.
+    #[error("{0} is given twice")]
     Duplicate(&'static str),
     /// A key that is needed and is not there.
     #[error("{0} is missing")]
@@ -58,7 +95,7 @@ pub enum Defect {
     /// A port that is no number from 1 to 65535.
     #[error("{0} is not a port number from 1 to 65535")]
     NotAPort(&'static str),
-    /// A host name that is none.
+    /// A host name with a character that no host name has.
     #[error("{0} is not a host name: letters, digits, '-', '.', '_', or an IP address")]
     NotAHost(&'static str),
     /// A host name with a port.
@@ -89,7 +126,7 @@ pub enum Defect {
         /// Where to get the right one.
         remedy: &'static str,
     },
-    /// An embedded SAS token that is none.
+    /// `SharedAccessSignature` that is not a SAS token.
     #[error("SharedAccessSignature is not a SAS token: {0}")]
     NotASasToken(SasError),
     /// `Endpoint` that is not `sb://host/`.
@@ -110,7 +147,7 @@ pub enum SasError {
     /// `sr`, `sig` or `se` is missing.
     #[error("the SAS token has no field {0}")]
     Missing(&'static str),
-    /// A field stands twice.
+    /// A field is given twice.
     #[error("the SAS token has the field {0} twice")]
     Duplicate(&'static str),
     /// `se` is not a number of seconds.

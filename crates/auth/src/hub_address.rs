@@ -1,5 +1,6 @@
 //! Where a hub listens: its name, its ports, and the CA file its certificate is checked with.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where a hub is.
@@ -64,6 +65,14 @@ impl HubAddress {
             .any(|suffix| self.host_name.to_ascii_lowercase().ends_with(suffix))
     }
 
+    /// Whether the host that is connected to is this machine: `localhost`, a name below it, or a loopback address.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let host = self.connect_host().to_ascii_lowercase();
+        let loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        loopback || host == "localhost" || host.ends_with(".localhost")
+    }
+
     /// The keys a connection string needs beside the standard ones, `;` before each: nothing for a
     /// hub on the standard ports that needs no CA of its own.
     #[must_use]
@@ -85,5 +94,23 @@ impl HubAddress {
             keys.push_str(&format!(";TrustedCaFile={}", file.display()));
         }
         keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_all_its_names() {
+        for host in ["localhost", "LOCALHOST", "my-hub.localhost", "127.0.0.1", "127.1.2.3", "::1"] {
+            assert!(HubAddress::new(host).is_local(), "{host}");
+        }
+        for host in ["hub.azure-devices.net", "localhost.example", "notlocalhost", "10.0.0.1", "128.0.0.1"] {
+            assert!(!HubAddress::new(host).is_local(), "{host}");
+        }
+        let mut behind_a_gateway = HubAddress::new("hub.azure-devices.net");
+        behind_a_gateway.gateway_host_name = Some("localhost".to_owned());
+        assert!(behind_a_gateway.is_local());
     }
 }

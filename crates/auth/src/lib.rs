@@ -5,6 +5,8 @@
 //! | where is the hub, who am I? | [`DeviceConnectionString`], [`ServiceConnectionString`], [`EventHubsConnectionString`] |
 //! | how do I prove it? | [`SasToken`]: sign, parse, verify |
 //! | whom do I trust? | [`client_config`]: the system's roots, plus the CA file of this hub |
+//! | which of these does the environment name? | [`from_env`] |
+//! | what does a program print when something fails? | [`Report`] |
 //! | what time is it? | [`Clock`]: real, turned by hand in tests, or real and set forward |
 //!
 //! Used by the clients and by the hub. No secret in here is ever shown: keys and tokens have redacted
@@ -15,8 +17,10 @@ mod clock;
 mod connection_string;
 mod error;
 mod hub_address;
+mod report;
 mod sas_scope;
 mod sas_token;
+mod setting;
 mod tls;
 
 pub use clock::{AdjustableClock, Clock, Elapsed, ManualClock};
@@ -26,6 +30,8 @@ pub use connection_string::{
 pub use error::{ConnectionStringError, Defect, SasError, TlsError};
 pub use hub_address::HubAddress;
 pub use iothub_models::SharedAccessKey;
+pub use report::Report;
 pub use sas_scope::SasScope;
 pub use sas_token::{CLOCK_SKEW, SasToken};
+pub use setting::{Setting, SettingError, from_env};
 pub use tls::{client_config, ring_provider, trust_roots};

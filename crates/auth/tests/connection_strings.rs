@@ -104,9 +104,13 @@ fn every_defect_of_a_device_string_names_the_key() {
         ("HostName=h;DeviceId", "part 2 has no '='"),
         (
             "HostName=h;DeviceID2=d;SharedAccessKey=KEY",
-            "part 2 has an unknown key; known are HostName, DeviceId",
+            "part 2 has the unknown key \"DeviceID2\"; known are HostName, DeviceId",
         ),
-        ("HostName=h;HostName=h;DeviceId=d;SharedAccessKey=KEY", "HostName stands twice"),
+        // What stands before a '=' is no key here, but a secret.
+        ("KEY", "part 1 does not begin with the name of a key"),
+        ("HostName=h;DeviceId=d;KEY", "part 3 does not begin with the name of a key"),
+        ("HostName=h;DeviceId=d;=KEY", "part 3 does not begin with the name of a key"),
+        ("HostName=h;HostName=h;DeviceId=d;SharedAccessKey=KEY", "HostName is given twice"),
         ("DeviceId=d;SharedAccessKey=KEY", "HostName is missing"),
         ("HostName=h;SharedAccessKey=KEY", "DeviceId is missing"),
         ("HostName=h;DeviceId=d", "SharedAccessKey is missing"),
@@ -133,6 +137,46 @@ fn every_defect_of_a_device_string_names_the_key() {
         assert!(error.contains(expected), "{text:.80}\n  gives {error}\n  not   {expected}");
         assert!(!error.contains("c2V"), "{error}");
     }
+}
+
+#[test]
+fn what_a_paste_adds_is_called_by_its_name() {
+    let string = "HostName=h;DeviceId=d;SharedAccessKey=KEY";
+    let command = |command: &str| Defect::Command { command: command.to_owned(), key: "HostName" };
+    for (text, expected) in [
+        (format!("\"{string}\""), Defect::QuotationMark(1)),
+        (format!("'{string}"), Defect::QuotationMark(1)),
+        (format!("{string}'"), Defect::QuotationMark(3)),
+        (format!("{string};\""), Defect::QuotationMark(4)),
+        (format!("\u{201c}{string}\u{201d}"), Defect::QuotationMark(1)),
+        ("HostName=\"h\";DeviceId=d;SharedAccessKey=KEY".to_owned(), Defect::QuotationMark(1)),
+        ("HostName=h;DeviceId=\"d\";SharedAccessKey=KEY".to_owned(), Defect::QuotationMark(2)),
+        ("HostName=h;Device\nId=d;SharedAccessKey=KEY".to_owned(), Defect::LineBreak(2)),
+        ("HostName=h;DeviceId=d;SharedAccessKey=c2Vj\r\nKEY".to_owned(), Defect::LineBreak(3)),
+        (format!("{string}\n{string}"), Defect::LineBreak(3)),
+        (format!("\u{feff}{string}"), Defect::ByteOrderMark),
+        (format!("export NAME='{string}'"), command("export NAME")),
+        (format!("NAME={string}"), command("NAME")),
+        (format!("$env:NAME = \"{string}\""), command("$env:NAME")),
+        (format!("set NAME={string}"), command("set NAME")),
+        (format!("{string};{}=x", "x".repeat(16 * 1024)), Defect::TooLong(16 * 1024)),
+    ] {
+        let error = device(&text).unwrap_err();
+        assert_eq!(error.defect(), &expected, "{text:.80}");
+        assert!(!error.to_string().contains("c2V"), "{error}");
+    }
+    let error = device(&format!("export NAME='{string}'")).unwrap_err().to_string();
+    assert!(error.contains("\"export NAME=\": give only what follows, from HostName= on"), "{error}");
+    // The service's rules let an id begin and end with an apostrophe, and hold a '='.
+    assert!(device("HostName=h;SharedAccessKey=KEY;DeviceId='d'").is_ok());
+    assert!(device("DeviceId=HostName=x;HostName=h;SharedAccessKey=KEY").is_ok());
+    // A line end after the string belongs to whatever it was read from.
+    assert!(device(&format!("{string}\r\n")).is_ok());
+    let error = service(&format!("export NAME={string}")).unwrap_err();
+    assert_eq!(error.defect(), &command("export NAME"));
+    let error =
+        events("export E=\"Endpoint=sb://h/;SharedAccessKeyName=a;SharedAccessKey=KEY\"").unwrap_err();
+    assert_eq!(error.defect(), &Defect::Command { command: "export E".to_owned(), key: "Endpoint" });
 }
 
 #[test]

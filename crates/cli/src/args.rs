@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iothub_amqp_service::EventPosition;
-use iothub_models::{DeviceId, MethodName, MethodPayload, ModuleId};
+use iothub_models::{DeviceId, MethodName, MethodPayload, ModuleId, NotJson};
 
 /// Looks after the devices of an Azure IoT hub, in Azure or local, and shows what they send.
 ///
@@ -97,7 +97,9 @@ pub(crate) enum TwinCommand {
 }
 
 fn json(text: &str) -> Result<MethodPayload, String> {
-    MethodPayload::parse(text).map_err(|error| format!("{error}; a text needs quotes of its own: '\"text\"'"))
+    MethodPayload::parse(text).map_err(|error| {
+        format!("it {}; a text needs quotes of its own: '\"text\"'", NotJson::of(text.as_bytes(), &error))
+    })
 }
 
 /// What to show of the events of a hub.

@@ -1,5 +1,10 @@
-//! Which hub the commands mean: `--connection-string`, or `IOTHUB_CONNECTION_STRING`. What is
-//! missing or malformed gets one line that says what to set and where it comes from.
+//! This file finds out which hub the commands mean: that of `--connection-string`, or else of the variable
+//! `IOTHUB_CONNECTION_STRING`.
+//!
+//! `main` calls it once. Where neither can be used the error begins with the reason, and says where a connection string
+//! comes from.
+
+use std::env::{self, VarError};
 
 use anyhow::anyhow;
 use iothub_auth::{ConnectionStringError, ServiceConnectionString};
@@ -21,12 +26,12 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn open(argument: Option<Secret>) -> anyhow::Result<Self> {
-        let (name, text) = match argument {
-            Some(Secret(text)) => ("--connection-string", text),
-            None => (VARIABLE, variable()?),
+        let (subject, text) = match argument {
+            Some(Secret(text)) => ("--connection-string".to_owned(), text),
+            None => (format!("{VARIABLE} is set and"), variable()?),
         };
         let connection: ServiceConnectionString = text.parse().map_err(|error: ConnectionStringError| {
-            anyhow!("{name} is not usable: {}. To get one: {ORIGIN}", error.defect())
+            anyhow!("{subject} cannot be used: {}. To get one: {ORIGIN}", error.defect())
         })?;
         let client = ServiceClient::builder(connection.clone()).build()?;
         Ok(Self { client, connection })
@@ -34,13 +39,14 @@ impl Hub {
 }
 
 fn variable() -> anyhow::Result<String> {
-    match std::env::var(VARIABLE) {
-        Ok(text) if !text.trim().is_empty() => Ok(text),
-        Ok(_) | Err(std::env::VarError::NotPresent) => {
-            Err(anyhow!("set {VARIABLE} to the connection string of a hub: {ORIGIN}"))
+    match env::var(VARIABLE) {
+        Ok(text) => Ok(text),
+        Err(VarError::NotPresent) => {
+            Err(anyhow!("{VARIABLE} is not set. Set it to the connection string of a hub: {ORIGIN}"))
         }
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(anyhow!("{VARIABLE} is not usable: it is not UTF-8 text. To get one: {ORIGIN}"))
+        // The error of the standard library would show the value.
+        Err(VarError::NotUnicode(_)) => {
+            Err(anyhow!("{VARIABLE} is set and cannot be used: it is not UTF-8 text. To get one: {ORIGIN}"))
         }
     }
 }

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use iothub_auth::Report;
 
 use crate::args::{Cli, Resource};
 
@@ -49,12 +50,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// The whole chain, one line per cause; never a backtrace, which says nothing to a user.
+/// Writes the error and its causes; never a backtrace, which says nothing to a user.
 fn report(error: &anyhow::Error) {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("  because: {cause}\n"));
-    }
+    let text = format!("{}\n", Report::new(error.as_ref()).after("error: "));
     // If standard error is closed there is nobody to tell, and the exit code says it.
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }

@@ -14,7 +14,7 @@ use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
 use crate::core::registry::Precondition;
-use crate::core::routes::{Route, Routes};
+use crate::core::routes::{Route, RouteError, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
 use crate::listener::Port;
@@ -162,6 +162,14 @@ impl LocalHubBuilder {
     pub fn route(mut self, route: impl Into<Route>) -> Self {
         self.routes.push(route.into());
         self
+    }
+
+    /// Checks the names of the routes that were added so far, which [`start`](Self::start) does as well.
+    ///
+    /// # Errors
+    /// [`RouteError::Name`] or [`RouteError::SameName`].
+    pub fn check_routes(&self) -> Result<(), RouteError> {
+        Routes::new(self.routes.clone(), self.fallback_route).map(drop)
     }
 
     /// Whether telemetry that no route took reaches the readers all the same, which it does unless set.

@@ -9,7 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use iothub_models::{DeviceId, SharedAccessKey};
+use iothub_models::{DeviceId, NotJson, SharedAccessKey};
 use serde::{Deserialize, Serialize};
 
 use crate::core::policies::is_usable;
@@ -54,11 +54,10 @@ pub(crate) enum StateError {
     },
     /// A state file that is damaged.
     #[error(
-        "{path:?} is damaged at line {line}: restore it, or remove the folder to start afresh; the hub then has a \
+        "{path:?} is damaged, since it {defect}: restore it, or remove the folder to start afresh; the hub then has a \
          new CA and new keys"
     )]
-    // The parser's own words may quote a key.
-    Damaged { path: PathBuf, line: usize },
+    Damaged { path: PathBuf, defect: NotJson },
     /// A key in the state file that nobody could sign with.
     #[error(
         "{path:?} holds a key of {whose} that cannot be used: a key is base64 of 16 to 64 bytes; restore it, or \
@@ -126,7 +125,7 @@ impl StateDir {
             Err(error) => return Err(io_error("cannot read", &path)(error)),
         };
         let state: State = serde_json::from_slice(&text)
-            .map_err(|error| StateError::Damaged { path: path.clone(), line: error.line() })?;
+            .map_err(|error| StateError::Damaged { path: path.clone(), defect: NotJson::of(&text, &error) })?;
         match state.unusable_key() {
             Some(whose) => Err(StateError::Key { path, whose }),
             None => Ok(Some(state)),

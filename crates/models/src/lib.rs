@@ -15,6 +15,7 @@
 //! | what it is asked to do, and answers | [`DirectMethodRequest`], [`DirectMethodResponse`] |
 //! | its Plug and Play model | [`ModelId`], [`ComponentName`], [`PropertyWrite`], [`PropertyReport`], [`CommandName`] |
 //! | what the service answers when it refuses | [`ErrorCode`] |
+//! | what a text is that is not the expected JSON | [`NotJson`] |
 
 mod acknowledgement;
 mod c2d_message;
@@ -26,6 +27,7 @@ mod error_code;
 mod feedback;
 mod json_body;
 mod module_identity;
+mod not_json;
 mod plug_and_play;
 mod properties;
 mod shared_access_key;
@@ -53,6 +55,7 @@ pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
 pub use json_body::InvalidBody;
 pub use module_identity::ModuleIdentity;
+pub use not_json::NotJson;
 pub use plug_and_play::{
     AcknowledgementCode, CommandName, ComponentName, InvalidComponentName, InvalidModelId, ModelId,
     PropertyAcknowledgement, PropertyReport, PropertyWrite,

@@ -1,6 +1,9 @@
-//! From how a connection failed to what its owner can do about it. All of the client's wording about
-//! connections and the hub's answers is here, and no secret ever is.
+//! This file turns the way a connection or a request failed into an error that says why it failed and what to do.
+//!
+//! The driver calls it. All of the client's wording about connections and the hub's answers is here. The reason comes
+//! first in each text, and no text holds a key or a token.
 
+use std::io;
 use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
@@ -13,7 +16,7 @@ use crate::subscriptions::Feed;
 use crate::transport::{Failure, Refusal};
 use crate::twin_answer::Defect;
 
-/// Why an attempt to connect failed. `before`: the hub has accepted this client already.
+/// Returns why an attempt to connect failed. `before` says whether the hub has accepted this client already.
 pub(crate) fn connect_failed(
     identity: &DeviceConnectionString,
     failure: Failure,
@@ -25,7 +28,12 @@ pub(crate) fn connect_failed(
     match failure {
         Failure::Unreachable(source) if source.raw_os_error().is_none() => error(
             ErrorKind::Network,
-            format!("the name {host} of the hub could not be resolved: check HostName in the connection string, and the network"),
+            format!("the host name {host} could not be resolved: check HostName= in the connection string, and the network"),
+        )
+        .because(source),
+        Failure::Unreachable(source) if source.kind() == io::ErrorKind::ConnectionRefused => error(
+            ErrorKind::Network,
+            format!("nothing listens on {host} port {port} (MQTT over TLS), where {identity} connects: {}", reach(identity)),
         )
         .because(source),
         Failure::Unreachable(source) => error(
@@ -56,13 +64,14 @@ pub(crate) fn connect_failed(
         Failure::Silent(_) => error(ErrorKind::Timeout, format!("{host} port {port} stopped answering: try again")),
         Failure::Protocol(source) => error(
             ErrorKind::Protocol,
-            format!("what answers on {host} port {port} is no IoT hub: check HostName and the port in the connection string"),
+            format!("the server on {host} port {port} is not an IoT hub: check HostName= and MqttsPort= in the connection string"),
         )
         .because(source),
     }
 }
 
-/// Why an accepted connection ended. `fought_over`: it happened over and over, soon after connecting.
+/// Returns why an accepted connection ended. `fought_over` says whether that happened over and over, each time soon
+/// after connecting.
 pub(crate) fn connection_lost(
     identity: &DeviceConnectionString,
     failure: Failure,
@@ -98,16 +107,22 @@ pub(crate) fn connection_lost(
     }
 }
 
+/// Returns what to check where nothing answered. On this machine that is the hub, and nearly never a firewall.
 fn reach(identity: &DeviceConnectionString) -> String {
-    let port = identity.address.mqtts_port;
-    let local = if identity.address.is_azure() {
-        ""
+    let (address, port) = (&identity.address, identity.address.mqtts_port);
+    let firewall = format!(
+        "check that a firewall lets outgoing TCP port {port} through, which some company and school networks block"
+    );
+    if address.is_azure() {
+        return firewall;
+    }
+    let hub = "is the hub running? `cargo xtask hub` starts a local one";
+    let other_port = "a hub on another port needs MqttsPort= in the connection string";
+    if address.is_local() {
+        format!("{hub}; {other_port}")
     } else {
-        "; if it is the local hub, start it with `cargo xtask hub`"
-    };
-    format!(
-        "check that a firewall lets outgoing TCP port {port} through, which some company and school networks block{local}"
-    )
+        format!("{hub}; {other_port}; otherwise {firewall}")
+    }
 }
 
 fn refused(identity: &DeviceConnectionString, refusal: Refusal, before: bool, now: Timestamp) -> Error {
@@ -125,15 +140,16 @@ fn refused(identity: &DeviceConnectionString, refusal: Refusal, before: bool, no
     Error::of(kind, &identity.device_id, format!("the hub refused {identity}: {advice}")).because(refusal)
 }
 
+/// Returns why the hub may have refused the proof of this identity, which it does not say, and what to do.
 fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp) -> String {
     let id = &identity.device_id;
     let clock = format!("this machine's clock ({now:.0}) is wrong");
-    match &identity.credential {
+    let reasons = match &identity.credential {
         DeviceCredential::SharedAccessSignature(token) if token.expiry() <= now => {
-            format!(
+            return format!(
                 "its SharedAccessSignature expired at {:.0} and cannot be renewed: get a new one, or a connection string with a key",
                 token.expiry()
-            )
+            );
         }
         DeviceCredential::SharedAccessSignature(_) => format!(
             "its SharedAccessSignature is for another resource or was signed with another key, the device is unknown or disabled (`iothub device show {id}`), or {clock}"
@@ -144,16 +160,33 @@ fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp)
         _ => format!(
             "the device is unknown or disabled there (`iothub device show {id}`), the key is not its own (`iothub device connection-string show {id}`), or {clock}"
         ),
+    };
+    if identity.address.is_local() {
+        format!("{}. Otherwise {reasons}", started_anew(identity))
+    } else {
+        reasons
     }
 }
 
-/// Why a request that the hub answered did not succeed. `what` names it: "reading the twin".
+/// Returns the likeliest reason for which a hub on this machine refuses a device, and its cure: a local hub forgets
+/// devices when it ends, and people start it anew many times a day.
+fn started_anew(identity: &DeviceConnectionString) -> String {
+    let id = &identity.device_id;
+    let module = match &identity.module_id {
+        Some(module) => format!(", then register its module {module}"),
+        None => String::new(),
+    };
+    format!(
+        "a hub that was started anew may not know this device: `iothub device create {id}` registers it{module}, and `iothub device connection-string show {id}` prints its new connection string"
+    )
+}
+
+/// Returns why a request that the hub answered did not succeed. `what` names the request: "reading the twin".
 pub(crate) fn request_failed(device_id: &DeviceId, what: &str, defect: Defect) -> Error {
     let refused = match defect {
         Defect::Refused(refused) => refused,
         Defect::Unreadable(cause) => {
-            let text =
-                format!("{what} succeeded, and the hub's answer cannot be read: check that it is an IoT hub");
+            let text = format!("{what} succeeded, and the hub's answer cannot be read: is it an IoT hub?");
             let error = Error::of(ErrorKind::Protocol, device_id, text);
             return match cause {
                 Some(cause) => error.because(cause),
@@ -184,7 +217,7 @@ pub(crate) fn request_failed(device_id: &DeviceId, what: &str, defect: Defect) -
     }
 }
 
-/// Why a request that waited for its answer has none. `left`: the hub may have seen it.
+/// Returns why a request has no answer. `left` says whether it was sent, so that the hub may have seen it.
 pub(crate) fn unanswered(device_id: &DeviceId, request: &Request, left: bool, waited: Duration) -> Error {
     let (what, fate) = match (request, left) {
         (Request::Get, _) => ("the twin", "try again"),
@@ -195,7 +228,7 @@ pub(crate) fn unanswered(device_id: &DeviceId, request: &Request, left: bool, wa
     Error::of(ErrorKind::Timeout, device_id, text)
 }
 
-/// Why it is unknown what became of reported properties that were to replace one version only.
+/// Returns why it is unknown what became of reported properties that were to replace one version only.
 pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
     Error::of(
         ErrorKind::Disconnected,
@@ -204,7 +237,7 @@ pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
     )
 }
 
-/// Why the hub does not send what it was asked for.
+/// Returns why the hub does not send what it was asked for.
 pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
     let what = match feed {
         Feed::C2d => "cloud-to-device messages",
@@ -215,3 +248,6 @@ pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
     let text = format!("the hub refused the subscription to {what}: a basic tier does not have them");
     Error::of(ErrorKind::NotAuthorized, device_id, text)
 }
+
+#[cfg(test)]
+mod tests;

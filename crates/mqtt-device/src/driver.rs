@@ -1,5 +1,8 @@
-//! The task that owns the connection: it connects, serves, waits and connects again, until it is told
-//! to stop or nobody is left. `driver/serving` is what it does while there is a connection.
+//! This file is the task that owns the connection: it connects, serves, waits and connects again, until it is told
+//! to stop or no handle is left.
+//!
+//! The builder starts it. `driver/serving` is its work while there is a connection. It logs when the connection is
+//! made (`INFO`), lost (`WARN`) and made again (`INFO`), one line each.
 //!
 //! ```text
 //!   connecting -> serving -> (renewal) -> connecting
@@ -79,6 +82,7 @@ impl Driver {
             let Some(attempt) = self.meanwhile(attempt).await else { break };
             let error = match attempt {
                 Ok((link, renew_at)) => {
+                    tell_connected(&self.identity, connected_before);
                     connected_before = true;
                     // Before `connect` returns, so that whoever looks then sees it.
                     self.states.send_replace(ConnectionState::Connected);
@@ -89,7 +93,10 @@ impl Driver {
                     let since = clock.now();
                     match self.serve(link, renew_at).await {
                         End::Stop => break,
-                        End::Renewal => continue,
+                        End::Renewal => {
+                            tracing::debug!("{} connects again with a renewed token", self.identity);
+                            continue;
+                        }
                         End::Lost(failure) => {
                             let lived = clock.now().duration_since(since);
                             backoff.connection_ended(Duration::try_from(lived).unwrap_or_default());
@@ -106,10 +113,10 @@ impl Driver {
                 break;
             }
             let Some(delay) = backoff.next_delay(chance()) else {
-                tracing::error!(device_id = %self.identity.device_id, %error, "giving up");
+                tracing::error!("{}; the client gives up", with_cause(&error));
                 break;
             };
-            tracing::warn!(device_id = %self.identity.device_id, %error, cause = cause(&error), retry_in = ?delay, "not connected");
+            tracing::warn!("{}; the next attempt is in {delay:.1?}", with_cause(&error));
             self.states.send_replace(ConnectionState::Disconnected { error, retry_in: delay });
             if self.meanwhile(clock.sleep(delay)).await.is_none() {
                 break;
@@ -198,7 +205,7 @@ impl Driver {
         self.subscriptions.close(&closed);
         self.twin_closed(&closed);
         if unacknowledged > 0 {
-            tracing::warn!(device_id = %self.identity.device_id, unacknowledged, "closed with unacknowledged telemetry");
+            tracing::warn!("{} is closed with unacknowledged telemetry: {unacknowledged}", self.identity);
         }
         self.states.send_replace(ConnectionState::Closed);
         self.done.send_replace(Some(unacknowledged));
@@ -245,8 +252,21 @@ pub(crate) fn random() -> u64 {
     }
 }
 
-fn cause(error: &Error) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+fn tell_connected(identity: &DeviceConnectionString, before: bool) {
+    if before {
+        tracing::info!("{identity} is connected again");
+    } else {
+        tracing::info!("{identity} is connected");
+    }
+}
+
+/// Returns the error and its cause on one line, each told once.
+fn with_cause(error: &Error) -> String {
+    let text = error.to_string();
+    match std::error::Error::source(error).map(ToString::to_string) {
+        Some(cause) if !cause.is_empty() && !text.contains(&cause) => format!("{text} ({cause})"),
+        _ => text,
+    }
 }
 
 /// A waiter and the one who answers it.

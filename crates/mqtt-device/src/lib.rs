@@ -130,7 +130,7 @@ pub use error::{Error, ErrorKind};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
-    HubAddress, ManualClock, SasError, SasToken, SharedAccessKey,
+    HubAddress, ManualClock, Report, SasError, SasToken, SettingError, SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use iothub_models::{MethodName, MethodPayload};
+use iothub_models::{MethodName, MethodPayload, NotJson};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -122,7 +122,8 @@ impl Calls {
             [] => MethodPayload::NULL,
             body => {
                 let text = std::str::from_utf8(body).map_err(|error| invalid(&error))?;
-                MethodPayload::parse(text).map_err(|error| invalid(&error))?
+                let not_json = |error| invalid(&format_args!("its payload {}", NotJson::of(body, &error)));
+                MethodPayload::parse(text).map_err(not_json)?
             }
         };
         if !self.unread.is_read() {

@@ -2,7 +2,7 @@
 //! its reason. Source: *Communicate with an IoT hub using the MQTT protocol*, the tables of status codes.
 
 use bytes::Bytes;
-use iothub_models::TwinProperties;
+use iothub_models::{NotJson, TwinProperties};
 use serde_json::{Map, Value};
 
 /// Longest text of the hub that an error repeats, in characters.
@@ -22,8 +22,13 @@ pub(crate) enum Defect {
     /// The hub said no.
     Refused(Refused),
     /// The hub said yes, and what it added cannot be read.
-    Unreadable(Option<serde_json::Error>),
+    Unreadable(Option<Unreadable>),
 }
+
+/// What the body of an answer is instead of a twin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer {0}")]
+pub(crate) struct Unreadable(NotJson);
 
 /// The hub's no.
 #[derive(Debug)]
@@ -48,9 +53,9 @@ impl Answer {
     pub(crate) fn twin(&self) -> Result<TwinProperties, Defect> {
         self.accepted()?;
         let members: Map<String, Value> =
-            serde_json::from_slice(&self.body).map_err(|error| Defect::Unreadable(Some(error)))?;
+            serde_json::from_slice(&self.body).map_err(|error| self.unreadable(&error))?;
         let twin: TwinProperties =
-            serde_json::from_value(members.into()).map_err(|error| Defect::Unreadable(Some(error)))?;
+            serde_json::from_value(members.into()).map_err(|error| self.unreadable(&error))?;
         if twin.desired.version > 0 { Ok(twin) } else { Err(Defect::Unreadable(None)) }
     }
 
@@ -58,6 +63,10 @@ impl Answer {
     pub(crate) fn version(&self) -> Result<i64, Defect> {
         self.accepted()?;
         self.version.ok_or(Defect::Unreadable(None))
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> Defect {
+        Defect::Unreadable(Some(Unreadable(NotJson::of(&self.body, error))))
     }
 
     fn accepted(&self) -> Result<(), Defect> {

@@ -62,7 +62,7 @@ impl Answer {
 
     /// What it says, to a call that was done.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|cause| Error::unreadable(call, self.status, &cause))
+        serde_json::from_slice(&self.body).map_err(|cause| Error::unreadable(call, self, &cause))
     }
 
     /// What a refusal says.
@@ -93,6 +93,19 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// Whether the hub refused because the device is disabled. It has a code of its own for that, and mostly uses the
+    /// code of a device that it does not know, with a text that tells the two apart.
+    pub(crate) fn is_of_a_disabled_device(&self) -> bool {
+        match self.code {
+            Some(ErrorCode::DeviceDisabled) => true,
+            // An id has no blanks, so that no id can say this.
+            Some(ErrorCode::DeviceNotFound | ErrorCode::IotHubUnauthorizedAccess) => {
+                self.text.to_ascii_lowercase().contains(" is disabled")
+            }
+            _ => false,
+        }
+    }
+
     fn from_body(status: u16, body: &[u8]) -> Self {
         let mut refusal = Self { status, ..Self::default() };
         let Ok(outer) = serde_json::from_slice::<Value>(body) else { return refusal };

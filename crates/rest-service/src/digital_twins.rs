@@ -152,7 +152,7 @@ impl DigitalTwins {
         })?;
         let payload = payload.as_deref().map_or("null", RawValue::get);
         DirectMethodResponse::from_json(status, payload)
-            .map_err(|cause| Error::unreadable(&call, answer.status, &cause))
+            .map_err(|cause| Error::unreadable(&call, &answer, &cause))
     }
 }
 

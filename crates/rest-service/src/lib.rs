@@ -65,7 +65,8 @@ pub use error::{Error, ErrorKind};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
-    HubAddress, ManualClock, SasError, SasToken, ServiceConnectionString, SharedAccessKey,
+    HubAddress, ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError,
+    SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{

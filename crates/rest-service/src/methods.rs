@@ -94,7 +94,7 @@ impl ServiceClient {
         match payload {
             None => Ok(DirectMethodResponse::new(status, Value::Null)),
             Some(payload) => DirectMethodResponse::from_json(status, payload.get())
-                .map_err(|cause| Error::unreadable(&call, answer.status, &cause)),
+                .map_err(|cause| Error::unreadable(&call, &answer, &cause)),
         }
     }
 }

@@ -232,7 +232,7 @@ impl<T: DeserializeOwned + Send + 'static> Query<T> {
 fn read_rows<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<Vec<T>, Error> {
     serde_json::from_slice(&answer.body).map_err(|cause| {
         if serde_json::from_slice::<Vec<IgnoredAny>>(&answer.body).is_err() {
-            return Error::unreadable(call, answer.status, &cause);
+            return Error::unreadable(call, answer, &cause);
         }
         // The hub answered well; `T` is something else. What the parser says quotes the row, which is
         // how the mistake is found.

@@ -25,7 +25,7 @@
 //! Devices in Redmond43 plant using cellular network:
 //! ```
 
-use std::env;
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,8 +33,12 @@ use anyhow::Context;
 use futures_util::TryStreamExt;
 use serde_json::json;
 use tokio::{signal, time};
+use tracing_subscriber::EnvFilter;
 
-use iothub_rest_service::{DeviceId, Error, Precondition, ServiceClient, ServiceConnectionString, TwinPatch};
+use iothub_rest_service::{
+    DeviceId, Error, Precondition, Report, ServiceClient, ServiceConnectionString, SettingError, TwinPatch,
+    from_env,
+};
 
 /// The devices of the plant.
 const IN_PLANT: &str = "SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'";
@@ -45,10 +49,18 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_rest_service=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -61,22 +73,17 @@ async fn main() -> ExitCode {
             .map_err(anyhow::Error::from),
     };
     if let Err(error) = ended {
-        println!("Unexpected error {error:#}");
+        println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
+fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
     // 1. Read which hub, and which device.
     // ANCHOR: settings
-    let hub = env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
-        "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
-         local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `iothubowner`)",
-    )?;
-    let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
-        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-device` registers one",
-    )?;
+    let hub = from_env("IOTHUB_CONNECTION_STRING")?;
+    let device = from_env("IOTHUB_DEVICE_ID")?;
     // ANCHOR_END: settings
     Ok((hub, device))
 }

@@ -23,17 +23,18 @@
 //! Model Id: dtmi:com:example:Thermostat;1
 //! ```
 
-use std::env;
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use jiff::{Timestamp, ToSpan};
+use tracing_subscriber::EnvFilter;
 
 use iothub_rest_service::{
-    DeviceId, DigitalTwinPatch, DigitalTwins, DirectMethodRequest, ErrorKind, Precondition, ServiceClient,
-    ServiceConnectionString,
+    DeviceId, DigitalTwinPatch, DigitalTwins, DirectMethodRequest, ErrorKind, Precondition, Report,
+    ServiceClient, ServiceConnectionString, SettingError, from_env,
 };
 
 /// Works with a Plug and Play device through its digital twin.
@@ -59,31 +60,34 @@ enum Step {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_rest_service=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     let Arguments { step } = Arguments::parse();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(&error));
             return ExitCode::FAILURE;
         }
     };
     if let Err(error) = run(hub, &device, step).await {
-        println!("Unexpected error {error:#}");
+        println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
+fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
     // 1. Read which hub, and which device.
     // ANCHOR: settings
-    let hub = env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
-        "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
-         local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
-    )?;
-    let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
-        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-thermostat` registers one",
-    )?;
+    let hub = from_env("IOTHUB_CONNECTION_STRING")?;
+    let device = from_env("IOTHUB_DEVICE_ID")?;
     // ANCHOR_END: settings
     Ok((hub, device))
 }

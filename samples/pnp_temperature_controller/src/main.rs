@@ -29,26 +29,32 @@
 mod controller;
 mod thermostat;
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, io};
 
-use anyhow::Context;
 use tokio::{signal, time};
-use tracing_subscriber::{filter::LevelFilter, fmt};
+use tracing_subscriber::EnvFilter;
 
 use controller::Controller;
-use iothub_mqtt_device::{DeviceClient, DeviceConnectionString, Error, PropertyReport};
+use iothub_mqtt_device::{DeviceClient, DeviceConnectionString, Error, PropertyReport, Report, from_env};
 
 const MODEL_ID: &str = "dtmi:com:example:TemperatureController;1";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    fmt().with_writer(io::stderr).with_ansi(false).with_max_level(LevelFilter::WARN).init();
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_mqtt_device=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -56,12 +62,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     // 1. Read who this device is.
-    let device: DeviceConnectionString =
-        env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
-            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
-             running: `iothub device create my-device`, then `iothub device connection-string show my-device`; \
-             for a real hub the portal shows it on the device's page",
-        )?;
+    let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     println!("Starting the Rust IoT Plug and Play temperature controller sample...");
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
@@ -135,6 +136,6 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
 /// The device goes on: the client connects again by itself.
 fn told(outcome: Result<(), Error>) {
     if let Err(error) = outcome {
-        eprintln!("{error}");
+        eprintln!("{}", Report::new(&error));
     }
 }

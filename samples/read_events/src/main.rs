@@ -35,9 +35,11 @@ use std::{env, io};
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
-use iothub_amqp_service::{Event, EventPosition, EventReader, EventSource, FileCheckpointStore};
+use iothub_amqp_service::{
+    Event, EventPosition, EventReader, EventSource, FileCheckpointStore, Report, from_env,
+};
 
 /// Prints the events of a hub's devices.
 #[derive(Parser)]
@@ -56,32 +58,29 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What the client has to say beside the story, such as a lost connection, goes to the error output.
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_amqp_service=info".into());
     tracing_subscriber::fmt()
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(false)
-        .with_max_level(LevelFilter::INFO)
+        .with_target(false)
         .init();
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    // 1. Read which hub. A variable that is missing is an empty one here.
+    // 1. Read which hub.
     // ANCHOR: settings
-    let source: EventSource = env::var("EVENTHUB_CONNECTION_STRING")
-        .or_else(|_| env::var("IOTHUB_CONNECTION_STRING"))
-        .unwrap_or_default()
-        .parse()
-        .context(
-            "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
-             local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
-        )?;
+    let events = "EVENTHUB_CONNECTION_STRING";
+    let name = if env::var_os(events).is_some() { events } else { "IOTHUB_CONNECTION_STRING" };
+    let source: EventSource = from_env(name)?;
     // ANCHOR_END: settings
 
     // 2. Say where to begin, and where to keep how far we came.

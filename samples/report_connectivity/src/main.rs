@@ -26,27 +26,29 @@
 //! {"power_level": 1, "$version": 3}
 //! ```
 
+use std::io;
 use std::process::ExitCode;
-use std::{env, io};
 
-use anyhow::Context;
 use serde_json::json;
 use tokio::signal;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
-use iothub_mqtt_device::{DeviceConnectionString, ModuleClient};
+use iothub_mqtt_device::{DeviceConnectionString, ModuleClient, Report, from_env};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_mqtt_device=info".into());
     tracing_subscriber::fmt()
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(false)
-        .with_max_level(LevelFilter::WARN)
+        .with_target(false)
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -55,12 +57,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     // 1. Read who this device is.
     // ANCHOR: settings
-    let device: DeviceConnectionString =
-        env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
-            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
-             running: `iothub device create my-device`, then `iothub device connection-string show my-device`; \
-             for a real hub the portal shows it on the device's page",
-        )?;
+    let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     // ANCHOR_END: settings
     println!("Starting the Rust IoT Hub Device Twin device sample...");
 

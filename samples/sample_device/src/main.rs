@@ -27,14 +27,15 @@ mod device;
 mod face;
 mod screen;
 
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use iothub_mqtt_device::DeviceConnectionString;
+use iothub_mqtt_device::{DeviceConnectionString, Report, from_env};
 use tokio::signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
 
 use app::{App, Command, Event};
 use face::Face;
@@ -52,24 +53,22 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // The app shows the story of the connection itself; RUST_LOG asks for more, on standard error.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(options: &Options) -> anyhow::Result<()> {
-    // 1. Read who this device is. A variable that is missing is an empty one here.
+    // 1. Read who this device is.
     // ANCHOR: settings
-    let device: DeviceConnectionString =
-        std::env::var("IOTHUB_DEVICE_CONNECTION_STRING").unwrap_or_default().parse().context(
-            "set IOTHUB_DEVICE_CONNECTION_STRING to the device's connection string; with `cargo xtask hub` \
-             running: `iothub device create my-device`, then `iothub device connection-string show my-device`; \
-             for a real hub the portal shows it on the device's page",
-        )?;
+    let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     // ANCHOR_END: settings
 
     // 2. Show the app and do what its person asks for. The device is a task of its own, so that nobody who

@@ -35,10 +35,11 @@ use std::{env, io};
 
 use anyhow::Context;
 use clap::Parser;
-use iothub_amqp_service::ServiceConnectionString;
+use iothub_amqp_service::{Report, ServiceConnectionString, from_env};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::{signal, time};
+use tracing_subscriber::EnvFilter;
 
 use app::{App, Command, Event};
 use face::Face;
@@ -60,23 +61,22 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // The app shows the story of the connection itself; RUST_LOG asks for more, on standard error.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(options: &Options) -> anyhow::Result<()> {
-    // 1. Read which hub. A variable that is missing is an empty one here.
+    // 1. Read which hub.
     // ANCHOR: settings
-    let hub: ServiceConnectionString =
-        env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
-            "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints \
-             the local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
-        )?;
+    let hub: ServiceConnectionString = from_env("IOTHUB_CONNECTION_STRING")?;
     // ANCHOR_END: settings
 
     // 2. Show the app and do what its person asks for. Messaging is a task of its own, so that nobody who

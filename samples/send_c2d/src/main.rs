@@ -25,13 +25,15 @@
 //! ```
 
 use std::process::ExitCode;
-use std::{env, io, thread};
+use std::{io, thread};
 
-use anyhow::Context;
 use tokio::signal;
 use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
 
-use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId, ServiceConnectionString};
+use iothub_amqp_service::{
+    C2dMessage, C2dSender, DeviceId, Report, ServiceConnectionString, SettingError, from_env,
+};
 
 /// How many messages to send.
 const MESSAGE_COUNT: usize = 2;
@@ -40,10 +42,18 @@ const AVG_WIND_SPEED: f64 = 10.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_amqp_service=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", Report::new(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -51,22 +61,17 @@ async fn main() -> ExitCode {
     match run(hub, device).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("Unexpected error {error:#}");
+            println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
             ExitCode::FAILURE
         }
     }
 }
 
-fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
-    // 1. Read which hub, and which device. A variable that is missing is an empty one here.
+fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
+    // 1. Read which hub, and which device.
     // ANCHOR: settings
-    let hub = env::var("IOTHUB_CONNECTION_STRING").unwrap_or_default().parse().context(
-        "set IOTHUB_CONNECTION_STRING to the hub's service connection string: `cargo xtask hub` prints the \
-         local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
-    )?;
-    let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
-        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-device` registers one",
-    )?;
+    let hub = from_env("IOTHUB_CONNECTION_STRING")?;
+    let device = from_env("IOTHUB_DEVICE_ID")?;
     // ANCHOR_END: settings
     Ok((hub, device))
 }

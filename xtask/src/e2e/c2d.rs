@@ -1,7 +1,7 @@
 //! The cloud-to-device tutorial, in the order of its page: register a device, start it, send it two
 //! messages, see them arrive, stop it.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
@@ -103,7 +103,13 @@ async fn stop_device(mut device: Program) -> Result<()> {
     device.expect_line("IoT Hub C2D Messaging device sample stopped", SOON).await?;
     device.expect_line("Shutting down IoT Hub Client", SOON).await?;
     device.expect_end(SOON).await?;
-    device.end_well(SOON).await
+    device.end_well(SOON).await?;
+    // The story of the connection is on standard error.
+    let told = device.errors();
+    if !told.iter().any(|line| line.contains(" INFO device ") && line.ends_with(" is connected")) {
+        bail!(device.complaint(format!("should have said that it is connected, and said {told:?}")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -240,9 +240,12 @@ impl BackEnd<'_> {
             program.expect_line(line, SOON).await?;
         }
         let wanted = format!("an error with {why:?}");
-        let says = |line: &str| line.starts_with("Unexpected error ") && line.contains(why);
-        program.expect(&wanted, SOON, says).await?;
-        program.expect_end(SOON).await?;
+        program.expect(&wanted, SOON, |line| line.starts_with("Unexpected error ")).await?;
+        while program.next_line(SOON).await?.is_some() {}
+        // The error takes as many lines as it needs, whose breaks and indents are blanks.
+        let said = program.lines().split_off(before.len()).join(" ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        ensure!(said.contains(why), "{} should have said {why:?}, and said {said:?}", self.program);
         ensure!(!program.end(SOON).await?.success(), "{} ended well after an error", self.program);
         Ok(())
     }

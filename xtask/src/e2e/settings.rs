@@ -1,5 +1,7 @@
-//! What a reader sets before a program can run: a device registered, its connection string, the
-//! variables; and what the programs say when one was forgotten.
+//! This file does what a reader does before a program can run: it registers a device, takes its connection string and
+//! sets the variables. It also checks what the programs say when a variable was forgotten.
+//!
+//! The walks of all tutorials call it.
 
 use anyhow::{Result, bail};
 
@@ -52,7 +54,8 @@ pub(super) async fn back_end_needs_with(
     refuses(program, arguments, &[(SERVICE_STRING, "nonsense"), (DEVICE_ID, "d")], SERVICE_STRING).await
 }
 
-/// With only these variables the program must end, in one line that names the one it needs.
+/// With only these variables the program must end, with an error that begins with the one it needs and with what is
+/// wrong: a variable that is set is not called unset.
 pub(super) async fn refuses(
     program: &str,
     arguments: &[&str],
@@ -61,5 +64,7 @@ pub(super) async fn refuses(
 ) -> Result<()> {
     let mut command = command(program, variables);
     command.args(arguments);
-    program::run_refused(program, command, &[named], SOON).await
+    let is_set = variables.iter().any(|(name, _)| *name == named);
+    let problem = if is_set { "is set and cannot be used: " } else { "is not set. " };
+    program::run_refused(program, command, &[named, problem], SOON).await
 }

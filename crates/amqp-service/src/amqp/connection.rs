@@ -44,7 +44,8 @@ impl Connection {
         let established = Box::pin(establish(endpoint, stream, deadline)).await;
         let (connection, session, renewal) =
             established.map_err(|error| sharpened(error, endpoint, &guard))?;
-        tracing::debug!(host = endpoint.credential.host_name(), "connected");
+        let (host, port) = endpoint.credential.connect_to();
+        tracing::debug!("connected to {host}:{port}");
         Ok(Self { session, renewal, connection, guard })
     }
 
@@ -142,10 +143,15 @@ async fn step<T>(
         Credential::Events(_) if endpoint.tls.is_none() => ("Endpoint", ""),
         Credential::Events(_) => ("Endpoint", " over TLS"),
     };
-    Err(error.hint(format!(
-        "is {named} right, does the hub run, and does no firewall block outgoing port {port} (AMQP{encryption})? \
-         A hub on another port says so with AmqpsPort= in its connection string"
-    )))
+    let other_port = "a hub on another port needs AmqpsPort= in the connection string";
+    let firewall = format!("check that no firewall blocks outgoing port {port} (AMQP{encryption})");
+    Err(error.hint(if endpoint.credential.is_local() {
+        format!("is the hub running? `cargo xtask hub` starts one; {other_port}")
+    } else if endpoint.credential.is_azure() {
+        format!("check {named} in the connection string; {firewall}")
+    } else {
+        format!("is the hub running, and is {named} right? {other_port}; otherwise {firewall}")
+    }))
 }
 
 /// The same error, or, where that is the reason, that the other side does not speak AMQP.

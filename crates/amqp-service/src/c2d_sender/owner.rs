@@ -18,7 +18,7 @@ use super::in_flight::{Doubt, InFlight};
 use crate::amqp::{Delivery, EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, with_causes};
 
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
 
@@ -81,7 +81,7 @@ impl Owner {
                 },
                 Some(()) = self.in_flight.next() => {}
                 error = lost(&mut self.link) => {
-                    tracing::info!(error = &error as &dyn std::error::Error, "not connected any more");
+                    tracing::warn!("{}; the next message makes a new connection", with_causes(&error));
                     self.leave();
                 }
             }
@@ -136,7 +136,7 @@ impl Owner {
             if !error.is_retryable() || pause >= remaining(&self.endpoint.timing.clock, deadline) {
                 return Err(error);
             }
-            tracing::debug!(error = &error as &dyn std::error::Error, ?pause, "trying again");
+            tracing::debug!("{}; the next attempt is in {pause:.1?}", with_causes(&error));
             self.in_flight.during(self.endpoint.timing.clock.sleep(pause)).await;
         }
     }

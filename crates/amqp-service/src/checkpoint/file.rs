@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use iothub_models::NotJson;
+
 use super::{Checkpoint, CheckpointScope, CheckpointStore, StoreFuture};
 
 /// Scope, written as `{host}/{event hub}/{consumer group}`; partition; checkpoint.
@@ -95,8 +97,11 @@ fn read(path: &Path) -> io::Result<Kept> {
         }
         Err(error) => return Err(error),
     }
-    serde_json::from_slice(&fs::read(path)?).map_err(|error| {
-        let text = format!("no file of checkpoints ({error}): correct it, or delete it to start over");
+    let text = fs::read(path)?;
+    serde_json::from_slice(&text).map_err(|error| {
+        let defect = NotJson::of(&text, &error);
+        let text =
+            format!("not a file of checkpoints, since it {defect}: correct it, or delete it to start over");
         io::Error::new(io::ErrorKind::InvalidData, text)
     })
 }

@@ -1,5 +1,7 @@
-//! How the hub's refusals read in AMQP: a condition for the client to act on, a text for people, and
-//! the tracking id under which the hub's activity has it.
+//! This file turns a refusal of the hub into an AMQP error: a condition for the client to act on, a text for people,
+//! and the tracking id under which the hub's activity has it.
+//!
+//! The nodes of the AMQP service call it wherever they refuse something.
 
 use iothub_amqp_server::{AmqpError, Map, Symbol, condition};
 use iothub_models::ErrorCode;
@@ -20,7 +22,7 @@ const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost")
 /// The key in an error's info under which the hub's activity has more.
 pub(super) const TRACKING_ID: &str = "com.microsoft:tracking-id";
 
-/// The refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
+/// Returns the refusal as its peer reads it. Source of the conditions: the error maps of the official Node and
 /// .NET clients.
 pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     let tracking_id = uuid::Uuid::new_v4().simple().to_string();
@@ -39,8 +41,9 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
         ErrorCode::InvalidOperation => condition::NOT_ALLOWED,
         _ => condition::INTERNAL_ERROR,
     };
-    let description = if refusal.code == ErrorCode::DeviceNotFound {
-        format!("{}: there is no enabled device {}", refusal.code, refusal.text)
+    // The text is the id alone, which has no blanks, if there is no such device.
+    let description = if refusal.code == ErrorCode::DeviceNotFound && !refusal.text.contains(' ') {
+        format!("{}: there is no device {}", refusal.code, refusal.text)
     } else {
         refusal.to_string()
     };
@@ -51,6 +54,14 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disabled_device_is_not_called_unknown() {
+        let id = "d1".parse().unwrap();
+        let text = |refusal| amqp_error(&refusal).description;
+        assert_eq!(text(HubError::device_disabled(&id)), "404001 DeviceNotFound: d1 is disabled");
+        assert_eq!(text(HubError::device_not_found(&id)), "404001 DeviceNotFound: there is no device d1");
+    }
 
     #[test]
     fn each_refusal_has_the_condition_the_official_clients_know() {

@@ -25,6 +25,12 @@ impl HubError {
         Self::new(ErrorCode::DeviceNotFound, id.as_str())
     }
 
+    /// The refusal of a request to a disabled device. The code is that of a device that does not exist, and the text
+    /// tells the two apart.
+    pub(crate) fn device_disabled(id: &DeviceId) -> Self {
+        Self::new(ErrorCode::DeviceNotFound, format!("{id} is disabled"))
+    }
+
     /// The service names the device, or the device and its module.
     pub(crate) fn not_found(id: &ConnectionId) -> Self {
         match &id.module {

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use iothub_models::{CommandName, ComponentName, DeviceId, ErrorCode};
+use iothub_models::{CommandName, ComponentName, DeviceId, ErrorCode, NotJson};
 use serde_json::value::RawValue;
 
 use super::call_error::CallError;
@@ -58,7 +58,7 @@ async fn invoke(
     if let Err(error) = serde_json::from_slice::<&RawValue>(&payload)
         && !payload.is_empty()
     {
-        let text = format!("the payload is not JSON: line {}, column {}", error.line(), error.column());
+        let text = format!("the payload {}", NotJson::of(&payload, &error));
         return Err(HubError::new(ErrorCode::IotHubFormatError, text).into());
     }
     let mut call = call(method, payload.into())?;

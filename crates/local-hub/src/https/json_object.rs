@@ -5,7 +5,7 @@
 //! the service does: the Azure CLI sends `"30"`. Members that nothing reads are listed by
 //! [`PassedOver`](super::passed_over::PassedOver).
 
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use serde_json::{Map, Value};
 
 use crate::core::refusal::HubError;
@@ -17,12 +17,7 @@ pub(super) fn root(body: &[u8]) -> Parsed<Map<String, Value>> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(format_error("the body is not a JSON object".to_owned())),
-        // The parser's own words may quote the body, and so a key.
-        Err(error) => Err(format_error(format!(
-            "the body is not JSON: line {}, column {}",
-            error.line(),
-            error.column()
-        ))),
+        Err(error) => Err(format_error(format!("the body {}", NotJson::of(body, &error)))),
     }
 }
 
@@ -137,6 +132,21 @@ fn format_error(text: String) -> HubError {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_body_that_is_no_object_is_called_what_it_is() {
+        for (body, expected) in [
+            ("", "the body is empty"),
+            (" \n", "the body is empty"),
+            ("\u{feff}{}", "the body begins with a byte order mark"),
+            ("{x", "the body is not JSON: line 1, column 2"),
+            ("[]", "the body is not a JSON object"),
+        ] {
+            let refused = root(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::IotHubFormatError);
+            assert!(refused.text.starts_with(expected), "{}", refused.text);
+        }
+    }
 
     #[test]
     fn numbers_and_booleans_are_read_from_their_text_too() {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use serde_json::value::RawValue;
 
 use super::json_object::{Parsed, whole_number, wrong_type};
@@ -25,7 +25,10 @@ const MEMBERS: &[&str] =
 /// absent, but for the payload. Old clients say `timeoutInSeconds`.
 pub(super) fn parse(body: &[u8]) -> Parsed<Read<MethodCall>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|error| {
-        let text = format!("the body is not a JSON object: line {}, column {}", error.line(), error.column());
+        let text = match NotJson::of(body, &error) {
+            NotJson::Shape => "the body is not a JSON object".to_owned(),
+            defect => format!("the body {defect}"),
+        };
         HubError::new(ErrorCode::IotHubFormatError, text)
     })?;
     let member = |name: &str| {
@@ -151,6 +154,19 @@ mod tests {
             (r#"{"methodName":"m","connectTimeoutInSeconds":"-1"}"#, ArgumentInvalid),
         ] {
             assert_eq!(parse(body.as_bytes()).unwrap_err().code, code, "{body:.60}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_called_what_it_is() {
+        for (body, expected) in [
+            ("", "the body is empty"),
+            ("\u{feff}{}", "the body begins with a byte order mark"),
+            ("[]", "the body is not a JSON object"),
+            ("{", "the body is not JSON: line 1, column 1"),
+        ] {
+            let text = parse(body.as_bytes()).unwrap_err().text;
+            assert!(text.starts_with(expected), "{text}");
         }
     }
 

@@ -212,7 +212,11 @@ fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
             // Only a policy's token leads here, whose bearer may know which devices there are.
             ErrorCode::DeviceNotFound => ApiError::new(denied.code, device.as_str()),
             ErrorCode::ModuleNotFound => ApiError::new(denied.code, "the device has no such module"),
-            // 403 is a quota to official clients, so a disabled device is refused as the others are.
+            // 403 is a quota to official clients, so a disabled device is refused with the status of the others. Its
+            // proof was right, so that its bearer may know.
+            ErrorCode::DeviceDisabled => {
+                ApiError::new(ErrorCode::IotHubUnauthorizedAccess, format!("{device} is disabled"))
+            }
             _ => ApiError::new(ErrorCode::IotHubUnauthorizedAccess, "Unauthorized"),
         }
         .because(denied.reason)),

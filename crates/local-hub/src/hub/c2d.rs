@@ -1,4 +1,6 @@
-//! Cloud-to-device messages: in from back ends, out to devices.
+//! This file is how cloud-to-device messages get in from back ends and out to devices.
+//!
+//! The protocols call it; the queues themselves are in `core`.
 
 use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCode};
 use jiff::Timestamp;
@@ -12,14 +14,15 @@ use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 
 impl Hub {
-    /// Puts a message into the device's queue and wakes its connection. A disabled device gets none, in
-    /// the words of the service's error reference; what it was sent before waits.
+    /// Puts a message into the device's queue and wakes its connection. A disabled device gets none: the
+    /// refusal has the code of a device that does not exist, as the service's error reference says. Messages that it
+    /// was sent before wait.
     pub(crate) async fn enqueue_c2d(&self, device: &DeviceId, message: C2dMessage) -> Result<(), HubError> {
         let registry = self.registry();
         let generation_id = match registry.device(device) {
             Some(known) if known.status == DeviceStatus::Enabled => known.registered.generation(),
             Some(_) => {
-                return Err(HubError::new(ErrorCode::DeviceNotFound, format!("{device} is disabled")));
+                return Err(HubError::device_disabled(device));
             }
             None => return Err(HubError::device_not_found(device)),
         };

@@ -1,6 +1,6 @@
 //! Direct methods: called by back ends, answered by devices.
 
-use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode};
+use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode, NotJson};
 use serde_json::Value;
 
 use super::{Hub, lock};
@@ -9,8 +9,8 @@ use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, Ph
 use crate::core::refusal::HubError;
 
 impl Hub {
-    /// Has the device do what is asked, and waits for its answer. A disabled device is asked nothing, in
-    /// the words of the service's error reference.
+    /// Has the device do what is asked, and waits for its answer. A disabled device is asked nothing, and the refusal
+    /// has the code of a device that does not exist, as the service's error reference says.
     ///
     /// # Cancel safety
     /// Dropping the future forgets the call; the device may carry it out all the same.
@@ -51,8 +51,7 @@ impl Hub {
         match registry.credentials(id).map(|identity| identity.status) {
             Some(DeviceStatus::Enabled) => {}
             Some(DeviceStatus::Disabled) => {
-                let text = format!("{} is disabled", id.device);
-                return Err(HubError::new(ErrorCode::DeviceNotFound, text).into());
+                return Err(HubError::device_disabled(&id.device).into());
             }
             None => return Err(HubError::not_found(id).into()),
         }
@@ -80,14 +79,13 @@ impl Hub {
         if payload.is_empty() {
             return Ok(DirectMethodResponse::new(status, Value::Null));
         }
-        let not_json = |error: &dyn std::fmt::Display| {
-            HubError::new(
-                ErrorCode::InvalidResponseWhileProxying,
-                format!("the device's answer is not JSON: {error}"),
-            )
+        let not_json = |defect: String| {
+            HubError::new(ErrorCode::InvalidResponseWhileProxying, format!("the device's answer {defect}"))
         };
-        let text = std::str::from_utf8(&payload).map_err(|error| not_json(&error))?;
-        DirectMethodResponse::from_json(status, text).map_err(|error| not_json(&error))
+        let text =
+            std::str::from_utf8(&payload).map_err(|error| not_json(format!("is not JSON: {error}")))?;
+        DirectMethodResponse::from_json(status, text)
+            .map_err(|error| not_json(NotJson::of(&payload, &error).to_string()))
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Answers and changes are sent at QoS 0: a later connection has no use for them and reads the twin instead. Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::{ErrorCode, clamp_whole_numbers};
+use iothub_models::{ErrorCode, NotJson, clamp_whole_numbers};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -145,11 +145,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, HubError> {
             Err(HubError::new(ErrorCode::ArgumentInvalid, "the reported properties must be a JSON object"))
         }
         Err(error) => {
-            let text = format!(
-                "the reported properties are not JSON: line {}, column {}",
-                error.line(),
-                error.column()
-            );
+            let text = format!("the body with the reported properties {}", NotJson::of(body, &error));
             Err(HubError::new(ErrorCode::IotHubFormatError, text))
         }
     }

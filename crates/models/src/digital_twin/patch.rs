@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::METADATA;
 use super::operation::PatchOperation;
+use crate::not_json::NotJson;
 use crate::plug_and_play::is_name;
 
 /// Operations one patch may have. Ours: it bounds the time one patch takes.
@@ -121,7 +122,7 @@ impl DigitalTwinPatch {
     pub fn parse(json: &[u8]) -> Result<Self, InvalidDigitalTwinPatch> {
         let whole = |defect, text: String| InvalidDigitalTwinPatch { operation: None, defect, text };
         let parsed: Value = serde_json::from_slice(json)
-            .map_err(|error| whole(PatchDefect::Json, format!("is not JSON: {error}")))?;
+            .map_err(|error| whole(PatchDefect::Json, NotJson::of(json, &error).to_string()))?;
         let Value::Array(items) = parsed else {
             return Err(whole(PatchDefect::Json, "must be a JSON array of operations".to_owned()));
         };

@@ -60,7 +60,7 @@ impl Driver {
         self.outbox.connected(link.session_present());
         self.desired.connected(link.session_present());
         let mut session = Session { acknowledgements: VecDeque::new(), uncompleted: 0, leaving: None };
-        tracing::info!(device_id = %self.identity.device_id, session_present = link.session_present(), "connected");
+        tracing::debug!(session_present = link.session_present(), "the hub accepted the connection");
         let end = match self.serve_until(&mut link, &mut session, renew_at).await {
             Ok(Leaving::Renewal) => {
                 link.goodbye().await;

@@ -61,7 +61,7 @@ async fn an_id_that_no_topic_may_hold_is_refused_before_a_connection() {
 }
 
 #[tokio::test]
-async fn a_closed_port_names_the_firewall_and_the_port() {
+async fn a_closed_port_here_asks_whether_the_hub_runs_and_not_for_firewalls() {
     let broker = Broker::start().await;
     let (builder, port) = (broker.client(), broker.port());
     drop(broker);
@@ -74,18 +74,20 @@ async fn a_closed_port_names_the_firewall_and_the_port() {
     let error = DeviceClient::connect(&string).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Network, true));
     let text = shown(&error);
-    assert!(text.contains("firewall") && text.contains(&format!("port {port}")), "{text}");
+    assert!(text.starts_with(&format!("nothing listens on localhost port {port} ")), "{text}");
+    assert!(text.contains("is the hub running?") && !text.contains("firewall"), "{text}");
 }
 
 #[tokio::test]
-async fn a_silent_port_times_out_and_names_the_firewall_too() {
+async fn a_silent_port_here_times_out_and_asks_whether_the_hub_runs() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let string = format!("HostName=localhost;DeviceId=d1;SharedAccessKey={KEY};MqttsPort={port}");
     let builder = DeviceClient::builder(&string).connect_timeout(Duration::from_millis(300));
     let error = builder.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(shown(&error).contains("firewall"), "{error}");
+    let text = shown(&error);
+    assert!(text.contains("is the hub running?") && !text.contains("firewall"), "{text}");
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
-//! From what happened to an [`Error`]: its kind, and the line that says what to do. Pure.
+//! This file turns what happened to a call into an [`Error`]: its kind, and why it failed and what to do about it.
+//!
+//! The attempts of a call use it. Its functions do nothing else.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use iothub_auth::ServiceConnectionString;
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use jiff::Timestamp;
 
 use super::{Error, ErrorKind};
@@ -19,7 +21,7 @@ const NOTABLE_SKEW: Duration = Duration::from_secs(4 * 60);
 const UNKNOWN_OUTCOME: &str = ". The hub may have done it all the same: look before you try again";
 
 impl Error {
-    /// The hub refused.
+    /// The error of a call that the hub refused.
     pub(crate) fn refused(
         call: &Call,
         answer: &Answer,
@@ -47,22 +49,30 @@ impl Error {
         error.because(refusal)
     }
 
-    /// There was no answer.
+    /// The error of a call without an answer.
     pub(crate) fn failed(call: &Call, failure: Failure, credential: &ServiceConnectionString) -> Self {
         let host = credential.address.connect_host();
         let port = credential.address.https_port;
+        let start = if credential.address.is_azure() { "" } else { "`cargo xtask hub` starts a local one. " };
         let (kind, advice) = match failure.reason {
             Reason::Refused => (
                 ErrorKind::Network,
                 format!(
-                    "nothing listens on {host}:{port}. Is the hub running? A hub that serves HTTPS on another \
-                     port needs HttpsPort= in the connection string"
+                    "nothing listens on {host}:{port}. Is the hub running? {start}A hub that serves HTTPS on \
+                     another port needs HttpsPort= in the connection string"
                 ),
             ),
             Reason::Unresolved => (
                 ErrorKind::Network,
                 format!(
                     "the host name {host} has no address. Check HostName= in the connection string, and the network"
+                ),
+            ),
+            Reason::Unreachable if credential.address.is_local() => (
+                ErrorKind::Network,
+                format!(
+                    "there is no connection to {host}:{port}. Is the hub running? `cargo xtask hub` starts one; a \
+                     hub on another port needs HttpsPort= in the connection string"
                 ),
             ),
             Reason::Unreachable => (
@@ -115,7 +125,7 @@ impl Error {
         error.because(failure.cause)
     }
 
-    /// The deadline passed; `last` is how the attempt before this one failed, if there was one.
+    /// The error of a call whose deadline passed. `last` is the error of the attempt before this one, if there was one.
     pub(crate) fn timed_out(
         call: &Call,
         deadline: Duration,
@@ -124,10 +134,12 @@ impl Error {
     ) -> Self {
         let host = credential.address.connect_host();
         let port = credential.address.https_port;
-        let mut advice = format!(
-            "no answer from {host}:{port} within {deadline:?}. Check the network and the firewall, or allow a \
-             longer deadline"
-        );
+        let check = if credential.address.is_local() {
+            "Is the hub running? If it is, allow a longer deadline"
+        } else {
+            "Check the network and the firewall, or allow a longer deadline"
+        };
+        let mut advice = format!("no answer from {host}:{port} within {deadline:?}. {check}");
         if call.repeat == Repeat::Unsafe {
             advice.push_str(UNKNOWN_OUTCOME);
         }
@@ -138,24 +150,20 @@ impl Error {
         }
     }
 
-    /// The hub did it, and what it answered cannot be read.
-    pub(crate) fn unreadable(call: &Call, status: u16, cause: &serde_json::Error) -> Self {
-        let advice = "the hub answered what is no answer to this call. Is there a proxy or another service at this address?";
+    /// The error of a call that the hub carried out, and whose answer cannot be read.
+    pub(crate) fn unreadable(call: &Call, answer: &Answer, cause: &serde_json::Error) -> Self {
+        let advice =
+            "the hub's answer is not one to this call. Is there a proxy or another service at this address?";
         let mut error = Self::new(ErrorKind::Protocol, call.tried.clone(), advice).about(call);
-        error.0.http_status = Some(status);
-        error.because(Unreadable { category: cause.classify(), line: cause.line(), column: cause.column() })
+        error.0.http_status = Some(answer.status);
+        error.because(Unreadable(NotJson::of(&answer.body, cause)))
     }
 }
 
-/// Where an answer stopped making sense. The parser's own message would quote the answer, which may
-/// hold keys.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer is not the expected JSON ({category:?} error at line {line}, column {column})")]
-struct Unreadable {
-    category: serde_json::error::Category,
-    line: usize,
-    column: usize,
-}
+/// What an answer is instead of the expected JSON.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer {0}")]
+struct Unreadable(NotJson);
 
 /// The code decides where the status alone would mislead. `by_device`: a device was to answer, and it is the
 /// hub that says it did not.
@@ -195,9 +203,18 @@ fn advice_for(
     credential: &ServiceConnectionString,
 ) -> Cow<'static, str> {
     let host = &credential.address.host_name;
+    if refusal.is_of_a_disabled_device() {
+        return "the device is disabled: set its status to enabled before you try again".into();
+    }
     match refusal.code {
         Some(ErrorCode::DeviceNotFound) => {
-            return format!("{host} has no device with this id; ids are case-sensitive").into();
+            let mut advice = format!("{host} has no device with this id; ids are case-sensitive");
+            if let Some(id) = call.device_id.as_ref().filter(|_| credential.address.is_local()) {
+                advice.push_str(&format!(
+                    ". A hub that was started anew may not know this device: `iothub device create {id}` registers it"
+                ));
+            }
+            return advice.into();
         }
         Some(ErrorCode::ModuleNotFound) => {
             return "the device has no module with this id; ids are case-sensitive".into();

@@ -1,10 +1,13 @@
-//! The command line of `local-hub`, and the file that may say the same.
+//! This file reads the command line of `local-hub`, and the configuration file that may say the same.
+//!
+//! `main` calls it once. What the options are is in `settings`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
 
+use crate::places::{place, routes};
 use crate::settings::Settings;
 
 /// An Azure IoT Hub on your own machine, for development and tests.
@@ -33,10 +36,12 @@ impl Arguments {
     /// What was asked for, on the command line or else in the file.
     pub(crate) fn settings(self) -> anyhow::Result<Settings> {
         let Some(path) = self.config else { return Ok(self.settings) };
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("the configuration file {path:?} cannot be read"))?;
-        match toml::from_str(&text) {
-            Ok(file) => Ok(self.settings.or(file)),
+        let text = read(&path)?;
+        match toml::from_str::<Settings>(&text) {
+            Ok(mut file) => {
+                file.place_routes(routes(&path, &text));
+                Ok(self.settings.or(file))
+            }
             Err(error) => {
                 let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
                 // Its own form takes several lines, and quotes the file, which may hold a key.
@@ -47,9 +52,15 @@ impl Arguments {
     }
 }
 
-/// Line and character in it, from 1.
-fn place(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
+/// Reads the file as UTF-8 text, which TOML is, without the mark that some editors write before it.
+fn read(path: &Path) -> anyhow::Result<String> {
+    let bytes =
+        std::fs::read(path).with_context(|| format!("the configuration file {path:?} cannot be read"))?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        bail!("the configuration file {path:?} begins with the byte order mark of UTF-16: save it as UTF-8")
+    }
+    let Ok(text) = String::from_utf8(bytes) else {
+        bail!("the configuration file {path:?} is not UTF-8 text: save it as UTF-8")
+    };
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

@@ -5,6 +5,7 @@ mod announcement;
 mod arguments;
 mod file_descriptors;
 mod logging;
+mod places;
 mod screen;
 mod settings;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use iothub_auth::Report;
 use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub, remove_ready_file};
 
 use self::announcement::Announcement;
@@ -25,8 +27,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: what was tried, what to do, and in the end what the system said.
-            writeln!(io::stderr(), "local-hub: {error:#}").ok();
+            writeln!(io::stderr(), "{}", Report::new(error.as_ref()).after("local-hub: ")).ok();
             ExitCode::FAILURE
         }
     }

@@ -1,16 +1,20 @@
-//! What the program can be told: one list of options, for the command line and for the TOML file.
+//! This file lists the options of the program once, for the command line and for the TOML file.
+//!
+//! `arguments` reads both into [`Settings`], which make the builder of a hub.
 //!
 //! An option that is given on the command line counts, and the file's does not, lists included:
 //! `--route` once, and none of the file's routes is there.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
 use iothub_auth::SharedAccessKey;
-use iothub_local_hub::{EventSource, LOOPBACK, LocalHub, LocalHubBuilder, Ports, Route};
+use iothub_local_hub::{EventSource, LOOPBACK, LocalHub, LocalHubBuilder, Ports, Route, RouteError};
 use iothub_models::DeviceId;
 use serde::Deserialize;
+
+use crate::places::RoutePlaces;
 
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -83,6 +87,9 @@ struct RouteTable {
     condition: Option<String>,
     enabled: Option<bool>,
     endpoint: Option<String>,
+    /// Where the table is in the configuration file; `None` for a route of the command line.
+    #[serde(skip)]
+    places: Option<RoutePlaces>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what clap asks for; the hub checks the key itself")]
@@ -92,11 +99,18 @@ fn key(text: &str) -> Result<SharedAccessKey, std::convert::Infallible> {
 
 fn route(source: &str) -> anyhow::Result<RouteTable> {
     let source = source.parse::<EventSource>()?.route_source().to_owned();
-    Ok(RouteTable { name: None, source, condition: None, enabled: None, endpoint: None })
+    Ok(RouteTable { name: None, source, condition: None, enabled: None, endpoint: None, places: None })
 }
 
 impl Settings {
-    /// These, and what they leave open as `other` has it.
+    /// Tells the routes where in the configuration file they are, in the order of the file.
+    pub(crate) fn place_routes(&mut self, places: Vec<RoutePlaces>) {
+        for (table, places) in self.route.iter_mut().zip(places) {
+            table.places = Some(places);
+        }
+    }
+
+    /// These settings, and those of `other` where these say nothing.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             name: self.name.or(other.name),
@@ -164,6 +178,8 @@ impl Settings {
         }
         for table in &self.route {
             builder = builder.route(table.route()?);
+            // Names are compared with those before, so that the table at fault is known.
+            builder.check_routes().map_err(|error| table.wrong(&error))?;
         }
         builder = builder.fallback_route(self.fallback_route.unwrap_or(true));
         builder = self.consumer_group.iter().fold(builder, LocalHubBuilder::consumer_group);
@@ -174,16 +190,39 @@ impl Settings {
 
 impl RouteTable {
     fn route(&self) -> anyhow::Result<Route> {
-        let source: EventSource = self.source.parse()?;
+        let source: EventSource = self.source.parse().map_err(|error| self.wrong(&error))?;
         let name = self.name.as_deref().unwrap_or(source.route_source());
         if let Some(endpoint) = self.endpoint.as_deref().filter(|endpoint| *endpoint != "events") {
-            bail!("the route {name:?} leads to {endpoint:?}: the only endpoint here is \"events\"");
+            let text =
+                format!("the route {name:?} leads to {endpoint:?}: the only endpoint here is \"events\"");
+            return Err(self.at(|places| places.endpoint, &text));
         }
         let route = Route::new(name, source).enabled(self.enabled.unwrap_or(true));
-        Ok(match &self.condition {
-            Some(condition) => route.condition(condition)?,
-            None => route,
-        })
+        match &self.condition {
+            Some(condition) => route.condition(condition).map_err(|error| self.wrong(&error)),
+            None => Ok(route),
+        }
+    }
+
+    /// Returns the error with the place of the member that it is about.
+    fn wrong(&self, error: &RouteError) -> anyhow::Error {
+        let line = |places: &RoutePlaces| match error {
+            RouteError::UnknownSource(_) => places.source,
+            RouteError::Name(_) | RouteError::SameName(_) => places.name,
+            RouteError::Condition { .. } => places.condition,
+            _ => None,
+        };
+        self.at(line, &error.to_string())
+    }
+
+    fn at(&self, line: impl Fn(&RoutePlaces) -> Option<usize>, text: &str) -> anyhow::Error {
+        match &self.places {
+            None => anyhow!("{text}"),
+            Some(places) => {
+                let line = line(places).unwrap_or(places.table);
+                anyhow!("the configuration file {:?}, line {line}: {text}", places.file)
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use iothub_models::{DirectMethodRequest, ErrorCode};
+use iothub_models::{DirectMethodRequest, ErrorCode, NotJson};
 use serde_json::value::RawValue;
 
 use super::MethodAnswer;
@@ -73,8 +73,7 @@ pub(super) fn checked(answer: MethodAnswer) -> Result<MethodAnswer, CallFailure>
     }
     match serde_json::from_slice::<&RawValue>(&answer.payload) {
         Err(error) if !answer.payload.is_empty() => {
-            let (line, column) = (error.line(), error.column());
-            let text = format!("the device's answer is not JSON: line {line}, column {column}");
+            let text = format!("the device's answer {}", NotJson::of(&answer.payload, &error));
             bad(ErrorCode::InvalidResponseWhileProxying, text)
         }
         _ => Ok(answer),

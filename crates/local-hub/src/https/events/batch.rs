@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, NotJson};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -45,10 +45,11 @@ impl<'de> Visitor<'de> for ReadMessages {
 pub(super) fn parse(content: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
     let messages: Result<Messages, _> = serde_json::from_slice(content);
     messages.map(|Messages(messages)| messages).map_err(|error| {
-        ApiError::new(
-            ErrorCode::IotHubFormatError,
-            format!("the batch is no JSON array of messages: {error}"),
-        )
+        let text = match NotJson::of(content, &error) {
+            NotJson::Shape => format!("the batch is not a JSON array of messages: {error}"),
+            defect => format!("the batch {defect}"),
+        };
+        ApiError::new(ErrorCode::IotHubFormatError, text)
     })
 }
 

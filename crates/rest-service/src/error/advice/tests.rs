@@ -118,6 +118,58 @@ fn display_and_source_say_different_things() {
 }
 
 #[test]
+fn a_disabled_device_is_called_disabled() {
+    let at = "2026-11-21T00:00:00Z".parse().unwrap();
+    let said = |status, code: &str, text: &str| {
+        let body = format!(r#"{{"Message":"ErrorCode:{code};{text}","ExceptionMessage":"Tracking ID:1"}}"#);
+        let answer = Answer { status, body: body.into_bytes(), ..Answer::default() };
+        Error::refused(&call(Method::Post), &answer, &credential(), at).to_string()
+    };
+    for (status, code, text) in [
+        (404, "DeviceNotFound", "d1 is disabled"),
+        (401, "IotHubUnauthorizedAccess", "d1 is disabled"),
+        (403, "DeviceDisabled", "no"),
+    ] {
+        let said = said(status, code, text);
+        assert!(said.contains(": the device is disabled: set its status to enabled"), "{said}");
+    }
+    assert!(said(404, "DeviceNotFound", "is-disabled").contains("has no device with this id"));
+}
+
+#[test]
+fn a_hub_on_this_machine_is_not_behind_a_firewall_and_may_have_been_started_anew() {
+    let local =
+        "HostName=localhost;SharedAccessKeyName=registryRead;SharedAccessKey=c2VjcmV0".parse().unwrap();
+    let here = Error::timed_out(&call(Method::Get), Duration::from_secs(30), &local, None).to_string();
+    assert!(here.contains("within 30s. Is the hub running?") && !here.contains("firewall"), "{here}");
+    let there = Error::timed_out(&call(Method::Get), Duration::from_secs(30), &credential(), None);
+    assert!(there.to_string().contains("firewall"), "{there}");
+
+    let answer = Answer { status: 404, error_code: Some("DeviceNotFound".to_owned()), ..Answer::default() };
+    let at = "2026-11-21T00:00:00Z".parse().unwrap();
+    let unknown = Error::refused(&call(Method::Get), &answer, &local, at).to_string();
+    let advice =
+        "A hub that was started anew may not know this device: `iothub device create d1` registers it";
+    assert!(unknown.ends_with(advice), "{unknown}");
+}
+
+#[test]
+fn an_answer_that_is_no_json_is_called_what_it_is() {
+    for (body, expected) in [
+        ("", "the answer is empty"),
+        ("\u{feff}{}", "the answer begins with a byte order mark"),
+        ("<html>", "the answer is not JSON: line 1, column 1"),
+        ("[]", "the answer is JSON of another shape"),
+    ] {
+        let answer = Answer { status: 200, body: body.as_bytes().to_vec(), ..Answer::default() };
+        let error = answer.read::<std::collections::BTreeMap<String, u8>>(&call(Method::Get)).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.starts_with(expected), "{cause}");
+        assert!(error.to_string().contains("the hub's answer is not one to this call"), "{error}");
+    }
+}
+
+#[test]
 fn skew_is_told_in_both_directions_and_only_when_it_matters() {
     let now: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
     let at = |seconds: i64| skew(now, now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap());

@@ -1,0 +1,192 @@
+//! This file reads a setting of a program from an environment variable, and says what is wrong with it.
+//!
+//! Programs call [`from_env`] once for each variable. The clients' crates re-export it, so that a program needs
+//! nothing beside its client. An error begins with the reason: the variable is not set, or it is set and cannot be
+//! used because of something. It ends with where to get the right value. It never holds the value.
+
+use std::env::{self, VarError};
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use iothub_models::DeviceId;
+
+use crate::connection_string::{DeviceConnectionString, EventHubsConnectionString, ServiceConnectionString};
+use crate::error::ConnectionStringError;
+
+/// A value that programs read from an environment variable with [`from_env`].
+pub trait Setting: FromStr {
+    /// What the value is: "the device's connection string".
+    const WHAT: &'static str;
+
+    /// Where to get the value, as a sentence without a full stop.
+    const ORIGIN: &'static str;
+
+    /// Returns why the text could not be read, without the text.
+    fn reason(error: Self::Err) -> String;
+}
+
+impl Setting for DeviceConnectionString {
+    const WHAT: &'static str = "the device's connection string";
+    const ORIGIN: &'static str = "On a local hub `iothub device create my-device` registers a device, and \
+                                  `iothub device connection-string show my-device` prints its string; \
+                                  for a hub in Azure the portal shows it on the device's page";
+
+    fn reason(error: ConnectionStringError) -> String {
+        error.defect().to_string()
+    }
+}
+
+impl Setting for ServiceConnectionString {
+    const WHAT: &'static str = "the hub's connection string";
+    const ORIGIN: &'static str = "A local hub prints it when it starts (`cargo xtask hub`); for a hub in Azure the \
+                                  portal shows it under \"Shared access policies\"";
+
+    fn reason(error: ConnectionStringError) -> String {
+        error.defect().to_string()
+    }
+}
+
+impl Setting for EventHubsConnectionString {
+    const WHAT: &'static str = "the Event Hubs-compatible connection string";
+    const ORIGIN: &'static str = "A local hub writes it into its ready file (`--ready-file FILE`); for a hub in Azure \
+                                  the portal shows it under \"Built-in endpoints\"";
+
+    fn reason(error: ConnectionStringError) -> String {
+        error.defect().to_string()
+    }
+}
+
+impl Setting for DeviceId {
+    const WHAT: &'static str = "the id of a registered device";
+    const ORIGIN: &'static str =
+        "`iothub device create my-device` registers one, and `iothub device list` lists them";
+
+    fn reason(error: Self::Err) -> String {
+        error.to_string()
+    }
+}
+
+/// Reads the environment variable `name`.
+///
+/// # Errors
+/// [`SettingError`] if the variable is not set, or if its value cannot be used.
+///
+/// # Examples
+/// ```no_run
+/// use iothub_auth::{DeviceConnectionString, from_env};
+///
+/// let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
+/// # Ok::<_, iothub_auth::SettingError>(())
+/// ```
+pub fn from_env<T: Setting>(name: &str) -> Result<T, SettingError> {
+    read(name, env::var(name))
+}
+
+fn read<T: Setting>(name: &str, value: Result<String, VarError>) -> Result<T, SettingError> {
+    let problem = match value {
+        Ok(text) if text.trim().is_empty() => Problem::Unusable("it is empty".to_owned()),
+        Ok(text) => match text.parse() {
+            Ok(value) => return Ok(value),
+            Err(error) => Problem::Unusable(T::reason(error)),
+        },
+        Err(VarError::NotPresent) => Problem::NotSet,
+        // The error of the standard library would show the value.
+        Err(VarError::NotUnicode(_)) => Problem::Unusable("it is not UTF-8 text".to_owned()),
+    };
+    Err(SettingError { name: name.to_owned(), problem, what: T::WHAT, origin: T::ORIGIN })
+}
+
+/// Why an environment variable gives no usable value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingError {
+    name: String,
+    problem: Problem,
+    what: &'static str,
+    origin: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    NotSet,
+    Unusable(String),
+}
+
+impl SettingError {
+    /// Whether the variable is not set at all.
+    #[must_use]
+    pub const fn is_not_set(&self) -> bool {
+        matches!(self.problem, Problem::NotSet)
+    }
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, problem, what, origin } = self;
+        match problem {
+            Problem::NotSet => write!(f, "{name} is not set. Set it to {what}. {origin}"),
+            Problem::Unusable(reason) => {
+                write!(f, "{name} is set and cannot be used: {reason}. It has to be {what}. {origin}")
+            }
+        }
+    }
+}
+
+impl Error for SettingError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "c2VjcmV0LWtleQ==";
+
+    fn device(value: Result<String, VarError>) -> String {
+        read::<DeviceConnectionString>("NAME", value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_variable_that_is_set_is_not_called_unset() {
+        let unset = device(Err(VarError::NotPresent));
+        assert!(unset.starts_with("NAME is not set. Set it to the device's connection string. "), "{unset}");
+        for (value, expected) in [
+            (
+                "",
+                "NAME is set and cannot be used: it is empty. It has to be the device's connection string. ",
+            ),
+            (" \n", "NAME is set and cannot be used: it is empty. "),
+            ("HostName=h;DeviceId=d", "NAME is set and cannot be used: it holds no proof of identity"),
+            ("export X='HostName=h;DeviceId=d", "NAME is set and cannot be used: it begins with the command"),
+        ] {
+            let error = device(Ok(value.to_owned()));
+            assert!(error.starts_with(expected), "{error}");
+            assert!(error.contains("`iothub device connection-string show my-device`"), "{error}");
+        }
+        let id = read::<DeviceId>("ID", Ok("a/b".to_owned())).unwrap_err();
+        assert!(id.to_string().starts_with("ID is set and cannot be used: the id holds '/'"), "{id}");
+        assert!(!id.is_not_set());
+        let hub = read::<ServiceConnectionString>("HUB", Err(VarError::NotPresent)).unwrap_err();
+        assert!(hub.is_not_set() && hub.to_string().contains("`cargo xtask hub`"), "{hub}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn text_that_is_not_unicode_is_named_and_not_shown() {
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let value = OsString::from_vec(format!("HostName=h;SharedAccessKey={KEY}\u{0}").into_bytes());
+        let error = read::<DeviceConnectionString>("NAME", Err(VarError::NotUnicode(value))).unwrap_err();
+        assert!(
+            error.to_string().starts_with("NAME is set and cannot be used: it is not UTF-8 text"),
+            "{error}"
+        );
+        assert!(!format!("{error} {error:?}").contains(KEY));
+    }
+
+    #[test]
+    fn what_can_be_read_is_given() {
+        let text = format!("HostName=h;DeviceId=d;SharedAccessKey={KEY}");
+        let device: DeviceConnectionString = read("NAME", Ok(text)).unwrap();
+        assert_eq!(device.device_id.as_str(), "d");
+    }
+}

@@ -1,0 +1,60 @@
+//! Tests of the advice that depends on where the hub is.
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn identity(host: &str, more: &str) -> DeviceConnectionString {
+    format!("HostName={host};DeviceId=d1;SharedAccessKey=c2VjcmV0LWtleQ=={more}").parse().unwrap()
+}
+
+fn closed_port(host: &str) -> String {
+    let failure = Failure::Unreachable(io::Error::from_raw_os_error(111));
+    connect_failed(&identity(host, ""), failure, false, NOW).to_string()
+}
+
+fn silent(host: &str) -> String {
+    connect_failed(&identity(host, ""), Failure::Timeout(Duration::from_secs(20)), false, NOW).to_string()
+}
+
+fn not_authorized(identity: &DeviceConnectionString, before: bool) -> String {
+    connect_failed(identity, Failure::Refused(Refusal::NotAuthorized), before, NOW).to_string()
+}
+
+#[test]
+fn only_a_hub_elsewhere_is_behind_a_firewall() {
+    for host in ["localhost", "127.0.0.1", "my-hub.localhost"] {
+        for text in [closed_port(host), silent(host)] {
+            assert!(text.contains(": is the hub running? `cargo xtask hub`"), "{text}");
+            assert!(!text.contains("firewall"), "{text}");
+        }
+    }
+    for text in [closed_port("hub.example"), silent("hub.example")] {
+        let (hub, firewall) = (text.find("is the hub running?"), text.find("firewall"));
+        assert!(hub.is_some() && hub < firewall, "{text}");
+    }
+    for text in [closed_port("hub.azure-devices.net"), silent("hub.azure-devices.net")] {
+        assert!(text.contains("outgoing TCP port 8883") && !text.contains("cargo xtask hub"), "{text}");
+    }
+}
+
+#[test]
+fn a_hub_here_may_have_been_started_anew() {
+    let anew =
+        ": a hub that was started anew may not know this device: `iothub device create d1` registers it";
+    for host in ["localhost", "127.0.0.1", "my-hub.localhost"] {
+        for before in [false, true] {
+            let text = not_authorized(&identity(host, ""), before);
+            assert!(
+                text.contains(anew) && text.contains("`iothub device connection-string show d1`"),
+                "{text}"
+            );
+        }
+    }
+    let module = not_authorized(&identity("localhost", ";ModuleId=cam"), false);
+    assert!(module.contains("then register its module cam"), "{module}");
+    for host in ["hub.example", "hub.azure-devices.net"] {
+        let text = not_authorized(&identity(host, ""), false);
+        assert!(!text.contains("anew") && text.contains("unknown or disabled"), "{text}");
+    }
+}
