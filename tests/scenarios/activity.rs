@@ -62,7 +62,7 @@ async fn a_device_s_day_is_told_record_by_record() {
 
     let message = TelemetryMessage {
         message_id: Some("t1".to_owned()),
-        ..TelemetryMessage::json(r#"{"secret":"payload"}"#)
+        ..TelemetryMessage::json_text(r#"{"secret":"payload"}"#)
     };
     soon(client.send_telemetry(message)).await.unwrap();
     let telemetry = next(&mut activity, ActivityKind::Telemetry).await;

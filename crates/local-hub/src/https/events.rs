@@ -17,7 +17,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{ErrorCode, NotJson, Properties, TelemetryMessage};
+use iothub_models::{ErrorCode, Properties, TelemetryMessage};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use iothub_auth::SharedAccessKey;
 use iothub_local_hub::{EventSource, LOOPBACK, LocalHub, LocalHubBuilder, Ports, Route, RouteError};
