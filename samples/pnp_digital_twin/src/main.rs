@@ -24,6 +24,7 @@
 //! ```
 
 use std::env;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,11 +68,17 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = run(hub, &device, step).await {
-        println!("Unexpected error {error:#}");
-        return ExitCode::FAILURE;
+    match run(hub, &device, step).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `pnp_digital_twin | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            writeln!(io::stdout(), "Unexpected error {error:#}").ok();
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
@@ -96,10 +103,12 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
             // ANCHOR: get
             match twins.get(device).await {
                 Ok((twin, _etag)) => {
-                    println!("{}", serde_json::to_string(&twin)?);
-                    println!("Model Id: {}", twin.model_id());
+                    writeln!(io::stdout(), "{}", serde_json::to_string(&twin)?)?;
+                    writeln!(io::stdout(), "Model Id: {}", twin.model_id())?;
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => println!("No digital_twin found"),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    writeln!(io::stdout(), "No digital_twin found")?;
+                }
                 Err(error) => return Err(error.into()),
             }
             // ANCHOR_END: get
@@ -124,9 +133,9 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
                 twins.invoke_component_command(device, &"thermostat1".parse()?, &command).await?
             };
             if result.payload.is_null() {
-                println!("No invoke_command_result found");
+                writeln!(io::stdout(), "No invoke_command_result found")?;
             } else {
-                println!("{}", result.payload);
+                writeln!(io::stdout(), "{}", result.payload)?;
             }
             // ANCHOR_END: command
             let answered = "the device answered with the status";
@@ -140,7 +149,7 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
 async fn update(twins: &DigitalTwins, device: &DeviceId, path: &str) -> anyhow::Result<()> {
     let patch = DigitalTwinPatch::new().add(path, 42);
     twins.update(device, &patch, Precondition::Any).await?;
-    println!("The hub has the patch: {}", serde_json::to_string(&patch)?);
+    writeln!(io::stdout(), "The hub has the patch: {}", serde_json::to_string(&patch)?)?;
     Ok(())
 }
 // ANCHOR_END: write

@@ -26,8 +26,9 @@
 //! {"power_level": 1, "$version": 3}
 //! ```
 
+use std::env;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::{env, io};
 
 use anyhow::Context;
 use serde_json::json;
@@ -45,6 +46,10 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `report_connectivity | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
@@ -62,7 +67,7 @@ async fn run() -> anyhow::Result<()> {
              for a real hub the portal shows it on the device's page",
         )?;
     // ANCHOR_END: settings
-    println!("Starting the Rust IoT Hub Device Twin device sample...");
+    writeln!(io::stdout(), "Starting the Rust IoT Hub Device Twin device sample...")?;
 
     // 2. Connect. A module's client accepts a device's string too, and is that device then.
     // ANCHOR: connect
@@ -73,14 +78,14 @@ async fn run() -> anyhow::Result<()> {
     //    on no change is missed, even if it is made while the connection is lost.
     // ANCHOR: desired
     let mut changes = client.desired_properties().await?;
-    println!("IoTHubModuleClient waiting for commands, press Ctrl-C to exit");
+    writeln!(io::stdout(), "IoTHubModuleClient waiting for commands, press Ctrl-C to exit")?;
     // ANCHOR_END: desired
 
     // 4. Report. The hub lays this over what was reported before, and answers with the new version.
     // ANCHOR: report
-    println!("Sending data as reported property...");
+    writeln!(io::stdout(), "Sending data as reported property...")?;
     client.update_reported_properties(&json!({"connectivity": "cellular"})).await?;
-    println!("Reported properties updated");
+    writeln!(io::stdout(), "Reported properties updated")?;
     // ANCHOR_END: report
 
     // 5. Print each change. A device that acts on it would report afterwards what it did.
@@ -90,12 +95,11 @@ async fn run() -> anyhow::Result<()> {
     loop {
         tokio::select! {
             Some(change) = changes.next() => {
-                println!("Twin patch received:");
-                println!("{change}");
+                writeln!(io::stdout(), "Twin patch received:\n{change}")?;
             }
             stopped = &mut stop => {
                 stopped?;
-                println!("IoT Hub Device Twin device sample stopped");
+                writeln!(io::stdout(), "IoT Hub Device Twin device sample stopped")?;
                 break;
             }
         }
@@ -104,7 +108,7 @@ async fn run() -> anyhow::Result<()> {
 
     // 6. Say goodbye. The twin stays in the hub.
     // ANCHOR: shutdown
-    println!("Shutting down IoT Hub Client");
+    writeln!(io::stdout(), "Shutting down IoT Hub Client")?;
     client.shutdown().await?;
     // ANCHOR_END: shutdown
     Ok(())
