@@ -86,7 +86,7 @@ fn settings() -> anyhow::Result<(ServiceConnectionString, DeviceId)> {
          local hub's, the portal shows a real hub's under \"Shared access policies\" (policy `service`)",
     )?;
     let device = env::var("IOTHUB_DEVICE_ID").unwrap_or_default().parse().context(
-        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-thermostat` registers one",
+        "set IOTHUB_DEVICE_ID to the id of a registered device: `iothub device create my-device` registers one",
     )?;
     // ANCHOR_END: settings
     Ok((hub, device))

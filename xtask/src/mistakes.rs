@@ -1,0 +1,87 @@
+//! `cargo xtask mistakes`: the messages on docs/troubleshooting.md are what the programs really say. This makes each
+//! mistake of the page with the real programs on a real hub, and compares what they print with the page; with
+//! `--bless` it writes the page instead.
+//!
+//! [`cases`] has the mistakes, [`stage`] the hub and the programs that they are made with, [`plain`] takes out of a
+//! message what differs from run to run, and [`page`] puts the messages into the page.
+
+mod cases;
+mod page;
+mod plain;
+mod stage;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::interop::Missing;
+use crate::workspace;
+
+const PAGE: &str = "docs/troubleshooting.md";
+
+/// What the command line says.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Write what the programs say into the page, instead of comparing
+    #[arg(long)]
+    bless: bool,
+    /// Only this mistake, by the name in its mark on the page
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
+    let path = workspace::root().join(PAGE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{PAGE} cannot be read"))?;
+    workspace::build_programs()?;
+    let runtime = tokio::runtime::Runtime::new().context("no tokio runtime")?;
+    let said = runtime.block_on(cases::run(options.only.as_deref(), missing))?;
+    let shown = page::filled(&text, &said.messages).with_context(|| PAGE.to_owned())?;
+    if options.only.is_none() {
+        let forgotten: Vec<&str> =
+            said.all_names().filter(|name| !shown.names.iter().any(|shown| shown == name)).collect();
+        if !forgotten.is_empty() {
+            bail!("{PAGE} shows nothing of {}", forgotten.join(", "));
+        }
+        if let Some(unknown) = shown.names.iter().find(|name| !said.all_names().any(|known| known == **name))
+        {
+            bail!("{PAGE} has a mark for {unknown:?}, which xtask/src/mistakes/cases.rs does not make");
+        }
+    }
+    for (name, why) in &said.skipped {
+        println!("skipped {name}: {why}");
+    }
+    if shown.changed.is_empty() {
+        println!("{PAGE} shows what the programs say, {} messages.", said.messages.len());
+        return Ok(());
+    }
+    if options.bless {
+        std::fs::write(&path, &shown.text).with_context(|| format!("{PAGE} cannot be written"))?;
+        println!("{PAGE}: written, other messages for {}", shown.changed.join(", "));
+        return Ok(());
+    }
+    let differences: Vec<String> = shown
+        .changed
+        .iter()
+        .map(|name| format!("{name}, which is now:\n{}", said.messages.get(name).map_or("", String::as_str)))
+        .collect();
+    bail!(
+        "{PAGE} does not show what the programs say; `cargo xtask mistakes --bless` writes it:\n\n{}",
+        differences.join("\n\n")
+    )
+}
+
+/// What the programs said to each mistake, by its name.
+#[derive(Default)]
+struct Said {
+    messages: BTreeMap<String, String>,
+    /// Mistakes that could not be made here, and why.
+    skipped: Vec<(String, String)>,
+}
+
+impl Said {
+    fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.messages.keys().map(String::as_str).chain(self.skipped.iter().map(|(name, _)| name.as_str()))
+    }
+}
