@@ -53,6 +53,14 @@ impl Program {
         Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, transcript, next: 0 })
     }
 
+    /// Starts a program whose outputs go elsewhere; it is watched for its end alone.
+    pub(crate) fn start_with(name: &str, mut command: Command, out: Stdio, err: Stdio) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(out).stderr(err).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("{name} could not be started"))?;
+        let (_, transcript) = watch::channel(Transcript { lines: Vec::new(), size: 0, open: 0 });
+        Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, transcript, next: 0 })
+    }
+
     /// The next line on standard output; `None` once there will be no more.
     pub(crate) async fn next_line(&mut self, within: Duration) -> Result<Option<String>> {
         let deadline = Instant::now() + within;

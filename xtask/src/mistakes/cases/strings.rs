@@ -41,9 +41,11 @@ pub(super) async fn quotes(stage: &Stage) -> Result<String> {
     stage.sample_fails("simulated_device", &[(DEVICE_STRING, &string)]).await
 }
 
-/// As it comes out of a mail or a terminal that broke the line.
+/// As it comes out of a mail or a narrow terminal: a line ends in the middle of the key.
 pub(super) async fn line_break(stage: &Stage) -> Result<String> {
-    let string = stage.device.replacen(";SharedAccessKey=", ";\nSharedAccessKey=", 1);
+    let key = stage.device.find("SharedAccessKey=").context("the device's string has no key")?;
+    let (first, second) = stage.device.split_at(key + "SharedAccessKey=".len() + 20);
+    let string = format!("{first}\n{second}");
     stage.sample_fails("simulated_device", &[(DEVICE_STRING, &string)]).await
 }
 
