@@ -286,14 +286,14 @@ mod tests {
             for name in ["-d", "--device-id", "--device"] {
                 let by_name = Cli::try_parse_from(words().chain([name, "d1"]).chain(rest()));
                 let by_name = format!("{:?}", by_name.unwrap_or_else(|error| panic!("{command}: {error}")));
-                assert!(by_name.contains("DeviceId(\"d1\")"), "{command}: {by_name}");
+                assert!(by_name.contains("\"d1\""), "{command}: {by_name}");
                 let both = Cli::try_parse_from(words().chain(["d1", name, "d2"]).chain(rest()));
                 assert!(both.is_err(), "{command}");
             }
-            assert!(format!("{by_position:?}").contains("DeviceId(\"d1\")"), "{command}: {by_position:?}");
+            assert!(format!("{by_position:?}").contains("\"d1\""), "{command}: {by_position:?}");
         }
         let monitor = Cli::try_parse_from(["iothub", "monitor-events", "--device-id", "d1"]).unwrap();
-        assert!(format!("{monitor:?}").contains("DeviceId(\"d1\")"), "{monitor:?}");
+        assert!(format!("{monitor:?}").contains("\"d1\""), "{monitor:?}");
     }
 
     #[test]

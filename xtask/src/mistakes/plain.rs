@@ -1,9 +1,21 @@
-//! Takes out of a message what differs from run to run: ports, folders, times, and keys, which no message should have.
+//! Takes out of a message what differs from run to run: ports, folders, times, tracking ids and random delays. A key,
+//! which no message should have, is an error.
 
 use anyhow::{Result, bail};
 
 /// The time that every time on the page is.
 const TIME: &str = "2026-01-31T12:00:00Z";
+
+/// The same, in the form that the service appends to a tracking id, behind [`TIME_STAMP`].
+const TIME_OF_A_TRACKING_ID: &str = "01/31/2026 12:00:00";
+const TIME_STAMP: &str = "TimeStamp:";
+
+/// How many hexadecimal digits a tracking id has.
+const TRACKING_ID: usize = 32;
+
+/// What stands before a delay that is partly random, and what the page shows behind it.
+const BEFORE_A_DELAY: [&str; 2] = ["retry_in=", "again in "];
+const DELAY: &str = "1s";
 
 /// What to put in the place of what.
 #[derive(Default)]
@@ -41,9 +53,44 @@ impl Plain {
         for (from, to) in &self.numbers {
             message = with_number(&message, from, to);
         }
-        let lines: Vec<String> = message.lines().map(|line| with_times(line).trim_end().to_owned()).collect();
+        let lines: Vec<String> = message.lines().map(|line| plain_line(line).trim_end().to_owned()).collect();
         Ok(lines.join("\n").trim_matches('\n').to_owned())
     }
+}
+
+fn plain_line(line: &str) -> String {
+    let mut line = with_tracking_ids(&with_times(line));
+    if let Some((before, after)) = line.split_once(TIME_STAMP)
+        && let Some(after) = after.get(TIME_OF_A_TRACKING_ID.len()..)
+    {
+        line = format!("{before}{TIME_STAMP}{TIME_OF_A_TRACKING_ID}{after}");
+    }
+    for words in BEFORE_A_DELAY {
+        if let Some((before, after)) = line.split_once(words) {
+            let unit = after.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+            let rest = unit.trim_start_matches(' ').trim_start_matches("ms").trim_start_matches('s');
+            if unit.len() < after.len() {
+                line = format!("{before}{words}{DELAY}{rest}");
+            }
+        }
+    }
+    line
+}
+
+/// Every tracking id becomes an ellipsis.
+fn with_tracking_ids(line: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let mut new = String::with_capacity(line.len());
+    for run in line.split_inclusive(|c: char| !is_digit(c)) {
+        let digits = run.trim_end_matches(|c: char| !is_digit(c));
+        if digits.len() == TRACKING_ID {
+            new.push('…');
+            new.push_str(&run[TRACKING_ID..]);
+        } else {
+            new.push_str(run);
+        }
+    }
+    new
 }
 
 fn with_number(text: &str, from: &str, to: &str) -> String {
@@ -102,6 +149,13 @@ mod tests {
         let expected = "2026-01-31T12:00:00Z  WARN localhost:8883 is not 140001 target/local-hub/ca.pem";
         assert_eq!(plain.of(message).unwrap(), expected);
         assert_eq!(plain.of("at 2026-11-27T18:28:50Z, ü").unwrap(), "at 2026-01-31T12:00:00Z, ü");
+        let message =
+            "(tracking id d0f04851328a4516a7056c7da660b7b6-G:0-TimeStamp:11/27/2026 19:01:21), ab12";
+        let expected = "(tracking id …-G:0-TimeStamp:01/31/2026 12:00:00), ab12";
+        assert_eq!(plain.of(message).unwrap(), expected);
+        assert_eq!(plain.of("a retry_in=633.68ms b").unwrap(), "a retry_in=1s b");
+        assert_eq!(plain.of("it connects again in 0.6 s.").unwrap(), "it connects again in 1s.");
+        assert_eq!(plain.of("it connects again in a moment").unwrap(), "it connects again in a moment");
         assert!(plain.of("key s3cret").is_err());
     }
 }
