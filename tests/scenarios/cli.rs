@@ -31,6 +31,14 @@ impl Ran {
     fn json(self) -> Value {
         serde_json::from_str(&self.done()).unwrap()
     }
+
+    /// The answer of a device that did not do what it was asked: printed, and a failure with this status all the same.
+    fn refused_by_the_device(self, status: i32) -> Value {
+        assert_eq!(self.status.code(), Some(1), "{}", self.stderr);
+        assert!(self.stderr.starts_with("error: the device answered"), "{}", self.stderr);
+        assert!(self.stderr.contains(&format!("with the status {status}:")), "{}", self.stderr);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
 }
 
 /// The program of the same build as this test: `cargo test --workspace` has made it, since the
@@ -194,8 +202,12 @@ async fn a_method_is_called_and_a_twin_is_shown() {
     let answer = run(&["method", "invoke", "d1", "t*echo", "--payload", text]).await.json();
     assert_eq!(answer, json!({"status": -3, "payload": {"a": ["ü"]}}));
     assert_eq!(run(&["method", "invoke", "d1", "t*echo"]).await.json()["payload"], Value::Null);
-    assert_eq!(run(&["method", "invoke", "d1", "t*echo", "--module", "cam"]).await.json()["status"], 404);
+    let named = run(&["method", "invoke", "-d", "d1", "t*echo", "--payload", text]).await.json();
+    assert_eq!(named, answer);
+    let unknown = run(&["method", "invoke", "d1", "t*echo", "--module", "cam"]).await;
+    assert_eq!(unknown.refused_by_the_device(404)["status"], 404);
     let twin = run(&["twin", "show", "d1"]).await.json();
+    assert_eq!(run(&["twin", "show", "-d", "d1"]).await.json()["deviceId"], twin["deviceId"]);
     assert_eq!(
         (&twin["modelId"], &twin["connectionState"]),
         (&json!("dtmi:com:example:T;1"), &json!("Connected"))
@@ -203,7 +215,8 @@ async fn a_method_is_called_and_a_twin_is_shown() {
     assert_eq!(run(&["twin", "show", "d1", "--module", "cam"]).await.json()["moduleId"], "cam");
     // Digits that no 64 bits hold go to the device as they were typed, and its handler takes no such number.
     let digits = "123456789012345678901234567890";
-    let refused = run(&["method", "invoke", "d1", "t*echo", "--payload", digits]).await.json();
+    let refused = run(&["method", "invoke", "d1", "t*echo", "--payload", digits]).await;
+    let refused = refused.refused_by_the_device(400);
     assert_eq!(refused["status"], 400);
     assert!(refused["payload"]["error"].as_str().unwrap().contains(digits), "{refused}");
 

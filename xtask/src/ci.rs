@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::steps::{human, table};
-use crate::{docs, e2e, fuzz, interop, pages, tidy, workspace};
+use crate::{docs, e2e, fuzz, interop, mistakes, pages, tidy, workspace};
 
 /// Seconds of fuzzing, over all targets.
 const FUZZ_SECONDS: u64 = 120;
@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("test", || cargo(&["test", "--workspace", "--locked", "--quiet"])),
     ("doc", rustdoc),
     ("e2e", || e2e::run(&e2e::Options::all())),
+    ("mistakes", || mistakes::run(&mistakes::Options::default(), interop::Missing::Fails)),
     ("interop", || interop::run(&interop::Options::default(), interop::Missing::Fails)),
     ("pages", || pages::run(&pages::Options::default(), interop::Missing::Fails)),
     ("copies", || pages::copies(interop::Missing::Fails)),

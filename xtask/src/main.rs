@@ -9,10 +9,13 @@ mod e2e;
 mod fuzz;
 mod hub;
 mod interop;
+mod mistakes;
 mod new;
+mod output;
 mod pages;
 mod picture;
 mod program;
+mod signal;
 mod steps;
 mod tidy;
 mod workspace;
@@ -53,6 +56,8 @@ enum Command {
     /// The part of `pages` that has a network namespace to itself
     #[command(hide = true)]
     PagesInside(pages::InsideOptions),
+    /// Make the mistakes of docs/troubleshooting.md, and compare what the programs say with the page
+    Mistakes(mistakes::Options),
     /// Measure the hub, with release builds
     Bench(bench::Options),
     /// Copy a sample to a folder of your own, where it builds by itself
@@ -85,12 +90,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    output::without_a_report_when_it_is_closed(|| run(Cli::parse().command)).unwrap_or(ExitCode::FAILURE)
+}
+
+fn run(command: Command) -> ExitCode {
+    let outcome = match command {
         Command::E2e(options) => e2e::run(&options),
         Command::Interop(options) => interop::run(&options, interop::Missing::IsSkipped),
         Command::InteropInside(options) => interop::run_inside(&options),
         Command::Pages(options) => pages::run(&options, interop::Missing::IsSkipped),
         Command::PagesInside(options) => pages::inside::run(&options),
+        Command::Mistakes(options) => mistakes::run(&options, interop::Missing::IsSkipped),
         Command::Bench(options) => bench::run(&options),
         Command::Hub { arguments } => hub::run(&arguments),
         Command::New { sample, dir } => new::run(&sample, &dir),

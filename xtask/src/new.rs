@@ -191,10 +191,8 @@ mod tests {
                 }
             }
             assert!(dir.join("Cargo.lock").is_file());
-            assert_eq!(
-                copied.device() == "my-thermostat",
-                sample.starts_with("pnp_") && !sample.ends_with("controller")
-            );
+            let device = if sample.ends_with("controller") { "my-controller" } else { "my-device" };
+            assert_eq!(copied.device(), device);
             let steps = copied.steps(Path::new("../my device"));
             assert!(steps.len() <= 4 && steps.iter().any(|step| step == "cd '../my device'"), "{steps:?}");
             assert!(

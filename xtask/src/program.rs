@@ -5,12 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+
+use crate::signal::{self, Signal};
 
 /// More output than any of our programs has; a program that prints without end is cut off here.
 const MAX_TRANSCRIPT: usize = 16 * 1024 * 1024;
@@ -50,6 +50,14 @@ impl Program {
         let err = child.stderr.take().context("no standard error")?;
         tokio::spawn(read_lines(out, Stream::Out, sender.clone()));
         tokio::spawn(read_lines(err, Stream::Err, sender));
+        Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, transcript, next: 0 })
+    }
+
+    /// Starts a program whose outputs go elsewhere; it is watched for its end alone.
+    pub(crate) fn start_with(name: &str, mut command: Command, out: Stdio, err: Stdio) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(out).stderr(err).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("{name} could not be started"))?;
+        let (_, transcript) = watch::channel(Transcript { lines: Vec::new(), size: 0, open: 0 });
         Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, transcript, next: 0 })
     }
 
@@ -146,23 +154,52 @@ impl Program {
 
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) -> Result<()> {
-        self.signal(Signal::SIGINT)
+        self.signal(Signal::Interrupt)
+    }
+
+    /// Ctrl-C, and waits for its end, with its input left open: a program that waits for a line is not given one. All
+    /// that it printed is read then.
+    pub(crate) async fn interrupt_and_wait(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.interrupt()?;
+        let Ok(status) = tokio::time::timeout(within, self.child.wait()).await else {
+            return Err(self.complaint(format!("did not end within {} after Ctrl-C", seconds(within))));
+        };
+        while self.next_line(within).await?.is_some() {}
+        status.with_context(|| format!("{} is lost", self.name))
+    }
+
+    /// Waits for the first line of standard error after the first `before` ones; `wanted` describes it.
+    pub(crate) async fn until_error(
+        &mut self,
+        wanted: &str,
+        within: Duration,
+        before: usize,
+    ) -> Result<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            self.transcript.mark_unchanged();
+            if let Some(line) = self.errors().into_iter().nth(before) {
+                return Ok(line);
+            }
+            if !matches!(timeout_at(deadline, self.transcript.changed()).await, Ok(Ok(()))) {
+                return Err(self.complaint(format!("printed no {wanted} within {}", seconds(within))));
+            }
+        }
     }
 
     /// Holds it where it is, like a machine that sleeps, until [`wake`](Self::wake).
     pub(crate) fn sleep(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::Stop)
     }
 
     /// Lets it go on.
     pub(crate) fn wake(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.signal(Signal::Continue)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let id = self.child.id().ok_or_else(|| self.complaint("has ended already".to_owned()))?;
-        let id = Pid::from_raw(i32::try_from(id)?);
-        kill(id, signal).with_context(|| format!("{} cannot be sent {signal}", self.name))
+        signal::send(id, signal).with_context(|| self.name.clone())
     }
 
     /// The process, to look at from outside.

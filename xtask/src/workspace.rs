@@ -60,7 +60,11 @@ pub(crate) fn programs() -> Result<Vec<String>> {
 /// has anything to compile.
 pub(crate) fn build_programs() -> Result<()> {
     let mut command = cargo();
-    command.args(["build", "--bins", "--package", "xtask"]);
+    command.args(["build", "--bins"]);
+    // With this program among them all have one set of features. Windows lets nobody overwrite a program that runs.
+    if !cfg!(windows) {
+        command.args(["--package", "xtask"]);
+    }
     for package in programs()? {
         command.args(["--package", &package]);
     }

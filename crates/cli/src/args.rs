@@ -1,8 +1,12 @@
 //! Defines the commands and their arguments. Ids are checked here, so that all other files get valid ones.
 
+mod method_call;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iothub_amqp_service::EventPosition;
-use iothub_models::{DeviceId, MethodName, MethodPayload, ModuleId, NotJson};
+use iothub_models::{DeviceId, MethodPayload, ModuleId, NotJson};
+
+pub(crate) use self::method_call::MethodCall;
 
 /// Looks after the devices of an Azure IoT hub, in Azure or local, and shows what they send.
 ///
@@ -61,13 +65,12 @@ pub(crate) enum MethodCommand {
     /// Call a method of a device, and show its answer as JSON.
     ///
     /// A Plug and Play command of a component is the method COMPONENT*COMMAND.
+    ///
+    /// The exit code is 1 if the device could not be called, and also if it answered with a status of 400 or
+    /// more, which says that it did not do what was asked. Its answer is shown in that case too.
     Invoke {
-        /// The id of the device.
-        #[arg(value_name = "DEVICE")]
-        device: DeviceId,
-        /// The method.
-        #[arg(value_name = "NAME")]
-        name: MethodName,
+        #[command(flatten)]
+        call: MethodCall,
         /// A module of the device, if the method is the module's.
         #[arg(long, value_name = "MODULE")]
         module: Option<ModuleId>,
@@ -87,9 +90,8 @@ pub(crate) enum MethodCommand {
 pub(crate) enum TwinCommand {
     /// Show the twin of a device or a module as JSON.
     Show {
-        /// The id of the device.
-        #[arg(value_name = "DEVICE")]
-        device: DeviceId,
+        #[command(flatten)]
+        target: Target,
         /// A module of the device, if it is the module's twin.
         #[arg(long, value_name = "MODULE")]
         module: Option<ModuleId>,
@@ -106,7 +108,7 @@ fn json(text: &str) -> Result<MethodPayload, String> {
 #[derive(Debug, Args)]
 pub(crate) struct MonitorEvents {
     /// Only the events of this device.
-    #[arg(long, short, visible_alias = "device-id", value_name = "ID")]
+    #[arg(long = "device-id", short, visible_alias = "device", value_name = "ID")]
     pub(crate) device: Option<DeviceId>,
     /// Where to begin: latest (what comes from now on), earliest (all that the hub still keeps), or a
     /// time such as 2026-01-31T12:00:00Z.
@@ -206,7 +208,7 @@ pub(crate) struct Target {
     #[arg(value_name = "ID")]
     id: Option<DeviceId>,
     /// The same, by name.
-    #[arg(long, short, value_name = "ID")]
+    #[arg(long, short, visible_alias = "device", value_name = "ID")]
     device_id: Option<DeviceId>,
 }
 
@@ -265,6 +267,35 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["iothub", "device", "show", "d1", "-d", "d2"]).is_err());
         assert!(Cli::try_parse_from(["iothub", "device", "show"]).is_err());
+    }
+
+    #[test]
+    fn every_command_that_takes_a_device_takes_it_by_name_too() {
+        let commands = [
+            "device create",
+            "device show",
+            "device delete",
+            "device purge",
+            "device connection-string show",
+            "method invoke",
+            "twin show",
+        ];
+        for command in commands {
+            let words = || std::iter::once("iothub").chain(command.split(' '));
+            // Only `method invoke` needs more than a device.
+            let rest = || (command == "method invoke").then_some("reboot").into_iter();
+            let by_position = Cli::try_parse_from(words().chain(["d1"]).chain(rest())).unwrap();
+            for name in ["-d", "--device-id", "--device"] {
+                let by_name = Cli::try_parse_from(words().chain([name, "d1"]).chain(rest()));
+                let by_name = format!("{:?}", by_name.unwrap_or_else(|error| panic!("{command}: {error}")));
+                assert!(by_name.contains("\"d1\""), "{command}: {by_name}");
+                let both = Cli::try_parse_from(words().chain(["d1", name, "d2"]).chain(rest()));
+                assert!(both.is_err(), "{command}");
+            }
+            assert!(format!("{by_position:?}").contains("\"d1\""), "{command}: {by_position:?}");
+        }
+        let monitor = Cli::try_parse_from(["iothub", "monitor-events", "--device-id", "d1"]).unwrap();
+        assert!(format!("{monitor:?}").contains("\"d1\""), "{monitor:?}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::hub::Hub;
 use crate::output::print_json;
 
 pub(crate) async fn run(command: TwinCommand, hub: &Hub) -> anyhow::Result<()> {
-    let TwinCommand::Show { device, module } = command;
+    let TwinCommand::Show { target, module } = command;
+    let device = target.id()?;
     let twin = hub.client.twins().get(Target::new(&device, module.as_ref())).await?;
     print_json(&serde_json::to_value(&twin).context("could not write the twin as JSON")?)
 }

@@ -65,7 +65,7 @@ fn the_argument_counts_before_the_variable_and_is_named_in_its_error() {
 
 #[test]
 fn what_is_not_understood_exits_with_2_and_help_with_0() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 14] = [
         &[],
         &["device"],
         &["device", "show"],
@@ -75,6 +75,8 @@ fn what_is_not_understood_exits_with_2_and_help_with_0() {
         &["device", "connection-string", "show", "d1", "--output", "yaml"],
         &["method", "invoke", "d1"],
         &["method", "invoke", "d1", "a b"],
+        &["method", "invoke", "d1", "m", "-d", "d2"],
+        &["method", "invoke", "-d", "d1"],
         &["method", "invoke", "d1", "m", "--payload", "text"],
         &["method", "invoke", "d1", "m", "--response-timeout", "4"],
         &["twin", "show"],
@@ -87,6 +89,9 @@ fn what_is_not_understood_exits_with_2_and_help_with_0() {
     let help = iothub(Some("nonsense"), &["--help"]).unwrap();
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&help.stdout).contains("process lists"));
+    let help = iothub(None, &["method", "invoke", "--help"]).unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).replace('\n', " ");
+    assert!(help.contains("exit code") && help.contains("400") && help.contains("--device-id"), "{help}");
 }
 
 #[test]

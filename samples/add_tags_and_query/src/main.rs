@@ -25,7 +25,7 @@
 //! Devices in Redmond43 plant using cellular network:
 //! ```
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -64,19 +64,23 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("Starting the Rust IoT Hub Device Twin service sample...");
-    println!();
     let ended = tokio::select! {
         ended = run(hub, &device) => ended,
         stopped = signal::ctrl_c() => stopped
-            .map(|()| println!("IoT Hub Device Twin service sample stopped"))
+            .and_then(|()| writeln!(io::stdout(), "IoT Hub Device Twin service sample stopped"))
             .map_err(anyhow::Error::from),
     };
-    if let Err(error) = ended {
-        println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
-        return ExitCode::FAILURE;
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `add_tags_and_query | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            writeln!(io::stdout(), "{}", Report::new(error.as_ref()).after("Unexpected error ")).ok();
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
@@ -89,6 +93,8 @@ fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
 }
 
 async fn run(hub: ServiceConnectionString, device: &DeviceId) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "Starting the Rust IoT Hub Device Twin service sample...\n")?;
+
     // 2. Make a client. It connects with the first call, and keeps that connection for the next ones.
     // ANCHOR: client
     let client = ServiceClient::builder(hub).build()?;
@@ -117,15 +123,14 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId) -> anyhow::Result<
     let in_plant = time::timeout(INDEX_DEADLINE, listed).await.with_context(|| {
         format!("the hub's index does not know the tags of device {device} yet: run this again")
     })??;
-    println!("Devices in Redmond43 plant: {}", in_plant.join(", "));
-    println!();
+    writeln!(io::stdout(), "Devices in Redmond43 plant: {}\n", in_plant.join(", "))?;
     // ANCHOR_END: plant
 
     // 5. Query for the devices that are on a cellular network as well. They report it themselves.
     // ANCHOR: cellular
     let query = format!("{IN_PLANT} AND properties.reported.connectivity = 'cellular'");
     let on_cellular = devices(&client, &query).await?;
-    println!("Devices in Redmond43 plant using cellular network: {}", on_cellular.join(", "));
+    writeln!(io::stdout(), "Devices in Redmond43 plant using cellular network: {}", on_cellular.join(", "))?;
     // ANCHOR_END: cellular
     Ok(())
 }

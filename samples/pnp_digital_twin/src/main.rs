@@ -19,11 +19,11 @@
 //! # Expected output
 //! Of `get`:
 //! ```text
-//! {"$dtId":"my-thermostat","targetTemperature":42,…,"$metadata":{"$model":"dtmi:com:example:Thermostat;1",…}}
+//! {"$dtId":"my-device","targetTemperature":42,…,"$metadata":{"$model":"dtmi:com:example:Thermostat;1",…}}
 //! Model Id: dtmi:com:example:Thermostat;1
 //! ```
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -76,11 +76,17 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = run(hub, &device, step).await {
-        println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
-        return ExitCode::FAILURE;
+    match run(hub, &device, step).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `pnp_digital_twin | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            writeln!(io::stdout(), "{}", Report::new(error.as_ref()).after("Unexpected error ")).ok();
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
@@ -100,10 +106,12 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
             // ANCHOR: get
             match twins.get(device).await {
                 Ok((twin, _etag)) => {
-                    println!("{}", serde_json::to_string(&twin)?);
-                    println!("Model Id: {}", twin.model_id());
+                    writeln!(io::stdout(), "{}", serde_json::to_string(&twin)?)?;
+                    writeln!(io::stdout(), "Model Id: {}", twin.model_id())?;
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => println!("No digital_twin found"),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    writeln!(io::stdout(), "No digital_twin found")?;
+                }
                 Err(error) => return Err(error.into()),
             }
             // ANCHOR_END: get
@@ -128,9 +136,9 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
                 twins.invoke_component_command(device, &"thermostat1".parse()?, &command).await?
             };
             if result.payload.is_null() {
-                println!("No invoke_command_result found");
+                writeln!(io::stdout(), "No invoke_command_result found")?;
             } else {
-                println!("{}", result.payload);
+                writeln!(io::stdout(), "{}", result.payload)?;
             }
             // ANCHOR_END: command
             let answered = "the device answered with the status";
@@ -144,7 +152,7 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
 async fn update(twins: &DigitalTwins, device: &DeviceId, path: &str) -> anyhow::Result<()> {
     let patch = DigitalTwinPatch::new().add(path, 42);
     twins.update(device, &patch, Precondition::Any).await?;
-    println!("The hub has the patch: {}", serde_json::to_string(&patch)?);
+    writeln!(io::stdout(), "The hub has the patch: {}", serde_json::to_string(&patch)?)?;
     Ok(())
 }
 // ANCHOR_END: write

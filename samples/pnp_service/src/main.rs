@@ -22,7 +22,7 @@
 //! {"maxTemp":20.3,"minTemp":19.8,"avgTemp":20.1,"startTime":"2026-11-25T10:00:00Z","endTime":"…"}
 //! ```
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -74,11 +74,17 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = run(hub, &device, step).await {
-        println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
-        return ExitCode::FAILURE;
+    match run(hub, &device, step).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `pnp_service | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            writeln!(io::stdout(), "{}", Report::new(error.as_ref()).after("Unexpected error ")).ok();
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
@@ -97,14 +103,9 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
             // 2. Read the twin; the device's model id is in it.
             // ANCHOR: twin
             let twin = client.twins().get(device).await?;
-            println!("The device twin is: ");
-            println!();
-            println!("{}", serde_json::to_string(&twin)?);
-            println!();
+            writeln!(io::stdout(), "The device twin is: \n\n{}\n", serde_json::to_string(&twin)?)?;
             if !twin.model_id.is_empty() {
-                println!("The Model ID for this device is:");
-                println!("{}", twin.model_id);
-                println!();
+                writeln!(io::stdout(), "The Model ID for this device is:\n{}\n", twin.model_id)?;
             }
             // ANCHOR_END: twin
             Ok(())
@@ -135,8 +136,8 @@ async fn run(hub: ServiceConnectionString, device: &DeviceId, step: Step) -> any
 async fn update(client: &ServiceClient, device: &DeviceId, patch: TwinPatch) -> anyhow::Result<()> {
     let twin = client.twins().get(device).await?;
     let updated = client.twins().patch(device, &patch, Precondition::IfMatch(twin.etag)).await?;
-    println!("The desired properties are:");
-    println!("{}", serde_json::to_string(&updated.properties.desired.properties)?);
+    writeln!(io::stdout(), "The desired properties are:")?;
+    writeln!(io::stdout(), "{}", serde_json::to_string(&updated.properties.desired.properties)?)?;
     Ok(())
 }
 // ANCHOR_END: write
@@ -146,7 +147,7 @@ async fn call(client: &ServiceClient, device: &DeviceId, name: &str) -> anyhow::
     let since = Timestamp::now() - 2.minutes();
     let request = DirectMethodRequest::new(name.parse()?).with_payload(since.to_string());
     let result = client.invoke_method(device, &request).await?;
-    println!("{}", result.payload);
+    writeln!(io::stdout(), "{}", result.payload)?;
     ensure!((200..300).contains(&result.status), "the device answered with the status {}", result.status);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The controller itself: what `model/TemperatureController.json` says of its root, and which component
 //! everything else is for. It neither connects nor sends.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use iothub_mqtt_device::{
@@ -64,25 +65,29 @@ impl Controller {
 
     /// Hands a write to the thermostat it is for. The root and the device's information have nothing to
     /// write, and an answer there would overwrite what is reported.
-    pub fn answer(&mut self, write: &PropertyWrite, report: PropertyReport) -> PropertyReport {
+    pub fn answer(&mut self, write: &PropertyWrite, report: PropertyReport) -> io::Result<PropertyReport> {
         match self.thermostat(write.component.as_ref()) {
             Some(thermostat) => thermostat.answer(write, report),
             None => {
                 let component = write.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
                 let (name, value) = (&write.name, &write.value);
-                println!("Property {component}{name} written: {value}, ignored since it is not writable");
-                report
+                writeln!(
+                    io::stdout(),
+                    "Property {component}{name} written: {value}, ignored since it is not writable"
+                )?;
+                Ok(report)
             }
         }
     }
 
     /// Measures: one message for each component and one for the root, since a message belongs to one.
-    pub fn measure(&mut self) -> Vec<TelemetryMessage> {
-        let mut messages: Vec<_> = self.thermostats.iter_mut().map(Thermostat::measure).collect();
+    pub fn measure(&mut self) -> io::Result<Vec<TelemetryMessage>> {
+        let measured: io::Result<Vec<_>> = self.thermostats.iter_mut().map(Thermostat::measure).collect();
+        let mut messages = measured?;
         let body = json!({ "workingSet": rand::random_range(10..100) }).to_string();
-        println!("Sending telemetry: {body}");
+        writeln!(io::stdout(), "Sending telemetry: {body}")?;
         messages.push(TelemetryMessage::json_text(body));
-        messages
+        Ok(messages)
     }
 
     /// Adds the maxima to the report that the last measurement raised.

@@ -29,7 +29,7 @@
 mod controller;
 mod thermostat;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,6 +53,10 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `pnp_temperature_controller | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -67,7 +71,7 @@ async fn run() -> anyhow::Result<()> {
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
     let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;
-    println!("Connected as {MODEL_ID}");
+    writeln!(io::stdout(), "Connected as {MODEL_ID}")?;
 
     // 3. Live until Ctrl-C; a reboot is another life.
     // ANCHOR: stop
@@ -77,10 +81,10 @@ async fn run() -> anyhow::Result<()> {
             ended = live(&client) => ended?,
             stopped = &mut stop => break stopped?,
         }
-        println!("Rebooting");
+        writeln!(io::stdout(), "Rebooting")?;
     }
-    println!("IoT Plug and Play temperature controller sample stopped");
-    println!("Shutting down IoT Hub Client");
+    writeln!(io::stdout(), "IoT Plug and Play temperature controller sample stopped")?;
+    writeln!(io::stdout(), "Shutting down IoT Hub Client")?;
     client.shutdown().await?;
     // ANCHOR_END: stop
     Ok(())
@@ -96,11 +100,11 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
     let mut controller = Controller::new()?;
     let mut report = controller.begin(&reported);
     for write in writes.unacknowledged(&reported, &controller.components()) {
-        report = controller.answer(&write, report);
+        report = controller.answer(&write, report)?;
     }
     client.update_reported_properties(&report).await?;
-    println!("Properties reported");
-    println!("Waiting for property writes and commands, press Ctrl-C to exit");
+    writeln!(io::stdout(), "Properties reported")?;
+    writeln!(io::stdout(), "Waiting for property writes and commands, press Ctrl-C to exit")?;
 
     // 6. Do what comes next: a measurement, a write, a command, a reboot.
     let mut interval = time::interval(Duration::from_secs(5));
@@ -109,19 +113,19 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
         let reboot = controller.reboot_at.unwrap_or_else(time::Instant::now);
         tokio::select! {
             _ = interval.tick() => {
-                for message in controller.measure() {
+                for message in controller.measure()? {
                     told(client.send_telemetry(message).await);
                 }
                 report = controller.note_maximum(report);
             }
             Some(change) = writes.next() => {
                 for write in change.writes(&controller.components()) {
-                    report = controller.answer(&write, report);
+                    report = controller.answer(&write, report)?;
                 }
             }
             Some(call) = commands.next() => {
                 let response = controller.command(&call);
-                println!("Command {} called, answered with {}", call.method(), response.status);
+                writeln!(io::stdout(), "Command {} called, answered with {}", call.method(), response.status)?;
                 told(call.respond(response));
             }
             () = time::sleep_until(reboot), if controller.reboot_at.is_some() => return Ok(()),

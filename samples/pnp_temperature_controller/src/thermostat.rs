@@ -2,6 +2,7 @@
 //! conventions of Plug and Play, and neither connects nor sends.
 
 use std::collections::VecDeque;
+use std::io::{self, Write as _};
 
 use iothub_mqtt_device::{
     AcknowledgementCode, ComponentName, DirectMethodCall, DirectMethodResponse, PropertyAcknowledgement,
@@ -54,14 +55,18 @@ impl Thermostat {
 
     /// Follows what a back end wrote, and adds the answer to the report: 200 with the new value, or 400 with
     /// the one it keeps. What is not writable gets no answer, which would overwrite what is reported there.
-    pub fn answer(&mut self, write: &PropertyWrite, report: PropertyReport) -> PropertyReport {
+    pub fn answer(&mut self, write: &PropertyWrite, report: PropertyReport) -> io::Result<PropertyReport> {
         let name = match &self.component {
             Some(component) => format!("{component}.{}", write.name),
             None => write.name.clone(),
         };
         if write.name != TARGET {
-            println!("Property {name} written: {}, ignored since it is not writable", write.value);
-            return report;
+            writeln!(
+                io::stdout(),
+                "Property {name} written: {}, ignored since it is not writable",
+                write.value
+            )?;
+            return Ok(report);
         }
         let answer = match (&write.value, write.value.as_f64()) {
             (_, Some(target)) => {
@@ -72,12 +77,12 @@ impl Thermostat {
             (Value::Null, _) => PropertyAcknowledgement::device_default(self.target),
             _ => write.answer(self.target, AcknowledgementCode::REFUSED, "a target is a number"),
         };
-        println!("Property {name} written: {}, answered with {}", write.value, answer.code.0);
-        report.answer(write, answer)
+        writeln!(io::stdout(), "Property {name} written: {}, answered with {}", write.value, answer.code.0)?;
+        Ok(report.answer(write, answer))
     }
 
     /// Measures, somewhat nearer to the target than before, and makes telemetry of it.
-    pub fn measure(&mut self) -> TelemetryMessage {
+    pub fn measure(&mut self) -> io::Result<TelemetryMessage> {
         let last = self.measured.back().map_or(self.target, |(_, last)| *last);
         let temperature = rounded(last + (self.target - last) / 4.0 + rand::random_range(-0.5..0.5));
         if self.measured.len() == KEPT {
@@ -87,12 +92,12 @@ impl Thermostat {
         let body = json!({ "temperature": temperature }).to_string();
         match &self.component {
             Some(component) => {
-                println!("Sending telemetry of {component}: {body}");
-                TelemetryMessage::json_text(body).of_component(component)
+                writeln!(io::stdout(), "Sending telemetry of {component}: {body}")?;
+                Ok(TelemetryMessage::json_text(body).of_component(component))
             }
             None => {
-                println!("Sending telemetry: {body}");
-                TelemetryMessage::json_text(body)
+                writeln!(io::stdout(), "Sending telemetry: {body}")?;
+                Ok(TelemetryMessage::json_text(body))
             }
         }
     }

@@ -27,7 +27,7 @@
 
 mod thermostat;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +52,10 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `pnp_thermostat | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -64,12 +68,12 @@ async fn run() -> anyhow::Result<()> {
     // ANCHOR: settings
     let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     // ANCHOR_END: settings
-    println!("Starting the Rust IoT Plug and Play thermostat sample...");
+    writeln!(io::stdout(), "Starting the Rust IoT Plug and Play thermostat sample...")?;
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
     // ANCHOR: connect
     let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;
-    println!("Connected as {MODEL_ID}");
+    writeln!(io::stdout(), "Connected as {MODEL_ID}")?;
     // ANCHOR_END: connect
 
     // 3. Live until Ctrl-C.
@@ -78,8 +82,8 @@ async fn run() -> anyhow::Result<()> {
         ended = live(&client) => ended?,
         stopped = signal::ctrl_c() => stopped?,
     }
-    println!("IoT Plug and Play thermostat sample stopped");
-    println!("Shutting down IoT Hub Client");
+    writeln!(io::stdout(), "IoT Plug and Play thermostat sample stopped")?;
+    writeln!(io::stdout(), "Shutting down IoT Hub Client")?;
     client.shutdown().await?;
     // ANCHOR_END: stop
     Ok(())
@@ -98,11 +102,11 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
     let mut thermostat = Thermostat::new(None);
     let mut report = thermostat.begin(&reported, PropertyReport::new());
     for write in writes.unacknowledged(&reported, &[]) {
-        report = thermostat.answer(&write, report);
+        report = thermostat.answer(&write, report)?;
     }
     client.update_reported_properties(&report).await?;
-    println!("Properties reported");
-    println!("Waiting for property writes and commands, press Ctrl-C to exit");
+    writeln!(io::stdout(), "Properties reported")?;
+    writeln!(io::stdout(), "Waiting for property writes and commands, press Ctrl-C to exit")?;
     // ANCHOR_END: report
 
     // 6. Do what comes next: a measurement, a write, a command.
@@ -112,17 +116,17 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
         let mut report = PropertyReport::new();
         tokio::select! {
             _ = interval.tick() => {
-                told(client.send_telemetry(thermostat.measure()).await);
+                told(client.send_telemetry(thermostat.measure()?).await);
                 report = thermostat.note_maximum(report);
             }
             Some(change) = writes.next() => {
                 for write in change.writes(&[]) {
-                    report = thermostat.answer(&write, report);
+                    report = thermostat.answer(&write, report)?;
                 }
             }
             Some(call) = commands.next() => {
                 let response = thermostat.command(&call);
-                println!("Command {} called, answered with {}", call.method(), response.status);
+                writeln!(io::stdout(), "Command {} called, answered with {}", call.method(), response.status)?;
                 told(call.respond(response));
             }
             else => return Ok(()),

@@ -28,9 +28,10 @@
 //! Receiving has stopped.
 //! ```
 
+use std::env;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::{env, io};
 
 use anyhow::Context;
 use clap::Parser;
@@ -68,6 +69,10 @@ async fn main() -> ExitCode {
         .init();
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `read_events | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -102,7 +107,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     //    when the connection was lost.
     // ANCHOR: open
     let mut events = reader.open().await?;
-    println!("Waiting for events, press Ctrl-C to stop");
+    writeln!(io::stdout(), "Waiting for events, press Ctrl-C to stop")?;
     // ANCHOR_END: open
 
     // 4. Print what has come, then keep the place: a run that ends in between prints it once more.
@@ -115,12 +120,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
             biased; // Ctrl-C first, however many events there are.
             stopped = &mut stop => {
                 stopped?;
-                println!("Receiving has stopped.");
+                writeln!(io::stdout(), "Receiving has stopped.")?;
                 break;
             }
             Some(batch) = events.next_batch(100) => {
                 let batch = batch?;
-                batch.iter().filter(is_wanted).for_each(print_event);
+                batch.iter().filter(is_wanted).try_for_each(print_event)?;
                 events.checkpoint_batch(&batch).await?;
             }
         }
@@ -135,13 +140,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 // ANCHOR: print
-fn print_event(event: &Event) {
-    println!("Received event from partition: {}.", event.partition_id);
-    println!("Telemetry received:  {}", event.body_text());
+fn print_event(event: &Event) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "Received event from partition: {}.", event.partition_id)?;
+    writeln!(out, "Telemetry received:  {}", event.body_text())?;
     let properties = &event.properties;
     let properties = if properties.is_empty() { "None".to_owned() } else { properties.to_string() };
-    println!("Properties (set by device):  {properties}");
-    println!("System properties (set by IoT Hub):  {}", event.system_properties);
-    println!();
+    writeln!(out, "Properties (set by device):  {properties}")?;
+    writeln!(out, "System properties (set by IoT Hub):  {}", event.system_properties)?;
+    writeln!(out)
 }
 // ANCHOR_END: print

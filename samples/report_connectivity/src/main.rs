@@ -26,7 +26,7 @@
 //! {"power_level": 1, "$version": 3}
 //! ```
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -47,6 +47,10 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `report_connectivity | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -59,7 +63,7 @@ async fn run() -> anyhow::Result<()> {
     // ANCHOR: settings
     let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     // ANCHOR_END: settings
-    println!("Starting the Rust IoT Hub Device Twin device sample...");
+    writeln!(io::stdout(), "Starting the Rust IoT Hub Device Twin device sample...")?;
 
     // 2. Connect. A module's client accepts a device's string too, and is that device then.
     // ANCHOR: connect
@@ -70,14 +74,14 @@ async fn run() -> anyhow::Result<()> {
     //    on no change is missed, even if it is made while the connection is lost.
     // ANCHOR: desired
     let mut changes = client.desired_properties().await?;
-    println!("IoTHubModuleClient waiting for commands, press Ctrl-C to exit");
+    writeln!(io::stdout(), "IoTHubModuleClient waiting for commands, press Ctrl-C to exit")?;
     // ANCHOR_END: desired
 
     // 4. Report. The hub lays this over what was reported before, and answers with the new version.
     // ANCHOR: report
-    println!("Sending data as reported property...");
+    writeln!(io::stdout(), "Sending data as reported property...")?;
     client.update_reported_properties(&json!({"connectivity": "cellular"})).await?;
-    println!("Reported properties updated");
+    writeln!(io::stdout(), "Reported properties updated")?;
     // ANCHOR_END: report
 
     // 5. Print each change. A device that acts on it would report afterwards what it did.
@@ -87,12 +91,11 @@ async fn run() -> anyhow::Result<()> {
     loop {
         tokio::select! {
             Some(change) = changes.next() => {
-                println!("Twin patch received:");
-                println!("{change}");
+                writeln!(io::stdout(), "Twin patch received:\n{change}")?;
             }
             stopped = &mut stop => {
                 stopped?;
-                println!("IoT Hub Device Twin device sample stopped");
+                writeln!(io::stdout(), "IoT Hub Device Twin device sample stopped")?;
                 break;
             }
         }
@@ -101,7 +104,7 @@ async fn run() -> anyhow::Result<()> {
 
     // 6. Say goodbye. The twin stays in the hub.
     // ANCHOR: shutdown
-    println!("Shutting down IoT Hub Client");
+    writeln!(io::stdout(), "Shutting down IoT Hub Client")?;
     client.shutdown().await?;
     // ANCHOR_END: shutdown
     Ok(())

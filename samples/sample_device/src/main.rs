@@ -26,13 +26,13 @@ mod app;
 mod device;
 mod face;
 mod screen;
+mod stop;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use iothub_mqtt_device::{DeviceConnectionString, Report, from_env};
-use tokio::signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -58,6 +58,10 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `sample_device | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -74,16 +78,15 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     // 2. Show the app and do what its person asks for. The device is a task of its own, so that nobody who
     //    presses a button waits for the network. Dropping `stop` stops it.
     // ANCHOR: app
+    let mut stop_requested = std::pin::pin!(stop::requested()?);
     let (mut app, mut face) = (App::default(), Face::open(options.plain)?);
     let (events, mut happened) = mpsc::channel(16);
     let (mut tasks, mut stop) = (JoinSet::new(), None);
-    let interrupt = signal::ctrl_c();
-    tokio::pin!(interrupt);
     loop {
         face.show(&app)?;
         tokio::select! {
             biased;
-            interrupted = &mut interrupt => break interrupted?,
+            stopped = &mut stop_requested => break stopped?,
             command = face.command() => match command? {
                 Some(Command::Start) if app.can_start() => {
                     app.start();

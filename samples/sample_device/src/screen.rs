@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{
     self, DisableMouseCapture, EnableMouseCapture, Event, KeyCode, KeyModifiers, MouseButton, MouseEventKind,
 };
 use ratatui::crossterm::execute;
-use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect, Size};
 use ratatui::style::Stylize as _;
 use ratatui::widgets::{Block, BorderType, Padding, Paragraph, Wrap};
 use ratatui::{DefaultTerminal, Frame};
@@ -18,6 +18,9 @@ use crate::app::{App, Command, TITLE};
 
 const LABEL_WIDTH: u16 = 32;
 const BUTTON_WIDTH: u16 = 13;
+
+/// The smallest terminal that shows everything.
+const SMALLEST: Size = Size::new(60, 16);
 
 pub struct Screen {
     terminal: DefaultTerminal,
@@ -100,6 +103,10 @@ fn command_of(event: &Event, buttons: Buttons) -> Option<Command> {
 }
 
 fn draw(app: &App, frame: &mut Frame<'_>) -> Buttons {
+    if is_too_small(frame.area()) {
+        ask_for_more(frame, "press q to quit");
+        return Buttons::default();
+    }
     let keys = " s Start · t Stop · q Quit ";
     let window = Block::bordered()
         .title_top(format!(" {TITLE} ").bold().into_centered_line())
@@ -108,11 +115,12 @@ fn draw(app: &App, frame: &mut Frame<'_>) -> Buttons {
     let inside = window.inner(frame.area());
     frame.render_widget(window, frame.area());
 
-    // The messages may need more than one line.
+    // The messages may need more than one line, and get it in a terminal that has the room.
+    let (sent, received) = if inside.height < 16 { (1, 1) } else { (2, 3) };
     let [labels, sent, received, _, buttons, notice] = Layout::vertical([
         Constraint::Length(6),
-        Constraint::Length(2),
-        Constraint::Length(3),
+        Constraint::Length(sent),
+        Constraint::Length(received),
         Constraint::Length(1),
         Constraint::Length(3),
         Constraint::Min(1),
@@ -137,6 +145,19 @@ fn draw(app: &App, frame: &mut Frame<'_>) -> Buttons {
     draw_button("Stop", app.can_stop(), stop, frame);
     frame.render_widget(Paragraph::new(app.notice()).wrap(Wrap { trim: false }), notice);
     Buttons { start, stop }
+}
+
+fn is_too_small(area: Rect) -> bool {
+    area.width < SMALLEST.width || area.height < SMALLEST.height
+}
+
+/// Says how large the terminal is and how large it must be, on whatever part of it there is.
+fn ask_for_more(frame: &mut Frame<'_>, quit: &str) {
+    let Rect { width, height, .. } = frame.area();
+    let text = format!(
+        "This terminal has {width}x{height} characters, and the app needs {SMALLEST}: make it larger, or {quit}."
+    );
+    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), frame.area());
 }
 
 /// A button that can be pressed has a thick border.
@@ -211,6 +232,26 @@ mod tests {
         let ctrl_c = key(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(command_of(&ctrl_c, buttons), Some(Command::Quit));
         assert_eq!(command_of(&key(KeyCode::Char('c'), KeyModifiers::NONE), buttons), None);
+        Ok(())
+    }
+
+    #[test]
+    fn below_60x16_the_app_asks_for_a_larger_terminal() -> Result<(), std::convert::Infallible> {
+        let mut app = App::default();
+        app.apply(Happened::Received { body: b"Hello".to_vec(), message_id: None, correlation_id: None });
+        let (screen, buttons) = shown(&app, 60, 16)?;
+        let labels = app.labels();
+        for text in labels.iter().map(|(label, _)| *label).chain(["Hello", "Start", "Stop", "q Quit"]) {
+            assert!(screen.contains(text), "{text}\n{screen}");
+        }
+        assert!(!buttons.start.is_empty() && !buttons.stop.is_empty());
+        for (width, height) in [(59, 16), (60, 15), (40, 10)] {
+            let (screen, buttons) = shown(&app, width, height)?;
+            let asked = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+            let size = format!("This terminal has {width}x{height} characters, and the app needs 60x16");
+            assert!(asked.starts_with(&size) && asked.contains("larger"), "{screen}");
+            assert!(buttons.start.is_empty() && buttons.stop.is_empty());
+        }
         Ok(())
     }
 

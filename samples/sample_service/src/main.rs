@@ -28,6 +28,7 @@ mod app;
 mod face;
 mod messaging;
 mod screen;
+mod stop;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use clap::Parser;
 use iothub_amqp_service::{Report, ServiceConnectionString, from_env};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::{signal, time};
+use tokio::time;
 use tracing_subscriber::EnvFilter;
 
 use app::{App, Command, Event};
@@ -66,6 +67,10 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `sample_service | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -82,19 +87,18 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     // 2. Show the app and do what its person asks for. Messaging is a task of its own, so that nobody who
     //    types waits for the network.
     // ANCHOR: app
+    let mut stop_requested = std::pin::pin!(stop::requested()?);
     let mut app = App::new(env::var("IOTHUB_DEVICE_ID").unwrap_or_default());
     let mut face = Face::open(options.plain)?;
     let (outgoing, messages) = mpsc::channel(1);
     let (events, mut happened) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
     tasks.spawn(messaging::run(hub, Duration::from_secs(options.expires_after), messages, events));
-    let interrupt = signal::ctrl_c();
-    tokio::pin!(interrupt);
     loop {
         face.show(&app)?;
         tokio::select! {
             biased;
-            interrupted = &mut interrupt => break interrupted?,
+            stopped = &mut stop_requested => break stopped?,
             command = face.command(&app) => match command? {
                 Some(Command::Device(text)) => app.set_device(text),
                 Some(Command::Message(text)) => app.set_message(text),

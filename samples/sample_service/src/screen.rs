@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{
     MouseEventKind,
 };
 use ratatui::crossterm::execute;
-use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect, Size};
 use ratatui::style::Stylize as _;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Padding, Paragraph, Wrap};
@@ -20,6 +20,9 @@ use crate::app::{App, Command, TITLE};
 
 const LABEL_WIDTH: u16 = 12;
 const BUTTON_WIDTH: u16 = 13;
+
+/// The smallest terminal that shows everything.
+const SMALLEST: Size = Size::new(60, 16);
 
 pub struct Screen {
     terminal: DefaultTerminal,
@@ -156,6 +159,10 @@ impl Controls {
 }
 
 fn draw(app: &App, controls: &mut Controls, frame: &mut Frame<'_>) {
+    if is_too_small(frame.area()) {
+        controls.places = Default::default();
+        return ask_for_more(frame, "press Esc to quit");
+    }
     let keys = " Tab next · Enter press · Esc Quit ";
     let window = Block::bordered()
         .title_top(format!(" {TITLE} ").bold().into_centered_line())
@@ -194,6 +201,19 @@ fn draw(app: &App, controls: &mut Controls, frame: &mut Frame<'_>) {
     frame.render_widget("Output:", output);
     let lines: Vec<Line<'_>> = app.output().iter().rev().map(|line| Line::raw(line.as_str())).collect();
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), beside_label(output));
+}
+
+fn is_too_small(area: Rect) -> bool {
+    area.width < SMALLEST.width || area.height < SMALLEST.height
+}
+
+/// Says how large the terminal is and how large it must be, on whatever part of it there is.
+fn ask_for_more(frame: &mut Frame<'_>, quit: &str) {
+    let Rect { width, height, .. } = frame.area();
+    let text = format!(
+        "This terminal has {width}x{height} characters, and the app needs {SMALLEST}: make it larger, or {quit}."
+    );
+    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), frame.area());
 }
 
 fn beside_label(row: Rect) -> Rect {
@@ -336,6 +356,25 @@ mod tests {
         assert!(dashed(&shown(&app, &mut controls, 78, 17)?));
         app.apply(Happened::Accepted { id: "m-1".to_owned() });
         assert!(!dashed(&shown(&app, &mut controls, 78, 17)?));
+        Ok(())
+    }
+
+    #[test]
+    fn below_60x16_the_app_asks_for_a_larger_terminal() -> Result<(), Infallible> {
+        let (mut app, mut controls) = (App::default(), Controls::default());
+        app.write("Hello");
+        let screen = shown(&app, &mut controls, 60, 16)?;
+        for text in ["Device ID:", "Message:", "Send", "Clear", "Output:", "Hello", "Esc Quit"] {
+            assert!(screen.contains(text), "{text}\n{screen}");
+        }
+        let [.., clear] = controls.places;
+        for (width, height) in [(59, 16), (60, 15), (40, 10)] {
+            let screen = shown(&app, &mut controls, width, height)?;
+            let asked = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+            let size = format!("This terminal has {width}x{height} characters, and the app needs 60x16");
+            assert!(asked.starts_with(&size) && asked.contains("larger"), "{screen}");
+            assert_eq!(controls.command_of(&click(clear), &app), None, "nothing is there to click on");
+        }
         Ok(())
     }
 

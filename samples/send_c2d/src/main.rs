@@ -24,8 +24,9 @@
 //! Press Enter to continue...
 //! ```
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::{io, thread};
+use std::thread;
 
 use tokio::signal;
 use tokio::sync::oneshot;
@@ -57,11 +58,14 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("Starting the Rust IoT Hub C2D Messaging service sample...");
     match run(hub, device).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `send_c2d | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            println!("{}", Report::new(error.as_ref()).after("Unexpected error "));
+            writeln!(io::stdout(), "{}", Report::new(error.as_ref()).after("Unexpected error ")).ok();
             ExitCode::FAILURE
         }
     }
@@ -77,6 +81,8 @@ fn settings() -> Result<(ServiceConnectionString, DeviceId), SettingError> {
 }
 
 async fn run(hub: ServiceConnectionString, device: DeviceId) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "Starting the Rust IoT Hub C2D Messaging service sample...")?;
+
     // 2. Connect: over AMQP, with a token that the policy's key signed. It is renewed by itself.
     // ANCHOR: connect
     let sender = C2dSender::builder(hub).connect().await?;
@@ -86,7 +92,7 @@ async fn run(hub: ServiceConnectionString, device: DeviceId) -> anyhow::Result<(
         sent = send_messages(&sender, &device) => sent?,
         stopped = signal::ctrl_c() => {
             stopped?;
-            println!("IoT Hub C2D Messaging service sample stopped");
+            writeln!(io::stdout(), "IoT Hub C2D Messaging service sample stopped")?;
         }
     }
 
@@ -101,7 +107,7 @@ async fn send_messages(sender: &C2dSender, device: &DeviceId) -> anyhow::Result<
     // 3. Send the messages. `send` is done when the hub has accepted the message for the device.
     // ANCHOR: send
     for i in 0..MESSAGE_COUNT {
-        println!("Sending message: {i}");
+        writeln!(io::stdout(), "Sending message: {i}")?;
         let wind_speed = AVG_WIND_SPEED + (rand::random::<f64>() * 4.0 + 2.0);
         let message = C2dMessage {
             // System properties: the hub and every SDK know them by name.
@@ -119,7 +125,7 @@ async fn send_messages(sender: &C2dSender, device: &DeviceId) -> anyhow::Result<
     // 4. Wait for Enter, or for the end of the input. A thread reads it, because reading from a terminal
     //    cannot be interrupted, and Ctrl-C should not wait for it.
     // ANCHOR: enter
-    println!("Press Enter to continue...");
+    writeln!(io::stdout(), "Press Enter to continue...")?;
     let (pressed, enter) = oneshot::channel();
     thread::spawn(move || pressed.send(io::stdin().read_line(&mut String::new())));
     enter.await??;

@@ -27,7 +27,7 @@
 //! Total calls received: 1
 //! ```
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tokio::signal;
@@ -47,6 +47,10 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `simulated_device | head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", Report::new(error.as_ref()));
             ExitCode::FAILURE
@@ -59,7 +63,7 @@ async fn run() -> anyhow::Result<()> {
     // ANCHOR: settings
     let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
     // ANCHOR_END: settings
-    println!("Starting the Rust IoT Hub C2D Messaging device sample...");
+    writeln!(io::stdout(), "Starting the Rust IoT Hub C2D Messaging device sample...")?;
 
     // 2. Connect: over MQTT, with a token that the device's key signed. The client renews it, and connects
     //    again by itself when the connection is lost.
@@ -70,7 +74,7 @@ async fn run() -> anyhow::Result<()> {
     // 3. Ask for messages. The hub has queued those that were sent while the device was away.
     // ANCHOR: subscribe
     let mut messages = client.c2d_messages().await?;
-    println!("Waiting for C2D messages, press Ctrl-C to exit");
+    writeln!(io::stdout(), "Waiting for C2D messages, press Ctrl-C to exit")?;
     // ANCHOR_END: subscribe
 
     // 4. Handle each message, then complete it: only now the hub forgets it. Had this program crashed
@@ -83,14 +87,14 @@ async fn run() -> anyhow::Result<()> {
         tokio::select! {
             Some(message) = messages.next() => {
                 received += 1;
-                print_message(&message, received);
+                print_message(&message, received)?;
                 if let Err(error) = message.complete() {
                     eprintln!("{}", Report::new(&error));
                 }
             }
             stopped = &mut stop => {
                 stopped?;
-                println!("IoT Hub C2D Messaging device sample stopped");
+                writeln!(io::stdout(), "IoT Hub C2D Messaging device sample stopped")?;
                 break;
             }
         }
@@ -99,18 +103,19 @@ async fn run() -> anyhow::Result<()> {
 
     // 5. Say goodbye. What was not completed stays in the hub's queue.
     // ANCHOR: shutdown
-    println!("Shutting down IoT Hub Client");
+    writeln!(io::stdout(), "Shutting down IoT Hub Client")?;
     client.shutdown().await?;
     // ANCHOR_END: shutdown
     Ok(())
 }
 
 // ANCHOR: print
-fn print_message(message: &C2dMessage, received: usize) {
-    println!("\nMessage received:");
+fn print_message(message: &C2dMessage, received: usize) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "\nMessage received:")?;
     for (name, value) in message.fields() {
-        println!("    ({name}, {value})");
+        writeln!(out, "    ({name}, {value})")?;
     }
-    println!("Total calls received: {received}");
+    writeln!(out, "Total calls received: {received}")
 }
 // ANCHOR_END: print

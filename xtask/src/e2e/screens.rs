@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::hub::Hub;
 use super::ios::{BATCH, LONG_EXPIRY, queue_is_empty};
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, with_variables};
+use crate::signal::{self, Signal};
 use crate::workspace;
 
 pub(super) const STEP: &str = "both apps on full screens, inside tmux";
@@ -49,11 +50,17 @@ async fn see(hub: &Hub, id: &str, device_string: &str) -> Result<()> {
     tmux.click(&service, "Clear").await?;
     tmux.see(&service, "Message To Send").await?;
 
+    let (terminated, process) = tmux.run_to_signal("sample_device").await?;
+    tmux.see(&terminated, "iOS App Sample").await?;
+    tmux.tell(&["resize-window", "-t", &terminated, "-x", "50", "-y", "12"]).await?;
+    tmux.see(&terminated, "This terminal has 50x12").await.context("it asks for a larger terminal")?;
+    signal::send(process, Signal::Terminate)?;
+
     tmux.click(&device, "Stop").await?;
     tmux.see(&device, "Stopped").await?;
     tmux.type_keys(&device, "q").await?;
     tmux.press(&service, "C-c").await?;
-    for window in [&device, &service] {
+    for window in [&device, &service, &terminated] {
         // What the shell prints after the app, on a screen that is its own again.
         tmux.see(window, "ended with 0").await?;
         let modes = tmux.ask(window, "#{alternate_on} #{mouse_any_flag}").await?;
@@ -100,7 +107,31 @@ impl Tmux {
     async fn run(&self, program: &str, argument: &str) -> Result<String> {
         let path = workspace::program(program);
         let path = path.to_str().context("this workspace lies under a path that is no text")?;
-        let script = format!("'{path}' {argument}; echo \"ended with $?\"; stty -a; exec cat");
+        self.run_shell(&format!("'{path}' {argument}")).await
+    }
+
+    /// The same, with the id of the program's process, to send it a signal.
+    async fn run_to_signal(&self, program: &str) -> Result<(String, u32)> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let note = folder.path().join("process");
+        let (path, note) = (workspace::program(program), note.as_path());
+        // The inner shell writes down its own id and becomes the program.
+        let inner = format!("sh -c 'echo $$ > \"{}\"; exec \"{}\"'", note.display(), path.display());
+        let window = self.run_shell(&inner).await?;
+        let started = Instant::now();
+        loop {
+            if let Some(id) = std::fs::read_to_string(note).ok().and_then(|text| text.trim().parse().ok()) {
+                return Ok((window, id));
+            }
+            if started.elapsed() > SOON {
+                bail!("{program} was not started within {SOON:?}");
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn run_shell(&self, command: &str) -> Result<String> {
+        let script = format!("{command}; echo \"ended with $?\"; stty -a; exec cat");
         let window = self.tell(&["new-window", "-d", "-P", "-F", "#{window_id}", &script]).await?;
         Ok(window.trim().to_owned())
     }

@@ -3,7 +3,7 @@
 //!
 //! - `<!-- ci: in="hub" until="is ready" -->` runs it in the terminal of that name, and leaves it running once it has
 //!   printed a line with this text. Further words are those of [`How`].
-//! - `<!-- no-ci: REASON -->` leaves it out.
+//! - `<!-- no-ci: REASON -->` leaves it out. A block of `powershell`, for readers on Windows, must have this mark.
 //! - `<!-- ci-step: e2e, test -->` leaves it out, since these steps of `cargo xtask ci` run the same.
 //! - `<!-- ci: file="hub.toml" -->`, above a block in any language, writes the block to a file. Between the two may
 //!   be the line `<!-- sample: … -->`, for `cargo xtask docs`, which pastes the block.
@@ -51,6 +51,9 @@ pub(crate) struct How {
 /// Languages of blocks that a reader takes for commands.
 const COMMANDS: &[&str] = &["sh", "bash", "shell", "console", "zsh"];
 
+/// The language of blocks for readers on Windows. CI has no such shell, so each says that it is not run.
+const POWERSHELL: &str = "powershell";
+
 /// What cannot be run without a mark: it needs what CI has not, does not end, or is too long to be run twice.
 const NEEDS_A_MARK: &[&str] = &[
     "sudo ",
@@ -87,6 +90,15 @@ pub(crate) fn parse(page: &str) -> (Vec<Block>, Vec<String>) {
         let text: Vec<&str> =
             lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
         let text = text.join("\n");
+        if language == POWERSHELL {
+            match marked.take() {
+                Some((_, mark @ Mark::Not(_))) => blocks.push(Block { line: number, mark, text }),
+                _ => problems.push(format!(
+                    "line {number}: a block of {POWERSHELL} is not run; say so in the line above it, <!-- no-ci: REASON -->"
+                )),
+            }
+            continue;
+        }
         let is_file = matches!(&marked, Some((_, Mark::Run(How { file: Some(_), .. }))));
         if is_file || COMMANDS.contains(&language) {
             if language != "sh" && !is_file {
@@ -232,6 +244,15 @@ mod tests {
             assert!(problem(&format!("```sh\n{text}\n```\n")).contains("needs a mark"), "{text}");
         }
         only("```sh\nexport IOTHUB_CONNECTION_STRING='HostName=localhost;…'\n```\n");
+    }
+
+    #[test]
+    fn a_block_for_windows_says_that_it_is_not_run() {
+        let block = only("<!-- no-ci: CI runs no PowerShell -->\n```powershell\n$env:A = 'x;…'\n```\n");
+        assert_eq!(block.mark, Mark::Not("CI runs no PowerShell".to_owned()));
+        for mark in ["", "<!-- ci: until=\"x\" -->\n"] {
+            assert!(problem(&format!("{mark}```powershell\nx\n```\n")).contains("is not run"), "{mark}");
+        }
     }
 
     #[test]

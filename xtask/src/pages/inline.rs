@@ -1,18 +1,35 @@
-//! Commands inside a sentence. They are not run, but what they name must exist: the command of `cargo xtask` with its
-//! arguments, and the package of `cargo run`.
+//! Checks the commands inside the sentences of a page, and the device that a page names. Commands in sentences are not
+//! run, but what they name must exist: the command of `cargo xtask` with its arguments, and the package of `cargo run`.
 
 use clap::Parser as _;
 
 use crate::{Cli, workspace};
 
-/// What is wrong with the commands in the sentences of a page.
+/// The device that every page registers, so that a reader who goes on with another page has it already; and a second
+/// one, for a page that needs two.
+const DEVICES: [&str; 2] = ["my-device", "my-controller"];
+
+/// What comes before the id of a device.
+const NAMES_A_DEVICE: [&str; 2] = ["device create ", "connection-string show "];
+
+/// What is wrong with the commands in the sentences of a page, and with the devices that it names anywhere.
 pub(super) fn check(page: &str) -> Vec<String> {
     let packages = workspace::programs().unwrap_or_default();
     let mut problems = Vec::new();
-    let mut is_block = false;
+    let (mut is_block, mut is_output) = (false, false);
     for (number, line) in page.lines().enumerate() {
+        // What a program printed has the ids that it was given; and `ID` is no name, but the place for one.
+        let named = NAMES_A_DEVICE.iter().flat_map(|words| line.split(words).skip(1)).map(first_word);
+        for id in named.filter(|_| !is_output) {
+            if id.chars().any(char::is_lowercase) && !DEVICES.contains(&id) {
+                let named = DEVICES.join(" or ");
+                problems
+                    .push(format!("line {}: the device {id:?} is called {named} on all pages", number + 1));
+            }
+        }
         if line.trim_start().starts_with("```") {
             is_block = !is_block;
+            is_output = is_block && line.trim() == "```text";
         }
         if is_block {
             continue;
@@ -24,6 +41,11 @@ pub(super) fn check(page: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The id at the beginning of this text.
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default()
 }
 
 fn problem(code: &str, packages: &[String]) -> Option<String> {
@@ -73,6 +95,15 @@ mod tests {
         assert!(said("cargo xtask hbu").unwrap().contains("hbu"));
         assert!(said("cargo xtask e2e --tutorial no").unwrap().contains("no"));
         assert!(said("cargo run -p send_d2c").unwrap().contains("send_d2c"));
+    }
+
+    #[test]
+    fn all_pages_call_the_device_the_same() {
+        assert_eq!(check("```sh\ncargo iothub device create my-device\n```\n"), [""; 0]);
+        assert_eq!(check("`iothub device connection-string show ID`, `iothub device create`\n"), [""; 0]);
+        assert_eq!(check("```text\nrun iothub device create dev1\n```\n"), [""; 0]);
+        let wrong = check("```sh\nexport A=\"$(cargo iothub device connection-string show dev1)\"\n```\n");
+        assert!(matches!(wrong.as_slice(), [wrong] if wrong.starts_with("line 2: the device \"dev1\"")));
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::process::Command;
 
 use super::blocks::How;
 use crate::program::Program;
+use crate::signal::{self, Signal};
 
 /// The end of patience with a block that compiles nothing.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,8 +77,8 @@ impl Terminal {
     /// Ctrl-C for the program that runs here, which must end well.
     pub(super) async fn interrupt(&mut self) -> Result<()> {
         if let Some(program) = &mut self.running {
-            if let Some(group) = group(program) {
-                killpg(group, Signal::SIGINT).context("Ctrl-C cannot be sent")?;
+            if let Some(id) = program.id() {
+                signal::send_to_group(id, Signal::Interrupt)?;
             }
             program.end_well(PATIENCE_AFTER_CTRL_C).await.context("after Ctrl-C")?;
             self.running = None;
@@ -96,7 +95,8 @@ impl Terminal {
              trap \"export -p > '{state}'; pwd > '{folder}'\" EXIT\n{text}\n"
         );
         let mut command = Command::new("bash");
-        command.args(["--noprofile", "--norc", "-c", &script]).current_dir(&self.folder).process_group(0);
+        command.args(["--noprofile", "--norc", "-c", &script]).current_dir(&self.folder);
+        signal::lead_a_group(&mut command);
         for (name, _) in std::env::vars_os() {
             let is_not_a_readers = |name: &str| NOT_A_READERS.iter().any(|begins| name.starts_with(begins));
             if name.to_str().is_some_and(|name| name == "CARGO" || is_not_a_readers(name)) {
@@ -115,14 +115,10 @@ impl Terminal {
 /// A shell killed alone would leave what runs in it.
 impl Drop for Terminal {
     fn drop(&mut self) {
-        if let Some(group) = self.running.as_ref().and_then(group) {
-            killpg(group, Signal::SIGKILL).ok();
+        if let Some(id) = self.running.as_ref().and_then(Program::id) {
+            signal::send_to_group(id, Signal::Kill).ok();
         }
     }
-}
-
-fn group(program: &Program) -> Option<Pid> {
-    Some(Pid::from_raw(i32::try_from(program.id()?).ok()?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::{File, Finding};
 
 /// A sample longer than this is two.
-const MAX_LINES: usize = 150;
+const MAX_LINES: usize = 160;
 
 /// The dependency that makes it a sample with a screen.
 const SCREEN: &str = "ratatui";
@@ -76,6 +76,12 @@ fn short(file: &File, findings: &mut Vec<Finding>) {
 }
 
 fn careful(file: &File, findings: &mut Vec<Finding>) {
+    if file.text.replace("eprintln!(", "").contains("println!(") {
+        findings.push(Finding::new(
+            &file.path,
+            "says `println!`, which panics once `| head` has seen enough; a sample says `writeln!(io::stdout(), …)?`",
+        ));
+    }
     for word in [".unwrap()", ".expect(", "let _ ="] {
         if file.text.contains(word) {
             findings
