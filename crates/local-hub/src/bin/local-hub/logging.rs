@@ -18,7 +18,12 @@ use crate::screen::wants_colors;
 /// Starts the log: warnings and errors, or what `RUST_LOG` asks for; as lines, or as JSON.
 pub(crate) fn start(json: bool) {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
-    let log = SubscriberBuilder::default().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written, because its reader has gone, is dropped: the subscriber would report that
+    // with a macro that panics, in the middle of a device's connection.
+    let log = SubscriberBuilder::default()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     if json {
         log.event_format(Json).init();
     } else {
