@@ -32,8 +32,8 @@ async fn messages_and_methods_for_a_disabled_device_are_refused_because_it_is_di
     assert!(hub_said.contains("d1 is disabled") && !hub_said.contains("no device"), "{hub_said}");
 
     let request = DirectMethodRequest::new("m".parse::<MethodName>().unwrap());
-    let called = service.invoke_method(Target::new(&device(), None), &request);
-    let refused = soon(called).await.unwrap_err();
+    let id = device();
+    let refused = soon(service.invoke_method(Target::new(&id, None), &request)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     assert!(refused.to_string().contains(": the device is disabled: set its status to enabled"), "{refused}");
     assert!(refused.source().unwrap().to_string().contains("d1 is disabled"));
