@@ -25,7 +25,7 @@ async fn run(hub: &str) -> anyhow::Result<()> {
     let sender = C2dSender::connect(hub).await?;
     let mut events = EventReader::open(hub).await?;
 
-    let device = register(&client, "my-thermometer".parse()?).await?;
+    let device = register(&client, "my-device".parse()?).await?;
     let device_string = client.devices().connection_string(&device)?;
     println!("export IOTHUB_DEVICE_CONNECTION_STRING='{}'", device_string.reveal());
 
@@ -78,7 +78,7 @@ async fn setup() -> (RunningHub, JoinHandle<anyhow::Result<()>>, DeviceId, Devic
     let hub = LocalHub::builder().start().await.unwrap();
     let owner = hub.connection_string(PolicyName::IotHubOwner);
     let program = tokio::spawn(async move { run(&owner).await });
-    let id: DeviceId = "my-thermometer".parse().unwrap();
+    let id: DeviceId = "my-device".parse().unwrap();
     soon(hub.wait_until(|hub| hub.device_ids().contains(&id))).await;
     let client = DeviceClient::connect(&hub.device_connection_string(&id).unwrap()).await.unwrap();
     (hub, program, id, client)

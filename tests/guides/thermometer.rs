@@ -87,7 +87,7 @@ use crate::device_client::soon;
 #[tokio::test]
 async fn it_does_what_the_page_says() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let id: DeviceId = "my-thermometer".parse().unwrap();
+    let id: DeviceId = "my-device".parse().unwrap();
     let client = DeviceClient::connect(&hub.create_device(&id).await.unwrap()).await.unwrap();
     let running = {
         let client = client.clone();

@@ -70,7 +70,8 @@ pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, Elapsed, EventHubsConnectionString, HubAddress,
-    ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError, SharedAccessKey, from_env,
+    ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError, SharedAccessKey,
+    from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{

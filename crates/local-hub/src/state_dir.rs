@@ -124,8 +124,10 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("cannot read", &path)(error)),
         };
-        let state: State = serde_json::from_slice(&text)
-            .map_err(|error| StateError::Damaged { path: path.clone(), defect: NotJson::of(&text, &error) })?;
+        let state: State = serde_json::from_slice(&text).map_err(|error| StateError::Damaged {
+            path: path.clone(),
+            defect: NotJson::of(&text, &error),
+        })?;
         match state.unusable_key() {
             Some(whose) => Err(StateError::Key { path, whose }),
             None => Ok(Some(state)),
