@@ -98,6 +98,13 @@ fn read<T: Setting>(name: &str, value: Result<String, VarError>) -> Result<T, Se
 }
 
 /// Why an environment variable gives no usable value.
+///
+/// ```
+/// use iothub_auth::{DeviceConnectionString, SettingError, from_env};
+///
+/// let missing: SettingError = from_env::<DeviceConnectionString>("A_VARIABLE_THAT_IS_NOT_SET").unwrap_err();
+/// assert!(missing.to_string().starts_with("A_VARIABLE_THAT_IS_NOT_SET is not set"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
     name: String,

@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     // 1. Read who this device is.
     let device: DeviceConnectionString = from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
-    println!("Starting the Rust IoT Plug and Play temperature controller sample...");
+    writeln!(io::stdout(), "Starting the Rust IoT Plug and Play temperature controller sample...")?;
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
     let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;

@@ -1,4 +1,5 @@
-//! What an [`EventReader`](super::EventReader) tells its program when partitions began anew.
+//! [`StreamRestarts`] tells the program of an [`EventReader`](super::EventReader) that partitions began anew.
+//! The reader's own task finds that out (`progress.rs`) and writes it here.
 
 use std::sync::Arc;
 
@@ -12,6 +13,17 @@ use super::progress::Progress;
 /// It happens to a hub that keeps its events in memory, such as the local hub, when it is started again or
 /// reset; in Azure, after a failover to another region. Events that had not been read by then cannot be read
 /// any more, and how many there were is not known.
+///
+/// ```no_run
+/// # async fn example(events: &iothub_amqp_service::EventReader) {
+/// use iothub_amqp_service::StreamRestart;
+///
+/// let seen: Option<StreamRestart> = events.stream_restarts().latest();
+/// if let Some(StreamRestart { number, partition_id, .. }) = seen {
+///     eprintln!("restart {number}: partition {partition_id} began anew");
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamRestart {
@@ -27,6 +39,17 @@ pub struct StreamRestart {
 /// The restarts that a reader sees: the latest one and how many there were, and each further one. A program
 /// that is away finds the latest, not those between; their number tells that there were some. Ends with
 /// its reader.
+///
+/// ```no_run
+/// # async fn example(events: &iothub_amqp_service::EventReader) {
+/// use iothub_amqp_service::StreamRestarts;
+///
+/// let mut restarts: StreamRestarts = events.stream_restarts();
+/// while let Some(restart) = restarts.next().await {
+///     eprintln!("partition {} began anew; sequence numbers start over", restart.partition_id);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct StreamRestarts(watch::Receiver<Option<StreamRestart>>);
 
