@@ -120,7 +120,7 @@ async fn a_head_over_16_kb_is_refused() {
 }
 
 #[tokio::test]
-async fn a_back_end_that_puts_no_token_has_two_links_and_one_session() {
+async fn a_back_end_that_puts_no_token_has_two_links_and_two_sessions() {
     let hub = LocalHub::builder().start().await.unwrap();
     let mut peer = RawAmqp::open(&hub).await;
     peer.attach_cbs().await;
@@ -133,6 +133,8 @@ async fn a_back_end_that_puts_no_token_has_two_links_and_one_session() {
 
     let mut peer = RawAmqp::open(&hub).await;
     peer.say_begin_on(1).await;
+    while !matches!(peer.recv().await.0, Performative::Begin(_)) {}
+    peer.say_begin_on(2).await;
     let (kind, refused) = peer.expect_error().await;
     assert_eq!((kind, refused.0.as_str()), ("close", "amqp:resource-limit-exceeded"));
 }

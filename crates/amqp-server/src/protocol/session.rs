@@ -95,7 +95,7 @@ impl Protocol {
         }
         let most = self.config.untrusted.sessions;
         if !self.trusted && self.sessions.iter().flatten().count() >= most {
-            let text = format!("a peer that has not proven who it is may have {most} session(s)");
+            let text = format!("a peer that has not proven who it is may have {most} sessions");
             return Err(Fault::Connection(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)));
         }
         let place = usize::from(channel);

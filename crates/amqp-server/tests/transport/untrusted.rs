@@ -20,9 +20,10 @@ async fn prove(peer: &mut Peer, handle: u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_session_closes_the_connection_of_an_untrusted_peer_and_no_other() {
+async fn a_third_session_closes_the_connection_of_an_untrusted_peer_and_no_other() {
     let mut peer = untrusted().await;
-    let begin = frame(0, 1, b"\x00\x53\x11\xc0\x06\x04\x40\x43\x52\x0a\x43");
+    peer.begin(1, 100).await;
+    let begin = frame(0, 2, b"\x00\x53\x11\xc0\x06\x04\x40\x43\x52\x0a\x43");
     peer.write(&begin).await;
     assert_eq!(peer.recv_error().await, ("close", "amqp:resource-limit-exceeded".to_owned()));
 
