@@ -27,9 +27,14 @@ impl io::Write for Log {
 
 impl Log {
     /// Writes what the device client says on this thread, and nothing of the hub, which shares the thread.
-    fn open() -> (Self, tracing::subscriber::DefaultGuard) {
+    ///
+    /// The second dispatcher never gets anything. While there is only one, `tracing` asks the thread that comes to an
+    /// event first whether anybody wants it, and keeps the answer for all threads; here that may be the thread of another
+    /// test, which has none.
+    fn open() -> (Self, (tracing::Dispatch, tracing::subscriber::DefaultGuard)) {
         let log = Self::default();
         let writer = log.clone();
+        let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new("off,iothub_mqtt_device=info"))
             .with_writer(move || writer.clone())
@@ -37,7 +42,7 @@ impl Log {
             .with_target(false)
             .without_time()
             .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        (log, (second, tracing::subscriber::set_default(subscriber)))
     }
 
     fn lines(&self) -> Vec<String> {

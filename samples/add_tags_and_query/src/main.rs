@@ -33,7 +33,7 @@ use anyhow::Context;
 use futures_util::TryStreamExt;
 use serde_json::json;
 use tokio::{signal, time};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use iothub_rest_service::{
     DeviceId, Error, Precondition, Report, ServiceClient, ServiceConnectionString, SettingError, TwinPatch,
@@ -51,12 +51,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_rest_service=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
         Err(error) => {

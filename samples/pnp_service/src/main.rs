@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use jiff::{Timestamp, ToSpan};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use iothub_rest_service::{
     DeviceId, DirectMethodRequest, Precondition, Report, ServiceClient, ServiceConnectionString,
@@ -60,12 +60,7 @@ enum Step {
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_rest_service=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
     let Arguments { step } = Arguments::parse();
     let (hub, device) = match settings() {
         Ok(settings) => settings,

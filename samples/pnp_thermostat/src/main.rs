@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::{signal, time};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use iothub_mqtt_device::{DeviceClient, DeviceConnectionString, Error, PropertyReport, Report, from_env};
 
@@ -44,12 +44,7 @@ const MODEL_ID: &str = "dtmi:com:example:Thermostat;1";
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_mqtt_device=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `pnp_thermostat | head`.

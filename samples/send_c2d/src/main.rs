@@ -30,7 +30,7 @@ use std::thread;
 
 use tokio::signal;
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use iothub_amqp_service::{
     C2dMessage, C2dSender, DeviceId, Report, ServiceConnectionString, SettingError, from_env,
@@ -45,12 +45,7 @@ const AVG_WIND_SPEED: f64 = 10.0;
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_amqp_service=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
         Err(error) => {

@@ -31,7 +31,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tokio::signal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use iothub_mqtt_device::{C2dMessage, DeviceClient, DeviceConnectionString, Report, from_env};
 
@@ -39,12 +39,7 @@ use iothub_mqtt_device::{C2dMessage, DeviceClient, DeviceConnectionString, Repor
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_mqtt_device=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).with_target(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `simulated_device | head`.
