@@ -315,7 +315,7 @@ mod tests {
     fn keys_edit_the_field_that_has_the_focus_and_press_buttons() {
         let (mut app, mut controls) = (App::default(), Controls::default());
         assert_eq!(
-            type_keys(&mut app, &mut controls, "myy<Device\ttext"),
+            type_keys(&mut app, &mut controls, "myy<-device\ttext"),
             Some(Command::Message("text".into()))
         );
         assert_eq!((app.device(), app.message()), ("my-device", "text"));
