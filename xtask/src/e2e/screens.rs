@@ -54,6 +54,8 @@ async fn see(hub: &Hub, id: &str, device_string: &str) -> Result<()> {
     tmux.see(&terminated, "iOS App Sample").await?;
     tmux.tell(&["resize-window", "-t", &terminated, "-x", "50", "-y", "12"]).await?;
     tmux.see(&terminated, "This terminal has 50x12").await.context("it asks for a larger terminal")?;
+    tmux.tell(&["resize-window", "-t", &terminated, "-x", "90", "-y", "24"]).await?;
+    tmux.see(&terminated, "Messages sent:").await.context("it is there again in a larger terminal")?;
     signal::send(process, Signal::Terminate)?;
 
     tmux.click(&device, "Stop").await?;
