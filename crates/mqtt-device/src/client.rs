@@ -18,7 +18,7 @@ use crate::methods::DirectMethods;
 
 /// A device's connection to its IoT hub.
 ///
-/// Cheap to clone; clones share the connection, which one task owns. The client reconnects by itself,
+/// Cheap to clone; clones share the connection. The client reconnects by itself,
 /// renews its token, and keeps telemetry until the hub has acknowledged it. When the last clone is
 /// dropped the connection is closed at once and what was not acknowledged is given up: call
 /// [`shutdown`](Self::shutdown) to send it first.

@@ -18,8 +18,7 @@ use crate::methods::DirectMethods;
 /// A module's connection to its IoT hub, with a twin of its own.
 ///
 /// It also accepts a device's connection string, as the official module clients do, and is then that
-/// device. Cheap to clone; clones share the connection, which one task owns, as
-/// [`DeviceClient`] describes it.
+/// device. Cheap to clone; clones share the connection, as [`DeviceClient`] describes it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
