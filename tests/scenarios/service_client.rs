@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use iothub_auth::{ManualClock, ServiceConnectionString, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
-use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, ErrorCode};
+use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, ErrorCode, ModuleIdentity};
+use iothub_mqtt_device::{DeviceClient, ModuleClient};
 use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
+
+use crate::device_client::soon;
 
 async fn hub() -> RunningHub {
     LocalHub::builder().start().await.unwrap()
@@ -20,6 +23,28 @@ fn client(hub: &RunningHub, policy: PolicyName) -> ServiceClient {
 
 fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_created_connects_with_the_string_that_the_client_gives_for_it() {
+    let hub = hub().await;
+    let client = client(&hub, PolicyName::IotHubOwner);
+    let device = client.devices().create(DeviceIdentity::new(id("d1"))).await.unwrap();
+    let string = client.devices().connection_string(&device).unwrap();
+    // The hub's ports are free ones and its CA is its own: both came with the client's own string.
+    assert_eq!(Some(string.reveal()), hub.device_connection_string(&id("d1")));
+    let connected = soon(DeviceClient::connect(&string)).await.unwrap();
+    assert_eq!(*connected.device_id(), id("d1"));
+
+    let camera = ModuleIdentity::new(id("d1"), "camera".parse().unwrap());
+    let camera = client.modules().create(camera).await.unwrap();
+    let string = client.modules().connection_string(&camera).unwrap();
+    let connected = soon(ModuleClient::connect(&string)).await.unwrap();
+    assert_eq!(connected.module_id().map(AsRef::as_ref), Some("camera"));
+
+    let listed = client.devices().list(1).await.unwrap();
+    let listed = client.devices().connection_string(&listed[0]).unwrap();
+    assert!(soon(DeviceClient::connect(&listed)).await.is_ok());
 }
 
 #[tokio::test]

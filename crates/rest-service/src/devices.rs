@@ -59,7 +59,8 @@ impl Devices {
     }
 
     /// Registers a device, and returns the identity with what the hub added. Where the identity has no
-    /// keys, the hub makes them.
+    /// keys, the hub makes them. [`connection_string`](Self::connection_string) gives what the device
+    /// connects with.
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a device with this id. After a

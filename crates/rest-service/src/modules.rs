@@ -37,7 +37,8 @@ impl Modules {
     }
 
     /// Registers a module of a device, and returns the identity with what the hub added. Where the
-    /// identity has no keys, the hub makes them.
+    /// identity has no keys, the hub makes them. [`connection_string`](Self::connection_string) gives what
+    /// the module connects with.
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the device has a module with this id,
