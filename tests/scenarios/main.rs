@@ -68,6 +68,8 @@ mod guide_thermometer;
 #[cfg(test)]
 mod hub_lifecycle;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod method_delivery;
 #[cfg(test)]
 mod method_routes;
