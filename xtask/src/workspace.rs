@@ -25,7 +25,7 @@ pub(crate) fn target_dir() -> PathBuf {
     folder.unwrap_or_else(|| root().join("target"))
 }
 
-/// A debug program of ours, once [`build`] has made it.
+/// A debug program of ours, once [`build_programs`] has made it.
 pub(crate) fn program(name: &str) -> PathBuf {
     target_dir().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

@@ -3,7 +3,7 @@
 //! A thread of its own takes the records from the hub and writes them. While a slow terminal holds it up,
 //! records wait in the stream, which is bounded; the hub never waits. A closed output ends the thread, and
 //! the hub then makes no records at all. Which lines are written is decided in [`pace`], their text in
-//! [`line`].
+//! [`line`](mod@line).
 
 mod line;
 mod pace;
