@@ -14,7 +14,7 @@ const TIME_STAMP: &str = "TimeStamp:";
 const TRACKING_ID: usize = 32;
 
 /// What stands before a delay that is partly random, and what the page shows behind it.
-const BEFORE_A_DELAY: [&str; 2] = ["retry_in=", "again in "];
+const BEFORE_A_DELAY: [&str; 3] = ["retry_in=", "again in ", "attempt is in "];
 const DELAY: &str = "1s";
 
 /// What to put in the place of what.
@@ -155,6 +155,7 @@ mod tests {
         assert_eq!(plain.of(message).unwrap(), expected);
         assert_eq!(plain.of("a retry_in=633.68ms b").unwrap(), "a retry_in=1s b");
         assert_eq!(plain.of("it connects again in 0.6 s.").unwrap(), "it connects again in 1s.");
+        assert_eq!(plain.of("the next attempt is in 208.2ms").unwrap(), "the next attempt is in 1s");
         assert_eq!(plain.of("it connects again in a moment").unwrap(), "it connects again in a moment");
         assert!(plain.of("key s3cret").is_err());
     }
