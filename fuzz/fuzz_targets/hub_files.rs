@@ -3,7 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
-// The program's own file, since a program has no library that could open it.
+// The program's own files, since a program has no library that could open them.
+#[allow(dead_code)]
+#[path = "../../crates/local-hub/src/bin/local-hub/places.rs"]
+mod places;
 #[allow(dead_code)]
 #[path = "../../crates/local-hub/src/bin/local-hub/settings.rs"]
 mod settings;
