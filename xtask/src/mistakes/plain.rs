@@ -14,7 +14,7 @@ const TIME_STAMP: &str = "TimeStamp:";
 const TRACKING_ID: usize = 32;
 
 /// What stands before a delay that is partly random, and what the page shows behind it.
-const BEFORE_A_DELAY: [&str; 2] = ["retry_in=", "again in "];
+const BEFORE_A_DELAY: [&str; 3] = ["retry_in=", "again in ", "attempt is in "];
 const DELAY: &str = "1s";
 
 /// What to put in the place of what.
