@@ -1,7 +1,5 @@
 //! Ctrl-C at each stage of a program. None of it is a mistake, but each looks like one to somebody.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
 use tokio::net::TcpListener;
@@ -54,8 +52,7 @@ async fn at_the_line(
 ) -> Result<String> {
     let mut program = Program::start(shown, command)?;
     program.until(line, SOON, |found| found.contains(line)).await?;
-    // A program prints the line just before it begins to listen for Ctrl-C.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    program.until_it_handles_ctrl_c(SOON).await?;
     let before = program.lines();
     let status = program.interrupt_and_wait(SOON).await?;
     if !status.success() {
