@@ -168,6 +168,27 @@ impl Program {
         status.with_context(|| format!("{} is lost", self.name))
     }
 
+    /// Waits until the program handles Ctrl-C itself. A program prints that Ctrl-C stops it just before it begins to
+    /// listen, and a signal in between ends it as if it had no handler. Only Linux tells; elsewhere this returns at
+    /// once.
+    pub(crate) async fn until_it_handles_ctrl_c(&self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while let Some(id) = self.child.id() {
+            let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { break };
+            let handled = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let handled = handled.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            // The lowest bit stands for the signal 1, so the next one for SIGINT, which is 2.
+            if handled.is_none_or(|mask| mask & 0b10 != 0) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(self.complaint(format!("does not handle Ctrl-C after {}", seconds(within))));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Waits for the first line of standard error after the first `before` ones; `wanted` describes it.
     pub(crate) async fn until_error(
         &mut self,

@@ -206,7 +206,10 @@ impl Error {
         if self.kind() == ErrorKind::DeviceNotFound && self.0.hint == ErrorKind::DeviceNotFound.hint() {
             let create = format!("`iothub device create {device_id}` registers it");
             self.0.hint = if is_local {
-                format!("a hub that was started anew may not know this device: {create}").into()
+                format!(
+                    "ids are case-sensitive, and a hub that was started anew may not know this device: {create}"
+                )
+                .into()
             } else {
                 format!("the hub knows no such device: check the id; {create}").into()
             };

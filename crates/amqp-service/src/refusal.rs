@@ -207,8 +207,8 @@ mod tests {
             assert!(said(text, true).starts_with(&format!("{expected}the device is disabled: ")), "{text}");
         }
         let unknown = "404001 DeviceNotFound: there is no device d1";
-        let anew =
-            "a hub that was started anew may not know this device: `iothub device create d1` registers it";
+        let anew = "ids are case-sensitive, and a hub that was started anew may not know this device: \
+                    `iothub device create d1` registers it";
         assert_eq!(said(unknown, true), format!("{expected}{anew}"));
         assert!(said(unknown, false).contains("the hub knows no such device: check the id; `iothub"));
     }

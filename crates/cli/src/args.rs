@@ -145,7 +145,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// List devices, in no certain order.
+    /// List devices, in no particular order.
     List {
         /// How many at most, from 1 to 1000; the service lists no more.
         #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -84,7 +84,7 @@ impl Devices {
         self.client.send_for(&Self::call(Method::Get, id, READERS, "get")?).await
     }
 
-    /// Up to `max` identities, in no certain order; at most 1,000 can be listed at all.
+    /// Up to `max` identities, in no particular order; at most 1,000 can be listed at all.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `max` is not 1 to 1,000, which the

@@ -66,7 +66,7 @@ impl Modules {
         self.client.send_for(&Self::call(Method::Get, device, module, READERS, "get")?).await
     }
 
-    /// All modules of a device, in no certain order.
+    /// All modules of a device, in no particular order.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device.

@@ -37,7 +37,7 @@ pub(super) fn of_copy(readme: &str, sample: &str, package: &str, root: &Path) ->
         .replace("cargo iothub ", "iothub ");
     Ok(format!(
         "# {package}\n\nA copy of the sample `{sample}` of IoT Hub for Rust. That project is in `{root}`, which this \
-         package's manifest names.\n`cargo install --path '{root}/crates/cli'` installs its command line, `iothub`, \
+         package's manifest names.\n`cargo install --locked --path '{root}/crates/cli'` installs its command line, `iothub`, \
          which is used below.\n{body}"
     ))
 }

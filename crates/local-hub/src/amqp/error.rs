@@ -26,7 +26,13 @@ pub(super) const TRACKING_ID: &str = "com.microsoft:tracking-id";
 /// .NET clients.
 pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
     let tracking_id = uuid::Uuid::new_v4().simple().to_string();
-    refused("request", &refusal.text).code(refusal.code).tracking_id(&tracking_id).tell();
+    // The text is the id alone, which has no blanks, if there is no such device.
+    let text = if refusal.code == ErrorCode::DeviceNotFound && !refusal.text.contains(' ') {
+        format!("there is no device {}", refusal.text)
+    } else {
+        refusal.text.clone()
+    };
+    refused("request", &text).code(refusal.code).tracking_id(&tracking_id).tell();
     let condition = match refusal.code {
         ErrorCode::DeviceNotFound | ErrorCode::ModuleNotFound | ErrorCode::GenericNotFound => {
             condition::NOT_FOUND
@@ -41,13 +47,7 @@ pub(super) fn amqp_error(refusal: &HubError) -> AmqpError {
         ErrorCode::InvalidOperation => condition::NOT_ALLOWED,
         _ => condition::INTERNAL_ERROR,
     };
-    // The text is the id alone, which has no blanks, if there is no such device.
-    let description = if refusal.code == ErrorCode::DeviceNotFound && !refusal.text.contains(' ') {
-        format!("{}: there is no device {}", refusal.code, refusal.text)
-    } else {
-        refusal.to_string()
-    };
-    AmqpError::new(condition, description)
+    AmqpError::new(condition, format!("{}: {text}", refusal.code))
         .with_info(Map::new().with(Symbol::from_static(TRACKING_ID), tracking_id))
 }
 

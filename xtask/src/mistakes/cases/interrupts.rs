@@ -52,6 +52,7 @@ async fn at_the_line(
 ) -> Result<String> {
     let mut program = Program::start(shown, command)?;
     program.until(line, SOON, |found| found.contains(line)).await?;
+    program.until_it_handles_ctrl_c(SOON).await?;
     let before = program.lines();
     let status = program.interrupt_and_wait(SOON).await?;
     if !status.success() {
