@@ -14,7 +14,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         // Not where cargo builds, which other workspaces may share.
         hub.arg("--state-dir").arg(workspace::root().join("target/local-hub"));
     }
-    hub.args(arguments);
+    // The hub names the command line by what its reader has: in this workspace, the alias.
+    hub.args(arguments).env("IOTHUB_COMMAND", "cargo iothub");
     replace_with(hub)
 }
 

@@ -6,6 +6,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 /// Longest line of a report, in characters. A longer word has a line of its own.
 const WIDTH: usize = 100;
@@ -43,6 +45,35 @@ impl<'e> Report<'e> {
     pub const fn after(mut self, title: &'e str) -> Self {
         self.title = title;
         self
+    }
+
+    /// Writes the report to `out` and returns the exit code of a failure.
+    ///
+    /// A program whose output is closed, as in `program | head`, has an [`io::Error`] of the kind
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). That is no failure: nothing is written, and the exit code is that
+    /// of a success. Only the error itself counts, since among its causes that kind stands for a lost connection.
+    ///
+    /// ```
+    /// use std::io;
+    /// use iothub_auth::Report;
+    ///
+    /// let mut out = Vec::new();
+    /// let _failure = Report::new(&io::Error::other("the sensor is gone")).after("error: ").exit(&mut out);
+    /// assert_eq!(out, b"error: the sensor is gone\n");
+    ///
+    /// let mut out = Vec::new();
+    /// let _success = Report::new(&io::Error::from(io::ErrorKind::BrokenPipe)).exit(&mut out);
+    /// assert!(out.is_empty());
+    /// ```
+    #[must_use]
+    pub fn exit(self, mut out: impl Write) -> ExitCode {
+        let closed = self.error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe);
+        if closed {
+            return ExitCode::SUCCESS;
+        }
+        // The exit code still tells of the failure if nobody can read the report.
+        writeln!(out, "{self}").ok();
+        ExitCode::FAILURE
     }
 }
 

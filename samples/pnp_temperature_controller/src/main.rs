@@ -45,23 +45,11 @@ const MODEL_ID: &str = "dtmi:com:example:TemperatureController;1";
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_mqtt_device=info".into());
-    fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    log.with_ansi(false).with_target(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as in `pnp_temperature_controller | head`.
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{}", Report::new(error.as_ref()));
-            ExitCode::FAILURE
-        }
+        Err(error) => Report::new(error.as_ref()).exit(io::stderr()),
     }
 }
 
@@ -141,6 +129,6 @@ async fn live(client: &DeviceClient) -> anyhow::Result<()> {
 /// The device goes on: the client connects again by itself.
 fn told(outcome: Result<(), Error>) {
     if let Err(error) = outcome {
-        eprintln!("{}", Report::new(&error));
+        writeln!(io::stderr(), "{}", Report::new(&error)).ok();
     }
 }

@@ -61,23 +61,11 @@ struct Args {
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_amqp_service=info".into());
-    fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    log.with_ansi(false).with_target(false).init();
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as in `read_events | head`.
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{}", Report::new(error.as_ref()));
-            ExitCode::FAILURE
-        }
+        Err(error) => Report::new(error.as_ref()).exit(io::stderr()),
     }
 }
 

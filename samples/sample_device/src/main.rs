@@ -55,22 +55,12 @@ struct Options {
 async fn main() -> ExitCode {
     // The app shows the story of the connection itself; RUST_LOG asks for more, on standard error.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .init();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    log.with_ansi(false).init();
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as in `sample_device | head`.
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{}", Report::new(error.as_ref()));
-            ExitCode::FAILURE
-        }
+        Err(error) => Report::new(error.as_ref()).exit(io::stderr()),
     }
 }
 

@@ -45,30 +45,15 @@ const AVG_WIND_SPEED: f64 = 10.0;
 async fn main() -> ExitCode {
     // What the client tells goes to standard error: here the story of the connection, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,iothub_amqp_service=info".into());
-    fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    log.with_ansi(false).with_target(false).init();
     let (hub, device) = match settings() {
         Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("{}", Report::new(&error));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return Report::new(&error).exit(io::stderr()),
     };
     match run(hub, device).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as in `send_c2d | head`.
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            writeln!(io::stdout(), "{}", Report::new(error.as_ref()).after("Unexpected error ")).ok();
-            ExitCode::FAILURE
-        }
+        Err(error) => Report::new(error.as_ref()).after("Unexpected error ").exit(io::stdout()),
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{File, Finding};
 
 /// A sample longer than this is two.
-const MAX_LINES: usize = 160;
+const MAX_LINES: usize = 150;
 
 /// The dependency that makes it a sample with a screen.
 const SCREEN: &str = "ratatui";

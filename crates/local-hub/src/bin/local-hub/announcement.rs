@@ -1,18 +1,23 @@
-//! What `local-hub` prints once it is ready: how to get in.
+//! [`Announcement`] is the text that `local-hub` prints once it is ready: how to get in.
 //!
-//! At most twelve lines on a screen of 80 columns, with the rows into which the one long line, the
-//! connection string, is wrapped; a path to the CA of more than 80 characters may add to that. Everything
-//! else is printed only on demand (`--show-strings`), and is in the ready file anyway.
+//! `main` prints it. It takes at most twelve lines on a screen of 80 columns, counting the rows into which the one
+//! long line, the connection string, is wrapped; a path to the CA of more than 80 characters may add to that.
+//! Everything else is printed only on demand (`--show-strings`), and is in the ready file anyway.
 
 use std::fmt::{self, Display};
 
 use iothub_local_hub::{PolicyName, Ports, RunningHub};
 
-/// The text for the screen. It holds secrets: connection strings are what the reader is here for.
+/// Names how the reader runs the command line, `iothub` unless it is set. `cargo xtask hub` sets it, since its
+/// reader has not installed `iothub`.
+const COMMAND: &str = "IOTHUB_COMMAND";
+
+/// The text for the screen. It holds secrets, since the reader is here for connection strings.
 pub(crate) struct Announcement<'h> {
     pub(crate) hub: &'h RunningHub,
+    /// True if HTTPS is on another port than 443, for lack of a privilege.
     pub(crate) https_fell_back: bool,
-    /// Print the strings of all devices and for all clients.
+    /// True if the strings of all devices and for all clients are printed too.
     pub(crate) show_strings: bool,
 }
 
@@ -43,21 +48,18 @@ impl Display for Announcement<'_> {
 }
 
 impl Announcement<'_> {
+    /// Writes how to get a device, or the string of the first one.
     fn devices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let iothub = std::env::var(COMMAND).unwrap_or_else(|_| "iothub".to_owned());
+        let show = format!("A device's string: {iothub} device connection-string show");
         match self.hub.device_ids().as_slice() {
-            [] => writeln!(f, "Then register a device: iothub device create my-device"),
-            [only] => writeln!(f, "A device's string: iothub device connection-string show {only}"),
-            [first, others @ ..] => {
-                let and = others.len();
-                writeln!(
-                    f,
-                    "A device's string: iothub device connection-string show {first} (and {and} more)"
-                )
-            }
+            [] => writeln!(f, "Then register a device: {iothub} device create my-device"),
+            [only] => writeln!(f, "{show} {only}"),
+            [first, others @ ..] => writeln!(f, "{show} {first} (and {} more)", others.len()),
         }
     }
 
-    /// One sentence for those who come with Microsoft's SDKs.
+    /// Writes one sentence for readers who come with Microsoft's SDKs.
     fn official_clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ports = self.hub.ports();
         if self.https_fell_back {
@@ -69,8 +71,8 @@ impl Announcement<'_> {
         }
     }
 
-    /// All strings, and how official clients come to trust the hub. Which setting makes each of them trust
-    /// the CA was tried with unmodified clients.
+    /// Writes all strings, and the setting that makes each official client trust the hub's CA. The settings were
+    /// tried with unmodified clients.
     fn strings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hub = self.hub;
         for id in hub.device_ids() {
@@ -119,13 +121,13 @@ impl Announcement<'_> {
     }
 }
 
-/// Whether any of the ports is one that official clients have in their code.
+/// Returns whether any of the ports is one that official clients have in their code.
 fn has_official_port(ports: Ports) -> bool {
     let usual = Ports::STANDARD;
     ports.mqtts == usual.mqtts || ports.amqps == usual.amqps || ports.https == usual.https
 }
 
-/// A line to paste into a shell. Nothing the hub prints holds a quote but a device id.
+/// Writes a line to paste into a shell. Of all that the hub prints, only a device id may hold a quotation mark.
 fn variable(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "  export {name}='{}'", value.replace('\'', r"'\''"))
 }
