@@ -1,4 +1,5 @@
-//! Any bytes as what a hub sends to our back end's client over AMQP: frames, events, answers, batches of feedback.
+//! Gives any bytes to our back end's client over AMQP, as if a hub had sent them: frames, events, answers, batches of
+//! feedback.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

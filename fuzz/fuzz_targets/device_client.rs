@@ -1,4 +1,4 @@
-//! Any topic and any body as what a hub publishes to our device client.
+//! Gives any topic and any body to our device client, as if a hub had published them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

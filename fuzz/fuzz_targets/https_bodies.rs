@@ -1,5 +1,5 @@
-//! Any bytes as the body of an HTTPS request: identities, twins, batches of events, calls, digital twins. A twin that
-//! was written can be read.
+//! Gives any bytes to the hub as the body of an HTTPS request: identities, twins, batches of events, calls, digital
+//! twins. A twin that was written can be read.
 #![no_main]
 
 use iothub_models::DigitalTwinPatch;

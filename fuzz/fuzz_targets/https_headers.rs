@@ -1,4 +1,5 @@
-//! Any text as the headers of messages over HTTPS, both ways, and as where the next page of a query begins.
+//! Gives any text to the hub as the headers of messages over HTTPS, both ways, and as the continuation token of a
+//! query.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

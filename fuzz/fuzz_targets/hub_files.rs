@@ -1,4 +1,4 @@
-//! Any text as the files that a hub reads when it starts: its state, and the program's configuration.
+//! Gives any text to the hub as the files that it reads when it starts: its state, and the program's configuration.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any text as what a hub answers to our back end's client over HTTPS: a status, three headers, a body.
+//! Gives any text to our back end's client over HTTPS as the answer of a hub: a status, three headers, a body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

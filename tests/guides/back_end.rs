@@ -1,5 +1,5 @@
-//! The program of docs/guides/write-your-own-back-end.md, which that page pastes from here, and the tests that run it
-//! against a hub and a device.
+//! This file is the program of docs/guides/write-your-own-back-end.md, which that page pastes from here, with the tests
+//! that run it against a hub and a device.
 
 // ANCHOR: program
 use std::env;
@@ -36,7 +36,7 @@ async fn run(hub: &str) -> anyhow::Result<()> {
         let Some(temperature) = reading["temperature"].as_f64() else { continue };
         println!("{device} measured {temperature}");
         if temperature > 30.0
-            && let Err(error) = cool(&client, &sender, device).await
+            && let Err(error) = cool(&client, &sender, device, temperature).await
         {
             eprintln!("{device} was not cooled: {error:#}");
         }
@@ -52,9 +52,15 @@ async fn register(client: &ServiceClient, id: DeviceId) -> anyhow::Result<Device
     }
 }
 
-/// Calls the device's method, or leaves it a message if it does not listen now.
-async fn cool(client: &ServiceClient, sender: &C2dSender, device: &DeviceId) -> anyhow::Result<()> {
-    match client.invoke_method(device, &DirectMethodRequest::new("cool".parse()?)).await {
+/// Calls the device's method with what it measured, or leaves it a message if it does not listen now.
+async fn cool(
+    client: &ServiceClient,
+    sender: &C2dSender,
+    device: &DeviceId,
+    temperature: f64,
+) -> anyhow::Result<()> {
+    let cool = DirectMethodRequest::new("cool".parse()?).with_payload(temperature);
+    match client.invoke_method(device, &cool).await {
         Ok(answer) => println!("{device} answered {}: {}", answer.status, answer.payload),
         Err(error) if error.kind() == ErrorKind::DeviceNotOnline => {
             sender.send(device, C2dMessage::new("too hot").property("urgency", "high")).await?;
@@ -73,7 +79,7 @@ use tokio::task::JoinHandle;
 
 use crate::device_client::soon;
 
-/// A hub, the program, which has registered its device, and that device.
+/// Starts a hub and the program, and connects the device that the program registered.
 async fn setup() -> (RunningHub, JoinHandle<anyhow::Result<()>>, DeviceId, DeviceClient) {
     let hub = LocalHub::builder().start().await.unwrap();
     let owner = hub.connection_string(PolicyName::IotHubOwner);
@@ -97,11 +103,11 @@ async fn a_hot_device_is_cooled_and_a_cool_one_is_left_alone() {
     measure(&client, 29.0).await;
     measure(&client, 31.5).await;
     let call = soon(calls.next()).await.unwrap();
-    assert_eq!(call.method().as_str(), "cool");
+    assert_eq!((call.method().as_str(), call.payload()), ("cool", &json!(31.5)));
     call.respond(DirectMethodResponse::new(200, json!({"temperature": 20}))).unwrap();
-    // One call, for the one hot reading: the next reading is dealt with next.
+    // The program goes on after the answer: the next hot reading is the next call.
     measure(&client, 32.0).await;
-    assert!(soon(calls.next()).await.is_some());
+    assert_eq!(soon(calls.next()).await.unwrap().payload(), &json!(32.0));
     program.abort();
 }
 

@@ -1,4 +1,4 @@
-//! The tests of docs/guides/test-with-the-embedded-hub.md, which that page pastes from here.
+//! These tests are those of docs/guides/test-with-the-embedded-hub.md, which that page pastes from here.
 
 // ANCHOR: together
 use iothub_amqp_service::EventReader;
@@ -50,7 +50,7 @@ async fn a_message_expires_after_an_hour() -> anyhow::Result<()> {
     assert_eq!(hub.pending_c2d(&id), 1);
 
     hands.advance(Duration::from_secs(61 * 60));
-    hub.wait_until(|hub| hub.pending_c2d(&id) == 0).await;
+    tokio::time::timeout(Duration::from_secs(10), hub.wait_until(|hub| hub.pending_c2d(&id) == 0)).await?;
     Ok(())
 }
 // ANCHOR_END: clock

@@ -1,5 +1,5 @@
-//! The program of docs/guides/write-your-own-device.md, which that page pastes from here, and the test that runs it
-//! against a hub.
+//! This file is the program of docs/guides/write-your-own-device.md, which that page pastes from here, with the test
+//! that runs it against a hub.
 
 // ANCHOR: program
 use std::env;

@@ -1,5 +1,5 @@
-//! What the hub tells of itself while our clients use it: one record for each thing that happens, with who,
-//! what, how large and how it went, and never a payload or a secret.
+//! These tests read the hub's activity while our clients use it: one record for each thing that happens, with its
+//! identity, kind, size and outcome, and never a payload or a secret.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ async fn setup() -> (RunningHub, ActivityStream, String) {
     (hub, activity, string)
 }
 
-/// The next record, which must be of this kind.
+/// Returns the next record, which must be of this kind.
 async fn next(activity: &mut ActivityStream, kind: ActivityKind) -> Arc<Activity> {
     let record = soon(activity.next()).await.expect("the hub runs");
     assert_eq!(record.kind, kind, "{record:?}");
     record
 }
 
-/// The next record of this kind.
+/// Passes over records until one is of this kind, and returns it.
 async fn until(activity: &mut ActivityStream, kind: ActivityKind) -> Arc<Activity> {
     loop {
         let record = soon(activity.next()).await.expect("the hub runs");

@@ -1,5 +1,5 @@
-//! What the AMQP ports get from strangers and from back ends gone wrong: a refusal with a condition, and
-//! beside it a good back end notices nothing. The good one is a foreign client as applications use it.
+//! These tests send to the AMQP ports the mistakes of strangers and of back ends gone wrong: each gets a refusal with a
+//! condition, and beside it a good back end notices nothing. The good one is a foreign client as applications use it.
 
 // The foreign client's futures are large, and a test makes few of them.
 #![allow(clippy::large_futures)]

@@ -1,5 +1,5 @@
-//! The nodes of the hub as back ends of every make use them: what proves who they are, what is refused and
-//! in which words, and what becomes of each message.
+//! These tests use the hub's nodes as back ends of every make do: they check the proofs of identity, each refusal with
+//! its condition, and the outcome of each message.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn back_end(hub: &RunningHub) -> RawAmqp {
     peer
 }
 
-/// What waits for a device, which takes it all.
+/// Takes all messages that wait for a device.
 async fn taken(hub: &RunningHub, device: &str) -> Vec<C2dMessage> {
     let count = hub.pending_c2d(&id(device));
     let client =

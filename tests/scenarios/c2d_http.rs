@@ -1,5 +1,5 @@
-//! Devices that fetch their messages over HTTPS, and what every wrong step gets; feedback and purge over
-//! HTTPS for back ends. No client of ours takes part.
+//! These tests fetch a device's messages over HTTPS, and take every wrong step; back ends fetch feedback and purge
+//! queues over HTTPS. No client of ours takes part.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Bench {
     http: ForeignHttp,
 }
 
-/// What a device was handed.
+/// A message as a device was handed it.
 pub(crate) struct Received {
     pub(crate) lock: String,
     headers: HeaderMap,

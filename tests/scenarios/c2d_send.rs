@@ -1,4 +1,4 @@
-//! Cloud-to-device messages all the way: our sender over AMQP, the local hub, our device over MQTT.
+//! These tests send cloud-to-device messages all the way: our sender over AMQP, the local hub, our device over MQTT.
 
 use std::time::Duration;
 

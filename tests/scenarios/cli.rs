@@ -1,4 +1,4 @@
-//! The program `iothub` against the local hub, as a learner runs it.
+//! These tests run the program `iothub` against the local hub, as a reader of the tutorials does.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -32,7 +32,7 @@ impl Ran {
         serde_json::from_str(&self.done()).unwrap()
     }
 
-    /// The answer of a device that did not do what it was asked: printed, and a failure with this status all the same.
+    /// Returns the answer of a device that refused: it is printed, and the command fails and names this status.
     fn refused_by_the_device(self, status: i32) -> Value {
         assert_eq!(self.status.code(), Some(1), "{}", self.stderr);
         assert!(self.stderr.starts_with("error: the device answered"), "{}", self.stderr);

@@ -1,4 +1,4 @@
-//! Every character that an id may hold, on every way that a device has into the hub.
+//! These tests use every character that an id may hold, on every way that a device has into the hub.
 
 use iothub_auth::{DeviceConnectionString, HubAddress, SharedAccessKey};
 use iothub_local_hub::{LocalHub, RunningHub};
@@ -10,7 +10,7 @@ use crate::foreign_http::{ForeignHttp, answer};
 use crate::raw_amqp::HOUR;
 use crate::raw_mqtt::{soon, token};
 
-/// All characters an id may hold, each found by asking for it.
+/// Returns all characters an id may hold, each found by parsing an id with it.
 fn allowed() -> Vec<char> {
     (0..=u32::from(u16::MAX))
         .filter_map(char::from_u32)

@@ -1,5 +1,5 @@
-//! IoT Edge devices and the devices behind them: scopes in identities, twins, lists and queries, as a back end
-//! that knows nothing of our clients sees them, and as ours does.
+//! These tests register IoT Edge devices and devices behind them, and check their scopes in identities, twins, lists
+//! and queries, with a back end that knows nothing of our clients and with ours.
 
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{DeviceCapabilities, DeviceIdentity};
@@ -75,7 +75,7 @@ async fn identity_list_twin_and_queries_show_the_scopes_of_an_edge_device_and_it
     hub.shutdown().await;
 }
 
-/// As the Azure CLI sets and clears a parent: the identity it read, with one member changed.
+/// The Azure CLI sets and clears a parent like this: it sends the identity that it read, with one member changed.
 #[tokio::test]
 async fn a_leaf_is_moved_and_cleared_by_updates_and_an_unknown_scope_changes_nothing() {
     let (hub, http) = hub().await;

@@ -1,4 +1,4 @@
-//! What a device's log says of its connection, with the filter that the samples use.
+//! This test reads the lines of a device's log about its connection, with the filter that the samples use.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -29,8 +29,8 @@ impl Log {
     /// Writes what the device client says on this thread, and nothing of the hub, which shares the thread.
     ///
     /// The second dispatcher never gets anything. While there is only one, `tracing` asks the thread that comes to an
-    /// event first whether anybody wants it, and keeps the answer for all threads; here that may be the thread of another
-    /// test, which has none.
+    /// event first whether anybody wants it, and keeps the answer for all threads; here that may be the thread of
+    /// another test, which has none.
     fn open() -> (Self, (tracing::Dispatch, tracing::subscriber::DefaultGuard)) {
         let log = Self::default();
         let writer = log.clone();

@@ -1,5 +1,5 @@
-//! The device's side of its twin against the local hub: what is reported is there, what is refused changes
-//! nothing, and desired properties arrive once and in order over a network that breaks.
+//! These tests run the device's side of its twin against the local hub: reported properties are kept, a refused report
+//! changes nothing, and desired properties arrive once and in order over a network that breaks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ fn patch(name: &str, value: Value) -> TwinPatch {
     TwinPatch::new().desired(name, value)
 }
 
-/// What the hub keeps, in the form a device sees.
+/// Returns the twin that the hub keeps, in the form that a device sees.
 fn kept(hub: &RunningHub) -> TwinProperties {
     let mut properties = hub.twin(&device()).unwrap().properties;
     properties.desired.metadata = Map::new();

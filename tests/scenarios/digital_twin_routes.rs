@@ -1,4 +1,4 @@
-//! Digital twins over HTTPS, asked for by a back end that knows nothing of our clients, of a device that
+//! These tests ask for digital twins over HTTPS as a back end that knows nothing of our clients, of a device that
 //! speaks MQTT in bytes.
 
 use std::time::Duration;

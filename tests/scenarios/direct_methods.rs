@@ -1,5 +1,5 @@
-//! Direct methods from our back end through the local hub to our device and back: every answer reaches its
-//! own caller as it was given, and every way to have none is told as what it is.
+//! These tests call direct methods from our back end through the local hub on our device: every answer reaches its own
+//! caller as it was given, and every way to have no answer gets an error of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

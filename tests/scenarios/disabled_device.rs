@@ -1,4 +1,4 @@
-//! A device that is disabled: whoever wants something of it is told so, and not that there is no such device.
+//! These tests want something of a device that is disabled or unknown, and check that they are told which it is.
 
 use std::error::Error as _;
 

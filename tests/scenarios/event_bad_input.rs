@@ -1,5 +1,5 @@
-//! Readers of events gone wrong, and logs that are full: each gets a condition or its due, others go on,
-//! and memory stays bounded.
+//! These tests run readers of events that go wrong, and fill logs: each reader gets a condition or its events, others
+//! go on, and memory stays bounded.
 
 use fe2o3_amqp_types::definitions::Role;
 use fe2o3_amqp_types::primitives::{Binary, Value};

@@ -1,5 +1,5 @@
-//! Events at the Event Hubs-compatible endpoint, from the device to the bytes that a reader gets: what
-//! they are, where reading begins, who may read beside whom, and that none is missing and none comes twice.
+//! These tests read events at the Event Hubs-compatible endpoint in bytes. They check the content of an event, the
+//! positions at which reading begins, readers beside each other, and that each event comes exactly once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The largest and the oddest telemetry that the hub accepts, by every way in: our reader of events can read all of
-//! it, and so can the hub itself.
+//! These tests send the largest and the oddest telemetry that the hub accepts, by every way in: our reader of events
+//! can read all of it, and so can the hub itself.
 
 use iothub_amqp_service::{Event, EventPosition, EventReader, EventSource};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::device_client::{device, soon};
 use crate::foreign_http::{ForeignHttp, answer};
 
-/// Size of one message, or of a batch: bodies, system property values, application properties.
+/// The largest size of one message, or of a batch: bodies, system property values, application properties.
 const LIMIT: usize = 256 * 1024;
 const EVENTS: &str = "/devices/d1/messages/events";
 const BATCH: &str = "application/vnd.microsoft.iothub.json";
 
-/// What a reader must see of one message.
+/// The parts of one message as a reader must see them.
 #[derive(Debug, PartialEq)]
 struct Expected {
     body: Vec<u8>,
@@ -45,7 +45,7 @@ impl Expected {
         self.body.len() + self.properties.size() + texts.map(String::len).sum::<usize>()
     }
 
-    /// As one message of a batch; the body must be text.
+    /// Returns the message as an entry of a batch; the body must be text.
     fn entry(&self) -> Value {
         let mut properties: Map<String, Value> = self
             .properties
@@ -64,7 +64,7 @@ impl Expected {
     }
 }
 
-/// 1,000 properties of `each` bytes.
+/// Returns 1,000 properties of `each` bytes.
 fn thousand(each: usize) -> Properties {
     (0..1000).map(|n| (format!("p{n:04}"), "v".repeat(each - 5))).collect()
 }

@@ -1,4 +1,4 @@
-//! Events all the way: our devices over MQTT, the local hub, our reader over AMQP.
+//! These tests send events all the way: our devices over MQTT, the local hub, our reader over AMQP.
 
 use std::collections::HashMap;
 use std::time::Duration;

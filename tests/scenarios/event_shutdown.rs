@@ -1,4 +1,4 @@
-//! The end of a hub, and its beginning anew, as readers of its events see it.
+//! These tests end a hub, and begin it anew, while readers of its events are connected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ async fn send(client: &DeviceClient, text: &str) {
     soon(client.send_telemetry(TelemetryMessage::new(text))).await.unwrap();
 }
 
-/// Devices send until the hub ends, and the reader is far behind: it gets all that was acknowledged.
+/// A device sends until the hub ends, and the reader is far behind: it gets all that was acknowledged.
 #[tokio::test]
 async fn a_reader_gets_what_was_acknowledged_before_the_hub_ended() {
     let hub = LocalHub::builder().device(device()).start().await.unwrap();
@@ -55,20 +55,23 @@ async fn a_reader_gets_what_was_acknowledged_before_the_hub_ended() {
     let mut states = events.connection_states();
     let mut read = 0;
     // The reader goes on to look for its hub: it is over when what it had got is read.
-    loop {
-        tokio::select! {
-            biased;
-            event = events.next() => {
-                event.unwrap().unwrap();
-                read += 1;
-            }
-            state = states.next() => {
-                if matches!(state.unwrap(), ConnectionState::Disconnected { .. }) {
-                    break;
+    let reading = async {
+        loop {
+            tokio::select! {
+                biased;
+                event = events.next() => {
+                    event.unwrap().unwrap();
+                    read += 1;
+                }
+                state = states.next() => {
+                    if matches!(state.unwrap(), ConnectionState::Disconnected { .. }) {
+                        break;
+                    }
                 }
             }
         }
-    }
+    };
+    soon(reading).await;
     while let Some(Some(event)) = tokio::task::unconstrained(events.next()).now_or_never() {
         event.unwrap();
         read += 1;
@@ -102,7 +105,7 @@ async fn a_reader_that_takes_nothing_does_not_hold_up_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-/// One hub is started again on the folder and the ports of another.
+/// Starts a hub on the folder and the ports of another one, which has ended.
 async fn start_again(state: &tempfile::TempDir, ports: iothub_local_hub::Ports) -> RunningHub {
     LocalHub::builder().state_dir(state.path()).device(device()).ports(ports).start().await.unwrap()
 }

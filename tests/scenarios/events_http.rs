@@ -1,4 +1,5 @@
-//! Telemetry over HTTPS: one message, a batch, a module's, and what is refused. No client of ours takes part.
+//! These tests send telemetry over HTTPS: one message, a batch, a module's, and telemetry that is refused. No client of
+//! ours takes part.
 
 use std::time::Duration;
 

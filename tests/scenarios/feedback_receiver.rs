@@ -1,5 +1,5 @@
-//! Feedback all the way: our sender, devices that take, reject and ignore messages, the local hub, and our
-//! receiver.
+//! These tests receive feedback all the way: our sender, devices that take, reject and ignore messages, the local hub,
+//! and our receiver.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::device_client::{device, soon};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long the hub collects records before it makes a batch of fewer than 64.
+/// The time for which the hub collects records before it makes a batch of fewer than 64.
 const BATCH: Duration = Duration::from_secs(15);
 
 async fn receiver(hub: &RunningHub, clock: &ManualClock) -> FeedbackReceiver {
@@ -145,10 +145,13 @@ async fn a_broken_connection_costs_nothing() {
     let held = next(&mut feedback).await;
     hub.drop_amqp_connections();
     // The pause before connecting again is the clock's, and so is the life of feedback.
-    while !matches!(states.current(), ConnectionState::Connected { number: 2 }) {
-        clock.advance(Duration::from_millis(10));
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let connected_again = async {
+        while !matches!(states.current(), ConnectionState::Connected { number: 2 }) {
+            clock.advance(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(connected_again).await;
     assert!(soon(states.next()).await.is_some());
     assert_eq!(soon(held.complete()).await.unwrap_err().kind(), ErrorKind::Disconnected);
     let again = next(&mut feedback).await;

@@ -1,4 +1,4 @@
-//! Bad requests over HTTPS, and what each gets: the documented status, code and body.
+//! These tests send bad requests over HTTPS: each gets the documented status, code and body.
 
 use std::time::Duration;
 
@@ -26,8 +26,7 @@ const ROUTES: [(Method, &str); 6] = [
     (Method::GET, "/statistics/service"),
 ];
 
-/// Each route with each policy: what the documentation allows is let through to what the route says,
-/// the rest is 401.
+/// Each route is asked with each policy: a policy that the documentation allows gets the route's answer, any other 401.
 #[tokio::test]
 async fn each_route_against_each_policy() {
     let (hub, http) = hub().await;
@@ -186,7 +185,7 @@ async fn unknown_paths_and_verbs() {
     for path in ["/", "/nothing", "/devices/d1/nothing", "/Statistics", "//devices"] {
         http.get(path).await.refusal(404_000, "GenericNotFound");
     }
-    // What the service has and this hub has not yet: the path is there for another method, or not at all.
+    // The service has these and this hub does not yet: the path is there for another method, or not at all.
     for (method, path) in [
         (Method::POST, "/devices"),
         (Method::POST, "/devices/"),
@@ -212,7 +211,7 @@ async fn each_path_takes_its_methods_and_no_other() {
     let (hub, http) = hub().await;
     let all = [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE];
     for (path, taken) in [
-        // POST is what the service's bulk operations are, which are 404.
+        // With POST the service takes bulk operations, which are 404 here.
         ("/devices", "GET POST"),
         ("/devices/d1", "GET PUT DELETE"),
         ("/devices/query", "GET PUT POST DELETE"),
@@ -252,7 +251,7 @@ async fn each_path_takes_its_methods_and_no_other() {
     hub.shutdown().await;
 }
 
-/// What is no HTTP, no TLS or never ends gets no answer, and others are served meanwhile.
+/// Bytes that are no HTTP or no TLS, or never end, get no answer, and others are served meanwhile.
 #[tokio::test]
 async fn garbage_is_dropped_and_others_are_served() {
     let (hub, http) = hub().await;

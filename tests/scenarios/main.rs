@@ -1,4 +1,4 @@
-//! Scenarios over real sockets: the local hub on free ports, and the clients against it.
+//! These tests are scenarios over real sockets: they start the local hub on free ports, and run clients against it.
 #[cfg(test)]
 mod activity;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Direct methods and commands: called over HTTPS by a back end that knows nothing of our clients, answered
-//! over MQTT by a device that speaks it in bytes.
+//! These tests call direct methods and commands over HTTPS as a back end that knows nothing of our clients, and answer
+//! them over MQTT as a device that speaks it in bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ async fn a_method_reaches_the_device_and_its_answer_comes_back() {
     scene.hub.shutdown().await;
 }
 
-/// The Azure CLI sends the timeouts as text; what is meant as text or as any JSON stays what it is.
+/// The Azure CLI sends the timeouts as text; a payload that holds text stays as it is.
 #[tokio::test]
 async fn timeouts_are_taken_as_text_too() {
     let scene = Scene::new().await;

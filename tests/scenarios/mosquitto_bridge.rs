@@ -24,14 +24,14 @@ impl Drop for Broker {
     }
 }
 
-/// Debian keeps it where only root's path leads.
+/// Finds the broker, which Debian keeps where only root's path leads.
 fn mosquitto() -> Option<&'static str> {
     ["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter().find(|program| {
         Command::new(program).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     })
 }
 
-/// The page's configuration, led to this hub.
+/// Returns the page's configuration with the port, the CA and a token of this hub.
 fn configuration(hub: &RunningHub, token: &str) -> String {
     let blocks = PAGE.split("```conf\n").skip(1).filter_map(|rest| rest.split_once("```"));
     let conf: String = blocks.map(|(block, _)| block).collect();
@@ -48,7 +48,7 @@ fn configuration(hub: &RunningHub, token: &str) -> String {
     conf
 }
 
-/// A local client of the broker: its connection once the broker listens.
+/// Connects a local client to the broker, once the broker listens.
 async fn local_client(port: u16) -> TcpStream {
     soon(async {
         let mut stream = loop {
@@ -123,7 +123,7 @@ async fn the_configuration_of_the_page_carries_telemetry_messages_and_methods() 
     hub.shutdown().await;
 }
 
-/// Everything that came until it ends with `end`.
+/// Reads until everything that came ends with `end`, and returns it.
 async fn received(client: &mut TcpStream, end: &[u8]) -> Vec<u8> {
     soon(async {
         let mut received = Vec::new();

@@ -1,5 +1,5 @@
-//! What a device port gets from strangers and from devices gone wrong: each is refused or closed, and
-//! beside it a good device notices nothing.
+//! These tests send to the device port the mistakes of strangers and of devices gone wrong: each is refused or closed,
+//! and beside it a good device notices nothing.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ async fn a_connect_with_a_string_that_mqtt_forbids_is_not_answered() {
     setup.expect_unharmed().await;
 }
 
-/// Such a device is registered, connects, has its twin, and has no topic for its messages.
+/// A device with such an id is registered, connects, has its twin, and has no topic for its messages.
 #[tokio::test]
 async fn a_device_whose_id_no_topic_may_hold_cannot_send() {
     let mut setup = Setup::new().await;

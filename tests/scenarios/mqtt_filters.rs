@@ -1,5 +1,5 @@
 //! These tests subscribe to every topic filter that covers a device's own topics, and check what the hub then
-//! sends: what the filter covers, once, and nothing else.
+//! sends: every message that the filter covers, once, and no other.
 
 use iothub_local_hub::{HubError, LocalHub, RunningHub};
 use iothub_models::{

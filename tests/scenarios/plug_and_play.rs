@@ -1,5 +1,5 @@
-//! A Plug and Play device and a back end, on our clients and the local hub: the model is known, properties
-//! of root and components are written and acknowledged, commands reach their component; once by twin and
+//! These tests run a Plug and Play device and a back end on our clients and the local hub: the model is known,
+//! properties of root and components are written and acknowledged, commands reach their component; once by twin and
 //! method, once by digital twin.
 
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};

@@ -1,5 +1,5 @@
-//! A back end that speaks AMQP frame by frame, over a real socket: performatives and messages are encoded
-//! by another library than the hub's, and whatever else by the test itself.
+//! [`RawAmqp`] is a back end that speaks AMQP frame by frame, over a real socket: another library than the hub's
+//! encodes performatives and messages, and the test itself encodes everything else.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ use crate::raw_mqtt::soon;
 
 pub(crate) const AMQP: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
 pub(crate) const SASL: &[u8; 8] = b"AMQP\x03\x01\x00\x00";
-/// Where cloud-to-device messages go.
+/// The node that takes cloud-to-device messages.
 pub(crate) const DEVICE_BOUND: &str = "/messages/devicebound";
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// What a client reads of an error: condition and description.
+/// The condition and the description of an error, as a client reads them.
 pub(crate) type Refusal = (String, String);
 
 /// An answer on `$cbs`.
@@ -110,7 +110,7 @@ fn begin_frame() -> Vec<u8> {
     performative(&Performative::Begin(begin), &[])
 }
 
-/// One transfer of a delivery.
+/// Makes one transfer of a delivery.
 pub(crate) fn transfer(handle: u32, id: u32, more: bool) -> Transfer {
     Transfer {
         handle: Handle(handle),

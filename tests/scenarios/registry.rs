@@ -1,4 +1,4 @@
-//! The identity registry over HTTPS: what official clients send, and what they must get back.
+//! These tests send to the identity registry over HTTPS the requests of official clients, and check the answers.
 
 use iothub_local_hub::{LocalHub, RunningHub};
 use reqwest::Method;

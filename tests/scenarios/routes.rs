@@ -1,5 +1,5 @@
-//! Message routes and the hub's own events, with real devices and back ends: what reaches the stream, and
-//! in which order. Bodies are pinned beside the code that makes them.
+//! These tests set message routes and read the stream, with real devices and back ends: they check which events of
+//! devices and of the hub itself reach it, in which order. Bodies are pinned beside the code that makes them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The service client against the local hub: the life of an identity, every id a device may have,
+//! These tests run the service client against the local hub: the life of an identity, every id a device may have,
 //! every policy on every call, and tokens over time.
 
 use std::collections::BTreeSet;

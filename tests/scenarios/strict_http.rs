@@ -1,5 +1,5 @@
-//! Requests over HTTPS that two readers may understand in two ways, sent as bytes; and what a stranger learns of
-//! the identities there are.
+//! These tests send requests over HTTPS, as bytes, that two readers may understand in two ways, and check that a
+//! stranger learns nothing of the identities there are.
 
 use iothub_auth::{SasToken, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
@@ -10,7 +10,7 @@ use crate::foreign_http::{Answer, ForeignHttp, answer};
 use crate::raw_amqp::HOUR;
 use crate::raw_mqtt::soon;
 
-/// What the hub answers to these bytes on one connection, up to its end.
+/// Sends bytes on a connection of their own. Returns all that the hub answers up to the end of the connection.
 async fn said(hub: &RunningHub, bytes: &[u8]) -> String {
     let tls = tokio_rustls::TlsConnector::from(iothub_auth::client_config(Some(hub.ca_file())).unwrap());
     let tcp = tokio::net::TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
@@ -22,7 +22,7 @@ async fn said(hub: &RunningHub, bytes: &[u8]) -> String {
     String::from_utf8(answers).unwrap()
 }
 
-/// The statuses of all answers.
+/// Returns the statuses of all answers.
 fn statuses(answers: &str) -> Vec<&str> {
     answers
         .split("HTTP/1.1 ")
@@ -71,7 +71,7 @@ async fn a_head_that_two_readers_may_understand_in_two_ways_is_refused() {
     hub.shutdown().await;
 }
 
-/// All that a client sees of an answer, but for the time and the id under which the log tells more.
+/// Returns all that a client sees of an answer, but for the time and the id under which the log tells more.
 fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, Option<String>) {
     let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));

@@ -1,4 +1,4 @@
-//! Twins over HTTPS, asked for by a back end that knows nothing of our clients.
+//! These tests read and write twins over HTTPS as a back end that knows nothing of our clients.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The service client's twins and modules against the local hub: what a patch and a replacement leave,
-//! ETags among many writers, twins of modules, and what is refused.
+//! These tests run the service client's twins and modules against the local hub: patches, replacements, ETags among
+//! many writers, twins of modules, and refused writes.
 
 use std::error::Error as _;
 
@@ -39,7 +39,7 @@ fn content(twin: &Twin) -> (Value, Value, i64) {
     (twin.tags.clone().into(), desired.properties.clone().into(), desired.version)
 }
 
-/// What the hub says about a refused write.
+/// Returns the answer of the hub in the error about a refused write.
 fn reason(error: &Error) -> String {
     error.source().unwrap().to_string()
 }

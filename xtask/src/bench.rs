@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: numbers, from release builds. Each is a table; none is a pass or a failure.
+//! `cargo xtask bench` measures release builds. Each measurement is a table, and neither a pass nor a failure.
 
 mod c2d;
 mod events;
@@ -15,10 +15,10 @@ use clap::{Args, ValueEnum};
 
 use crate::workspace;
 
-/// What the command line says.
+/// The arguments of the command line.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to measure
+    /// The measurement to make
     what: What,
 }
 

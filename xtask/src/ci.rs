@@ -11,10 +11,10 @@ use clap::Args;
 use crate::steps::{human, table};
 use crate::{docs, e2e, fuzz, interop, mistakes, pages, tidy, workspace};
 
-/// Seconds of fuzzing, over all targets.
+/// The seconds of fuzzing, over all targets.
 const FUZZ_SECONDS: u64 = 120;
 
-/// One step: its name and what it does.
+/// One step: its name, and the function that runs it.
 type Step = (&'static str, fn() -> Result<()>);
 
 const STEPS: &[Step] = &[
@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
     ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
 ];
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Begin with this step: after a failure that was cured, for example
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     from: Option<String>,
 }
 
-/// Whether there is a step of this name, for pages that say which step runs their commands.
+/// Returns whether there is a step of this name, for pages that say which step runs their commands.
 pub(crate) fn has_step(name: &str) -> bool {
     STEPS.iter().any(|(step, _)| *step == name)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: the tutorials as a reader runs them, with everything they promise checked. The hub
+//! `cargo xtask e2e` runs the tutorials as a reader runs them, and checks everything they promise. The hub
 //! is one of our own, started here, unless `IOTHUB_CONNECTION_STRING` names another.
 
 mod c2d;
@@ -23,7 +23,7 @@ use self::reader::Reader;
 use crate::steps::{Status, Step, human, table};
 use crate::workspace;
 
-/// What the command line says.
+/// The arguments of the command line.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only this tutorial; all that exist, unless said
@@ -93,7 +93,7 @@ struct Report<'a> {
     tutorials: Vec<Run>,
 }
 
-/// One tutorial, run once.
+/// The results of one run of a tutorial.
 #[derive(Serialize)]
 struct Run {
     name: &'static str,
@@ -156,7 +156,8 @@ async fn run_all(kind: &hub::Kind, tutorials: &[Tutorial], repeat: u32) -> (Vec<
     (runs, false)
 }
 
-/// One tutorial on a hub of its own. Whatever happens, what it made on the hub is removed again.
+/// Walks through one tutorial on a hub of its own. Whatever happens, everything that it made on the hub is removed
+/// again.
 async fn run_one(kind: &hub::Kind, tutorial: Tutorial, reader: &mut Reader) -> bool {
     let Some(hub) = reader.step(kind.first_step(), Hub::start(kind)).await else { return false };
     let interrupted = tokio::select! {

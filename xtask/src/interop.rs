@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: Microsoft's own clients, unmodified and pinned, against the local hub, and
+//! `cargo xtask interop` runs Microsoft's own clients, unmodified and pinned, against the local hub, and
 //! against our clients through it. Their ports are fixed in their code, so hub and clients run in a
 //! network namespace of their own, where every port is free and nothing else can be reached.
 
@@ -31,7 +31,7 @@ pub(crate) use self::inside::run as run_inside;
 use self::language::Language;
 use crate::workspace;
 
-/// What the command line says.
+/// The arguments of the command line.
 #[derive(Args, Default)]
 pub(crate) struct Options {
     /// Only cases whose name contains this
@@ -42,13 +42,13 @@ pub(crate) struct Options {
     record: bool,
 }
 
-/// What the run inside the namespace is told.
+/// The arguments of the run inside the namespace.
 #[derive(Args)]
 pub(crate) struct InsideOptions {
-    /// Where the packages are
+    /// The folder of the packages
     #[arg(long)]
     installed: PathBuf,
-    /// Whose packages those are
+    /// The languages of the packages
     #[arg(long)]
     language: Vec<Language>,
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(crate) struct InsideOptions {
     record: bool,
 }
 
-/// What it means that a tool is missing: a user without Node still wants to see the rest pass; CI wants all of it.
+/// The outcome if a tool is missing: a user without Node still wants to see the other cases pass; CI wants all of them.
 #[derive(Clone, Copy)]
 pub(crate) enum Missing {
     IsSkipped,
@@ -115,7 +115,7 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
     workspace::run(&mut inside).context("interop")
 }
 
-/// Whether a program is on the path.
+/// Returns whether a program is on the path.
 pub(crate) fn exists(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())

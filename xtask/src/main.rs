@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask --help`. One file per command; what several of them need
-//! is in `workspace`, `steps` and `program`. This file refuses everything but parsing the command line.
+//! The project's own commands: `cargo xtask --help`. This file parses the command line and calls the file of the
+//! command. `workspace`, `steps`, `program`, `signal` and `variables` serve several commands.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
@@ -18,6 +18,7 @@ mod program;
 mod signal;
 mod steps;
 mod tidy;
+mod variables;
 mod workspace;
 
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run Microsoft's Python and Node clients against the local hub and our clients
+    /// Run Microsoft's Python, Node and Rust clients against the local hub and our clients
     Interop(interop::Options),
     /// The part of `interop` that has a network namespace to itself
     #[command(hide = true)]
@@ -67,7 +68,7 @@ enum Command {
         /// The folder to make; it must not exist yet
         dir: PathBuf,
     },
-    /// Paste the samples' marked code into the tutorial pages
+    /// Paste the marked code of samples and guides into the pages that show it
     Docs {
         /// Change nothing, fail if a page does not show what its sample says
         #[arg(long)]

@@ -1,11 +1,10 @@
-//! `cargo xtask mistakes`: the messages on docs/troubleshooting.md are what the programs really say. This makes each
-//! mistake of the page with the real programs on a real hub, and compares what they print with the page; with
-//! `--bless` it writes the page instead.
+//! `cargo xtask mistakes` makes each mistake of docs/troubleshooting.md with the real programs on a real hub, and
+//! compares their messages with those on the page; with `--bless` it writes the page instead.
 //!
-//! It also checks that no program minds when its output is closed ([`closed_output`]).
+//! The command also checks that no program minds when its output is closed ([`closed_output`]).
 //!
-//! [`cases`] has the mistakes, [`stage`] the hub and the programs that they are made with, [`plain`] takes out of a
-//! message what differs from run to run, and [`page`] puts the messages into the page.
+//! [`cases`] has the mistakes, [`stage`] the hub and the programs that they are made with, [`plain`] takes everything
+//! out of a message that differs from run to run, and [`page`] puts the messages into the page.
 
 mod cases;
 mod closed_output;
@@ -23,7 +22,7 @@ use crate::workspace;
 
 const PAGE: &str = "docs/troubleshooting.md";
 
-/// What the command line says.
+/// The arguments of the command line.
 #[derive(Args, Default)]
 pub(crate) struct Options {
     /// Write what the programs say into the page, instead of comparing
@@ -81,13 +80,13 @@ pub(crate) fn run(options: &Options, missing: Missing) -> Result<()> {
     bail!("{}", problems.join("\n"))
 }
 
-/// What the programs said to each mistake, by its name.
+/// The messages of the programs to each mistake, by its name.
 #[derive(Default)]
 struct Said {
     messages: BTreeMap<String, String>,
     /// Mistakes that could not be made here, and why.
     skipped: Vec<(String, String)>,
-    /// Mistakes that were not told as such: the program went on, or did not start.
+    /// Mistakes that no program told of: it went on, or did not start.
     failed: Vec<(String, String)>,
 }
 

@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 use crate::workspace;
 
 /// The variables that samples read, in the order in which their user sets them.
-const VARIABLES: [&str; 3] =
-    ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_ID", "IOTHUB_DEVICE_CONNECTION_STRING"];
+const VARIABLES: [&str; 3] = [SERVICE_STRING, DEVICE_ID, DEVICE_STRING];
 
-/// A sample that was copied.
+/// A copy that was made of a sample.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    /// Where it is, with every link followed.
+    /// The folder of the copy, with every link followed.
     pub(crate) folder: PathBuf,
-    /// Its package.
+    /// The name of its package.
     pub(crate) package: String,
-    /// What its README says.
+    /// The text of its README.
     readme: String,
-    /// All of its code.
+    /// The text of all its Rust files.
     code: String,
 }
 
@@ -44,8 +44,8 @@ impl Copy {
     fn steps(&self, dir: &Path) -> Vec<String> {
         let device = self.device();
         let value = |name: &str| match name {
-            "IOTHUB_CONNECTION_STRING" => "'HostName=…' # as the hub prints it".to_owned(),
-            "IOTHUB_DEVICE_ID" => device.to_owned(),
+            SERVICE_STRING => "'HostName=…' # as the hub prints it".to_owned(),
+            DEVICE_ID => device.to_owned(),
             _ => format!("\"$(cargo iothub device connection-string show {device})\""),
         };
         let is_read = |name: &&str| self.code.contains(&format!("\"{name}\""));

@@ -21,8 +21,8 @@ pub(crate) fn without_a_report_when_it_is_closed<T>(command: impl FnOnce() -> T)
     }
 }
 
-/// Whether this is the panic of `println!` or `eprintln!` on a pipe without a reader. The standard library has no other
-/// form of it than this text; a full disk has the same beginning and another number.
+/// Returns whether this is the panic of `println!` or `eprintln!` on a pipe without a reader. The standard library has
+/// no other form of it than this text; a full disk has the same beginning and another number.
 fn is_closed_output(panic: &(dyn Any + Send)) -> bool {
     let text = panic.downcast_ref::<String>().map_or("", String::as_str);
     let is_closed =

@@ -18,7 +18,7 @@ use self::blocks::{Block, Mark};
 use crate::interop::{Missing, exists};
 use crate::{ci, workspace};
 
-/// What the command line says.
+/// The arguments of the command line.
 #[derive(Args, Default)]
 pub(crate) struct Options {
     /// Only the page with this path, for example docs/tutorials/c2d.md
@@ -26,16 +26,16 @@ pub(crate) struct Options {
     page: Option<String>,
 }
 
-/// Which commands are run.
+/// The commands to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum What {
-    /// Those of the pages, in a fresh clone
+    /// Commands of the pages, in a fresh clone
     Pages,
-    /// Those of each sample's README, in a copy of the sample
+    /// Commands of each sample's README, in a copy of the sample
     Copies,
 }
 
-/// What the run inside the namespace is told.
+/// The arguments of the run inside the namespace.
 #[derive(Args)]
 pub(crate) struct InsideOptions {
     what: What,
@@ -82,7 +82,7 @@ fn in_a_namespace(what: What, page: Option<&str>, missing: Missing) -> Result<()
     workspace::run(&mut inside).context("the pages' commands")
 }
 
-/// Every page that prints commands, and what is wrong with its marks.
+/// Reads every page that prints commands. Returns the pages, and a line for each mistake in their marks.
 pub(crate) fn read() -> Result<(Vec<Page>, Vec<String>)> {
     let (mut pages, mut problems) = (Vec::new(), Vec::new());
     for path in workspace::tracked_files()?.into_iter().filter(|path| path.ends_with(".md")) {
@@ -120,7 +120,7 @@ pub(crate) fn read() -> Result<(Vec<Page>, Vec<String>)> {
     Ok((pages, problems))
 }
 
-/// What CI does not run here, and why: one line for each block.
+/// Returns one line for each block that `cargo xtask pages` leaves out, with the reason.
 pub(crate) fn not_run(pages: &[Page]) -> Vec<String> {
     let blocks = pages.iter().flat_map(|page| page.blocks.iter().map(move |block| (page, block)));
     let line = |(page, block): (&Page, &Block)| {

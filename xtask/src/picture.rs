@@ -1,6 +1,6 @@
-//! `cargo xtask picture`: makes the picture in README, the hub's log beside a device.
+//! `cargo xtask picture` makes the picture in README, the hub's log beside a device.
 //!
-//! The programs really run, as the README says it; what they print is drawn by `svg`. Times, ports and the
+//! The programs really run, as the README says it; `svg` draws their output. Times, ports and the
 //! numbers that differ from run to run are replaced, so that the picture changes only when the programs do.
 
 mod svg;
@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use self::svg::{Color, Pane, Row};
 use crate::program::{self, Program};
+use crate::variables::{self, DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 use crate::workspace;
 
 const PICTURE: &str = "docs/images/hub-log.svg";
@@ -29,15 +30,13 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// What the hub and the device print while two messages are sent.
+/// Sends two messages to a device. Returns the lines that the hub and the device print meanwhile.
 async fn record() -> Result<(Vec<String>, Vec<String>)> {
     let folder = tempfile::tempdir()?;
     let ready = folder.path().join("ready.json");
     let mut command = Command::new(workspace::program("local-hub"));
     command.arg("--state-dir").arg(folder.path().join("state")).arg("--ready-file").arg(&ready);
-    for port in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
-        command.args([port, "0"]);
-    }
+    command.args(workspace::ON_FREE_PORTS);
     command.env_remove("RUST_LOG");
     let mut hub = Program::start("local-hub", command)?;
     hub.until_line("Press Ctrl-C to stop.", SOON).await?;
@@ -46,7 +45,7 @@ async fn record() -> Result<(Vec<String>, Vec<String>)> {
 
     let iothub = |arguments: &[&str]| {
         let mut command = Command::new(workspace::program("iothub"));
-        command.args(arguments).env("IOTHUB_CONNECTION_STRING", owner);
+        command.args(arguments).env(SERVICE_STRING, owner);
         command
     };
     program::run("iothub", iothub(&["device", "create", DEVICE]), SOON).await?;
@@ -55,12 +54,12 @@ async fn record() -> Result<(Vec<String>, Vec<String>)> {
     let string = shown.first().context("no connection string")?;
 
     let mut command = Command::new(workspace::program("simulated_device"));
-    command.env("IOTHUB_DEVICE_CONNECTION_STRING", string).env_remove("RUST_LOG");
+    variables::set(&mut command, &[(DEVICE_STRING, string)]);
     let mut device = Program::start("simulated_device", command)?;
     let mut seen = Vec::new();
     read(&mut device, &mut seen, "Waiting for").await?;
     let mut command = Command::new(workspace::program("send_c2d"));
-    command.env("IOTHUB_CONNECTION_STRING", owner).env("IOTHUB_DEVICE_ID", DEVICE);
+    command.env(SERVICE_STRING, owner).env(DEVICE_ID, DEVICE);
     program::run("send_c2d", command, SOON).await?;
     read(&mut device, &mut seen, "Total calls received: 2").await?;
     device.interrupt()?;
@@ -90,13 +89,13 @@ fn draw(hub: &[String], device: &[String]) -> String {
     let mut left = vec![Row::command("cargo xtask hub"), Row::new(Color::Muted, "\u{2026}")];
     left.extend(settled(hub));
     let mut right = vec![Row::command("cargo run -p simulated_device")];
-    // What a message does not have is left out: it says nothing, and there is a lot of it.
+    // Properties that a message does not have are left out: they say nothing, and there are many.
     let told = device.iter().filter(|line| !line.ends_with(", None)"));
     right.extend(told.map(|line| Row::new(Color::Text, number_fixed(line))));
     svg::document(&[Pane { title: "the hub", rows: left }, Pane { title: "a device", rows: right }])
 }
 
-/// The hub's lines as they are in every run. The two messages overtake each other now and then, so each
+/// Returns the hub's lines as they are in every run. The two messages overtake each other now and then, so each
 /// message's lines are put together; times and addresses count up.
 fn settled(log: &[String]) -> Vec<Row> {
     // Without the date, which is the first line.
@@ -126,7 +125,7 @@ fn settled(log: &[String]) -> Vec<Row> {
     rows
 }
 
-/// A line without the numbers that differ from run to run.
+/// Returns a line without the numbers that differ from run to run.
 fn fixed(line: &str) -> String {
     let line = match line.split_once("127.0.0.1:") {
         Some((before, after)) => {
@@ -144,7 +143,7 @@ fn fixed(line: &str) -> String {
     }
 }
 
-/// The device's line with the same wind speed in every run.
+/// Returns the device's line with the same wind speed in every run.
 fn number_fixed(line: &str) -> String {
     match line.split_once("sent a message\": ") {
         Some((before, after)) => {

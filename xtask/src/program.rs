@@ -1,28 +1,32 @@
-//! A program under watch: what it prints as it prints it, a deadline on every wait, Ctrl-C, and all of
-//! its output in the error when something is not as expected. Dropping one kills it.
+//! [`Program`] is a program under watch: its lines come as it prints them, every wait has a deadline, and an error
+//! holds all that it printed. Dropping one kills it. `program/stop.rs` has its end and its signals, `program/run.rs`
+//! runs one from its start to its end. All commands that start programs use it.
 
-use std::process::{ExitStatus, Stdio};
+mod run;
+mod stop;
+
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::signal::{self, Signal};
+pub(crate) use self::run::{run, run_refused};
 
 /// More output than any of our programs has; a program that prints without end is cut off here.
 const MAX_TRANSCRIPT: usize = 16 * 1024 * 1024;
 
-/// Where a line was printed.
+/// The output that a line was printed on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stream {
     Out,
     Err,
 }
 
-/// What a program printed, in the order it arrived.
+/// The lines that a program printed, in the order in which they arrived.
 struct Transcript {
     lines: Vec<(Stream, String)>,
     size: usize,
@@ -61,7 +65,7 @@ impl Program {
         Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, transcript, next: 0 })
     }
 
-    /// The next line on standard output; `None` once there will be no more.
+    /// Waits for the next line on standard output. Returns `None` once there will be no more.
     pub(crate) async fn next_line(&mut self, within: Duration) -> Result<Option<String>> {
         let deadline = Instant::now() + within;
         loop {
@@ -86,12 +90,12 @@ impl Program {
         }
     }
 
-    /// The next line must be this one.
+    /// Waits for the next line, which must be this one.
     pub(crate) async fn expect_line(&mut self, line: &str, within: Duration) -> Result<()> {
         self.expect(&format!("{line:?}"), within, |found| found == line).await
     }
 
-    /// The next line must satisfy this; `wanted` describes it.
+    /// Waits for the next line, which `accept` must take; `wanted` describes it.
     pub(crate) async fn expect(
         &mut self,
         wanted: &str,
@@ -105,7 +109,7 @@ impl Program {
         }
     }
 
-    /// Passes over lines until one satisfies this, and returns it; `wanted` describes it.
+    /// Passes over lines until `accept` takes one, and returns it; `wanted` describes it.
     pub(crate) async fn until(
         &mut self,
         wanted: &str,
@@ -128,7 +132,7 @@ impl Program {
         self.until(&format!("{line:?}"), within, |found| found == line).await.map(drop)
     }
 
-    /// Nothing more on standard output.
+    /// Waits for the end of standard output, before which no further line may come.
     pub(crate) async fn expect_end(&mut self, within: Duration) -> Result<()> {
         match self.next_line(within).await? {
             None => Ok(()),
@@ -152,43 +156,6 @@ impl Program {
         self.input = None;
     }
 
-    /// Ctrl-C.
-    pub(crate) fn interrupt(&self) -> Result<()> {
-        self.signal(Signal::Interrupt)
-    }
-
-    /// Ctrl-C, and waits for its end, with its input left open: a program that waits for a line is not given one. All
-    /// that it printed is read then.
-    pub(crate) async fn interrupt_and_wait(&mut self, within: Duration) -> Result<ExitStatus> {
-        self.interrupt()?;
-        let Ok(status) = tokio::time::timeout(within, self.child.wait()).await else {
-            return Err(self.complaint(format!("did not end within {} after Ctrl-C", seconds(within))));
-        };
-        while self.next_line(within).await?.is_some() {}
-        status.with_context(|| format!("{} is lost", self.name))
-    }
-
-    /// Waits until the program handles Ctrl-C itself. A program prints that Ctrl-C stops it just before it begins to
-    /// listen, and a signal in between ends it as if it had no handler. Only Linux tells; elsewhere this returns at
-    /// once.
-    pub(crate) async fn until_it_handles_ctrl_c(&self, within: Duration) -> Result<()> {
-        let deadline = Instant::now() + within;
-        while let Some(id) = self.child.id() {
-            let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { break };
-            let handled = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-            let handled = handled.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-            // The lowest bit stands for the signal 1, so the next one for SIGINT, which is 2.
-            if handled.is_none_or(|mask| mask & 0b10 != 0) {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(self.complaint(format!("does not handle Ctrl-C after {}", seconds(within))));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
-    }
-
     /// Waits for the first line of standard error after the first `before` ones; `wanted` describes it.
     pub(crate) async fn until_error(
         &mut self,
@@ -208,42 +175,9 @@ impl Program {
         }
     }
 
-    /// Holds it where it is, like a machine that sleeps, until [`wake`](Self::wake).
-    pub(crate) fn sleep(&self) -> Result<()> {
-        self.signal(Signal::Stop)
-    }
-
-    /// Lets it go on.
-    pub(crate) fn wake(&self) -> Result<()> {
-        self.signal(Signal::Continue)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let id = self.child.id().ok_or_else(|| self.complaint("has ended already".to_owned()))?;
-        signal::send(id, signal).with_context(|| self.name.clone())
-    }
-
-    /// The process, to look at from outside.
+    /// The id of the process, while it runs.
     pub(crate) fn id(&self) -> Option<u32> {
         self.child.id()
-    }
-
-    /// Waits for its end.
-    pub(crate) async fn end(&mut self, within: Duration) -> Result<ExitStatus> {
-        self.close_input();
-        match tokio::time::timeout(within, self.child.wait()).await {
-            Ok(status) => status.with_context(|| format!("{} is lost", self.name)),
-            Err(_) => Err(self.complaint(format!("did not end within {}", seconds(within)))),
-        }
-    }
-
-    /// Waits for its end, which must be a good one.
-    pub(crate) async fn end_well(&mut self, within: Duration) -> Result<()> {
-        let status = self.end(within).await?;
-        if !status.success() {
-            return Err(self.complaint(format!("ended with {status}")));
-        }
-        Ok(())
     }
 
     /// All lines of standard output so far.
@@ -281,48 +215,6 @@ impl Program {
     }
 }
 
-/// Runs a program to its end without input: what it printed on standard output, if it ended well.
-pub(crate) async fn run(name: &str, command: Command, within: Duration) -> Result<Vec<String>> {
-    let mut program = Program::start(name, command)?;
-    let deadline = Instant::now() + within;
-    program.close_input();
-    let mut lines = Vec::new();
-    while let Some(line) = program.next_line(deadline.saturating_duration_since(Instant::now())).await? {
-        lines.push(line);
-    }
-    program.end_well(within).await?;
-    Ok(lines)
-}
-
-/// Longest line of an error, in characters, unless it is one word.
-const ERROR_WIDTH: usize = 100;
-
-/// Runs a program that must refuse: an error on standard error that begins with all of `words` on its first line, lines
-/// of at most 100 characters, and a code that says failure.
-pub(crate) async fn run_refused(
-    name: &str,
-    command: Command,
-    words: &[&str],
-    within: Duration,
-) -> Result<()> {
-    let mut program = Program::start(name, command)?;
-    program.close_input();
-    while program.next_line(within).await?.is_some() {}
-    let status = program.end(within).await?;
-    if status.success() || status.code().is_none() {
-        bail!(program.complaint(format!("should have refused, and ended with {status}")));
-    }
-    let errors = program.errors();
-    let first = errors.first().map_or("", String::as_str);
-    if let Some(missing) = words.iter().find(|word| !first.contains(**word)) {
-        bail!(program.complaint(format!("should have said {missing:?} on the first line of its error")));
-    }
-    if let Some(long) = errors.iter().find(|line| line.chars().count() > ERROR_WIDTH) {
-        bail!(program.complaint(format!("said {long:?}, which is longer than {ERROR_WIDTH} characters")));
-    }
-    Ok(())
-}
-
 async fn read_lines(stream: impl AsyncRead + Unpin, name: Stream, transcript: watch::Sender<Transcript>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -356,9 +248,9 @@ fn shortened(line: &str) -> String {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    pub(super) const SOON: Duration = Duration::from_secs(20);
 
-    fn shell(script: &str) -> Command {
+    pub(super) fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
@@ -400,35 +292,5 @@ mod tests {
         assert!(error.contains("no further line"), "{error}");
         program.type_line("").await.unwrap();
         program.end_well(SOON).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn ctrl_c_arrives() {
-        let script = "trap 'echo stopped; exit 0' INT; echo ready; while :; do read x || exit 1; done";
-        // A shell cannot trap a signal that was ignored when it began, as it is in background jobs.
-        let mut command = Command::new("env");
-        command.args(["--default-signal=INT", "sh", "-c", script]);
-        let mut program = Program::start("it", command).unwrap();
-        program.expect_line("ready", SOON).await.unwrap();
-        program.interrupt().unwrap();
-        // The shell runs the trap once its read returns.
-        // One that has ended already reads nothing any more.
-        program.type_line("").await.ok();
-        program.expect_line("stopped", SOON).await.unwrap();
-        program.end_well(SOON).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_a_failure() {
-        let error = run("it", shell("echo why >&2; exit 3"), SOON).await.unwrap_err().to_string();
-        assert!(error.contains("exit status: 3") && error.contains("! why"), "{error}");
-        run_refused("it", shell("echo set THIS >&2; exit 1"), &["THIS"], SOON).await.unwrap();
-        assert!(run_refused("it", shell("echo set THIS >&2"), &["THIS"], SOON).await.is_err());
-        assert!(run_refused("it", shell("echo set THAT >&2; exit 1"), &["THIS"], SOON).await.is_err());
-        run_refused("it", shell("echo THIS >&2; echo why >&2; exit 1"), &["THIS"], SOON).await.unwrap();
-        assert!(
-            run_refused("it", shell("echo why >&2; echo THIS >&2; exit 1"), &["THIS"], SOON).await.is_err()
-        );
-        assert!(run_refused("it", shell("printf '%0101d' 0 >&2; exit 1"), &[], SOON).await.is_err());
     }
 }

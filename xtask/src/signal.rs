@@ -5,18 +5,18 @@
 use anyhow::Result;
 use tokio::process::Command;
 
-/// What a program can be told.
+/// A signal that a program can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// What Ctrl-C sends.
+    /// The signal of Ctrl-C.
     Interrupt,
-    /// What `kill` sends.
+    /// The signal of `kill`.
     Terminate,
-    /// To end at once, whatever it does.
+    /// The program ends at once, whatever it does.
     Kill,
-    /// To stand still.
+    /// The program stands still.
     Stop,
-    /// To go on after that.
+    /// The program goes on after [`Signal::Stop`].
     Continue,
 }
 

@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy knows. Each rule is a
-//! pure function over what was read, so that its tests show it a bad tree and see it fail.
+//! `cargo xtask tidy` checks the rules of the house that neither the compiler nor clippy knows. Each rule is a
+//! pure function over the files that were read, so that its tests show it a bad tree and see it fail.
 
 mod examples;
 mod features;
@@ -21,12 +21,12 @@ use cargo_metadata::{Metadata, MetadataCommand};
 pub(crate) use self::samples::MAY_USE as SAMPLES_MAY_USE;
 use crate::{docs, pages, workspace};
 
-/// One thing that is not as it should be.
+/// A place that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
-    /// Where: a file, or a file and a line.
+    /// The place: a file, or a file and a line.
     at: String,
-    /// What is wrong and what to do.
+    /// The mistake and the remedy.
     what: String,
     /// Only worth a word, not a failure.
     warning: bool,
@@ -110,7 +110,7 @@ fn metadata() -> Result<Metadata> {
     MetadataCommand::new().manifest_path(manifest).exec().context("cargo metadata failed")
 }
 
-/// What is not UTF-8 is bytes (a corpus, a recording) and has no style to check.
+/// Reads all files. A file that is not UTF-8 is bytes (a corpus, a recording) and has no style to check.
 fn read_files() -> Result<Vec<File>> {
     let root = workspace::root();
     let read = |path: String| {

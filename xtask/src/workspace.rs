@@ -1,13 +1,13 @@
-//! Where things are, and how cargo is called from here.
+//! This file finds the folders, programs and files of the workspace, and calls cargo and git. All commands use it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder of the workspace: that of the cargo which started this program. Where two clones share a target folder,
-/// cargo takes a program that was built in one for that of the other, so the path known at build time may be of the
-/// wrong one.
+/// The folder of the workspace in which the cargo that started this program works. Where two clones share a target
+/// folder, cargo takes a program that was built in one for that of the other, so the path known at build time may be of
+/// the wrong one.
 pub(crate) fn root() -> PathBuf {
     let is_ours = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
     let here = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| is_ours);
@@ -15,8 +15,8 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(&here).to_path_buf()
 }
 
-/// Where cargo builds, which `CARGO_TARGET_DIR` or anybody's cargo configuration may say: this program lies there, in
-/// the folder of its profile, and its tests one folder deeper.
+/// The folder in which cargo builds, which `CARGO_TARGET_DIR` or anybody's cargo configuration may set. This program
+/// lies there, in the folder of its profile, and its tests one folder deeper.
 pub(crate) fn target_dir() -> PathBuf {
     let folder = std::env::current_exe().ok().and_then(|program| {
         let profile = program.parent().filter(|folder| !folder.ends_with("deps"));
@@ -30,10 +30,14 @@ pub(crate) fn program(name: &str) -> PathBuf {
     target_dir().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// How the names of variables begin that cargo sets for the program of one package.
+/// Arguments with which the program `local-hub` listens on free ports instead of its fixed ones.
+pub(crate) const ON_FREE_PORTS: [&str; 8] =
+    ["--mqtts-port", "0", "--amqps-port", "0", "--amqp-port", "0", "--https-port", "0"];
+
+/// The beginnings of names of variables that cargo sets for the program of one package.
 const OF_A_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 
-/// Cargo, standing in the workspace.
+/// Returns a command that runs cargo in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -81,7 +85,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints, if it ends well.
+/// Runs a command to its end. Returns its standard output if it ended well.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
     let output = command.output().with_context(|| format!("`{shown}` could not be started"))?;
@@ -95,7 +99,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed what is not text"))
 }
 
-/// The command as one would type it.
+/// Returns the command as one would type it.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
     let arguments = command.get_args().map(|argument| format!(" {}", argument.to_string_lossy()));
@@ -107,7 +111,7 @@ pub(crate) fn tracked_files() -> Result<Vec<String>> {
     tracked_files_in(&root())
 }
 
-/// The same of any repository.
+/// The files that git tracks or would track in any repository, as paths from its root.
 pub(crate) fn tracked_files_in(folder: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
     git.current_dir(folder).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);

@@ -5,26 +5,28 @@ use std::time::Duration;
 
 use crate::value::{Map, Symbol};
 
-/// What every connection of a listener offers, and the bounds it enforces. Share one in an `Arc`.
+/// The settings of a listener's connections: what each of them offers and which bounds it enforces. Share one
+/// in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     /// `open.container-id` of this side.
     pub container_id: String,
-    /// `open.properties` of this side; empty sends none.
+    /// `open.properties` of this side; an empty map sends no properties.
     pub properties: Map,
     /// SASL mechanisms to offer. Connections without a SASL layer are accepted as well;
     /// when this is empty, only those are.
     pub sasl_mechanisms: Vec<Symbol>,
-    /// From the first byte to the peer's open; a peer that takes longer is dropped.
+    /// The time from the beginning of the connection to the peer's open; a peer that takes longer is dropped.
     pub handshake_timeout: Duration,
     /// `open.idle-time-out` of this side. The connection is closed after twice this time without a frame.
     pub idle_timeout: Duration,
     /// A peer that takes no byte of waiting output for this long is dropped.
     pub write_timeout: Duration,
-    /// How long, once the server has begun to end, a connection stays open until its handler says that the
-    /// peer has everything (see [`ConnectionHandler::is_drained`](crate::ConnectionHandler::is_drained)).
+    /// The longest time that a connection stays open, once the server has begun to end, until its handler says
+    /// that the peer has everything
+    /// (see [`ConnectionHandler::is_drained`](crate::ConnectionHandler::is_drained)).
     pub drain_timeout: Duration,
-    /// How long to wait for the peer's close after ours.
+    /// The time to wait for the peer's close after ours.
     pub close_timeout: Duration,
     /// `open.max-frame-size` of this side, at least 512. Larger inbound frames close the connection,
     /// and outbound frames keep to it too, even if the peer allows more.
@@ -49,8 +51,8 @@ pub struct ConnectionConfig {
     pub max_output_bytes: usize,
     /// Settlements and other commands that may wait in a [`crate::ConnectionHandle`].
     pub max_commands: usize,
-    /// What a peer gets while [`ConnectionHandler::is_trusted`](crate::ConnectionHandler::is_trusted) is
-    /// false.
+    /// The additional bounds that hold while
+    /// [`ConnectionHandler::is_trusted`](crate::ConnectionHandler::is_trusted) is false.
     pub untrusted: UntrustedLimits,
 }
 
@@ -58,22 +60,23 @@ pub struct ConnectionConfig {
 /// [`ConnectionConfig`].
 #[derive(Clone, Copy, Debug)]
 pub struct UntrustedLimits {
-    /// Sessions at a time. One more closes the connection.
+    /// The number of sessions at a time. One more closes the connection.
     pub sessions: usize,
-    /// Attached links at a time. One more is refused with `amqp:unauthorized-access`.
+    /// The number of attached links at a time, in all sessions together. One more is refused with
+    /// `amqp:unauthorized-access`.
     pub links: usize,
-    /// Bytes of one frame, of all partly received messages together, and of all messages together that
-    /// wait for the peer's credit. At least 512.
+    /// The number of bytes of one frame, of all partly received messages together, of all messages together
+    /// that wait for the peer's credit, and of output from which on nothing more is read. At least 512.
     pub bytes: usize,
-    /// How long a peer may stay untrusted, counted from its first byte. A peer that takes longer is closed
-    /// with `amqp:resource-limit-exceeded`.
+    /// The longest time that a peer may stay untrusted, counted from the beginning of the connection. The
+    /// connection of a peer that takes longer is closed with `amqp:resource-limit-exceeded`.
     pub timeout: Duration,
 }
 
 impl Default for UntrustedLimits {
-    /// Two sessions, two links, 16 KB and 15 seconds. A client that puts a token on `$cbs` needs a session with
-    /// one link in each direction; Microsoft's Rust client of Event Hubs begins the session of its later work
-    /// before that.
+    /// Returns the limits of two sessions, two links, 16 KB and 15 seconds. A client that puts a token on
+    /// `$cbs` needs a session with one link in each direction; Microsoft's Rust client of Event Hubs begins the
+    /// session of its later work before that.
     fn default() -> Self {
         Self { sessions: 2, links: 2, bytes: 16 * 1024, timeout: Duration::from_secs(15) }
     }

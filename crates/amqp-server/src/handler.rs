@@ -1,5 +1,5 @@
-//! [`ConnectionHandler`]: what the nodes behind a connection are asked and told. Callbacks are synchronous
-//! and run on the connection's task, so they must be short and may not block.
+//! [`ConnectionHandler`] is the interface of the nodes behind a connection. The transport calls it: callbacks are
+//! synchronous and run on the connection's task, so they must be short and may not block.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::{
 /// breaks; [`on_closed`](Self::on_closed) comes last. If the future of [`crate::serve`] is dropped
 /// before it ends, no callback comes any more and the handler is merely dropped.
 pub trait ConnectionHandler: Send {
-    /// The peer chose a SASL mechanism from those offered. Not called for connections without a SASL layer.
+    /// The peer chose a SASL mechanism from those offered. This is not called for connections without a SASL layer.
     fn on_sasl(&mut self, init: SaslInit) -> SaslVerdict;
 
     /// The peer's open. An error closes the connection with that condition. Keep the handle if other
@@ -40,29 +40,30 @@ pub trait ConnectionHandler: Send {
     /// The peer told the outcome of a delivery sent to it unsettled.
     ///
     /// If the peer has not settled yet (`rcv-settle-mode` second), it waits for the answer: the
-    /// outcome given here is sent back settled. Answer what the peer said to agree; answer
+    /// outcome given here is sent back settled. Answer the peer's own outcome to agree; answer
     /// [`crate::Outcome::Rejected`] if it came too late. If the peer has settled, the answer is ignored.
     fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, links: &mut Links<'_>) -> Disposition;
 
     /// An outgoing link may send: credit came, a closed window or a full output opened again, or
     /// somebody called [`ConnectionHandle::wake`]. Send until there is nothing more or until
     /// [`crate::SendError::NoCredit`]; this is called again when it is worth it. With `credit.drain` the
-    /// peer wants what there is right now, and unused credit is taken back after this returns.
+    /// peer wants the messages that there are right now, and unused credit is taken back after this returns.
     fn on_credit(&mut self, link: LinkId, credit: Credit, links: &mut Links<'_>);
 
     /// An accepted link is gone, whoever ended it; deliveries still unsettled on it will get no
     /// outcome. The error is the one the ending side gave, if any.
     fn on_detach(&mut self, link: LinkId, error: Option<&AmqpError>, links: &mut Links<'_>);
 
-    /// Whether the peer has been sent everything that it should get before the connection closes, now that
-    /// the server ends. Asked after everything that happens from then on, and ten times a second; when it is
-    /// true, or after [`ConnectionConfig::drain_timeout`](crate::ConnectionConfig::drain_timeout), the
-    /// connection is closed. What was sent already goes out before that.
+    /// Returns whether the peer has been sent everything that it should get before the connection closes, now
+    /// that the server ends. This is asked after everything that happens from then on, and ten times a second;
+    /// when it is true, or after
+    /// [`ConnectionConfig::drain_timeout`](crate::ConnectionConfig::drain_timeout), the connection is closed.
+    /// Messages that were sent already go out before that.
     fn is_drained(&mut self, _links: &mut Links<'_>) -> bool {
         true
     }
 
-    /// Whether the peer has proven who it is. Until then the connection keeps
+    /// Returns whether the peer has proven who it is. Until then the connection keeps
     /// [`UntrustedLimits`](crate::UntrustedLimits). This is asked often and must be quick. A handler that
     /// has answered true once is not asked again.
     ///
@@ -104,7 +105,7 @@ pub enum SaslVerdict {
     Refuse,
 }
 
-/// What the peer's open says about it.
+/// The peer as its open describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteOpen {
     /// The peer's container id.
@@ -115,7 +116,7 @@ pub struct RemoteOpen {
     pub properties: Map,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectionEnd {

@@ -1,6 +1,6 @@
-//! A thin AMQP 1.0 server transport: one task per connection, which owns its sessions, links and
-//! deliveries and asks a [`ConnectionHandler`] what its nodes do. It knows addresses only as text and
-//! messages only as bytes; what they mean is the handler's business.
+//! This crate is a thin AMQP 1.0 server transport. Each connection has one task, which owns its sessions, links
+//! and deliveries and asks a [`ConnectionHandler`] for the answers of its nodes. The crate knows addresses only as
+//! text and messages only as bytes; their meaning is the handler's business.
 //!
 //! # The path of a frame
 //! [`serve`] reads in bulk and hands the bytes to the protocol state, which has no I/O. Every frame is

@@ -1,4 +1,4 @@
-//! [`Links`]: what a handler may do with its connection's links during a callback.
+//! [`Links`] is the access that a handler has to its connection's links during a callback.
 
 use bytes::Bytes;
 
@@ -17,12 +17,13 @@ pub struct Links<'a> {
     pub(crate) protocol: &'a mut Protocol,
 }
 
-/// How a message is sent.
+/// The way in which a message is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendOptions {
     /// The delivery tag; `None` lets the transport count. Tags of unsettled deliveries must differ.
     pub tag: Option<DeliveryTag>,
-    /// Sent settled: nothing more is heard of it. The caller keeps to the link's settle mode. Otherwise the peer's outcome comes to
+    /// True if the message is sent settled, so that nothing more is heard of it. The caller keeps to the link's
+    /// settle mode. Otherwise the peer's outcome comes to
     /// [`on_outcome`](crate::ConnectionHandler::on_outcome).
     pub settled: bool,
     /// The message format; 0 is the standard's own.
@@ -30,18 +31,18 @@ pub struct SendOptions {
 }
 
 impl SendOptions {
-    /// Fire and forget.
+    /// Returns the options of a message of which nothing more is heard.
     pub const fn settled() -> Self {
         Self { tag: None, settled: true, message_format: 0 }
     }
 
-    /// With this tag, and an outcome to come.
+    /// Returns the options of a message with this tag, of which an outcome is still to come.
     pub const fn unsettled(tag: DeliveryTag) -> Self {
         Self { tag: Some(tag), settled: false, message_format: 0 }
     }
 }
 
-/// Why a message was not taken for sending. Nothing of it went out.
+/// The reason why a message was not taken for sending. Nothing of it went out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -49,7 +50,7 @@ pub enum SendError {
     /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.
     #[error("the peer takes no message at the moment")]
     NoCredit,
-    /// As many messages as allowed wait for credit already.
+    /// The largest number of messages that may wait for credit is reached.
     #[error("too many messages wait for the peer's credit")]
     QueueFull,
     /// The peer takes no message of this size on this link.
@@ -66,28 +67,28 @@ impl Links<'_> {
         self.protocol.handle()
     }
 
-    /// What this connection was configured with.
+    /// The configuration of this connection.
     pub fn config(&self) -> &ConnectionConfig {
         self.protocol.config()
     }
 
-    /// How many messages the link may send now; 0 for incoming and unknown links.
+    /// The number of messages that the link may send now; 0 for incoming and unknown links.
     pub fn credit(&mut self, link: LinkId) -> u32 {
         self.protocol.credit(link)
     }
 
-    /// Whether a message that was taken for sending waits on the link, or a part of it, for credit or for the
-    /// session's window.
+    /// Returns whether a message that was taken for sending, or a part of it, still waits on the link for credit
+    /// or for the session's window.
     pub fn has_unsent(&mut self, link: LinkId) -> bool {
         self.protocol.has_unsent(link)
     }
 
-    /// Whether a message would be sent now, as far as that does not depend on its size: for handlers that
-    /// take a message from elsewhere only when it can leave. If not,
+    /// Checks that a message would be sent now, as far as that does not depend on its size: for handlers that
+    /// take a message from elsewhere only when it can leave. If it would not,
     /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.
     ///
     /// # Errors
-    /// As those of [`send`](Self::send).
+    /// The errors of [`send`](Self::send), except for those about the size.
     pub fn may_send(&mut self, link: LinkId, options: SendOptions) -> Result<(), SendError> {
         self.protocol.admit(link, options.settled)
     }

@@ -1,6 +1,6 @@
-//! [`Protocol`]: one connection's state without any I/O. Bytes go in, callbacks are made, bytes come
-//! out; [`crate::serve`] moves them and keeps the deadlines. This file has the phases of a connection and
-//! which frame goes where; handshake, sessions, links and both directions of messages are in the files below.
+//! [`Protocol`] is one connection's state without any I/O. Bytes go in, callbacks are made, bytes come out;
+//! [`crate::serve`] moves them and keeps the deadlines. This file has the phases of a connection and hands each
+//! frame to its part; handshake, sessions, links and both directions of messages are in the files below.
 
 mod handshake;
 mod incoming;
@@ -29,7 +29,7 @@ use crate::{
 const SASL_OK: u8 = 0;
 const SASL_AUTH: u8 = 1;
 
-/// Where a connection stands.
+/// The phases of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The first header is awaited; with or without SASL.
@@ -43,7 +43,7 @@ enum Phase {
     Ready,
     /// We sent a close; only the peer's matters now.
     Closing,
-    /// Nothing the peer says can be understood or matters any more.
+    /// The peer's input is discarded: it cannot be understood, or does not matter any more.
     Discarding,
     /// Both sides closed.
     Closed,
@@ -55,7 +55,7 @@ enum Event {
     Detached(LinkId, Option<AmqpError>),
 }
 
-/// What the peer did wrong, and how far it reaches.
+/// The peer's mistake, by the connection, session or link that ends because of it.
 #[derive(Debug)]
 enum Fault {
     Connection(AmqpError),
@@ -69,11 +69,11 @@ pub(crate) struct Protocol {
     config: Arc<ConnectionConfig>,
     handle: ConnectionHandle,
     phase: Phase,
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     output: BytesMut,
-    /// By channel number.
+    /// The sessions by channel number.
     sessions: Vec<Option<Box<Session>>>,
-    /// For the ids of sessions and links.
+    /// The number that the ids of sessions and links are made of.
     next_serial: u32,
     events: VecDeque<Event>,
     /// Outgoing links whose handlers may send.
@@ -86,9 +86,9 @@ pub(crate) struct Protocol {
     frame_limit: usize,
     remote_idle: Option<Duration>,
     open_sent: bool,
-    /// Whether the handler trusts the peer, as far as it was asked; see [`Protocol::ask_for_trust`].
+    /// True if the handler trusts the peer, as far as it was asked; see [`Protocol::ask_for_trust`].
     trusted: bool,
-    /// Why the connection ends, once it does; the first reason counts.
+    /// The reason why the connection ends, once it does; the first one counts.
     end: Option<ConnectionEnd>,
 }
 
@@ -121,7 +121,7 @@ impl Protocol {
         &self.config
     }
 
-    /// Whether output waits to be written.
+    /// Returns whether output waits to be written.
     pub(crate) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
@@ -130,12 +130,12 @@ impl Protocol {
         &mut self.output
     }
 
-    /// Whether the peer's open has not come yet.
+    /// Returns whether the peer's open is still to come.
     pub(crate) fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Header | Phase::Sasl | Phase::HeaderAfterSasl | Phase::Opening)
     }
 
-    /// Whether the handler trusts the peer, so that the limits for untrusted peers no longer apply.
+    /// Returns whether the handler trusts the peer, so that the limits for untrusted peers no longer apply.
     pub(crate) fn is_trusted(&self) -> bool {
         self.trusted
     }
@@ -145,28 +145,28 @@ impl Protocol {
         self.trusted = self.trusted || handler.is_trusted();
     }
 
-    /// The smaller of `limit` and the bytes that an untrusted peer may use; `limit` for a trusted one.
+    /// The smaller of `limit` and the number of bytes that an untrusted peer may use; `limit` for a trusted one.
     pub(crate) fn bytes_within(&self, limit: usize) -> usize {
         // Every peer may send a frame of 512 bytes.
         if self.trusted { limit } else { limit.min(self.config.untrusted.bytes.max(512)) }
     }
 
-    /// Whether we have ended the connection and wait for the peer to follow.
+    /// Returns whether we have ended the connection and wait for the peer to follow.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Discarding)
     }
 
-    /// Whether nothing more will be said after the current output.
+    /// Returns whether nothing more will be said after the current output.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.phase, Phase::Discarding | Phase::Closed)
     }
 
-    /// Whether the stream may be dropped once the output is written.
+    /// Returns whether the stream may be dropped once the output is written.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
-    /// How often the peer must hear from us, at least.
+    /// The longest time that may pass until the peer hears from us again, if it asked for one.
     pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
         (self.phase == Phase::Ready).then(|| self.remote_idle.map(|idle| idle / 2)).flatten()
     }
@@ -175,7 +175,7 @@ impl Protocol {
         frame::put_empty(&mut self.output);
     }
 
-    /// Takes every whole frame from `input` and leaves the rest.
+    /// Takes every whole frame from `input` and leaves the bytes behind them.
     pub(crate) fn receive(&mut self, input: &mut BytesMut, handler: &mut dyn ConnectionHandler) {
         let mut at = 0;
         loop {
@@ -209,7 +209,7 @@ impl Protocol {
         self.dispatch(handler);
     }
 
-    /// Carries out what other tasks asked for.
+    /// Carries out the commands of other tasks.
     pub(crate) fn run_commands(&mut self, handler: &mut dyn ConnectionHandler) {
         let waiting = self.handle.take();
         for command in waiting.commands {
@@ -231,14 +231,14 @@ impl Protocol {
         self.dispatch(handler);
     }
 
-    /// Tells handlers what happened, and lets links send while there is room for output; then the peer
-    /// hears what was accepted.
+    /// Tells handlers of events, and lets links send while there is room for output; then the peer hears of
+    /// acceptances.
     pub(crate) fn dispatch(&mut self, handler: &mut dyn ConnectionHandler) {
         self.tell(handler);
         self.flush_accepted();
     }
 
-    /// As [`Protocol::dispatch`], in the middle of a batch whose acceptances are told together.
+    /// Does the same as [`Protocol::dispatch`] in the middle of a batch whose acceptances are told together.
     fn tell(&mut self, handler: &mut dyn ConnectionHandler) {
         loop {
             if let Some(Event::Detached(link, error)) = self.events.pop_front() {
@@ -253,12 +253,12 @@ impl Protocol {
         }
     }
 
-    /// Whether links wait for room in the output.
+    /// Returns whether links wait for room in the output.
     pub(crate) fn has_ready_links(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Whether handlers may still add output, and whether more input may be read.
+    /// Returns whether handlers may still add output and more input may be read.
     pub(crate) fn has_room(&self) -> bool {
         self.output.len() < self.bytes_within(self.config.max_output_bytes)
     }
@@ -268,12 +268,12 @@ impl Protocol {
         self.close_as(ConnectionEnd::Closed(error.clone()), Some(&error));
     }
 
-    /// Whether the connection may be closed because the server ends.
+    /// Returns whether the connection may be closed because the server ends.
     pub(crate) fn is_drained(&mut self, handler: &mut dyn ConnectionHandler) -> bool {
         self.phase != Phase::Ready || handler.is_drained(&mut Links { protocol: self })
     }
 
-    /// Closes because the server ends. What other tasks settled before is told first.
+    /// Closes because the server ends. The outcomes that other tasks settled before are told first.
     pub(crate) fn shut_down(&mut self, handler: &mut dyn ConnectionHandler) {
         self.run_commands(handler);
         let error = AmqpError::new(condition::CONNECTION_FORCED, "the server is shutting down");
@@ -297,7 +297,7 @@ impl Protocol {
         self.end.get_or_insert(end);
     }
 
-    /// Closes after an error that leaves the rest of the input without meaning.
+    /// Closes after an error that leaves further input without meaning.
     fn fail(&mut self, error: AmqpError) {
         if self.phase == Phase::Sasl {
             encode::sasl_outcome(&mut self.output, SASL_AUTH);
@@ -307,14 +307,14 @@ impl Protocol {
         self.phase = Phase::Discarding;
     }
 
-    /// No open came in time. Where the AMQP layer is up, the peer is told.
+    /// Closes because no open came in time. If the AMQP layer is up, the peer is told.
     pub(crate) fn time_out_handshake(&mut self) {
         let text = format!("no open within {:?}", self.config.handshake_timeout);
         let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
         self.close_as(ConnectionEnd::HandshakeTimedOut, Some(&error));
     }
 
-    /// The peer has not proven who it is in time.
+    /// Closes because the peer has not proven in time who it is.
     pub(crate) fn time_out_trust(&mut self) {
         let text = format!("the peer did not prove who it is within {:?}", self.config.untrusted.timeout);
         self.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
@@ -325,7 +325,7 @@ impl Protocol {
         self.end.get_or_insert(end);
     }
 
-    /// The connection is over: every link and the handler are told, and how it ended is returned.
+    /// Tells every link and the handler that the connection is over, and returns how it ended.
     pub(crate) fn finish(mut self, handler: &mut dyn ConnectionHandler) -> ConnectionEnd {
         self.handle.mark_gone();
         let end = self.end.take().unwrap_or(ConnectionEnd::Disconnected);

@@ -1,5 +1,5 @@
-//! [`serve`]: the one task that owns a connection's stream. It moves bytes between the stream and the
-//! protocol state, and keeps the deadlines.
+//! [`serve`] is the one task that owns a connection's stream. It moves bytes between the stream and the protocol
+//! state, and keeps the deadlines.
 
 mod wire;
 
@@ -22,7 +22,7 @@ use crate::{
 /// Buffers that served a burst are given back after this long without traffic.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
 
-/// How often a handler is asked whether its peer has everything, while nothing else happens.
+/// The time after which a handler is asked again whether its peer has everything, while nothing else happens.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 
 /// Serves one AMQP 1.0 connection until it ends, and says how it ended.
@@ -33,7 +33,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// gets [`ConnectionConfig::close_timeout`] to answer. All deadlines run on tokio's clock.
 ///
 /// # Errors
-/// Only for failures of the stream that are no ordinary end; what the peer does wrong is answered on
+/// The stream failed in another way than by an ordinary end. A peer's mistake is no error here: it is answered on
 /// the wire and reported as [`ConnectionEnd::Closed`]. The handler has had its last call in any case.
 ///
 /// # Cancel safety
@@ -68,7 +68,6 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> io::Result<()> {
     let mut wire = Wire::new(stream);
     let handle = protocol.handle().clone();
-    protocol.ask_for_trust(handler);
     let mut deadlines =
         Deadlines { started: Instant::now(), closing: None, draining: None, shut_down: false };
     let timer = sleep_until(deadlines.started);
@@ -85,6 +84,8 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             protocol.shut_down(handler);
             continue;
         }
+        // Another task's command may have been the proof.
+        protocol.ask_for_trust(handler);
         let next = deadlines.next(protocol, &wire);
         // Deadlines mostly move away; an early ring is cheaper than moving the timer with each read.
         if timer.is_elapsed() || next < timer.deadline() {
@@ -112,12 +113,12 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     }
 }
 
-/// When something must happen although nothing arrives.
+/// The instants at which something must happen although nothing arrives.
 struct Deadlines {
     started: Instant,
-    /// Since when the peer is expected to close.
+    /// The instant from which on the peer is expected to close.
     closing: Option<Instant>,
-    /// Since when the server is ending, and the peer gets what there is for it.
+    /// The instant at which the server began to end; from then on the peer gets the messages that wait for it.
     draining: Option<Instant>,
     shut_down: bool,
 }
@@ -147,7 +148,7 @@ impl Deadlines {
         [heartbeat, shrink].into_iter().flatten().fold(main, Instant::min)
     }
 
-    /// Does what is due. `true` ends the connection at once.
+    /// Acts on the deadlines that have passed, and returns whether the connection ends at once.
     fn ring<S>(&mut self, protocol: &mut Protocol, wire: &mut Wire<S>) -> bool {
         let now = Instant::now();
         let config = protocol.config();

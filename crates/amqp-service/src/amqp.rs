@@ -1,7 +1,7 @@
-//! The seam: everything of the AMQP library stays in here and below. Above it there are an [`Endpoint`]
-//! to connect to, links to send or receive on, and plain values that come and go over them.
+//! This module is the seam to the AMQP library, which no file outside of it knows. It gives the other files of the
+//! crate an [`Endpoint`] to connect to, links to send or receive on, and plain values that come and go over them.
 //!
-//! What goes over the wire, and why:
+//! This goes over the wire, for these reasons:
 //! - TCP without delay, TLS, then to a hub AMQP at once: no SASL layer, as the official .NET, Node and Go
 //!   service clients do it. To an event hub an anonymous SASL layer first, as its official clients do it.
 //!   Who we are is proven afterwards either way, by a SAS token put to `$cbs`.

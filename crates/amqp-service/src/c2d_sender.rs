@@ -1,5 +1,5 @@
-//! Sending cloud-to-device messages: the handle, and how it is built. The work is done by its
-//! [`owner`] task.
+//! This file is the handle with which programs send cloud-to-device messages, and makes it. Its [`owner`] task does
+//! the work.
 
 mod check;
 mod in_flight;
@@ -36,12 +36,11 @@ use crate::error::{Cause, Error, ErrorKind};
 /// hub's clock was set forward, is sent once more over a new connection with a fresh token.
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), iothub_amqp_service::Error> {
-/// use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use iothub_amqp_service::{C2dMessage, C2dSender};
 ///
 /// let sender = C2dSender::connect("HostName=…;SharedAccessKeyName=service;SharedAccessKey=…").await?;
-/// # let device: DeviceId = todo!();
-/// sender.send(&device, C2dMessage::new("hello")).await?;
+/// sender.send(&"my-device".parse()?, C2dMessage::new("hello")).await?;
 /// sender.close().await?;
 /// # Ok(())
 /// # }
@@ -52,7 +51,7 @@ pub struct C2dSender {
     clock: Clock,
     send_timeout: Duration,
     hub: Arc<str>,
-    /// Whether the hub is on this machine.
+    /// True if the hub is on this machine.
     is_local: bool,
 }
 
@@ -100,8 +99,9 @@ impl C2dSender {
     /// | `NotAuthorized`, `HubNotFound`, `Tls`, `Protocol`, `Closed` | was not sent | no |
     /// | `OutcomeUnknown` | was sent, and the connection or the deadline ended before the answer | no |
     ///
-    /// `NotAuthorized` is the answer to a fresh token. Only `OutcomeUnknown` leaves open whether the hub has the message. It is never sent again by
-    /// itself: whoever does so may deliver it twice, and should give both the same message id.
+    /// `NotAuthorized` is the answer to a fresh token, unless the sender was closed meanwhile. Only
+    /// `OutcomeUnknown` leaves open whether the hub has the message. The sender never sends such a message again
+    /// by itself: a program that does so may deliver it twice, and should give both the same message id.
     ///
     /// # Cancel safety
     /// Dropped while it waits for its turn, the message is withdrawn. Dropped after it was handed to
@@ -188,33 +188,33 @@ impl C2dSenderBuilder {
         self
     }
 
-    /// How long one attempt to connect may take; 30 seconds by default.
+    /// Sets how long one attempt to connect may take; 30 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect_timeout = timeout;
         self
     }
 
-    /// How long one message may take from [`send`](C2dSender::send) to the hub's answer, connecting
+    /// Sets how long one message may take from [`send`](C2dSender::send) to the hub's answer, connecting
     /// again included; 30 seconds by default.
     pub const fn send_timeout(mut self, timeout: Duration) -> Self {
         self.send_timeout = timeout;
         self
     }
 
-    /// How long the hub may take to say goodbye; 5 seconds by default.
+    /// Sets how long the hub may take to say goodbye; 5 seconds by default.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timing.close_timeout = timeout;
         self
     }
 
-    /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
+    /// Sets how long a token is valid; one hour by default, at least one minute. It is renewed after three
     /// quarters of that.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.timing.token_lifetime = lifetime.max(Timing::MIN_TOKEN_LIFETIME);
         self
     }
 
-    /// How many messages may be unanswered at a time; 128 by default, at least one. As many more may
+    /// Sets how many messages may be unanswered at a time; 128 by default, at least one. As many more may
     /// wait in the queue before [`send`](C2dSender::send) waits for a place in it.
     pub fn max_in_flight(mut self, max: usize) -> Self {
         self.max_in_flight = max.max(1);

@@ -1,4 +1,4 @@
-//! How far a reader has come, and where that is kept: a file, memory, or a store of one's own.
+//! This file defines checkpoints, which say how far a reader has come, and the stores that keep them.
 
 mod file;
 mod memory;
@@ -32,11 +32,11 @@ pub struct Checkpoint {
     pub offset: String,
     /// The event's sequence number.
     pub sequence_number: i64,
-    /// When the event was put into the partition; for people who look at the checkpoint.
+    /// The time when the event was put into the partition; for people who look at the checkpoint.
     pub enqueued_time: Timestamp,
 }
 
-/// Whose checkpoints: readers with the same three share them.
+/// The scope of checkpoints: readers with the same three values share them.
 ///
 /// ```
 /// use iothub_amqp_service::CheckpointScope;
@@ -57,7 +57,7 @@ pub struct CheckpointScope {
     pub consumer_group: String,
 }
 
-/// What a store's methods return. An error may say anything; it reaches the reader's caller as the
+/// The future that a store's methods return. An error may say anything; it reaches the reader's caller as the
 /// source of a [`CheckpointStore`](crate::ErrorKind::CheckpointStore) error.
 ///
 /// ```

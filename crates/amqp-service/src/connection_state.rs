@@ -1,4 +1,4 @@
-//! Whether a receiver has a connection, as its owner sees it.
+//! This file tells programs whether a receiver has a connection, as its owner sees it.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// Whether a receiver has a connection to its hub.
+/// The state of a receiver's connection to its hub.
 ///
 /// ```
 /// use iothub_amqp_service::ConnectionState;
@@ -23,15 +23,15 @@ pub enum ConnectionState {
     Connecting,
     /// The hub accepted the connection.
     Connected {
-        /// Which connection this is, counted from one: a reader of states who was away sees by it that
+        /// The number of the connection, counted from one: a reader of states who was away sees by it that
         /// there was an interruption.
         number: u64,
     },
     /// There is none.
     Disconnected {
-        /// Why.
+        /// The reason.
         error: Error,
-        /// When the next attempt is made.
+        /// The time when the next attempt is made.
         retry_in: Duration,
     },
     /// The receiver was closed or gave up; this is the last state.
@@ -39,7 +39,7 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
-    /// Whether there is a connection.
+    /// Returns whether there is a connection.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self, Self::Connected { .. })
@@ -101,7 +101,7 @@ impl ConnectionStates {
     }
 }
 
-/// What an owner tells its [`ConnectionStates`].
+/// The side on which an owner tells its [`ConnectionStates`] what happened.
 #[derive(Debug)]
 pub(crate) struct StateSender {
     states: watch::Sender<ConnectionState>,
@@ -109,7 +109,7 @@ pub(crate) struct StateSender {
 }
 
 impl StateSender {
-    /// For an owner whose first connection is there already.
+    /// Returns both sides for an owner whose first connection is there already.
     pub(crate) fn connected() -> (Self, watch::Receiver<ConnectionState>) {
         let (states, receiver) = watch::channel(ConnectionState::Connected { number: 1 });
         (Self { states, connections: 1 }, receiver)

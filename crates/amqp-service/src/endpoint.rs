@@ -1,4 +1,4 @@
-//! This file is where to connect, and how to prove who we are: an IoT hub, or the Event Hubs-compatible endpoint
+//! This file says where to connect, and how to prove who we are: an IoT hub, or the Event Hubs-compatible endpoint
 //! behind one.
 //!
 //! The owners of connections hold an [`Endpoint`]. There is nothing of AMQP in it.
@@ -42,12 +42,12 @@ impl Credential {
         }
     }
 
-    /// Whether the other side is on this machine.
+    /// Returns whether the other side is on this machine.
     pub(crate) fn is_local(&self) -> bool {
         self.address().is_local()
     }
 
-    /// Whether the other side is in Azure.
+    /// Returns whether the other side is in Azure.
     pub(crate) fn is_azure(&self) -> bool {
         let (host, _) = self.connect_to();
         self.address().is_azure() || host.to_ascii_lowercase().ends_with(".servicebus.windows.net")
@@ -64,7 +64,7 @@ impl Credential {
         matches!(self, Self::Events(events) if events.plain)
     }
 
-    /// What a token is for, as it is said to `$cbs`: the host for a hub, as the official Node and Go
+    /// Returns the resource of a token, as it is said to `$cbs`: the host for a hub, as the official Node and Go
     /// clients have it, and `sb://{host}/{event hub}` for an event hub, as the official Python client has.
     pub(crate) fn audience(&self) -> String {
         match self {
@@ -90,7 +90,7 @@ impl Credential {
     }
 }
 
-/// How long things may take, and what time it is.
+/// The limits of the time that each step may take, and the clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Timing {
     pub(crate) clock: Clock,

@@ -1,4 +1,4 @@
-//! This file is the one error of this crate: what was tried, what kind of failure it was and what to do about it.
+//! This file defines the one error of this crate: what was tried, the kind of the failure, and what to do about it.
 //!
 //! All other files make their errors with it. It never names keys, tokens or types of the AMQP library.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use iothub_models::DeviceId;
 
-/// What kind of failure it was, and with it what became of the message.
+/// The kind of a failure, which also says what became of the message.
 ///
 /// ```no_run
 /// # async fn example(sender: iothub_amqp_service::C2dSender) -> Result<(), Box<dyn std::error::Error>> {
@@ -44,7 +44,7 @@ pub enum ErrorKind {
     Unavailable,
     /// There is no such event hub, consumer group or partition.
     NotFound,
-    /// As many readers as the service allows read the partition in this consumer group already.
+    /// The partition has as many readers in this consumer group already as the service allows.
     TooManyReaders,
     /// Another reader with the same or a higher owner level reads the partition in this consumer group.
     ConsumerDisconnected,
@@ -70,7 +70,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the same call may succeed later, and cannot deliver a message twice.
+    /// Returns whether the same call may succeed later, and cannot deliver a message twice.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(
@@ -84,7 +84,7 @@ impl ErrorKind {
         )
     }
 
-    /// Whether a receiver whose connection was lost goes on trying. It had been let in before, so what
+    /// Returns whether a receiver whose connection was lost goes on trying. It had been let in before, so what
     /// stands in its way may be anything between it and the hub; but not a hub that says no.
     pub(crate) const fn may_pass(self) -> bool {
         self.is_retryable() || matches!(self, Self::Tls | Self::Protocol | Self::QuotaExceeded)
@@ -182,7 +182,7 @@ impl Error {
         self
     }
 
-    /// As [`because`](Self::because), where the type of the reason is not known.
+    /// Does the same as [`because`](Self::because), where the type of the reason is not known.
     pub(crate) fn because_of(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
         self.0.source = Some(source.into());
         self
@@ -228,13 +228,13 @@ impl Error {
         self
     }
 
-    /// What kind of failure it was.
+    /// Returns the kind of the failure.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same call may succeed later, and cannot deliver a message twice.
+    /// Returns whether the same call may succeed later, and cannot deliver a message twice.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
@@ -299,22 +299,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Returns the error and its causes on one line for a log, each told once.
-pub(crate) fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !next.is_empty() && !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Why something failed, in words, where no error type of ours or of std says it.
+/// The reason of a failure, in words, where no error type of ours or of std says it.
 #[derive(Debug)]
 pub(crate) struct Cause(pub(crate) Cow<'static, str>);
 

@@ -1,4 +1,5 @@
-//! An event as a back end reads it: what a device sent, or what the hub has to tell of a device.
+//! This file defines an event as a back end reads it: a message of a device, or a notification of the hub about a
+//! device.
 
 mod system_properties;
 
@@ -33,9 +34,9 @@ pub struct Event {
     /// Application properties: those the device set, or those that say what a notification is about.
     /// Values that are no text are shown as text.
     pub properties: Properties,
-    /// What IoT Hub knows about the event.
+    /// The properties that IoT Hub gives the event.
     pub system_properties: SystemProperties,
-    /// How often the partition began anew between the opening of the reader and this event. Where it differs
+    /// The number of times that the partition began anew since the reader was opened. Where it differs
     /// from that of the partition's event before, sequence numbers and offsets have started over, and events
     /// may have been lost; see [`StreamRestart`](crate::StreamRestart).
     pub stream_restarts: u64,

@@ -1,8 +1,8 @@
-//! What an event hub says about itself and its partitions.
+//! This file defines the properties of an event hub and of its partitions.
 
 use jiff::Timestamp;
 
-/// What an event hub says about itself.
+/// The properties of an event hub, as it gives them.
 ///
 /// ```no_run
 /// # async fn example(events: iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
@@ -16,13 +16,13 @@ use jiff::Timestamp;
 pub struct EventHubProperties {
     /// Its name.
     pub name: String,
-    /// When it was made, if it says so.
+    /// The time when it was made, if it says so.
     pub created_at: Option<Timestamp>,
     /// The ids of its partitions.
     pub partition_ids: Vec<String>,
 }
 
-/// What an event hub says about one of its partitions.
+/// The properties of a partition, as its event hub gives them.
 ///
 /// ```no_run
 /// # async fn example(events: iothub_amqp_service::EventReader) -> Result<(), iothub_amqp_service::Error> {
@@ -36,7 +36,7 @@ pub struct EventHubProperties {
 pub struct PartitionProperties {
     /// The partition.
     pub id: String,
-    /// Whether it holds no event.
+    /// True if it holds no event.
     pub is_empty: bool,
     /// The sequence number of the oldest event that is kept.
     pub beginning_sequence_number: i64,
@@ -44,6 +44,6 @@ pub struct PartitionProperties {
     pub last_enqueued_sequence_number: i64,
     /// The offset of the newest event; `-1` if there has been none.
     pub last_enqueued_offset: String,
-    /// When the newest event was put into the partition, if there has been one.
+    /// The time when the newest event was put into the partition, if there has been one.
     pub last_enqueued_time: Option<Timestamp>,
 }

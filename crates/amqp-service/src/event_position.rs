@@ -1,8 +1,8 @@
-//! Where in a partition reading begins.
+//! This file defines the position in a partition at which reading begins.
 
 use jiff::Timestamp;
 
-/// Where in each partition reading begins.
+/// The position in each partition at which reading begins.
 ///
 /// ```
 /// use iothub_amqp_service::EventPosition;

@@ -1,4 +1,5 @@
-//! Reading events: the handle. How it is built is in [`builder`]; the work is done by its [`owner`] task.
+//! This file is the handle with which programs read events. [`builder`] makes it, and its [`owner`] task does the
+//! work.
 
 mod builder;
 mod owner;
@@ -25,7 +26,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event_hub_properties::{EventHubProperties, PartitionProperties};
 
-/// Where events are read: a hub, which says where its events are, or an event hub itself.
+/// The source of events: a hub, which says where its events are, or an event hub itself.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -95,7 +96,7 @@ impl From<EventHubsConnectionString> for EventSource {
 ///   [`prefetch`](EventReaderBuilder::prefetch) says wait per partition. Events that the hub drops
 ///   meanwhile, because it keeps them no longer, are counted in [`missed_events`](Self::missed_events).
 /// - A hub whose events began anew, as those of a local hub do when it is started again, is read on from its
-///   first event. [`stream_restarts`](Self::stream_restarts) tells, and so does each event
+///   first event. Programs see it in [`stream_restarts`](Self::stream_restarts) and in each event
 ///   ([`Event::stream_restarts`]): sequence numbers and offsets start over.
 /// - A token that the hub refuses, for example because its clock was set forward, is replaced by a fresh one; a
 ///   second refusal is the end.
@@ -116,7 +117,7 @@ impl From<EventHubsConnectionString> for EventSource {
 /// ```
 pub struct EventReader {
     events: mpsc::Receiver<Result<Event, Error>>,
-    /// What ended the stream, if it came in a batch behind events.
+    /// The error that ended the stream, if it came in a batch behind events.
     last_word: Option<Error>,
     commands: mpsc::Sender<Command>,
     states: ConnectionStates,
@@ -197,7 +198,7 @@ impl EventReader {
     /// [`CheckpointStore`](ErrorKind::CheckpointStore) if the store fails, or if there is none.
     ///
     /// # Cancel safety
-    /// As that of the store's `save`; the stores of this crate finish what was begun.
+    /// It is that of the store's `save`; the stores of this crate finish a save that was begun.
     pub async fn checkpoint(&self, event: &Event) -> Result<(), Error> {
         let Some(store) = &self.store else {
             return Err(Error::new(
@@ -214,10 +215,10 @@ impl EventReader {
     /// is among them.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint); some of the partitions may have theirs by then.
+    /// The errors of [`checkpoint`](Self::checkpoint); some of the partitions may have theirs by then.
     ///
     /// # Cancel safety
-    /// As [`checkpoint`](Self::checkpoint), one after the other.
+    /// It is that of [`checkpoint`](Self::checkpoint), one after the other.
     pub async fn checkpoint_batch(&self, events: &[Event]) -> Result<(), Error> {
         let mut kept: Vec<&str> = Vec::new();
         // The last of each partition is the first from behind.
@@ -230,20 +231,20 @@ impl EventReader {
         Ok(())
     }
 
-    /// Whether there is a connection, now and from now on.
+    /// Returns the states of the connection: the present one, then every change.
     #[must_use]
     pub fn connection_states(&self) -> ConnectionStates {
         self.states.clone()
     }
 
-    /// How many events were missed: the hub did not keep them until they were read, or they could not be
+    /// Returns the number of missed events: the hub did not keep them until they were read, or they could not be
     /// read. Each time the log says which.
     #[must_use]
     pub fn missed_events(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 
-    /// How often partitions began anew since the reader was opened, now and from now on: the events they had
+    /// Returns the restarts of partitions since the reader was opened, and each further one: the events they had
     /// before are gone. A checkpoint from before such a restart is noticed when the reader is opened.
     #[must_use]
     pub fn stream_restarts(&self) -> StreamRestarts {
@@ -257,7 +258,7 @@ impl EventReader {
         &self.endpoint
     }
 
-    /// What the event hub says about itself.
+    /// Asks the event hub for its properties.
     ///
     /// # Errors
     /// [`Disconnected`](ErrorKind::Disconnected) while there is no connection,
@@ -269,7 +270,7 @@ impl EventReader {
         self.ask(Question::Hub).await
     }
 
-    /// What the event hub says about a partition; how far a reader is behind, for example.
+    /// Asks the event hub for the properties of a partition, which show how far a reader is behind, for example.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no such partition; others as those of

@@ -1,5 +1,5 @@
-//! Hearing what became of cloud-to-device messages: the handle, and how it is built. The work is done by
-//! its [`owner`] task.
+//! This file is the handle with which programs hear of the outcomes of cloud-to-device messages, and makes it. Its
+//! [`owner`] task does the work.
 
 mod batch;
 mod owner;
@@ -96,7 +96,7 @@ impl FeedbackReceiver {
         self.batches.recv().await
     }
 
-    /// Whether there is a connection, now and from now on.
+    /// Returns the states of the connection: the present one, then every change.
     #[must_use]
     pub fn connection_states(&self) -> ConnectionStates {
         self.states.clone()
@@ -158,19 +158,19 @@ impl FeedbackReceiverBuilder {
         self
     }
 
-    /// How long one attempt to connect may take; 30 seconds by default.
+    /// Sets how long one attempt to connect may take; 30 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect_timeout = timeout;
         self
     }
 
-    /// How long the hub may take to say goodbye; 5 seconds by default.
+    /// Sets how long the hub may take to say goodbye; 5 seconds by default.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timing.close_timeout = timeout;
         self
     }
 
-    /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
+    /// Sets how long a token is valid; one hour by default, at least one minute. It is renewed after three
     /// quarters of that.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.timing.token_lifetime = lifetime.max(Timing::MIN_TOKEN_LIFETIME);

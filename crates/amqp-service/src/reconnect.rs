@@ -1,4 +1,4 @@
-//! This file connects again, as often as it takes.
+//! This file makes a lost connection again, with as many attempts as it takes.
 //!
 //! The owners of receiving connections call it when theirs is lost. It logs the loss (`WARN`) and the new connection
 //! (`INFO`), one line each.
@@ -6,18 +6,19 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use iothub_auth::Report;
 use jiff::Timestamp;
 
 use crate::backoff::Backoff;
 use crate::connection_state::StateSender;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, with_causes};
+use crate::error::{Error, ErrorKind};
 
-/// How long a connection has to last for the pauses to start over: a hub that takes connections and
+/// The time that a connection has to last for the pauses to start over: a hub that takes connections and
 /// drops them at once is not to be pestered.
 const LASTING: Duration = Duration::from_secs(10);
 
-/// How many refusals of a token are the end, if no connection lasted between them.
+/// The number of refused tokens after which no more attempts are made, if no connection lasted between them.
 const REFUSALS: u32 = 2;
 
 /// Makes the connections of one owner, after the first.
@@ -27,19 +28,19 @@ pub(crate) struct Reconnect {
     states: StateSender,
     backoff: Backoff,
     connected_at: Timestamp,
-    /// How many tokens were refused since a connection last lasted.
+    /// The number of tokens that were refused since a connection last lasted.
     refusals: u32,
 }
 
 impl Reconnect {
-    /// For an owner that has just connected.
+    /// Returns the means to connect again of an owner that has just connected.
     pub(crate) fn new(endpoint: Endpoint, states: StateSender) -> Self {
         let connected_at = endpoint.timing.clock.now();
         Self { endpoint, states, backoff: Backoff::default(), connected_at, refusals: 0 }
     }
 
-    /// Opens a link in place of the one that was `lost`, with growing pauses, for ever: unless the hub
-    /// says no. The first refusal of a token is not the end: that token may have been an old one, or the hub's
+    /// Opens a link in place of the one that was `lost`, with growing pauses, for ever, unless the hub
+    /// refuses. The first refusal of a token is not the end: that token may have been an old one, or the hub's
     /// clock may have been wrong for a moment. Every attempt puts a fresh token, and a second refusal before
     /// a connection has lasted is the end.
     ///
@@ -65,7 +66,7 @@ impl Reconnect {
                 return Err(error);
             }
             let pause = self.backoff.next();
-            tracing::warn!("{}; the next attempt is in {pause:.1?}", with_causes(&error));
+            tracing::warn!("{:#}; the next attempt is in {pause:.1?}", Report::new(&error));
             self.states.tell_disconnected(error, pause);
             timing.clock.sleep(pause).await;
             self.states.tell_connecting();

@@ -1,4 +1,4 @@
-//! This file is what a hub says when it refuses: an AMQP error condition, a text, a tracking id.
+//! This file defines what a hub says when it refuses: an AMQP error condition, a text, a tracking id.
 //!
 //! The AMQP seam makes a [`Refusal`] of the library's errors, and turns it into an error of this crate. A refusal is
 //! plain data, so that the table from conditions to kinds can be read and tested without a connection.
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 /// Longest text of a hub that goes into an error.
 const MAX_TEXT: usize = 512;
 
-/// What the hub refused.
+/// The thing that the hub refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// One message.
@@ -65,7 +65,7 @@ impl Refusal {
         self.with_kind(kind_of(&self.condition, scope), tried)
     }
 
-    /// As [`into_error`](Self::into_error), where something weighs more than the condition.
+    /// Does the same as [`into_error`](Self::into_error), where something weighs more than the condition.
     pub(crate) fn with_kind(
         &self,
         kind: ErrorKind,
@@ -80,7 +80,7 @@ impl Refusal {
         error
     }
 
-    /// Whether the text says that the device is disabled. The condition is that of a device that does not exist.
+    /// Returns whether the text says that the device is disabled. The condition says that it does not exist.
     fn is_of_a_disabled_device(&self) -> bool {
         let text = self.text.to_ascii_lowercase();
         // An id has no blanks, so that no id can say this.
@@ -108,7 +108,7 @@ fn clean(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What a condition means. Sources: the AMQP 1.0 standard, 2.8.15 to 2.8.18, and the condition tables
+/// Returns the kind that a condition means. Sources: the AMQP 1.0 standard, 2.8.15 to 2.8.18, and the condition tables
 /// of the official .NET and Node service clients.
 fn kind_of(condition: &str, scope: Scope) -> ErrorKind {
     use ErrorKind as K;

@@ -1,4 +1,4 @@
-//! Time, real or turned by hand.
+//! This file tells the time, which is real or turned by hand.
 //!
 //! Clients and hub never read the operating system's clock: they are given a [`Clock`]. A test gives
 //! both sides the same [`ManualClock`] and turns it past an expiry, a lock or a renewal, instead of
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 pub use self::adjustable::AdjustableClock;
 
-/// Where "now" comes from. Cheap to clone; clones of a clock that can be turned share its hands.
+/// The source of "now". Cheap to clone; clones of a clock that can be turned share its hands.
 ///
 /// ```
 /// # use iothub_auth::Clock;
@@ -98,7 +98,7 @@ impl Clock {
     /// [`Elapsed`] if the deadline passes first; `work` is dropped then.
     ///
     /// # Cancel safety
-    /// As that of `work`.
+    /// It is that of `work`.
     pub async fn timeout<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
         let work = std::pin::pin!(work);
         tokio::select! {

@@ -20,7 +20,7 @@ pub struct ConnectionStringError {
 }
 
 impl ConnectionStringError {
-    /// What exactly is wrong.
+    /// Returns the exact defect.
     #[must_use]
     pub const fn defect(&self) -> &Defect {
         &self.defect
@@ -73,7 +73,7 @@ pub enum Defect {
     /// A key that this kind of connection string does not have.
     #[error("part {position} has the unknown key {key:?}; known are {known}")]
     UnknownKey {
-        /// Which part, from 1.
+        /// The number of the part, from 1.
         position: usize,
         /// The key, without its value.
         key: String,
@@ -104,9 +104,9 @@ pub enum Defect {
     /// An id that breaks the service's rules.
     #[error("{key} is not valid: {reason}")]
     NotAnId {
-        /// Which key.
+        /// The key.
         key: &'static str,
-        /// Which rule is broken.
+        /// The rule that is broken.
         reason: iothub_models::InvalidId,
     },
     /// `x509` that is neither `true` nor `false`.
@@ -121,9 +121,9 @@ pub enum Defect {
     /// A string of another kind.
     #[error("it is {found} connection string; {remedy}")]
     WrongKind {
-        /// What it is instead.
+        /// The kind that it is instead.
         found: &'static str,
-        /// Where to get the right one.
+        /// The place to get the right one.
         remedy: &'static str,
     },
     /// `SharedAccessSignature` that is not a SAS token.

@@ -1,9 +1,9 @@
-//! Where a hub listens: its name, its ports, and the CA file its certificate is checked with.
+//! This file defines the address of a hub: its name, its ports, and the CA file its certificate is checked with.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Where a hub is.
+/// The address of a hub.
 ///
 /// A real hub is a host name alone; a local one may listen on other ports and brings its own CA.
 /// The name in `host_name` is the hub's identity: tokens are signed for it and the MQTT user name
@@ -57,7 +57,7 @@ impl HubAddress {
         self.gateway_host_name.as_deref().unwrap_or(&self.host_name)
     }
 
-    /// Whether the host name ends as those of hubs in Azure do.
+    /// Returns whether the host name ends as those of hubs in Azure do.
     #[must_use]
     pub fn is_azure(&self) -> bool {
         [".azure-devices.net", ".azure-devices.cn", ".azure-devices.us"]
@@ -65,7 +65,8 @@ impl HubAddress {
             .any(|suffix| self.host_name.to_ascii_lowercase().ends_with(suffix))
     }
 
-    /// Whether the host that is connected to is this machine: `localhost`, a name below it, or a loopback address.
+    /// Returns whether the host that is connected to is this machine: `localhost`, a name below it, or a loopback
+    /// address.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let host = self.connect_host().to_ascii_lowercase();

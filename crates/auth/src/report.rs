@@ -1,8 +1,8 @@
 //! This file writes an error for the person who runs a program: the error and its causes, in lines that fit a
 //! terminal.
 //!
-//! Programs print a [`Report`] before they end. The clients' crates re-export it. Logs do not use it, because there
-//! an entry is one line.
+//! Programs print a [`Report`] before they end, and the clients log it, in its form of one line, when they lose a
+//! connection. The clients' crates re-export it.
 
 use std::error::Error;
 use std::fmt;
@@ -14,8 +14,8 @@ const WIDTH: usize = 100;
 
 /// An error with its causes, as a program prints it.
 ///
-/// The error comes first, and each cause follows on a line that begins with `because:`. No line is longer than 100
-/// characters, and text between backquotes, which is a command to copy, stays on one line.
+/// The error comes first, and each cause follows on a line that begins with `because:`. Lines have at most 100
+/// characters, unless a word is longer; text between backquotes, which is a command to copy, counts as one word.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ pub struct Report<'e> {
 }
 
 impl<'e> Report<'e> {
-    /// A report of this error and of its [sources](Error::source).
+    /// Returns a report of this error and of its [sources](Error::source).
     #[must_use]
     pub const fn new(error: &'e (dyn Error + 'static)) -> Self {
         Self { error, title: "" }
@@ -77,16 +77,22 @@ impl<'e> Report<'e> {
     }
 }
 
+/// With `{}` the report has lines for a terminal; with `{:#}` it is one line for a log, `error: cause: cause`.
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.error.to_string();
-        f.write_str(&wrapped(&format!("{}{text}", self.title), "", "  "))?;
+        let one_line = f.alternate();
+        let mut text = format!("{}{}", self.title, self.error);
+        f.write_str(&if one_line { text.clone() } else { wrapped(&text, "", "  ") })?;
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let next = error.to_string();
             // Some libraries put the text of the cause into the error already.
             if !next.is_empty() && !text.contains(&next) {
-                write!(f, "\n{}", wrapped(&format!("because: {next}"), "  ", "    "))?;
+                if one_line {
+                    write!(f, ": {next}")?;
+                } else {
+                    write!(f, "\n{}", wrapped(&format!("because: {next}"), "  ", "    "))?;
+                }
                 text = next;
             }
             cause = error.source();
@@ -119,7 +125,7 @@ fn wrapped(text: &str, first: &str, other: &str) -> String {
     lines
 }
 
-/// Returns the pieces of a text that are not broken: words, and what stands between two backquotes.
+/// Returns the pieces of a text that are not broken: words, and the texts between two backquotes.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut in_quote = false;
@@ -167,6 +173,15 @@ mod tests {
         let long = "x".repeat(150);
         assert_eq!(wrapped(&format!("a {long} b"), "", "  "), format!("a\n  {long}\n  b"));
         assert_eq!(wrapped("one ` two", "", "  "), "one ` two");
+    }
+
+    #[test]
+    fn a_log_gets_one_line_with_each_cause_once() {
+        let error = Chain(
+            "not connected: refused",
+            Some(Box::new(Chain("refused", Some(Box::new(Chain("os error 111", None)))))),
+        );
+        assert_eq!(format!("{:#}", Report::new(&error)), "not connected: refused: os error 111");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads from the decoded `sr` of a SAS token what the token is for, and compares it segment by segment.
+//! This file reads from the decoded `sr` of a SAS token what the token is for, and compares it segment by segment.
 //!
 //! `sas_token` hands the text over once it is decoded; a hub asks whether the scope covers a resource.
 
@@ -45,14 +45,14 @@ impl SasScope {
         &self.segments
     }
 
-    /// Whether the token opens the resource with these path segments, on its own host.
+    /// Returns whether the token opens the resource with these path segments, on its own host.
     #[must_use]
     pub fn covers(&self, path: &[&str]) -> bool {
         self.segments.len() <= path.len() && self.segments.iter().zip(path).all(|(own, other)| own == other)
     }
 }
 
-/// Whether the text before a last colon is a whole host, so that a port follows: an IPv6 address that has colons
+/// Returns whether the text before a last colon is a whole host, so that a port follows: an IPv6 address with colons
 /// of its own stands in brackets then.
 fn is_host(text: &str) -> bool {
     !text.is_empty() && (!text.contains(':') || text.ends_with(']'))

@@ -1,4 +1,4 @@
-//! SAS tokens: sign, parse, verify.
+//! This file signs, parses and verifies SAS tokens.
 //!
 //! ```text
 //! SharedAccessSignature sr={resource}&sig={signature}&se={expiry}[&skn={policy}]
@@ -30,7 +30,7 @@ const MAX_LENGTH: usize = 4096;
 /// All but the characters RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How far two clocks may differ before an expired token is refused.
+/// The difference that two clocks may have before an expired token is refused.
 /// Source: the official .NET service client's `MaxClockSkew`.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
@@ -153,7 +153,7 @@ impl SasToken {
         })
     }
 
-    /// Whether the token proves, at `now`, that its bearer knows one of `keys`. The scope is checked
+    /// Checks that the token proves, at `now`, that its bearer knows one of `keys`. The scope is checked
     /// apart, with [`scope`](Self::scope), since only the caller knows the resource.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl SasToken {
         if proven { Ok(()) } else { Err(SasError::WrongSignature) }
     }
 
-    /// What the token opens.
+    /// Returns the scope that the token opens.
     #[must_use]
     pub fn scope(&self) -> SasScope {
         SasScope::parse(&self.resource)
@@ -189,7 +189,7 @@ impl SasToken {
         &self.resource
     }
 
-    /// When the token expires.
+    /// Returns the time when the token expires.
     #[must_use]
     pub const fn expiry(&self) -> Timestamp {
         self.expiry

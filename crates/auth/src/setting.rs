@@ -2,7 +2,7 @@
 //!
 //! Programs call [`from_env`] once for each variable. The clients' crates re-export it, so that a program needs
 //! nothing beside its client. An error begins with the reason: the variable is not set, or it is set and cannot be
-//! used because of something. It ends with where to get the right value. It never holds the value.
+//! used for some reason. It ends with advice on where to get the right value. It never holds the value.
 
 use std::env::{self, VarError};
 use std::error::Error;
@@ -16,10 +16,10 @@ use crate::error::ConnectionStringError;
 
 /// A value that programs read from an environment variable with [`from_env`].
 pub trait Setting: FromStr {
-    /// What the value is: "the device's connection string".
+    /// The name of the value in an error: "the device's connection string".
     const WHAT: &'static str;
 
-    /// Where to get the value, as a sentence without a full stop.
+    /// A sentence, without a full stop, that says where to get the value.
     const ORIGIN: &'static str;
 
     /// Returns why the text could not be read, without the text.
@@ -67,7 +67,7 @@ impl Setting for DeviceId {
     }
 }
 
-/// Reads the environment variable `name`.
+/// Returns the value of the environment variable `name`.
 ///
 /// # Errors
 /// [`SettingError`] if the variable is not set, or if its value cannot be used.
@@ -97,7 +97,7 @@ fn read<T: Setting>(name: &str, value: Result<String, VarError>) -> Result<T, Se
     Err(SettingError { name: name.to_owned(), problem, what: T::WHAT, origin: T::ORIGIN })
 }
 
-/// Why an environment variable gives no usable value.
+/// The error of an environment variable that gives no usable value.
 ///
 /// ```
 /// use iothub_auth::{DeviceConnectionString, SettingError, from_env};
@@ -120,7 +120,7 @@ enum Problem {
 }
 
 impl SettingError {
-    /// Whether the variable is not set at all.
+    /// Returns whether the variable is not set at all.
     #[must_use]
     pub const fn is_not_set(&self) -> bool {
         matches!(self.problem, Problem::NotSet)
@@ -181,7 +181,8 @@ mod tests {
         use std::ffi::OsString;
         use std::os::unix::ffi::OsStringExt as _;
 
-        let value = OsString::from_vec(format!("HostName=h;SharedAccessKey={KEY}\u{0}").into_bytes());
+        let value =
+            OsString::from_vec([format!("HostName=h;SharedAccessKey={KEY}").as_bytes(), b"\xff"].concat());
         let error = read::<DeviceConnectionString>("NAME", Err(VarError::NotUnicode(value))).unwrap_err();
         assert!(
             error.to_string().starts_with("NAME is set and cannot be used: it is not UTF-8 text"),

@@ -1,5 +1,5 @@
-//! Connection strings: every documented form, every defect with its own error, and no secret in any
-//! of them.
+//! These tests read connection strings in every documented form and with every defect, which has an error of its
+//! own, and look for secrets in all of them.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, its helpers too")]
 
@@ -106,7 +106,7 @@ fn every_defect_of_a_device_string_names_the_key() {
             "HostName=h;DeviceID2=d;SharedAccessKey=KEY",
             "part 2 has the unknown key \"DeviceID2\"; known are HostName, DeviceId",
         ),
-        // What stands before a '=' is no key here, but a secret.
+        // The text before a '=' is a secret here, and not the name of a key.
         ("KEY", "part 1 does not begin with the name of a key"),
         ("HostName=h;DeviceId=d;KEY", "part 3 does not begin with the name of a key"),
         ("HostName=h;DeviceId=d;=KEY", "part 3 does not begin with the name of a key"),
@@ -160,6 +160,8 @@ fn what_a_paste_adds_is_called_by_its_name() {
         (format!("$env:NAME = \"{string}\""), command("$env:NAME")),
         (format!("set NAME={string}"), command("set NAME")),
         (format!("{string};{}=x", "x".repeat(16 * 1024)), Defect::TooLong(16 * 1024)),
+        // The word before the string is as long as a key, and may be one.
+        (format!("{}= {string}", "c2Vj".repeat(11)), Defect::NoKey(1)),
     ] {
         let error = device(&text).unwrap_err();
         assert_eq!(error.defect(), &expected, "{text:.80}");

@@ -1,4 +1,4 @@
-//! Defines the commands and their arguments. Ids are checked here, so that all other files get valid ones.
+//! This file defines the commands and their arguments. It checks ids, so that all other files get valid ones.
 
 mod method_call;
 

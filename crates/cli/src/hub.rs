@@ -14,7 +14,7 @@ use crate::args::Secret;
 
 const VARIABLE: &str = "IOTHUB_CONNECTION_STRING";
 
-/// Where a connection string comes from.
+/// The advice on where a connection string comes from.
 const ORIGIN: &str = "locally, `cargo xtask hub` prints one; for a hub in Azure, copy that of registryReadWrite or \
                       iothubowner from \"Shared access policies\" in the portal";
 

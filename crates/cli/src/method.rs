@@ -1,5 +1,5 @@
-//! Carries out the commands of `iothub method`. The device's answer is printed whatever its status; an answer that
-//! says that the device did not do it also makes the command fail.
+//! This file carries out the commands of `iothub method`. It prints the device's answer whatever its status; an
+//! answer that says that the device did not do it also makes the command fail.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Carries out `iothub monitor-events`, which prints the events of a hub as they come, one line of JSON each.
+//! This file carries out `iothub monitor-events`, which prints the events of a hub as they come, one line of JSON
+//! each.
 
 use anyhow::Context as _;
 use iothub_amqp_service::{Event, EventReader};

@@ -1,5 +1,5 @@
-//! How results look: tables for people, JSON for programs, tab-separated values for shells. Only
-//! results go to standard output. Text from the hub cannot steer the terminal.
+//! This file prints results: tables for people, JSON for programs, tab-separated values for shells. Only results go
+//! to standard output. Text from the hub cannot steer the terminal.
 
 use std::io::Write as _;
 
@@ -62,7 +62,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 pub(crate) enum Json {
     /// Formatted like all output.
     Value(Value),
-    /// As it was written, because a [`Value`] would round a whole number in it.
+    /// The text as it was written, because a [`Value`] would round a whole number in it.
     Text(Box<RawValue>),
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
-/// What the service writes for a time that never was: the first instant of the year 1.
+/// The time that the service writes for a time that never was: the first instant of the year 1.
 const NEVER: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 /// A time for people.

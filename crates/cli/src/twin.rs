@@ -1,4 +1,4 @@
-//! What the commands of `iothub twin` do.
+//! This file carries out the commands of `iothub twin`.
 
 use anyhow::Context as _;
 use iothub_rest_service::Target;

@@ -1,5 +1,5 @@
-//! The program itself, where no hub is needed: what it says when it cannot begin. The tests against
-//! a hub are among the scenarios.
+//! These tests run the program where no hub is needed, and check what it says when it cannot begin. The tests
+//! against a hub are among the scenarios.
 
 use std::process::{Command, Output};
 

@@ -1,5 +1,5 @@
-//! The record of what happens in a hub: one [`Activity`] for each connect, message, twin change, method
-//! call, query, reader and refusal.
+//! This file defines the records of what happens in a hub: one [`Activity`] for each connect, message, twin
+//! change, method call, query, reader and refusal.
 //!
 //! The hub's transitions and the protocol rooms call one short function of [`ActivityLog`] each (`tell`,
 //! `refusal`). The log hands every record to all open [`ActivityStream`]s; the program's screen and its JSON
@@ -39,13 +39,13 @@ use crate::core::connections::ConnectionId;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Activity {
-    /// When it happened, by the hub's clock.
+    /// The time at which it happened, by the hub's clock.
     pub time: Timestamp,
     /// The number of the record, from 1; each record of a hub has the next one.
     pub sequence: u64,
     /// The hub's name.
     pub hub: Arc<str>,
-    /// What happened.
+    /// The kind of thing that happened.
     pub kind: ActivityKind,
     /// The device it concerns. Of a refused connection: the device that the peer claimed to be.
     pub device: Option<DeviceId>,
@@ -63,17 +63,18 @@ pub struct Activity {
     pub model: Option<ModelId>,
     /// The size of the message or answer in bytes; of several messages, the sum.
     pub bytes: Option<u64>,
-    /// How it went.
+    /// The result: done, refused or failed.
     pub result: ActivityResult,
     /// The service's error code (six digits). Of a method that the device answered: the status it gave.
     pub code: Option<i64>,
-    /// Why it was refused, failed or ended, in a sentence.
+    /// The reason for which it was refused, failed or ended, in a sentence.
     pub reason: Option<String>,
-    /// How long it took, or how long the connection lasted.
+    /// The time that it took, or for which the connection lasted.
     pub milliseconds: Option<u64>,
-    /// How many: messages of one device, rows of a query, properties of a change.
+    /// The number of things, if they are several: messages of one device, rows of a query, properties of a
+    /// change.
     pub count: Option<u64>,
-    /// The twin's section has this version after the change.
+    /// The version of the twin's section after the change.
     pub version: Option<i64>,
     /// The message's id, as its sender chose it.
     pub message_id: Option<String>,
@@ -111,8 +112,8 @@ impl Activity {
         self.module.clone_from(&id.module);
     }
 
-    /// The identity as a log shows it, `{device}` or `{device}/{module}`; `None` if the record concerns no
-    /// device.
+    /// Returns the identity as a log shows it, `{device}` or `{device}/{module}`; `None` if the record
+    /// concerns no device.
     #[must_use]
     pub fn identity(&self) -> Option<String> {
         let device = self.device.as_ref()?;
@@ -122,14 +123,14 @@ impl Activity {
         })
     }
 
-    /// Text as a terminal may show it: control characters, and characters that turn the direction of writing
-    /// or cannot be seen, are written as `\u{…}`.
+    /// Returns the text as a terminal may show it: control characters, and characters that turn the direction
+    /// of writing or cannot be seen, are written as `\u{…}`.
     #[must_use]
     pub fn escaped(text: &str) -> Cow<'_, str> {
         text::escaped(text)
     }
 
-    /// The record as one line of JSON, without a line break. `docs/logs.md` describes the members.
+    /// Returns the record as one line of JSON, without a line break. `docs/logs.md` describes the members.
     #[must_use]
     pub fn to_json(&self) -> String {
         json::line(self)
@@ -138,16 +139,16 @@ impl Activity {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
-        /// What happened.
+        /// A kind of thing that happens in a hub.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ActivityKind { $($(#[$doc])* $variant,)* }
 
         impl ActivityKind {
-            /// All of them.
+            /// All kinds, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name in JSON.
+            /// Returns the name in JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -199,10 +200,10 @@ impl fmt::Display for ActivityKind {
     }
 }
 
-/// How it went.
+/// The result of something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActivityResult {
-    /// It was done.
+    /// The hub did it, or the peer did.
     Ok,
     /// The hub refused it, for the peer's fault.
     Refused,
@@ -211,7 +212,7 @@ pub enum ActivityResult {
 }
 
 impl ActivityResult {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -221,7 +222,7 @@ impl ActivityResult {
         }
     }
 
-    /// The level in JSON, by the names that log collectors know.
+    /// Returns the level in JSON, by the names that log collectors know.
     #[must_use]
     pub const fn level(self) -> &'static str {
         match self {
@@ -245,7 +246,7 @@ pub enum ActivityTransport {
 }
 
 impl ActivityTransport {
-    /// The name in JSON and on the screen.
+    /// Returns the name in JSON and on the screen.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
-//! The service side over AMQP 1.0: back ends prove themselves on `$cbs`, send cloud-to-device messages to
-//! `/messages/devicebound`, learn what became of them from `/messages/servicebound/feedback`, and read
-//! events at the Event Hubs-compatible endpoint, which is here too. One file per node; the transport is the
-//! crate `iothub-amqp-server`, which knows nothing of all this.
+//! Serves back ends over AMQP 1.0: they prove themselves on `$cbs`, send cloud-to-device messages to
+//! `/messages/devicebound`, learn the outcomes from `/messages/servicebound/feedback`, and read events at the
+//! Event Hubs-compatible endpoint, which is here too. `running` starts it. Each node has a file; the transport is
+//! the crate `iothub-amqp-server`, which knows nothing of IoT Hub.
 
 mod address;
 mod c2d_message;
@@ -30,7 +30,8 @@ use iothub_amqp_server::ConnectionConfig;
 /// Bytes of unfinished messages on one connection: a few of the largest size.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
 
-/// Serves AMQP on a port until the hub ends, and then its readers until they have what was acknowledged.
+/// Serves AMQP on a port until the hub ends, and then its readers until they have the events that were
+/// acknowledged.
 pub(crate) async fn serve(hub: Hub, port: Port) {
     let config = Arc::new(ConnectionConfig {
         container_id: hub.config().name.clone(),
@@ -57,13 +58,13 @@ pub(crate) async fn serve(hub: Hub, port: Port) {
     listener::serve(&hub, port, room).await;
 }
 
-/// What fuzz targets reach of this room.
+/// Opens the reading of selectors to the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn fuzzing_selector(text: &str) {
     drop(selector::parse(text));
 }
 
-/// What fuzz targets reach of this room.
+/// Opens the reading of addresses to the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn fuzzing_address(text: &str) {
     drop(address::Node::parse(text));

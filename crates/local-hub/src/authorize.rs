@@ -1,4 +1,4 @@
-//! Decides who may use what: every request and every connection passes here.
+//! Decides which peer may use which address: every request and every connection passes here.
 //!
 //! A peer learns an error code and nothing more; the protocol room that words the refusal tells the
 //! true reason to the hub's activity. It never holds a token or a key.
@@ -20,13 +20,13 @@ use crate::core::policies::{Permission, Policy};
 use crate::core::registered::Credentials;
 use crate::hub::Hub;
 
-/// How many keys an identity has.
+/// The number of keys that an identity has.
 const KEYS: usize = 2;
 
 /// The key that signatures are compared with where there is no identity whose key it could be.
 const NOBODYS_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// Why a peer is not allowed in: the code is for the peer, the reason for the hub's activity.
+/// The refusal of a peer: the code is for the peer, the reason for the hub's activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     pub(crate) code: ErrorCode,
@@ -39,13 +39,13 @@ impl Denied {
     }
 }
 
-/// What a back end may do, and until when.
+/// The permissions of a back end, and their expiry.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceGrant {
     pub(crate) policy: Policy,
-    /// What the token opens, segment by segment below the host; nothing for all of it.
+    /// The path below the host that the token opens, segment by segment; empty if it opens the whole host.
     pub(crate) scope: Vec<String>,
-    /// The token was signed as clients of Event Hubs sign, and opens nothing but events.
+    /// True if the token was signed as clients of Event Hubs sign, so that it opens nothing but events.
     pub(crate) events_only: bool,
     pub(crate) expiry: Timestamp,
 }
@@ -55,25 +55,25 @@ pub(crate) struct ServiceGrant {
 pub(crate) struct DeviceGrant {
     /// The identity's generation at that moment; a connection is only opened while it is the same.
     pub(crate) generation_id: Arc<str>,
-    /// With whose key the token was signed.
+    /// The owner of the key with which the token was signed.
     pub(crate) scope: GrantScope,
-    /// When the token expires.
+    /// The expiry of the token.
     pub(crate) expiry: Timestamp,
 }
 
-/// With whose key a device's token was signed.
+/// The owner of the key with which a device's token was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GrantScope {
-    /// Its own, of a device.
+    /// The device itself.
     Device,
-    /// Its own, of a module.
+    /// The module itself.
     Module,
-    /// That of a shared access policy.
+    /// A shared access policy.
     Hub,
 }
 
 impl DeviceGrant {
-    /// What the service writes to telemetry as `iothub-connection-auth-method`.
+    /// The value that the service writes to telemetry as `iothub-connection-auth-method`.
     /// Source: *Create and read IoT Hub messages*.
     pub(crate) const fn auth_method(&self) -> &'static str {
         match self.scope {
@@ -91,7 +91,7 @@ impl DeviceGrant {
 }
 
 impl Hub {
-    /// Whether the bearer of `sas_token` may use `resource` (the path below the host) with one of the
+    /// Checks that the bearer of `sas_token` may use `resource` (the path below the host) with one of the
     /// permissions `any_of`.
     pub(crate) fn authorize_service(
         &self,
@@ -99,46 +99,32 @@ impl Hub {
         resource: &[&str],
         any_of: &[Permission],
     ) -> Result<ServiceGrant, Denied> {
-        let grant = self.verify_service(sas_token, resource)?;
-        if any_of.iter().any(|permission| grant.policy.allows(*permission)) {
-            return Ok(grant);
-        }
-        let needed: Vec<_> = any_of.iter().map(|permission| format!("{permission:?}")).collect();
-        Err(Denied::unauthorized(format!(
-            "policy {} lacks the permission {}",
-            grant.policy.name,
-            needed.join(" or ")
-        )))
-    }
-
-    /// As [`authorize_service`](Self::authorize_service), before it is known what the bearer wants.
-    pub(crate) fn verify_service(&self, sas_token: &str, resource: &[&str]) -> Result<ServiceGrant, Denied> {
-        let token = self.token(sas_token, resource)?;
-        let Some(name) = token.policy() else {
-            return Err(Denied::unauthorized(
-                "the token names no shared access policy (skn): it is a device's, and this address is for back ends",
-            ));
-        };
-        let policy = self.policy(name)?;
+        let token = self.token_for_host(sas_token)?;
+        covered(token.scope().covers(resource), &token, resource)?;
+        let policy = self.policy_of(&token)?;
         token
             .verify([&policy.key], self.clock().now(), CLOCK_SKEW)
             .map_err(|error| Denied::unauthorized(format!("policy {}: {error}", policy.name)))?;
+        if !any_of.iter().any(|permission| policy.allows(*permission)) {
+            let needed: Vec<_> = any_of.iter().map(|permission| format!("{permission:?}")).collect();
+            return Err(Denied::unauthorized(format!(
+                "policy {} lacks the permission {}",
+                policy.name,
+                needed.join(" or ")
+            )));
+        }
         let scope = token.scope().segments().to_vec();
         Ok(ServiceGrant { policy: policy.clone(), scope, events_only: false, expiry: token.expiry() })
     }
 
-    /// Whether whoever shows `sas_token` is this device or this module of it, and may connect now.
+    /// Checks that the bearer of `sas_token` is this device or this module of it, and may connect now.
     pub(crate) fn authorize_device(
         &self,
         device: &DeviceId,
         module: Option<&ModuleId>,
         sas_token: Option<&str>,
     ) -> Result<DeviceGrant, Denied> {
-        let id = ConnectionId { device: device.clone(), module: module.cloned() };
-        self.verify_device(&id, sas_token)
-    }
-
-    fn verify_device(&self, id: &ConnectionId, sas_token: Option<&str>) -> Result<DeviceGrant, Denied> {
+        let id = &ConnectionId { device: device.clone(), module: module.cloned() };
         let Some(sas_token) = sas_token else {
             return Err(Denied::unauthorized(
                 "there is no SAS token, and this hub does not take client certificates yet",
@@ -206,14 +192,7 @@ impl Hub {
         Err(Denied::unauthorized(reason))
     }
 
-    /// Reads a token and checks what it is for; who signed it is checked by the caller.
-    fn token(&self, sas_token: &str, resource: &[&str]) -> Result<SasToken, Denied> {
-        let token = self.token_for_host(sas_token)?;
-        covered(token.scope().covers(resource), &token, resource)?;
-        Ok(token)
-    }
-
-    /// Reads a token and checks that it is for this hub.
+    /// Reads a token and checks that it is for this hub; its path and its signature are checked by the caller.
     fn token_for_host(&self, sas_token: &str) -> Result<SasToken, Denied> {
         let token = SasToken::parse(sas_token).map_err(|error| Denied::unauthorized(error.to_string()))?;
         let scope = token.scope();
@@ -227,13 +206,23 @@ impl Hub {
         Ok(token)
     }
 
+    /// Returns the policy that the token of a back end names.
+    fn policy_of(&self, token: &SasToken) -> Result<&Policy, Denied> {
+        let Some(name) = token.policy() else {
+            return Err(Denied::unauthorized(
+                "the token names no shared access policy (skn): it is a device's, and this address is for back ends",
+            ));
+        };
+        self.policy(name)
+    }
+
     fn policy(&self, name: &str) -> Result<&Policy, Denied> {
         self.policies()
             .get(name)
             .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
     }
 
-    /// Which code an identity has that is not in the registry.
+    /// The code for an identity that is not in the registry.
     fn unknown_code(&self, id: &ConnectionId) -> ErrorCode {
         let known_device = id.module.is_some() && self.device(&id.device).is_ok();
         if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
@@ -260,7 +249,8 @@ fn covered(covers: bool, token: &SasToken, resource: &[&str]) -> Result<(), Deni
     Err(Denied::unauthorized(reason))
 }
 
-/// As [`SasScope::covers`], for a token that is signed with the key of the device or module itself.
+/// Returns whether a scope covers a resource as [`SasScope::covers`] does, for a token that is signed with the key of
+/// the device or module itself.
 ///
 /// Microsoft's .NET device client encodes an id before it encodes the whole `sr`, so an id such as `a:b` is still
 /// encoded once (`a%3Ab`) when the token has been decoded. It is taken here, where the key belongs to one identity,
@@ -271,7 +261,7 @@ fn covers_encoded(scope: &SasScope, resource: &[&str]) -> bool {
         && own.iter().zip(resource).all(|(own, other)| own == other || is_encoding_of(own, other))
 }
 
-/// Whether `text` is `id` as an encoder writes it: encoders leave letters and digits as they are.
+/// Returns whether `text` is `id` as an encoder writes it: encoders leave letters and digits as they are.
 fn is_encoding_of(text: &str, id: &str) -> bool {
     let encodes_punctuation = |part: &str| {
         part.get(..2)

@@ -1,4 +1,4 @@
-//! Making a hub: what can be chosen, and the order in which it starts.
+//! [`LocalHubBuilder`] takes everything that can be chosen about a hub, and starts its parts in order.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,14 +30,15 @@ use crate::{amqp, https, mqtt};
 pub struct LocalHub;
 
 impl LocalHub {
-    /// A hub for tests and embedders: any free ports on `127.0.0.1`, nothing kept, the real clock.
+    /// Returns the builder of a hub for tests and embedders: any free ports on `127.0.0.1`, nothing kept, the
+    /// real clock.
     #[must_use]
     pub fn builder() -> LocalHubBuilder {
         LocalHubBuilder::default()
     }
 }
 
-/// What a hub is made of; see [`LocalHub::builder`].
+/// The choices of which a hub is made; see [`LocalHub::builder`].
 #[derive(Clone, Debug)]
 pub struct LocalHubBuilder {
     name: String,
@@ -76,7 +77,7 @@ impl Default for LocalHubBuilder {
 }
 
 impl LocalHubBuilder {
-    /// The hub's name, `local-hub` unless set. It also answers to `{name}.localhost`.
+    /// Sets the hub's name, `local-hub` unless set. It also answers to `{name}.localhost`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -91,7 +92,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// The addresses to listen on, `127.0.0.1` unless set. An IPv6 address after the first is left out
+    /// Sets the addresses to listen on, `127.0.0.1` unless set. An IPv6 address after the first is left out
     /// on a machine that has no IPv6.
     #[must_use]
     pub fn addresses(mut self, addresses: impl Into<Vec<IpAddr>>) -> Self {
@@ -99,7 +100,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// The ports to listen on, free ones unless set.
+    /// Sets the ports to listen on, free ones unless set.
     #[must_use]
     pub const fn ports(mut self, ports: Ports) -> Self {
         self.ports = ports;
@@ -113,7 +114,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// Where the hub has its time from: a test gives hub and clients one clock and turns it.
+    /// Sets the clock of the hub: a test gives hub and clients one clock and turns it.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -128,7 +129,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// The key of the policy `iothubowner`, made by the hub unless set.
+    /// Sets the key of the policy `iothubowner`, made by the hub unless set.
     #[must_use]
     pub fn owner_key(mut self, key: SharedAccessKey) -> Self {
         self.owner_key = Some(key);
@@ -149,7 +150,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// What the hub takes before it refuses; the service's limits unless set.
+    /// Sets the bounds beyond which the hub refuses; they are the service's limits unless set.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -172,7 +173,7 @@ impl LocalHubBuilder {
         Routes::new(self.routes.clone(), self.fallback_route).map(drop)
     }
 
-    /// Whether telemetry that no route took reaches the readers all the same, which it does unless set.
+    /// Sets whether telemetry that no route took reaches the readers all the same, which it does unless set.
     #[must_use]
     pub const fn fallback_route(mut self, enabled: bool) -> Self {
         self.fallback_route = enabled;
@@ -246,7 +247,8 @@ impl LocalHubBuilder {
         Ok(running)
     }
 
-    /// What the hub runs with: what was kept, and new keys and certificates where nothing was.
+    /// Returns the state that the hub runs with: the state that was kept, and new keys and certificates where
+    /// there is nothing kept.
     fn settled(&self, kept: Option<State>, host_names: &HostNames) -> Result<State, Why> {
         // Peers check certificates by the real time, whatever clock the hub is given.
         let now = Timestamp::now();
@@ -312,7 +314,7 @@ fn check_owner_key(key: Option<&SharedAccessKey>) -> Result<(), Why> {
     if key.is_none_or(is_usable) { Ok(()) } else { Err(Why::OwnerKey) }
 }
 
-/// Where ETags start: elsewhere after each restart, since identities start anew.
+/// Returns the number after which ETags start: another one after each restart, since identities start anew.
 fn random_etag() -> Result<u64, NoRandomness> {
     let mut bytes = [0; 4];
     SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;

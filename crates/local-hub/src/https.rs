@@ -50,10 +50,10 @@ use crate::hub::Hub;
 use crate::listener::places::Place;
 use crate::listener::{self, Port};
 
-/// What the listener offers by ALPN.
+/// The protocols that the listener offers by ALPN.
 pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
 
-/// How long an answer may take once the hub ends.
+/// The longest time that an answer may take once the hub ends.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Longest head of a request: as much as the servers take that the service runs on.
@@ -118,7 +118,7 @@ where
         .map_request(move |request: Request<Incoming>| {
             begin.begin_request();
             let mut request = router::normalized(request.map(Body::new));
-            // Whoever finds the request authorized tells it.
+            // The router proves the place once the request is authorized.
             request.extensions_mut().insert(Arc::clone(&place));
             request
         })
@@ -135,7 +135,7 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = hub.shutdown().cancelled() => {
-            // What is being answered is answered; no further request is taken.
+            // A request that has begun is still answered; no further one is taken.
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(GRACE, connection).await {
                 Ok(ended) => ended,

@@ -1,4 +1,4 @@
-//! What the protocol rooms share: the hub's state behind its transitions.
+//! [`Hub`] is the state that the protocol rooms share, behind its transitions.
 //!
 //! Each part of the state has a lock of its own, held for one short transition and never across an
 //! await. Where a transition needs two, they are taken in the order of the fields of `Inner`, so that
@@ -60,7 +60,7 @@ struct Inner {
     continuations: Continuations,
     shutdown: CancellationToken,
     amqp_shutdown: CancellationToken,
-    /// Cancelled to cut the AMQP connections there are; those that come get a new one.
+    /// The token that cuts the AMQP connections there are; connections that come later get a new one.
     amqp_cut: Mutex<CancellationToken>,
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
@@ -69,15 +69,15 @@ struct Inner {
     methods: Mutex<MethodCalls>,
     connections: Mutex<Connections>,
     sessions: Mutex<Sessions>,
-    /// Locks its partitions itself, each for one batch.
+    /// The event stream, which locks its partitions itself, each for one batch.
     events: EventLog,
     notifications: Notifications,
     alarm: Alarm,
-    /// Log lines that strangers can cause.
+    /// The log of lines that strangers can cause.
     repeats: Repeats,
-    /// Says "there may be a batch of feedback".
+    /// The signal that there may be a batch of feedback.
     feedback_ready: watch::Sender<()>,
-    /// Says "something changed" to those who wait for a state; see `inspect`.
+    /// The signal that something changed, for callers that wait for a state; see `inspect`.
     changes: watch::Sender<()>,
 }
 
@@ -122,7 +122,7 @@ impl Hub {
         &self.0.clock
     }
 
-    /// Where the hub tells what happens in it.
+    /// Returns the log into which the hub tells what happens in it.
     pub(crate) fn activity(&self) -> &ActivityLog {
         &self.0.activity
     }
@@ -131,7 +131,7 @@ impl Hub {
         &self.0.config
     }
 
-    /// The log for lines that strangers can cause as often as they like.
+    /// Returns the log for lines that strangers can cause as often as they like.
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.0.repeats
     }
@@ -140,18 +140,19 @@ impl Hub {
         &self.0.policies
     }
 
-    /// Cancelled when the hub ends: listeners stop, connections of devices and those over HTTPS close.
+    /// Returns the token that is cancelled when the hub ends: listeners stop, connections of devices and
+    /// those over HTTPS close.
     pub(crate) fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
     }
 
-    /// Cancelled when the hub ends and no device is connected any more: AMQP connections close once their
-    /// readers have the events that devices were told were accepted.
+    /// Returns the token that is cancelled when the hub ends and no device is connected any more: AMQP
+    /// connections close once their readers have the events that devices were told were accepted.
     pub(crate) fn amqp_shutdown(&self) -> &CancellationToken {
         &self.0.amqp_shutdown
     }
 
-    /// Cancelled when the AMQP connection that asks for it is to be cut.
+    /// Returns the token that is cancelled when the AMQP connection that asks for it is to be cut.
     pub(crate) fn amqp_cut(&self) -> CancellationToken {
         lock(&self.0.amqp_cut).clone()
     }
@@ -170,7 +171,7 @@ impl Hub {
     }
 }
 
-/// Where lock tokens begin.
+/// Returns the number with which lock tokens begin.
 fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }

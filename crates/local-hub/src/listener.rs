@@ -1,5 +1,6 @@
-//! Accepting connections: one loop for every port, with a bound on connections and a deadline on the
-//! TLS handshake. The protocol rooms start one such loop for each of their ports and serve what it accepts.
+//! This file accepts connections: one loop for every port, with a bound on connections and a deadline on the
+//! TLS handshake. The protocol rooms start one such loop for each of their ports and serve the connections
+//! that it accepts.
 
 pub(crate) mod places;
 pub(crate) mod shares;
@@ -23,13 +24,13 @@ use crate::hub::Hub;
 /// A connection in the clear, or under TLS.
 pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
-/// A peer that takes longer for its TLS handshake is dropped.
+/// The time after which a peer is dropped that has not finished its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long to wait after accepting failed, which it does while file descriptors are used up. The connection
-/// that could not be accepted waits in the operating system's backlog.
+/// The pause after accepting failed, which it does while file descriptors are used up. The connection that
+/// could not be accepted waits in the operating system's backlog.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A port: what is said of it in the log, its listener, its TLS if it has any, and the places of its service.
+/// A port: its name in the log, its listener, its TLS if it has any, and the places of its service.
 pub(crate) struct Port {
     pub(crate) name: &'static str,
     pub(crate) listener: TcpListener,
@@ -84,8 +85,8 @@ where
     }
 }
 
-/// A connection that was just accepted, and its place; `None` if there is none to be had, of which it
-/// tells.
+/// Returns a connection that was just accepted, with its place; tells of it and returns `None` if there is no
+/// place.
 async fn placed(
     name: &'static str,
     hub: &Hub,
@@ -129,8 +130,8 @@ async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Strea
     }
 }
 
-/// A connection ended before anything was said on it. A peer that just leaves, as one does that asks whether
-/// the port is open, is not worth telling of; one that does not trust the hub's certificate is.
+/// Tells of a connection that ended before anything was said on it. A peer that just leaves, as one does that
+/// asks whether the port is open, is not worth a record; one that does not trust the hub's certificate is.
 fn not_made(error: &io::Error) {
     use io::ErrorKind::{ConnectionReset, UnexpectedEof};
     if matches!(error.kind(), ConnectionReset | UnexpectedEof) {
@@ -140,7 +141,7 @@ fn not_made(error: &io::Error) {
     }
 }
 
-/// A connection's task that panicked is a defect of ours; the others go on.
+/// Logs a connection's task that panicked, which is a defect of ours; the others go on.
 fn report(name: &str, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(name, %error, "a connection's task failed");

@@ -1,4 +1,4 @@
-//! The ready file: everything a script needs to use the hub, written once all ports accept.
+//! This file writes the ready file: everything a script needs to use the hub, once all ports accept.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,8 +35,8 @@ struct EventHubs {
 /// Removes the ready file at `path`, if there is one.
 ///
 /// # Errors
-/// What the system answers when the file cannot be removed, or that something else than a regular file stands
-/// there.
+/// The error of the system if the file cannot be removed, or an error that says that something else than a
+/// regular file stands there.
 pub fn remove_ready_file(path: &Path) -> io::Result<()> {
     check_regular(path)?;
     match std::fs::remove_file(path) {
@@ -46,13 +46,15 @@ pub fn remove_ready_file(path: &Path) -> io::Result<()> {
 }
 
 impl RunningHub {
-    /// Writes a JSON file that says where the hub is and how to get in: its name, host name, ports, CA
-    /// file, the connection strings of all policies (for our clients, and in the standard form), of the
-    /// endpoint for reading events, and of all devices. The file appears as a whole, is readable by its owner alone, and holds secrets.
+    /// Writes a JSON file that says where the hub is and how to get in: its name, host name, ports, CA file,
+    /// the connection strings of all policies (for our clients, and in the standard form), of the endpoint
+    /// for reading events, and of all devices. The file appears as a whole, is readable by its owner alone,
+    /// and holds secrets.
     ///
     /// # Errors
-    /// What the system answers when the file cannot be written, or that something else than a regular file
-    /// stands at `path`, such as a FIFO, a device or a symbolic link. Nothing is replaced then.
+    /// The error of the system if the file cannot be written, or an error that says that something else than
+    /// a regular file stands at `path`, such as a FIFO, a device or a symbolic link. Nothing is replaced
+    /// then.
     pub fn write_ready_file(&self, path: &Path) -> io::Result<()> {
         let ports = self.ports();
         let strings = |of: &dyn Fn(PolicyName) -> String| {

@@ -1,7 +1,7 @@
 //! [`Repeats`] keeps the log readable while something goes wrong again and again: a line is printed when it
 //! comes for the first time, then it is counted, and the count is printed once in ten seconds.
 //!
-//! It is for lines that a stranger can cause as often as it likes.
+//! The listeners use it for lines that a stranger can cause as often as it likes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a line is printed at most.
+/// The time between two lines of the same text.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Different lines that are told apart; beyond that they are counted together.
+/// The number of different lines that are told apart; beyond that they are counted together.
 const MAX_LINES: usize = 256;
 
 /// The lines that were printed lately, and how often each was not. Log lines are not part of the hub's state,
@@ -45,10 +45,13 @@ impl Repeats {
     pub(crate) async fn print(&self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            for (Line { name, text }, more) in self.take_due(Instant::now()) {
-                tracing::warn!(name, "{text} ({more} times more)");
-            }
+            print(self.take_due(Instant::now()));
         }
+    }
+
+    /// Prints the counts that are left, when the hub ends.
+    pub(crate) fn print_all(&self) {
+        print(self.take_due(Instant::now() + INTERVAL));
     }
 
     fn is_new(&self, name: &'static str, text: fmt::Arguments<'_>) -> bool {
@@ -65,8 +68,8 @@ impl Repeats {
         true
     }
 
-    /// The lines whose time is up and that were counted meanwhile. Those that did not come again are
-    /// forgotten.
+    /// Returns the lines whose time is up and that were counted meanwhile, with their counts. Lines that did
+    /// not come again are forgotten.
     fn take_due(&self, now: Instant) -> Vec<(Line, u64)> {
         let mut lines = self.lock();
         let mut due = Vec::new();
@@ -86,6 +89,12 @@ impl Repeats {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Line, Counted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn print(counts: Vec<(Line, u64)>) {
+    for (Line { name, text }, more) in counts {
+        tracing::warn!(name, "{text} ({more} times more)");
     }
 }
 

@@ -1,4 +1,5 @@
-//! A hub that runs: its addresses and strings, what is in it, and its end.
+//! [`RunningHub`] is a hub that runs: it gives the addresses and strings, shows what is in the hub, and ends
+//! it.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -27,11 +28,11 @@ use crate::hub::{Hub, QueryPage};
 use crate::ports::Ports;
 use crate::state_dir::StateDir;
 
-/// How long connections may take to end before they are cut.
+/// The time that connections may take to end before they are cut.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of that time devices and HTTPS clients may take, before the readers of events are served to their
-/// end.
+/// The part of that time that devices and HTTPS clients may take, before the readers of events are served to
+/// their end.
 const INTAKE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// A running hub. Dropping it ends the hub at once; [`shutdown`](Self::shutdown) lets connections end
@@ -43,11 +44,11 @@ pub struct RunningHub {
     ca_file: PathBuf,
     /// The devices it was told to have, which a reset brings back.
     devices: Vec<DeviceWrite>,
-    /// What brings events in: the listeners of MQTT and HTTPS, with their connections.
+    /// The listeners that bring events in, those of MQTT and HTTPS, with their connections.
     intake: JoinSet<()>,
-    /// Everything else that runs.
+    /// All other listeners and tasks.
     rooms: JoinSet<()>,
-    /// Last, so that the folder is left when nobody uses it any more.
+    /// The state folder. It is the last field, so that the folder is left when nobody uses it any more.
     _state_dir: StateDir,
 }
 
@@ -103,7 +104,7 @@ impl RunningHub {
         self.hub.clock()
     }
 
-    /// Where the hub is, in full: for our clients.
+    /// Returns the hub's address in full, for our clients.
     #[must_use]
     pub fn address(&self) -> HubAddress {
         HubAddress {
@@ -115,7 +116,7 @@ impl RunningHub {
         }
     }
 
-    /// Where the hub is, for clients that know their ports and are told elsewhere what to trust.
+    /// Returns the hub's address for clients that know their ports and are told elsewhere what to trust.
     fn standard_address(&self) -> HubAddress {
         HubAddress::new(self.host_name())
     }
@@ -212,7 +213,7 @@ impl RunningHub {
     /// Creates a device with keys of the hub's making, and gives its connection string.
     ///
     /// # Errors
-    /// What a back end would get: the device exists already, or there are too many.
+    /// The error that a back end would get: the device exists already, or there are too many.
     ///
     /// # Cancel safety
     /// The device may exist although the string was not returned.
@@ -224,8 +225,8 @@ impl RunningHub {
     /// Creates a module of a device with keys of the hub's making, and gives its connection string.
     ///
     /// # Errors
-    /// What a back end would get: there is no such device, the module exists already, or there are too
-    /// many.
+    /// The error that a back end would get: there is no such device, the module exists already, or there are
+    /// too many.
     ///
     /// # Cancel safety
     /// The module may exist although the string was not returned.
@@ -239,7 +240,7 @@ impl RunningHub {
     /// Deletes a device with everything the hub holds for it, and ends its connection.
     ///
     /// # Errors
-    /// What a back end would get: there is no such device.
+    /// The error that a back end would get: there is no such device.
     ///
     /// # Cancel safety
     /// The device may be gone although nothing was returned.
@@ -256,7 +257,7 @@ impl RunningHub {
     /// A device's twin, as back ends see it.
     ///
     /// # Errors
-    /// What a back end would get: there is no such device.
+    /// The error that a back end would get: there is no such device.
     pub fn twin(&self, device: &DeviceId) -> Result<Twin, HubError> {
         self.hub.twin(&ConnectionId::device(device.clone()))
     }
@@ -264,16 +265,17 @@ impl RunningHub {
     /// A module's twin, as back ends see it.
     ///
     /// # Errors
-    /// What a back end would get: there is no such device or module.
+    /// The error that a back end would get: there is no such device or module.
     pub fn module_twin(&self, device: &DeviceId, module: &ModuleId) -> Result<Twin, HubError> {
         self.hub.twin(&module_id(device, module))
     }
 
-    /// Changes a device's tags and desired properties as a back end would; the twin as it is then.
+    /// Changes a device's tags and desired properties as a back end would, and returns the twin as it is
+    /// then.
     ///
     /// # Errors
-    /// What a back end would get: no such device, a section that would be too large, a name or a value
-    /// that a twin cannot hold.
+    /// The error that a back end would get: no such device, a section that would be too large, a name or a
+    /// value that a twin cannot hold.
     ///
     /// # Cancel safety
     /// The change may be made although nothing was returned.
@@ -285,11 +287,12 @@ impl RunningHub {
         self.hub.write_twin(&ConnectionId::device(device.clone()), &write, &Precondition::None).await
     }
 
-    /// Changes a device's reported properties as the device would; null deletes. Gives their new version.
+    /// Changes a device's reported properties as the device would, and returns their new version; null
+    /// deletes.
     ///
     /// # Errors
-    /// What the device would get: no such device, a section that would be too large, a name or a value
-    /// that a twin cannot hold.
+    /// The error that the device would get: no such device, a section that would be too large, a name or a
+    /// value that a twin cannot hold.
     ///
     /// # Cancel safety
     /// The change may be made although nothing was returned.
@@ -300,8 +303,8 @@ impl RunningHub {
     /// Calls a direct method of a device as a back end would, and waits for the answer.
     ///
     /// # Errors
-    /// What a back end would get: no such device, it is not connected or listens to no methods, it does not
-    /// answer in time or not with JSON, it has too many calls to answer.
+    /// The error that a back end would get: no such device, it is not connected or listens to no methods, it
+    /// does not answer in time or not with JSON, it has too many calls to answer.
     ///
     /// # Cancel safety
     /// Dropping the future forgets the call; the device may carry it out all the same.
@@ -317,7 +320,8 @@ impl RunningHub {
     /// where an earlier page ended.
     ///
     /// # Errors
-    /// What a back end would get: the query cannot be read, or the continuation is not of this query.
+    /// The error that a back end would get: the query cannot be read, or the continuation is not of this
+    /// query.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -333,7 +337,7 @@ impl RunningHub {
     /// Sends a cloud-to-device message as a back end would.
     ///
     /// # Errors
-    /// What a back end would get: no such device, its queue is full, the message is not acceptable.
+    /// The error that a back end would get: no such device, its queue is full, the message is not acceptable.
     ///
     /// # Cancel safety
     /// The message may be in the queue although nothing was returned.
@@ -341,26 +345,26 @@ impl RunningHub {
         self.hub.enqueue_c2d(device, message).await
     }
 
-    /// How many cloud-to-device messages wait for a device, those it has not acknowledged included.
+    /// Returns how many cloud-to-device messages wait for a device, those it has not acknowledged included.
     #[must_use]
     pub fn pending_c2d(&self, device: &DeviceId) -> usize {
         self.hub.pending_c2d(device)
     }
 
-    /// How many outcomes of cloud-to-device messages no back end has completed, those that wait to be
+    /// Returns how many outcomes of cloud-to-device messages no back end has completed, those that wait to be
     /// batched included.
     #[must_use]
     pub fn pending_feedback(&self) -> usize {
         self.hub.pending_feedback()
     }
 
-    /// How many calls of direct methods wait for a device, or for its answer.
+    /// Returns how many calls of direct methods wait for a device, or for its answer.
     #[must_use]
     pub fn pending_methods(&self, device: &DeviceId) -> usize {
         self.hub.pending_methods(&ConnectionId::device(device.clone()))
     }
 
-    /// Whether a device has a connection.
+    /// Returns whether a device has a connection.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
         self.hub.is_connected(device)
@@ -381,19 +385,19 @@ impl RunningHub {
         events
     }
 
-    /// How many telemetry messages the hub accepted since it started or was reset.
+    /// Returns how many telemetry messages the hub accepted since it started or was reset.
     #[must_use]
     pub fn telemetry_accepted(&self) -> u64 {
         self.hub.telemetry_accepted()
     }
 
-    /// How many devices there are.
+    /// Returns the number of devices, and how many of them are enabled and disabled.
     #[must_use]
     pub fn registry_statistics(&self) -> RegistryStatistics {
         self.hub.registry_statistics()
     }
 
-    /// How many devices are connected.
+    /// Returns the number of connected devices.
     #[must_use]
     pub fn service_statistics(&self) -> ServiceStatistics {
         self.hub.service_statistics()
@@ -412,9 +416,9 @@ impl RunningHub {
         self.hub.cut_amqp();
     }
 
-    /// Waits until `reached` is true of the hub. It is asked now and after every change: a device came
-    /// or went, telemetry was accepted, a message was queued or completed, a method was called or answered. It does not end by itself;
-    /// put a deadline around it.
+    /// Waits until `reached` is true of the hub. It is asked now and after every change: a device came or
+    /// went, telemetry was accepted, a message was queued or completed, a method was called or answered. It
+    /// does not end by itself; put a deadline around it.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -426,7 +430,7 @@ impl RunningHub {
     /// the devices it was started with are back.
     ///
     /// # Errors
-    /// What creating a device can meet.
+    /// The error of creating a device.
     ///
     /// # Cancel safety
     /// Some of the devices it was started with may be missing.

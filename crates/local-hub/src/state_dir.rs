@@ -1,4 +1,4 @@
-//! Where a hub keeps what must survive it: its CA, the keys of its policies and of its own devices.
+//! [`StateDir`] keeps what must survive a hub: its CA, the keys of its policies and of its own devices.
 //!
 //! One private file holds it all and is replaced as a whole, so that a crash leaves the old one or the
 //! new one. Beside it lies `ca.pem`, which clients read. A hub without a folder of its own gets one
@@ -19,7 +19,7 @@ const STATE_FILE: &str = "hub.json";
 const CA_FILE: &str = "ca.pem";
 const LOCK_FILE: &str = "lock";
 
-/// What survives a restart.
+/// The state that survives a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct State {
@@ -31,7 +31,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Whose key nobody could sign with, if there is one.
+    /// Returns the name of an owner whose key nobody could sign with, if there is one.
     fn unusable_key(&self) -> Option<String> {
         let policy = self.policies.iter().find(|(_, key)| !is_usable(key));
         let device = || self.devices.iter().find(|(_, keys)| keys.iter().any(|key| !is_usable(key)));
@@ -67,7 +67,7 @@ pub(crate) enum StateError {
     /// A state that cannot be written as text, which no state of ours is.
     #[error("the state cannot be written")]
     Unwritable(#[source] serde_json::Error),
-    /// Two hubs, one folder.
+    /// Another hub that uses the folder.
     #[error("another local hub uses the folder {0:?}: stop it, or choose another folder with --state-dir")]
     InUse(PathBuf),
     /// A folder that connection strings cannot name.
@@ -81,7 +81,7 @@ pub(crate) enum StateError {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    /// Held while the hub lives; `None` for a folder that nobody else knows.
+    /// The lock of the folder, held while the hub lives; `None` for a folder that nobody else knows.
     _lock: Option<File>,
     temporary: bool,
 }
@@ -104,19 +104,19 @@ impl StateDir {
         }
     }
 
-    /// A new folder, gone when this is dropped.
+    /// Makes a new folder, which goes when this is dropped.
     pub(crate) fn temporary() -> Result<Self, StateError> {
         let path = std::env::temp_dir().join(format!("local-hub-{}", uuid::Uuid::new_v4().simple()));
         create_folder(&path).map_err(io_error("cannot make the folder", &path))?;
         Ok(Self { path, _lock: None, temporary: true })
     }
 
-    /// Where the CA is for clients to read.
+    /// Returns the path of the CA file, which clients read.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.path.join(CA_FILE)
     }
 
-    /// What was kept; `None` in a new folder.
+    /// Returns the state that was kept; `None` in a new folder.
     pub(crate) fn load(&self) -> Result<Option<State>, StateError> {
         let path = self.path.join(STATE_FILE);
         let text = match fs::read(&path) {
@@ -179,17 +179,18 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
     move |source| StateError::Io { what, path: path.to_owned(), source }
 }
 
-/// Read and written by the owner alone.
+/// The mode of files that the owner alone reads and writes.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// Read by everybody.
+/// The mode of files that everybody reads.
 const PUBLIC: u32 = 0o644;
 
-/// Entered by everybody, who must know the name of the file they want: `ca.pem`.
+/// The mode of folders that everybody enters, who must know the name of the file they want: `ca.pem`.
 const FOLDER: u32 = 0o711;
 
 /// Makes a folder, if it is not there, whose `ca.pem` everybody can read. The mode of a folder that is there
-/// is changed only if nothing but a hub's files is in it: what else its owner keeps there is not for others.
+/// is changed only if it belongs to this user and nothing but a hub's files is in it: the other things that
+/// its owner keeps there are not for others.
 fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -204,7 +205,11 @@ fn create_folder(path: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    set_mode(path, FOLDER)
+    match set_mode(path, FOLDER) {
+        // A folder of somebody else, such as a mounted volume, may be used as it is.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        set => set,
+    }
 }
 
 /// Gives a file or a folder this mode, whatever the process's mask is. Only Unix has modes; elsewhere the
@@ -223,7 +228,7 @@ fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens an empty file with this mode. Nobody else can read it in between.
+/// Opens an empty file with this mode, in a way that nobody else can read it in between.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
@@ -249,7 +254,8 @@ pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
 pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     check_regular(path)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    // In a folder that others may write to, nobody can have put a link where this name will be.
+    name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
     let new = path.with_file_name(name);
     let written = create(&new, mode).and_then(|mut file| {
         file.write_all(text)?;

@@ -1,4 +1,5 @@
-//! The program `local-hub` as its user sees it: what it prints, what it keeps, how it fails and ends.
+//! These tests run the program `local-hub` as its user does: what it prints, what it keeps, how it fails and
+//! ends.
 
 #![cfg(test)]
 
@@ -9,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Free ports, and a folder of the test's own.
+/// Returns the command that starts a hub with free ports and a folder of the test's own.
 fn local_hub(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local-hub"));
     for port in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
@@ -24,10 +25,10 @@ fn local_hub(folder: &Path) -> Command {
 /// A program that is ready; killed if the test fails.
 struct Running {
     child: Child,
-    /// How to get in.
+    /// The lines with which it says how to get in.
     printed: String,
     ready: Value,
-    /// What is printed after that.
+    /// The lines that it prints after that.
     lines: BufReader<ChildStdout>,
 }
 
@@ -42,7 +43,15 @@ impl Running {
         Self { child, printed, ready: serde_json::from_slice(&ready).unwrap(), lines }
     }
 
-    /// The next line that shows what happens, and all before it.
+    /// Starts the program with JSON on its standard output, where it does not say how to get in.
+    fn start_json(folder: &Path) -> Self {
+        let mut child = local_hub(folder).args(["--log", "json"]).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let ready = wait_until_ready(folder, &mut child);
+        Self { child, printed: String::new(), ready, lines }
+    }
+
+    /// Reads up to the next line that contains `wanted`, and returns all lines up to it.
     fn until(&mut self, wanted: &str) -> String {
         let mut text = String::new();
         while !text.lines().last().unwrap_or_default().contains(wanted) {
@@ -74,6 +83,18 @@ impl Drop for Running {
     }
 }
 
+/// Waits for the ready file, which appears as a whole, and returns it.
+fn wait_until_ready(folder: &Path, child: &mut Child) -> Value {
+    loop {
+        if let Ok(text) = std::fs::read(folder.join("ready.json")) {
+            return serde_json::from_slice(&text).unwrap();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the hub ended");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a command that must fail, and returns the words that it says.
 fn failed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(!status.success() && stdout.is_empty());
@@ -107,12 +128,11 @@ fn it_prints_what_programs_need_and_keeps_it_over_a_restart() {
 }
 
 #[test]
-fn what_is_wrong_is_one_line_that_says_what_to_do() {
+fn every_message_about_a_mistake_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let said = failed(local_hub(folder.path()).args(["--mqtts-port", &port]));
-    assert_eq!(said.lines().count(), 1, "{said}");
     assert!(
         said.contains(&format!("port {port} (MQTT over TLS)")) && said.contains("--mqtts-port"),
         "{said}"
@@ -310,7 +330,7 @@ fn what_happens_is_shown_line_by_line_without_colours_in_a_pipe() {
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let mut rest = String::new();
     hub.lines.read_to_string(&mut rest).unwrap();
-    assert!(rest.lines().count() == 1 && rest.contains("(2 more times in 10 s)"), "{rest}");
+    assert!(rest.lines().count() == 1 && rest.contains("(2 more times in "), "{rest}");
     assert!(hub.child.wait().unwrap().success());
 }
 
@@ -318,19 +338,11 @@ fn what_happens_is_shown_line_by_line_without_colours_in_a_pipe() {
 #[test]
 fn json_is_all_that_is_printed_if_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let ready = folder.path().join("ready.json");
     let mut child =
         local_hub(folder.path()).args(["--log", "json"]).env("RUST_LOG", "debug").spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    let ports = loop {
-        // The file appears as a whole.
-        if let Ok(text) = std::fs::read(&ready) {
-            break serde_json::from_slice::<Value>(&text).unwrap()["ports"].clone();
-        }
-        assert!(child.try_wait().unwrap().is_none(), "the hub ended");
-        std::thread::yield_now();
-    };
-    let port = u16::try_from(ports["https"].as_u64().unwrap()).unwrap();
+    let ready = wait_until_ready(folder.path(), &mut child);
+    let port = u16::try_from(ready["ports"]["https"].as_u64().unwrap()).unwrap();
     TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(b"no TLS, no TLS, no TLS").unwrap();
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -354,13 +366,13 @@ fn json_is_all_that_is_printed_if_asked_for() {
 #[test]
 fn a_screen_that_takes_nothing_or_is_closed_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Running::start(folder.path(), &["--quiet"]);
-    // More than a pipe holds, and nobody reads.
-    for _ in 0..50 {
+    let hub = Running::start_json(folder.path());
+    // Each refusal is a line of 250 bytes: together more than a pipe holds, and nobody reads.
+    for _ in 0..500 {
         hub.provoke("https");
     }
     hub.stop("-INT");
-    let mut hub = Running::start(folder.path(), &[]);
+    let mut hub = Running::start(folder.path(), &["--quiet"]);
     let mut other = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
     // The hub's own pipe is closed.
     hub.lines = BufReader::new(other.stdout.take().unwrap());

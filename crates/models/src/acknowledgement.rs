@@ -1,4 +1,4 @@
-//! Which outcomes of a cloud-to-device message its sender wants to hear of.
+//! This file defines which outcomes of a cloud-to-device message its sender wants to hear of.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Defines a cloud-to-device message, which a back end sends to one device. How it travels (topics, AMQP
-//! sections) belongs to the crate that carries it.
+//! This file defines a cloud-to-device message, which a back end sends to one device. The crate that carries a
+//! message decides how it travels (topics, AMQP sections).
 
 use std::fmt;
 
@@ -31,15 +31,15 @@ pub struct C2dMessage {
     pub message_id: Option<String>,
     /// Names the message this one answers.
     pub correlation_id: Option<String>,
-    /// Who or what sent it.
+    /// The name of the person or program that sent it.
     pub user_id: Option<String>,
-    /// What the body is, for example `application/json`.
+    /// The media type of the body, for example `application/json`.
     pub content_type: Option<String>,
-    /// How the body is encoded, for example `utf-8`.
+    /// The encoding of the body, for example `utf-8`.
     pub content_encoding: Option<String>,
-    /// When the message is given up; by default one hour after it was sent, at most two days.
+    /// The time when the message is given up; by default one hour after it was sent, at most two days.
     pub expiry_time: Option<Timestamp>,
-    /// Which outcomes the sender wants to hear of; `None` says nothing, which means no feedback.
+    /// The outcomes that the sender wants to hear of; `None` says nothing, which means no feedback.
     pub ack: Option<Acknowledgement>,
     /// Application properties.
     pub properties: Properties,
@@ -52,7 +52,7 @@ impl C2dMessage {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// A message whose body is `value` written as JSON, and which says so in `content_type` and
+    /// Returns a message whose body is `value` written as JSON, which says so in `content_type` and
     /// `content_encoding`.
     ///
     /// The value is anything that serializes, or a reference to it. Text becomes a JSON string; text that
@@ -81,7 +81,7 @@ impl C2dMessage {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// What counts towards the message's size limit: body, system property values, and names and
+    /// Returns the bytes that count towards the message's size limit: body, system property values, and names and
     /// values of application properties.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -1,4 +1,5 @@
-//! Device and module ids: parsed once at the edge, cheap to clone, never re-checked.
+//! This file defines the ids of devices and modules, which are parsed once at the edge, cheap to clone, and never
+//! checked again.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! A device identity as the identity registry shows it.
+//! This file defines a device identity as the identity registry shows it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -30,34 +30,34 @@ pub struct DeviceIdentity {
     /// Changes with every write of the identity; sent back as `If-Match`.
     #[serde(default)]
     pub etag: String,
-    /// Whether the device is connected now.
+    /// The state of the device's connection.
     #[serde(default)]
     pub connection_state: ConnectionState,
-    /// Whether the device may connect.
+    /// The status, which says whether the device may connect.
     #[serde(default)]
     pub status: DeviceStatus,
-    /// Why the device has this status; at most 128 characters.
+    /// The reason for this status; at most 128 characters.
     #[serde(default)]
     pub status_reason: Option<String>,
-    /// When the connection state last changed; the year 1 if never.
+    /// The time when the connection state last changed; the year 1 if never.
     #[serde(default = "never")]
     pub connection_state_updated_time: Timestamp,
-    /// When the status last changed; the year 1 if never.
+    /// The time when the status last changed; the year 1 if never.
     #[serde(default = "never")]
     pub status_updated_time: Timestamp,
-    /// When the device last connected, sent or received a message; the year 1 if never.
+    /// The time when the device last connected, sent or received a message; the year 1 if never.
     #[serde(default = "never")]
     pub last_activity_time: Timestamp,
     /// Cloud-to-device messages waiting for the device.
     #[serde(default)]
     pub cloud_to_device_message_count: u32,
-    /// How the device proves who it is.
+    /// The means by which the device proves who it is.
     #[serde(default)]
     pub authentication: Authentication,
-    /// What the device is, beside a device.
+    /// The abilities of the device beyond those of every device.
     #[serde(default)]
     pub capabilities: DeviceCapabilities,
-    /// For an IoT Edge device, its own scope, which the hub generates and nobody can change. For any other
+    /// The scope of an IoT Edge device itself, which the hub generates and nobody can change. For any other
     /// device, the scope of the IoT Edge device it is behind. A write that leaves it out takes it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_scope: Option<String>,
@@ -94,14 +94,14 @@ pub(crate) fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// What the service writes for a time that never was: the first instant of the year 1.
+/// The time that the service writes for a time that never was: the first instant of the year 1.
 const NEVER: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 pub(crate) const fn never() -> Timestamp {
     NEVER
 }
 
-/// Whether a device is connected.
+/// The state of a device's connection.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -113,16 +113,16 @@ pub(crate) const fn never() -> Timestamp {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectionState {
-    /// It has a connection now.
+    /// The device has a connection now.
     #[serde(alias = "connected")]
     Connected,
-    /// It has none.
+    /// The device has no connection.
     #[default]
     #[serde(alias = "disconnected")]
     Disconnected,
 }
 
-/// Whether a device may connect.
+/// The status of a device, which says whether it may connect.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,16 +136,16 @@ pub enum ConnectionState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeviceStatus {
-    /// It may connect (the default).
+    /// The device may connect (the default).
     #[default]
     #[serde(alias = "Enabled")]
     Enabled,
-    /// It is refused.
+    /// The device is refused.
     #[serde(alias = "Disabled")]
     Disabled,
 }
 
-/// How a device proves who it is.
+/// The means by which a device proves who it is.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -162,7 +162,7 @@ pub enum DeviceStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {
-    /// Which of the proofs below counts.
+    /// The kind of proof that counts.
     #[serde(rename = "type", default)]
     pub kind: AuthenticationType,
     /// The two keys, each valid on its own so that one can be replaced while the other is in use.
@@ -192,7 +192,7 @@ pub enum AuthenticationType {
     /// A certificate signed by an authority the hub knows.
     #[serde(alias = "CertificateAuthority")]
     CertificateAuthority,
-    /// None; such a device cannot connect.
+    /// No proof; a device with it cannot connect.
     #[serde(alias = "None")]
     None,
 }
@@ -202,7 +202,7 @@ pub enum AuthenticationType {
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use iothub_models::{DeviceIdentity, SharedAccessKey, SymmetricKeys};
-/// // Keys of one's own; a hub makes them where an identity has none.
+/// // The program chooses these keys; the hub makes keys for an identity without them.
 /// let key = |text: &str| Some(SharedAccessKey::new(text));
 /// let mut identity = DeviceIdentity::new("my-device".parse()?);
 /// identity.authentication.symmetric_key =
@@ -238,7 +238,7 @@ pub struct X509Thumbprints {
     pub secondary_thumbprint: Option<String>,
 }
 
-/// What a device is, beside a device.
+/// The abilities of a device beyond those of every device.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -251,7 +251,7 @@ pub struct X509Thumbprints {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceCapabilities {
-    /// Whether the device is an IoT Edge device.
+    /// True if the device is an IoT Edge device.
     #[serde(default)]
     pub iot_edge: bool,
 }

@@ -1,5 +1,5 @@
-//! Defines a call of a direct method, which a back end makes, and the answer, which the device gives. How
-//! either travels (routes, topics, JSON members) belongs to the crate that carries it.
+//! This file defines a call of a direct method, which a back end makes, and the answer, which the device gives. The
+//! crate that carries them decides how they travel (routes, topics, JSON members).
 //!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
@@ -123,13 +123,13 @@ impl DirectMethodRequest {
         self.payload.json()
     }
 
-    /// How long a connected device has to answer.
+    /// Returns how long a connected device has to answer.
     #[must_use]
     pub const fn response_timeout(&self) -> Duration {
         self.response_timeout
     }
 
-    /// How long to wait for a device that is not connected.
+    /// Returns how long to wait for a device that is not connected.
     #[must_use]
     pub const fn connect_timeout(&self) -> Duration {
         self.connect_timeout

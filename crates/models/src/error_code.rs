@@ -1,4 +1,4 @@
-//! The service's error codes as data: six digits, a name, and the HTTP status they begin with.
+//! This file lists the service's error codes as data: six digits, a name, and the HTTP status they begin with.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Feedback: what became of a cloud-to-device message whose sender asked to be told.
+//! This file defines feedback: the outcome of a cloud-to-device message whose sender asked to be told.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::DeviceId;
 
-/// What became of a cloud-to-device message.
+/// The outcome of a cloud-to-device message.
 ///
 /// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback".
 ///
@@ -21,9 +21,9 @@ use crate::DeviceId;
 pub enum FeedbackStatus {
     /// The device completed it.
     Success,
-    /// It expired before the device completed it.
+    /// The message expired before the device completed it.
     Expired,
-    /// It was delivered as often as the hub allows, and never completed.
+    /// The message was delivered as often as the hub allows, and never completed.
     DeliveryCountExceeded,
     /// The device rejected it.
     Rejected,
@@ -63,7 +63,7 @@ impl fmt::Display for FeedbackStatus {
     }
 }
 
-/// What became of one message: an element of the JSON array that is a batch of feedback.
+/// The outcome of one message: an element of the JSON array that is a batch of feedback.
 ///
 /// Read leniently, because a hub may be newer than its reader: only the device id, the time and the
 /// status must be there, and the status may be any text.
@@ -82,7 +82,7 @@ pub struct FeedbackRecord {
     /// The id of the message that this is about; a message sent without one has none here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_message_id: Option<String>,
-    /// When it came to this outcome.
+    /// The time of this outcome.
     #[serde(rename = "enqueuedTimeUtc")]
     pub enqueued_time: Timestamp,
     /// The outcome.

@@ -1,4 +1,4 @@
-//! Writes a value as the JSON body of a message, for the messages of devices and of back ends alike.
+//! This file writes a value as the JSON body of a message, for the messages of devices and of back ends alike.
 
 use serde::Serialize;
 

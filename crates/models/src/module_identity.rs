@@ -1,4 +1,4 @@
-//! A module identity as the identity registry shows it.
+//! This file defines a module identity as the identity registry shows it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,22 +33,22 @@ pub struct ModuleIdentity {
     /// Changes with every write of the identity; sent back as `If-Match`.
     #[serde(default)]
     pub etag: String,
-    /// Whether the module is connected now.
+    /// The state of the module's connection.
     #[serde(default)]
     pub connection_state: ConnectionState,
-    /// When the connection state last changed; the year 1 if never.
+    /// The time when the connection state last changed; the year 1 if never.
     #[serde(default = "never")]
     pub connection_state_updated_time: Timestamp,
-    /// When the module last connected, sent or received a message; the year 1 if never.
+    /// The time when the module last connected, sent or received a message; the year 1 if never.
     #[serde(default = "never")]
     pub last_activity_time: Timestamp,
     /// Cloud-to-device messages waiting for the module.
     #[serde(default)]
     pub cloud_to_device_message_count: u32,
-    /// How the module proves who it is.
+    /// The means by which the module proves who it is.
     #[serde(default)]
     pub authentication: Authentication,
-    /// Who looks after the module: `IotEdge` for those that IoT Edge deploys.
+    /// The name of the program that looks after the module: `IotEdge` for those that IoT Edge deploys.
     #[serde(default)]
     pub managed_by: Option<String>,
 }

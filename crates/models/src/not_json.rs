@@ -8,7 +8,7 @@ use serde_json::error::Category;
 /// Marks that editors and shells write at the start of a file: that of UTF-8, and both of UTF-16.
 const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
-/// What a text is instead of the JSON that was expected. Its `Display` completes a sentence: "the body is empty".
+/// The nature of a text that is not the expected JSON. Its `Display` completes a sentence: "the body is empty".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotJson {

@@ -6,11 +6,11 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// How many properties are searched one after the other. Above it they are indexed: a message of a hundred
+/// The number of properties up to which they are searched one after the other. More are indexed: a message of a hundred
 /// thousand properties would otherwise take minutes to read.
 const SEARCHED: usize = 16;
 
-/// Application properties of a message, in the order they were set. A name stands once: setting it
+/// Application properties of a message, in the order they were set. Each name occurs once: setting it
 /// again replaces its value.
 ///
 /// ```
@@ -22,7 +22,7 @@ const SEARCHED: usize = 16;
 #[derive(Clone, Default)]
 pub struct Properties {
     pairs: Vec<(String, String)>,
-    /// Where each name stands, once there are more than [`SEARCHED`].
+    /// The place of each name in `pairs`, once there are more than [`SEARCHED`].
     index: Option<HashMap<Box<str>, usize>>,
 }
 
@@ -69,26 +69,26 @@ impl Properties {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many properties there are.
+    /// Returns how many properties there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no properties.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// What the properties count towards a message's size: the bytes of all names and values.
+    /// Returns the bytes that the properties count towards a message's size: those of all names and values.
     #[must_use]
     pub fn size(&self) -> usize {
         self.pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 }
 
-/// Equal properties in the same order.
+/// Two are equal if they have the same names and values in the same order.
 impl PartialEq for Properties {
     fn eq(&self, other: &Self) -> bool {
         self.pairs == other.pairs
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Without the index this takes minutes.
+    /// This test takes minutes without the index.
     #[test]
     fn very_many_properties_are_set_in_linear_time() {
         let many: Properties = (0..200_000).map(|number| (number.to_string(), "")).collect();

@@ -1,4 +1,4 @@
-//! A symmetric key as it travels: base64 text that is never printed and is wiped when dropped.
+//! This file defines a symmetric key as it travels: base64 text that is never printed and is wiped when dropped.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
-//! What a hub counts.
+//! This file defines the numbers that a hub counts.
 
 use serde::{Deserialize, Serialize};
 
-/// How many device identities the registry holds.
+/// The numbers of device identities in the registry.
 ///
 /// ```
 /// # use iothub_models::RegistryStatistics;
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 pub struct RegistryStatistics {
     /// All of them.
     pub total_device_count: u64,
-    /// Those that may connect.
+    /// The number of devices that may connect.
     pub enabled_device_count: u64,
-    /// Those that may not.
+    /// The number of devices that may not connect.
     pub disabled_device_count: u64,
 }
 
-/// What the hub is doing now.
+/// The numbers of the hub's present work.
 ///
 /// ```
 /// # use iothub_models::ServiceStatistics;

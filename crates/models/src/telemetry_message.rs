@@ -1,5 +1,5 @@
-//! Defines a telemetry message, which a device sends to the hub. How it travels (topics, AMQP sections)
-//! belongs to the crate that carries it.
+//! This file defines a telemetry message, which a device sends to the hub. The crate that carries a message decides
+//! how it travels (topics, AMQP sections).
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -35,13 +35,13 @@ pub struct TelemetryMessage {
     pub message_id: Option<String>,
     /// Names the message this one answers.
     pub correlation_id: Option<String>,
-    /// Who or what sent it.
+    /// The name of the person or program that sent it.
     pub user_id: Option<String>,
-    /// What the body is, for example `application/json`.
+    /// The media type of the body, for example `application/json`.
     pub content_type: Option<String>,
-    /// How the body is encoded, for example `utf-8`.
+    /// The encoding of the body, for example `utf-8`.
     pub content_encoding: Option<String>,
-    /// When the device made the message, if that differs from when it was sent.
+    /// The time when the device made the message, if that differs from when it was sent.
     pub creation_time: Option<Timestamp>,
     /// The Plug and Play component the message belongs to.
     pub component: Option<String>,
@@ -92,7 +92,7 @@ impl TelemetryMessage {
         Self { component: Some(component.to_string()), ..self }
     }
 
-    /// The bytes that count towards the message's size limit: the body, the values of system properties,
+    /// Returns the bytes that count towards the message's size limit: the body, the values of system properties,
     /// and names and values of application properties.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -1,4 +1,5 @@
-//! Device and module twins: tags, desired and reported properties, and what the hub says beside them.
+//! This file defines the twins of devices and modules: tags, desired and reported properties, and what the hub says
+//! beside them.
 
 mod merge;
 mod patch;
@@ -49,25 +50,25 @@ pub struct Twin {
     /// The ETag of the identity.
     #[serde(default)]
     pub device_etag: String,
-    /// Whether the device may connect.
+    /// The status of the device, which says whether it may connect.
     #[serde(default)]
     pub status: DeviceStatus,
-    /// Why it has this status.
+    /// The reason for this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
-    /// When the status changed; the year 1 if never.
+    /// The time when the status changed; the year 1 if never.
     #[serde(default = "never")]
     pub status_update_time: Timestamp,
-    /// Whether the device is connected now.
+    /// The state of the device's connection.
     #[serde(default)]
     pub connection_state: ConnectionState,
-    /// When the device last connected, sent or received; the year 1 if never.
+    /// The time when the device last connected, sent or received; the year 1 if never.
     #[serde(default = "never")]
     pub last_activity_time: Timestamp,
     /// Cloud-to-device messages waiting for the device.
     #[serde(default)]
     pub cloud_to_device_message_count: u32,
-    /// How the device proves who it is.
+    /// The means by which the device proves who it is.
     #[serde(default)]
     pub authentication_type: AuthenticationType,
     /// Thumbprints of its certificates.
@@ -79,23 +80,23 @@ pub struct Twin {
     /// Grows with every change of the twin.
     #[serde(default)]
     pub version: i64,
-    /// What back ends keep about the device, unseen by it.
+    /// The tags that back ends keep about the device, unseen by it.
     #[serde(default)]
     pub tags: Map<String, Value>,
     /// Desired and reported properties.
     #[serde(default)]
     pub properties: TwinProperties,
-    /// What the device is, beside a device.
+    /// The abilities of the device beyond those of every device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<DeviceCapabilities>,
-    /// For an IoT Edge device, its own scope; for any other device, the scope of the IoT Edge device it is
+    /// The scope of an IoT Edge device itself; for any other device, the scope of the IoT Edge device it is
     /// behind, if there is one. Written with the identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_scope: Option<String>,
     /// The scope of the IoT Edge device right above this one. Written with the identity.
     #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
     pub parent_scopes: Vec<String>,
-    /// What the service says that is not modelled here.
+    /// The members that the service adds and that are not modelled here.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

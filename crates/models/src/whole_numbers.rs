@@ -1,4 +1,4 @@
-//! Finds the whole numbers in JSON text that no 64-bit integer can hold.
+//! This file finds the whole numbers in JSON text that no 64-bit integer can hold.
 //!
 //! `serde_json` reads such a number into a [`serde_json::Value`] as the nearest floating-point number, after
 //! which it cannot be told from a number that was written with a fraction or an exponent. So it must be found
@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What takes the place of a number that is too large, and of one that is too small: the ends of the range
+/// The numbers that take the place of one that is too large, and of one that is too small: the ends of the range
 /// that `serde_json` reads as integers.
 const LARGEST: &[u8] = b"18446744073709551615";
 const SMALLEST: &[u8] = b"-9223372036854775808";
@@ -45,7 +45,7 @@ pub fn clamp_whole_numbers(json: &[u8]) -> Cow<'_, [u8]> {
     clamped
 }
 
-/// Walks over the text once and yields where these numbers stand.
+/// Walks over the text once and yields the places of these numbers.
 struct Beyond<'j> {
     json: &'j [u8],
     at: usize,
@@ -87,10 +87,10 @@ impl Beyond<'_> {
     }
 }
 
-/// Whether this is a whole number, spelled as JSON spells them, that has no place in 64 bits.
+/// Returns whether this is a whole number, spelled as JSON spells them, that has no place in 64 bits.
 fn is_beyond(number: &[u8]) -> bool {
     let digits = number.strip_prefix(b"-").unwrap_or(number);
-    // All whole numbers of 18 digits fit. JSON has none that begin with 0.
+    // All whole numbers of 18 digits fit. A number of JSON with more digits does not begin with 0.
     digits.len() >= 19
         && !digits.starts_with(b"0")
         && digits.iter().all(u8::is_ascii_digit)

@@ -32,7 +32,7 @@ use crate::transport::Target;
 
 use sealed::Connection;
 
-/// What can be read as a device's connection string: text, or one that was read already.
+/// A value that can be read as a device's connection string: text, or one that was read already.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,7 +61,7 @@ mod sealed {
 
     pub trait Sealed {}
 
-    /// What a client is a handle of.
+    /// The connection that a client is a handle of.
     #[derive(Debug)]
     pub struct Connection(pub(super) Arc<Core>);
 
@@ -144,7 +144,8 @@ pub type DeviceClientBuilder = ClientBuilder<DeviceClient>;
 /// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
 /// use iothub_mqtt_device::{ModuleClient, ModuleClientBuilder};
 ///
-/// let builder: ModuleClientBuilder = ModuleClient::builder("HostName=…;DeviceId=…;ModuleId=…;SharedAccessKey=…");
+/// let string = "HostName=…;DeviceId=…;ModuleId=…;SharedAccessKey=…";
+/// let builder: ModuleClientBuilder = ModuleClient::builder(string);
 /// let client = builder.product_info("camera/1.0").connect().await?;
 /// # Ok(())
 /// # }
@@ -181,63 +182,63 @@ impl<C: Client> ClientBuilder<C> {
         Self { identity, options: Options::default(), makes: PhantomData }
     }
 
-    /// How many messages may be on their way at once, sent and not acknowledged (default 100).
+    /// Sets how many messages may be on their way at once, sent and not acknowledged (default 100).
     pub const fn window(mut self, messages: u16) -> Self {
         self.options.window = messages;
         self
     }
 
-    /// How much telemetry may wait, and what happens to more.
+    /// Sets how much telemetry may wait, and what happens to further messages.
     pub const fn outbox(mut self, limits: OutboxLimits) -> Self {
         self.options.outbox = limits;
         self
     }
 
-    /// How long to wait between attempts to connect.
+    /// Sets how long to wait between attempts to connect.
     pub const fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.options.reconnect = policy;
         self
     }
 
-    /// How long the connection may be silent before a ping (default 60 s, 1 s to 1,177 s). A dead
+    /// Sets how long the connection may be silent before a ping (default 60 s, 1 s to 1,177 s). A dead
     /// connection is noticed 15 s after it.
     pub const fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.options.keep_alive = keep_alive;
         self
     }
 
-    /// How long a SAS token is valid (default 1 h); it is renewed when 85 % of that have passed.
+    /// Sets how long a SAS token is valid (default 1 h); it is renewed when 85 % of that have passed.
     pub const fn token_ttl(mut self, ttl: Duration) -> Self {
         self.options.token_ttl = ttl;
         self
     }
 
-    /// How long one attempt to connect may take (default 20 s).
+    /// Sets how long one attempt to connect may take (default 20 s).
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
-    /// How long to wait for the hub's answer to a request (default 60 s).
+    /// Sets how long to wait for the hub's answer to a request (default 60 s).
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.options.response_timeout = timeout;
         self
     }
 
-    /// How long telemetry may wait for its acknowledgement, time without a connection included
+    /// Sets how long telemetry may wait for its acknowledgement, time without a connection included
     /// (default 5 min).
     pub const fn send_timeout(mut self, timeout: Duration) -> Self {
         self.options.send_timeout = timeout;
         self
     }
 
-    /// How long [`DeviceClient::shutdown`] waits for acknowledgements (default 5 s).
+    /// Sets how long [`DeviceClient::shutdown`] waits for acknowledgements (default 5 s).
     pub const fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.options.shutdown_timeout = timeout;
         self
     }
 
-    /// What the program calls itself, added to the client's name that the hub logs.
+    /// Sets the name of the program, which is added to the client's name that the hub logs.
     pub fn product_info(mut self, info: impl Into<String>) -> Self {
         self.options.product_info = Some(info.into());
         self

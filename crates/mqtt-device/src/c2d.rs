@@ -1,4 +1,4 @@
-//! Cloud-to-device messages as the application gets them: one at a time, acknowledged when it says so.
+//! This file hands cloud-to-device messages to the application: one at a time, acknowledged when it says so.
 
 use std::fmt;
 use std::ops::Deref;
@@ -134,7 +134,7 @@ impl ReceivedC2d {
         Ok(())
     }
 
-    /// Whether the hub says it may have delivered this message before. `false` proves nothing.
+    /// Returns whether the hub says it may have delivered this message before. `false` proves nothing.
     #[must_use]
     pub const fn is_redelivery(&self) -> bool {
         self.arrived.redelivered

@@ -44,7 +44,7 @@ impl DeviceClient {
     /// [`builder`](Self::builder).
     ///
     /// # Errors
-    /// As [`DeviceClientBuilder::connect`].
+    /// The errors of [`DeviceClientBuilder::connect`].
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
@@ -144,7 +144,7 @@ impl DeviceClient {
     /// Such a patch is never sent twice, since the second would be refused because of the first.
     ///
     /// # Errors
-    /// As [`update_reported_properties`](Self::update_reported_properties);
+    /// The errors of [`update_reported_properties`](Self::update_reported_properties);
     /// [`ErrorKind::PreconditionFailed`] if they have another version; [`ErrorKind::Disconnected`] if the
     /// connection ended before the answer: get the twin to see what became of it.
     ///
@@ -190,7 +190,7 @@ impl DeviceClient {
         self.0.direct_methods().await
     }
 
-    /// Whether there is a connection now.
+    /// Returns whether there is a connection now.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
         self.0.connection_state()

@@ -1,4 +1,4 @@
-//! Whether the client has a connection, as its owner sees it.
+//! This file tells programs whether the client has a connection, as its owner sees it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use crate::error::Error;
 
-/// Whether the client has a connection to its hub.
+/// The state of the client's connection to its hub.
 ///
 /// ```
 /// # use iothub_mqtt_device::ConnectionState;
@@ -32,10 +32,10 @@ pub enum ConnectionState {
     Connected,
     /// There is none.
     Disconnected {
-        /// Why: [`NotAuthorized`](crate::ErrorKind::NotAuthorized) if the hub refused the device, other
+        /// The reason: [`NotAuthorized`](crate::ErrorKind::NotAuthorized) if the hub refused the device, other
         /// kinds if the network or the hub failed.
         error: Error,
-        /// When the next attempt is made.
+        /// The time when the next attempt is made.
         retry_in: Duration,
     },
     /// The client was shut down or gave up; this is the last state.
@@ -43,7 +43,7 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
-    /// Whether there is a connection.
+    /// Returns whether there is a connection.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self, Self::Connected)

@@ -1,5 +1,5 @@
-//! Hands the desired properties to the application: their state when it began to listen, then every change.
-//! The module `desired/tracker` keeps the changes in order and makes up for those that were missed.
+//! This file hands the desired properties to the application: their state when it began to listen, then every
+//! change. The module `desired/tracker` keeps the changes in order and makes up for those that were missed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -62,8 +62,9 @@ impl DesiredProperties {
         &self.initial
     }
 
-    /// What a Plug and Play device that starts has still to deal with: the values desired now that `reported`,
-    /// read before this stream began, does not acknowledge. `components` as in [`DesiredChange::writes`].
+    /// Returns the writes that a Plug and Play device has still to deal with when it starts: the values that
+    /// `reported`, read before this stream began, does not acknowledge. `components` are those of
+    /// [`DesiredChange::writes`].
     #[must_use]
     pub fn unacknowledged(&self, reported: &TwinSection, components: &[ComponentName]) -> Vec<PropertyWrite> {
         PropertyWrite::unacknowledged(&self.initial, reported, components)
@@ -104,7 +105,7 @@ impl Stream for DesiredProperties {
 pub enum DesiredChange {
     /// The properties that a back end changed, as the hub told them: null means that a property is gone.
     ///
-    /// When a back end replaces the desired properties instead of patching them, the hub tells that in this
+    /// When a back end replaces the desired properties instead of patching them, the hub sends that in this
     /// form too: the patch holds all the new properties, and null for each that existed before and is gone,
     /// at every depth.
     Patch(TwinSection),
@@ -204,7 +205,7 @@ mod tests {
         let mut known = section(r#"{"a":1,"b":{"x":1,"y":2},"$version":4}"#);
         DesiredChange::Patch(section(r#"{"a":null,"b":{"y":3},"c":4,"$version":5}"#)).apply_to(&mut known);
         assert_eq!(known, section(r#"{"b":{"x":1,"y":3},"c":4,"$version":5}"#));
-        // A replacement of these by {"b":{"y":3},"e":5}, as the hub tells it.
+        // A replacement of these by {"b":{"y":3},"e":5}, as the hub sends it.
         DesiredChange::Patch(section(r#"{"b":{"x":null,"y":3},"c":null,"e":5,"$version":6}"#))
             .apply_to(&mut known);
         assert_eq!(known, section(r#"{"b":{"y":3},"e":5,"$version":6}"#));

@@ -1,4 +1,4 @@
-//! This file is the task that owns the connection: it connects, serves, waits and connects again, until it is told
+//! This file runs the task that owns the connection: it connects, serves, waits and connects again, until it is told
 //! to stop or no handle is left.
 //!
 //! The builder starts it. `driver/serving` is its work while there is a connection. It logs when the connection is
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential};
+use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, Report};
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) calls: Arc<Calls>,
-    /// What calls of this connection are answered, in the order it is to be sent.
+    /// The answers to calls of this connection, in the order in which they are to be sent.
     pub(crate) answers: VecDeque<Answer>,
     pub(crate) states: watch::Sender<ConnectionState>,
     /// Tells, once, how many messages were left unacknowledged.
@@ -113,10 +113,10 @@ impl Driver {
                 break;
             }
             let Some(delay) = backoff.next_delay(chance()) else {
-                tracing::error!("{}; the client gives up", with_cause(&error));
+                tracing::error!("{:#}; the client gives up", Report::new(&error));
                 break;
             };
-            tracing::warn!("{}; the next attempt is in {delay:.1?}", with_cause(&error));
+            tracing::warn!("{:#}; the next attempt is in {delay:.1?}", Report::new(&error));
             self.states.send_replace(ConnectionState::Disconnected { error, retry_in: delay });
             if self.meanwhile(clock.sleep(delay)).await.is_none() {
                 break;
@@ -212,7 +212,7 @@ impl Driver {
     }
 }
 
-/// What a command wants of the connection.
+/// The effect that a command has on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Acknowledge(u16),
@@ -257,15 +257,6 @@ fn tell_connected(identity: &DeviceConnectionString, before: bool) {
         tracing::info!("{identity} is connected again");
     } else {
         tracing::info!("{identity} is connected");
-    }
-}
-
-/// Returns the error and its cause on one line, each told once.
-fn with_cause(error: &Error) -> String {
-    let text = error.to_string();
-    match std::error::Error::source(error).map(ToString::to_string) {
-        Some(cause) if !cause.is_empty() && !text.contains(&cause) => format!("{text} ({cause})"),
-        _ => text,
     }
 }
 

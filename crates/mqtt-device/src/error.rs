@@ -1,4 +1,4 @@
-//! What can go wrong for a device client: one opaque error, told apart by its kind. Owns the wording
+//! This file defines the one opaque error of a device client, told apart by its kind. It owns the wording
 //! that tells a user what to do; it never holds a key or a token, nor repeats its source.
 
 use std::error::Error as StdError;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use iothub_models::DeviceId;
 
-/// What kind of failure an [`Error`] is.
+/// The kind of failure that an [`Error`] is.
 ///
 /// ```no_run
-/// # async fn example(client: iothub_mqtt_device::DeviceClient, message: iothub_mqtt_device::TelemetryMessage) -> Result<(), iothub_mqtt_device::Error> {
+/// # use iothub_mqtt_device::{DeviceClient, Error, TelemetryMessage};
+/// # async fn example(client: DeviceClient, message: TelemetryMessage) -> Result<(), Error> {
 /// use iothub_mqtt_device::ErrorKind;
 ///
 /// match client.send_telemetry(message).await {
@@ -47,11 +48,11 @@ pub enum ErrorKind {
     Unavailable,
     /// The hub is asked too much for its tier.
     Throttled,
-    /// What is to be changed has another version than the one expected.
+    /// The thing to be changed has another version than the one expected.
     PreconditionFailed,
 }
 
-/// Why a device client could not do what it was asked.
+/// The reason why a device client could not do what it was asked.
 ///
 /// `Display` says what was tried and what to do, [`source`](StdError::source) why it failed.
 /// Cheap to clone.
@@ -112,13 +113,13 @@ impl Error {
         Self::of(ErrorKind::Closed, device_id, "the device client is shut down: connect a new one")
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same call may succeed later without any change.
+    /// Returns whether the same call may succeed later without any change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(

@@ -1,5 +1,5 @@
-//! Keeps the calls of direct methods between their arrival and their answer, bounds their number, and answers
-//! those that cannot be handed to the application. It has no clock and no connection of its own.
+//! This file keeps the calls of direct methods between their arrival and their answer, bounds their number, and
+//! answers those that cannot be handed to the application. It has no clock and no connection of its own.
 //!
 //! | a call that | gets |
 //! |---|---|
@@ -40,7 +40,7 @@ pub(crate) struct Call {
     arrived: Timestamp,
 }
 
-/// What an answer needs.
+/// The right to answer one call, with all that the answer needs.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     /// The connection the call came on.
@@ -91,12 +91,12 @@ impl Calls {
         self.unread.clear();
     }
 
-    /// Whether calls of this connection can still be answered.
+    /// Returns whether calls of this connection can still be answered.
     pub(crate) fn is_current(&self, epoch: u64) -> bool {
         self.epoch.load(Ordering::Acquire) == epoch
     }
 
-    /// How many calls wait for an answer of the application.
+    /// Returns how many calls wait for an answer of the application.
     pub(crate) fn unanswered(&self) -> usize {
         MAX_CALLS - self.places.available_permits()
     }
@@ -140,7 +140,7 @@ impl Calls {
         Ticket { epoch, request_id: topic.request_id.to_owned(), _place: place }
     }
 
-    /// What the application did not read before it stopped to ask for calls, with its answers.
+    /// Returns the answers to the calls that the application had not read when it stopped asking for calls.
     pub(crate) fn abandoned(&self) -> Vec<Answer> {
         let unread = self.unread.take_unread();
         if !unread.is_empty() {

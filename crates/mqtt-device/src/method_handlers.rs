@@ -1,4 +1,5 @@
-//! One function per direct method: a convenience over the stream of calls.
+//! This file answers each direct method with a function of its own, for programs that do not read the stream of
+//! calls.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -5,7 +5,7 @@
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*, "Respond to a direct method".
 
-/// What to subscribe to for calls.
+/// The filter to subscribe to for calls.
 pub(crate) const CALLS_FILTER: &str = "$iothub/methods/POST/#";
 
 const CALLS: &str = "$iothub/methods/POST/";
@@ -30,7 +30,7 @@ pub(crate) fn read(topic: &str) -> Option<MethodTopic<'_>> {
     can_be_repeated.then_some(MethodTopic { method, request_id })
 }
 
-/// Where to answer a call.
+/// Returns the topic on which to answer a call.
 pub(crate) fn answer(status: i32, request_id: &str) -> String {
     format!("$iothub/methods/res/{status}/?{REQUEST_ID}{request_id}")
 }

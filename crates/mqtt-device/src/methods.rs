@@ -1,4 +1,4 @@
-//! Direct methods as the application gets them: calls, each of which it answers.
+//! This file hands the calls of direct methods to the application, which answers each of them.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -36,7 +36,7 @@ impl ModuleClient {
     /// Connects with the default options, as [`DeviceClient::connect`] does.
     ///
     /// # Errors
-    /// As [`ModuleClientBuilder::connect`](ClientBuilder::connect).
+    /// The errors of [`ModuleClientBuilder::connect`](ClientBuilder::connect).
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
@@ -67,7 +67,7 @@ impl ModuleClient {
     /// Sends telemetry, and returns when the hub has acknowledged it.
     ///
     /// # Errors
-    /// As [`DeviceClient::send_telemetry`].
+    /// The errors of [`DeviceClient::send_telemetry`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::send_telemetry`].
@@ -78,7 +78,7 @@ impl ModuleClient {
     /// Gets the module's twin, or the device's, without tags and metadata.
     ///
     /// # Errors
-    /// As [`DeviceClient::twin`].
+    /// The errors of [`DeviceClient::twin`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::twin`].
@@ -89,7 +89,7 @@ impl ModuleClient {
     /// Lays `patch` over the reported properties, and returns their new version when the hub has them.
     ///
     /// # Errors
-    /// As [`DeviceClient::update_reported_properties`].
+    /// The errors of [`DeviceClient::update_reported_properties`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::update_reported_properties`].
@@ -100,7 +100,7 @@ impl ModuleClient {
     /// The same, if the reported properties still have the version `expected`.
     ///
     /// # Errors
-    /// As [`DeviceClient::update_reported_properties_if_version`].
+    /// The errors of [`DeviceClient::update_reported_properties_if_version`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::update_reported_properties_if_version`].
@@ -115,7 +115,7 @@ impl ModuleClient {
     /// The desired properties as they are, and the stream of their changes.
     ///
     /// # Errors
-    /// As [`DeviceClient::desired_properties`].
+    /// The errors of [`DeviceClient::desired_properties`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::desired_properties`].
@@ -126,7 +126,7 @@ impl ModuleClient {
     /// Asks the hub for calls of the module's direct methods.
     ///
     /// # Errors
-    /// As [`DeviceClient::direct_methods`].
+    /// The errors of [`DeviceClient::direct_methods`].
     ///
     /// # Cancel safety
     /// As [`DeviceClient::direct_methods`].
@@ -134,7 +134,7 @@ impl ModuleClient {
         self.0.direct_methods().await
     }
 
-    /// Whether there is a connection now.
+    /// Returns whether there is a connection now.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
         self.0.connection_state()
@@ -149,7 +149,7 @@ impl ModuleClient {
     /// Ends the client.
     ///
     /// # Errors
-    /// As [`DeviceClient::shutdown`].
+    /// The errors of [`DeviceClient::shutdown`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the shutdown.

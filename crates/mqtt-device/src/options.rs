@@ -1,4 +1,4 @@
-//! What a device client can be told beside its connection string, and the defaults. Refuses values
+//! This file defines the options of a device client, and their defaults. It refuses values
 //! that could only fail later.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use iothub_auth::Clock;
 use iothub_models::ModelId;
 
-/// How much telemetry may wait for its acknowledgement, and what happens to more.
+/// The bounds of the telemetry that waits for its acknowledgement, and what happens to further messages.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), iothub_mqtt_device::Error> {
@@ -23,7 +23,7 @@ pub struct OutboxLimits {
     pub messages: usize,
     /// At most this many bytes of bodies and topics (default 16 MiB).
     pub bytes: usize,
-    /// What a message gets that finds no place.
+    /// The fate of a message that finds no place.
     pub when_full: WhenFull,
 }
 
@@ -33,7 +33,7 @@ impl Default for OutboxLimits {
     }
 }
 
-/// What a message gets that finds no place in the outbox.
+/// The fate of a message that finds no place in the outbox.
 ///
 /// ```
 /// use iothub_mqtt_device::{OutboxLimits, WhenFull};
@@ -43,14 +43,14 @@ impl Default for OutboxLimits {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It waits for a place, in the order of sending (the default).
+    /// The message waits for a place, in the order of sending (the default).
     #[default]
     Wait,
-    /// It is refused with [`ErrorKind::OutboxFull`](crate::ErrorKind::OutboxFull).
+    /// The message is refused with [`ErrorKind::OutboxFull`](crate::ErrorKind::OutboxFull).
     Refuse,
 }
 
-/// How long to wait between attempts to connect: a random time between `floor` and a ceiling that
+/// The waits between attempts to connect: a random time between `floor` and a ceiling that
 /// begins at `first`, doubles with every failure and stops at `cap`.
 ///
 /// Randomness keeps a thousand devices from coming back in the same second; a connection that did not

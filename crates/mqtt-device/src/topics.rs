@@ -19,7 +19,7 @@ use crate::property_bag;
 /// The service API version whose MQTT behavior this client expects.
 const API_VERSION: &str = "2021-04-12";
 
-/// What this client calls itself.
+/// The name of this client.
 const CLIENT_TYPE: &str = concat!("iothub-rust/", env!("CARGO_PKG_VERSION"));
 
 /// Longest message, body and properties together.
@@ -41,7 +41,7 @@ pub(crate) struct Topics {
     c2d: String,
 }
 
-/// Why a message cannot be sent, before it was tried.
+/// The reason why a message cannot be sent, before it was tried.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unsendable {
     pub(crate) kind: ErrorKind,
@@ -82,7 +82,7 @@ impl Topics {
         }
     }
 
-    /// Says why MQTT cannot carry these names; `None` if it can. All else that this client puts into a topic is
+    /// Returns why MQTT cannot carry these names; `None` if it can. All else that this client puts into a topic is
     /// percent-encoded, or checked where it is read.
     pub(crate) fn defect(&self) -> Option<&'static str> {
         // MQTT 3.1.1, 3.3.2: a topic that is published to has no wildcard.
@@ -131,7 +131,7 @@ impl Topics {
         Ok((topic, Bytes::from(message.body)))
     }
 
-    /// What to subscribe to for cloud-to-device messages.
+    /// Returns the filter to subscribe to for cloud-to-device messages.
     pub(crate) fn c2d_filter(&self) -> String {
         format!("{}#", self.c2d)
     }

@@ -1,4 +1,4 @@
-//! What the hub answers to a request about the twin, understood: the twin, a new version, or a refusal with
+//! This file reads the hub's answer to a request about the twin: the twin, a new version, or a refusal with
 //! its reason. Source: *Communicate with an IoT hub using the MQTT protocol*, the tables of status codes.
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// Longest text of the hub that an error repeats, in characters.
 const SHOWN: usize = 300;
 
-/// What the hub said, not yet understood.
+/// An answer of the hub that was not read yet.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -16,16 +16,16 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Why an answer is not what was asked for.
+/// The reason why an answer is not the expected one.
 #[derive(Debug)]
 pub(crate) enum Defect {
-    /// The hub said no.
+    /// The hub refused.
     Refused(Refused),
-    /// The hub said yes, and what it added cannot be read.
+    /// The hub did it, and the body of its answer cannot be read.
     Unreadable(Option<Unreadable>),
 }
 
-/// What the body of an answer is instead of a twin.
+/// The nature of a body that is not a twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer {0}")]
 pub(crate) struct Unreadable(NotJson);
@@ -34,7 +34,7 @@ pub(crate) struct Unreadable(NotJson);
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: u16,
-    /// What the support of the service asks for.
+    /// The id that the support of the service asks for.
     pub(crate) tracking_id: Option<String>,
     /// The hub's own words.
     pub(crate) reason: Option<Reason>,
@@ -85,7 +85,7 @@ impl Answer {
     }
 }
 
-/// As much of the hub's text as belongs into one line of an error.
+/// Returns as much of the hub's text as belongs into one line of an error.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
 }

@@ -1,4 +1,4 @@
-//! Groups and what is computed over them: COUNT, AVG, SUM, MIN, MAX.
+//! This file groups rows and computes COUNT, AVG, SUM, MIN and MAX over the groups.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -27,7 +27,7 @@ pub struct Aggregation<'q> {
     index: HashMap<String, usize>,
 }
 
-/// What a group knows for one item.
+/// The state of one item in a group.
 #[derive(Clone, Debug)]
 enum State {
     /// The value the group has in common; nothing where the documents have none.
@@ -82,13 +82,13 @@ impl<'q> Aggregation<'q> {
         Ok(())
     }
 
-    /// One row per group, in the order in which the groups appeared. [`Query::top`] is not applied.
+    /// Returns one row per group, in the order in which the groups appeared. [`Query::top`] is not applied.
     #[must_use]
     pub fn finish(self) -> Vec<Value> {
         self.into_rows().collect()
     }
 
-    /// The rows of [`finish`](Self::finish), each made when it is asked for: a page of the result shows a
+    /// Returns the rows of [`finish`](Self::finish), each made when it is asked for: a page of the result shows a
     /// thousand of perhaps a hundred thousand groups.
     pub fn into_rows(self) -> impl Iterator<Item = Value> + use<'q> {
         let items = self.items;

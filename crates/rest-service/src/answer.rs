@@ -1,5 +1,5 @@
-//! What the hub answered, and what it means when it is a refusal: the service's error contract as
-//! plain text in, plain values out. Shows no text that could be a key.
+//! This file reads an answer of the hub, and what it means if it is a refusal: it turns the service's error
+//! contract from plain text into plain values. It shows no text that could be a key.
 //!
 //! A refusal names its code in the header `iothub-errorcode` and in the body, which comes in two
 //! flavors: `Message` is `ErrorCode:NAME;text`, with the tracking id in `ExceptionMessage`, or it is
@@ -32,9 +32,9 @@ pub(crate) struct Answer {
     pub(crate) etag: Option<String>,
     /// The status a device gave a command.
     pub(crate) command_status: Option<String>,
-    /// What the rows of a query are.
+    /// The kind of the rows of a query.
     pub(crate) item_type: Option<String>,
-    /// Where the next page of a query begins; text that is no such token is kept as it came.
+    /// The token of the next page of a query; text that is no such token is kept as it came.
     pub(crate) continuation: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -60,12 +60,12 @@ impl Answer {
         http_date(self.date.as_deref()?)
     }
 
-    /// What it says, to a call that was done.
+    /// Reads the body of an answer to a call that was done.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|cause| Error::unreadable(call, self, &cause))
     }
 
-    /// What a refusal says.
+    /// Reads the answer as a refusal.
     pub(crate) fn refusal(&self) -> Refusal {
         let mut refusal = Refusal::from_body(self.status, &self.body);
         if refusal.code.is_none()
@@ -81,7 +81,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text.trim()).ok().map(|date| date.timestamp())
 }
 
-/// Why the hub refused, in its own words. Its `Display` is the last line of an error's chain.
+/// The hub's reason for a refusal, in its own words. Its `Display` is the last line of an error's chain.
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     status: u16,
@@ -93,8 +93,8 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the hub refused because the device is disabled. It has a code of its own for that, and mostly uses the
-    /// code of a device that it does not know, with a text that tells the two apart.
+    /// Returns whether the hub refused because the device is disabled. It has a code of its own for that, and mostly
+    /// uses the code of a device that it does not know, with a text that tells the two apart.
     pub(crate) fn is_of_a_disabled_device(&self) -> bool {
         match self.code {
             Some(ErrorCode::DeviceDisabled) => true,
@@ -150,7 +150,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the hub named a code, known or not: what stands between it and us does not.
+    /// Returns whether the hub named a code, known or not: a proxy between it and us names no code.
     pub(crate) const fn is_coded(&self) -> bool {
         self.name.is_some()
     }

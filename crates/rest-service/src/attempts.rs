@@ -1,4 +1,4 @@
-//! Carrying out a call: a deadline over everything, a valid token for each attempt, another attempt where
+//! This file carries out a call: a deadline over everything, a valid token for each attempt, another attempt where
 //! that cannot do harm (`RetryPolicy` says when), and a fresh token where the hub refuses an old one.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl ServiceClient {
     /// Does the call and reads what it answers.
     ///
     /// # Cancel safety
-    /// As that of [`send`](Self::send).
+    /// It is that of [`send`](Self::send).
     pub(crate) async fn send_for<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         self.send(call).await?.read(call)
     }
@@ -97,7 +97,7 @@ impl ServiceClient {
     }
 }
 
-/// What `work` gives, if it does so before the clock shows `end`.
+/// Returns the result of `work`, if it is there before the clock shows `end`.
 async fn before<T>(clock: &Clock, end: Timestamp, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;

@@ -1,5 +1,5 @@
-//! One call of the service's REST API, before it is sent: route, condition, body, and what is said
-//! when it fails. Refuses ids that a URL cannot carry.
+//! This file defines one call of the service's REST API, before it is sent: route, condition, body, and what is
+//! said when it fails. It refuses ids that a URL cannot carry.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) enum Method {
     Delete,
 }
 
-/// Whether a call whose answer was lost may be sent again.
+/// The rule on whether a call whose answer was lost may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// Twice does what once does, and answers the same.
@@ -52,7 +52,7 @@ pub(crate) struct Call {
     pub(crate) body: Option<Vec<u8>>,
     /// In bytes.
     pub(crate) max_answer: usize,
-    /// How long the hub itself may wait for a device, where the answer is the device's: the call's deadline
+    /// The time that the hub itself may wait for a device, where the answer is the device's: the call's deadline
     /// is longer by as much.
     pub(crate) device_time: Option<Duration>,
     pub(crate) repeat: Repeat,

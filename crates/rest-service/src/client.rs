@@ -1,4 +1,4 @@
-//! The client: a cheap handle on one connection pool, one token and one set of rules.
+//! This file is the client: a cheap handle on one connection pool, one token and one set of rules.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::retry::RetryPolicy;
 use crate::token::TokenCache;
 use crate::twins::Twins;
 
-/// How long a call may take in all, unless the builder says otherwise.
+/// The time that a call may take in all, unless the builder says otherwise.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 const TRIED: &str = "make a service client";
@@ -138,7 +138,7 @@ impl ServiceClientBuilder {
         self
     }
 
-    /// How long a call may take in all, retries included (30 s by default). Where a device answers, the
+    /// Sets how long a call may take in all, retries included (30 s by default). Where a device answers, the
     /// hub may wait for it as long as the call allows, and the deadline is longer by as much.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
@@ -146,7 +146,7 @@ impl ServiceClientBuilder {
         self
     }
 
-    /// When a failed call is sent again.
+    /// Sets when a failed call is sent again.
     #[must_use]
     pub const fn retry_policy(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;

@@ -1,4 +1,4 @@
-//! Makes the connection strings of devices and modules from their identities: the hub's address comes from
+//! This file makes the connection strings of devices and modules from their identities: the hub's address comes from
 //! the client's own connection string, the key from the identity. No call is made.
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
@@ -10,9 +10,9 @@ use crate::modules::Modules;
 use crate::target::Target;
 
 impl Devices {
-    /// The connection string with which a device connects that was created, read or listed by this client.
+    /// Returns the connection string of a device that was created, read or listed by this client.
     ///
-    /// It has the first key of the identity, or else the second, and leads to the hub of this client: a
+    /// The string has the first key of the identity, or else the second, and leads to the hub of this client: a
     /// local hub's ports and `TrustedCaFile`, and a `GatewayHostName`, are those of the client's own
     /// connection string. A device with certificates gets a string that says `x509=true`. `Debug` and
     /// `Display` show no key; [`reveal`](DeviceConnectionString::reveal) gives the whole text.
@@ -30,7 +30,7 @@ impl Devices {
     /// ```
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the identity has no key, as one that was
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the identity has no key, such as one that was
     /// made here and not by the hub, or if the device has no way to prove who it is.
     pub fn connection_string(&self, identity: &DeviceIdentity) -> Result<DeviceConnectionString, Error> {
         connection_string(&self.client, &identity.device_id, None, &identity.authentication)
@@ -38,7 +38,7 @@ impl Devices {
 }
 
 impl Modules {
-    /// The connection string with which a module connects that was created, read or listed by this client,
+    /// Returns the connection string of a module that was created, read or listed by this client,
     /// as [`Devices::connection_string`] gives it for a device.
     ///
     /// ```no_run
@@ -54,7 +54,7 @@ impl Modules {
     /// ```
     ///
     /// # Errors
-    /// As [`Devices::connection_string`].
+    /// The errors of [`Devices::connection_string`].
     pub fn connection_string(&self, identity: &ModuleIdentity) -> Result<DeviceConnectionString, Error> {
         let module = Some(&identity.module_id);
         connection_string(&self.client, &identity.device_id, module, &identity.authentication)

@@ -1,4 +1,4 @@
-//! Device identities: `/devices`.
+//! This file reads and writes device identities: `/devices`.
 //!
 //! Source: *Understand the identity registry in your IoT hub* and the REST reference of the service.
 

@@ -1,4 +1,4 @@
-//! Reads and patches the digital twins of Plug and Play devices, and calls the commands of their models:
+//! This file reads and patches the digital twins of Plug and Play devices, and calls the commands of their models:
 //! `/digitaltwins`.
 //!
 //! Source: *IoT Plug and Play service developer guide* and *Manage IoT Plug and Play digital twins*.
@@ -91,7 +91,7 @@ impl DigitalTwins {
     /// status.
     ///
     /// # Errors
-    /// As [`ServiceClient::invoke_method`].
+    /// The errors of [`ServiceClient::invoke_method`].
     ///
     /// # Cancel safety
     /// Dropping the future does not take the call back: the device may do it.
@@ -108,7 +108,7 @@ impl DigitalTwins {
     /// Calls a command of a component, and returns the device's own answer, whatever its status.
     ///
     /// # Errors
-    /// As [`ServiceClient::invoke_method`].
+    /// The errors of [`ServiceClient::invoke_method`].
     ///
     /// # Cancel safety
     /// Dropping the future does not take the call back: the device may do it.

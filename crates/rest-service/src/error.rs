@@ -1,4 +1,4 @@
-//! The one error of this crate: opaque, with a kind to decide by and a line that says what to do.
+//! This file defines the one opaque error of this crate, with a kind to decide by and a line that says what to do.
 
 mod advice;
 
@@ -35,12 +35,12 @@ struct Inner {
     error_code: Option<ErrorCode>,
     tracking_id: Option<String>,
     retry_after: Option<Duration>,
-    /// Whether the hub certainly did nothing of what was asked.
+    /// True if the hub certainly did nothing of the call.
     not_done: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What sort of failure an [`Error`] is.
+/// The kind of failure that an [`Error`] is.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -67,7 +67,7 @@ pub enum ErrorKind {
     PreconditionFailed,
     /// The shared access policy, its key or its token was refused.
     NotAuthorized,
-    /// What was asked for breaks a rule of the service.
+    /// The call breaks a rule of the service.
     InvalidArgument,
     /// The device is not connected, or its program takes no direct methods: it was not asked.
     DeviceNotOnline,
@@ -80,7 +80,7 @@ pub enum ErrorKind {
     Throttled,
     /// The hub holds or has sent as much as its tier allows.
     QuotaExceeded,
-    /// What was sent is too large.
+    /// The body of the call is too large.
     TooLarge,
     /// No answer within the deadline.
     Timeout,
@@ -90,7 +90,7 @@ pub enum ErrorKind {
     Tls,
     /// The hub has a problem of its own.
     ServiceUnavailable,
-    /// What answered does not speak as an IoT hub does.
+    /// The server that answered does not speak as an IoT hub does.
     Protocol,
 }
 
@@ -126,7 +126,7 @@ impl Error {
         self
     }
 
-    /// What sort of failure it is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -144,7 +144,7 @@ impl Error {
         self.0.http_status
     }
 
-    /// What Azure's support asks for, if the hub gave it.
+    /// Returns the id that Azure's support asks for, if the hub gave it.
     #[must_use]
     pub fn tracking_id(&self) -> Option<&str> {
         self.0.tracking_id.as_deref()
@@ -162,13 +162,13 @@ impl Error {
         self.0.module_id.as_ref()
     }
 
-    /// How long the hub asks to wait before the next attempt.
+    /// Returns how long the hub asks to wait before the next attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the same call may succeed later. A call that changes something may have been done
+    /// Returns whether the same call may succeed later. A call that changes something may have been done
     /// all the same: the message says so where that is possible.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -183,12 +183,12 @@ impl Error {
         )
     }
 
-    /// Whether the hub refused the token, or the policy that it is of. It did nothing of what was asked.
+    /// Returns whether the hub refused the token, or the policy that it is of. It did nothing of the call then.
     pub(crate) fn is_refused_token(&self) -> bool {
         self.0.http_status == Some(401)
     }
 
-    /// Whether the hub certainly did nothing of what was asked.
+    /// Returns whether the hub certainly did nothing of the call.
     pub(crate) fn not_done(&self) -> bool {
         self.0.not_done
     }

@@ -1,4 +1,4 @@
-//! Calls the direct methods of devices and modules: `/twins/{id}/methods`.
+//! This file calls the direct methods of devices and modules: `/twins/{id}/methods`.
 //!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
@@ -105,7 +105,7 @@ pub(crate) fn to_device(call: Call, request: &DirectMethodRequest) -> Call {
     Call { max_answer: MAX_ANSWER, ..call.answered_by_device(time) }
 }
 
-/// The payload of a call as it is sent; one that is larger than any hub takes is refused.
+/// Returns the payload of a call as it is sent; one that is larger than any hub takes is refused.
 pub(crate) fn payload(call: &Call, request: &DirectMethodRequest) -> Result<Box<RawValue>, Error> {
     let json = request.payload_json();
     let size = json.len();

@@ -1,4 +1,4 @@
-//! Module identities: `/devices/{id}/modules`.
+//! This file reads and writes module identities: `/devices/{id}/modules`.
 //!
 //! Source: *Understand and use module twins in IoT Hub* and the REST reference of the service.
 

@@ -1,4 +1,4 @@
-//! Which version of a resource a write is meant for.
+//! This file defines the version of a resource that a write is meant for.
 
 /// The state a resource must be in for a write to happen, as `If-Match` says it.
 ///

@@ -1,4 +1,4 @@
-//! Queries over twins and jobs: `/devices/query`, page by page or row by row.
+//! This file runs queries over twins and jobs: `/devices/query`, page by page or row by row.
 //!
 //! Source: *IoT Hub query language* and the REST reference of the service.
 
@@ -29,7 +29,7 @@ const MAX_PAGE_SIZE: u16 = 1000;
 /// The largest page that is read: 1,000 twins of 64 KB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
 
-/// How much of a query an error shows, in characters.
+/// The length of a query that an error shows, in characters.
 const SHOWN_QUERY: usize = 80;
 
 const POLICIES: &str = "service and iothubowner";
@@ -108,7 +108,7 @@ pub struct Query<T = Value> {
     client: ServiceClient,
     text: Arc<str>,
     page_size: Option<u16>,
-    /// What the rows must be, where anything else would be misread.
+    /// The kind that the rows must have, where any other would be misread.
     expected: Option<ItemType>,
     row: PhantomData<fn() -> T>,
 }
@@ -129,14 +129,14 @@ pub struct Query<T = Value> {
 pub struct Page<T = Value> {
     /// The rows, in the order the hub gave.
     pub rows: Vec<T>,
-    /// Where the next page begins; `None` after the last one. A page may be empty and not the last.
+    /// The token of the next page; `None` after the last one. A page may be empty and not the last.
     pub continuation: Option<String>,
-    /// What the rows are; `None` if the hub did not say, or said what is not known here.
+    /// The kind of the rows; `None` if the hub did not say, or named a kind that is not known here.
     pub item_type: Option<ItemType>,
 }
 
 impl<T> Query<T> {
-    /// How many rows the hub is to give at once, from 1 to 1,000; it may give fewer. Without this the
+    /// Sets how many rows the hub is to give at once, from 1 to 1,000; it may give fewer. Without this the
     /// hub decides.
     #[must_use]
     pub const fn page_size(mut self, rows: u16) -> Self {

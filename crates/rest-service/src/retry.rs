@@ -1,16 +1,16 @@
-//! When a call that failed is sent again: how often, and how long after. Pure, so that it can be
-//! tested without waiting.
+//! This file decides when a call that failed is sent again: how often, and how long after. It is pure, so that it
+//! can be tested without waiting.
 
 use std::time::Duration;
 
-/// How often a failed call is sent again, and how long after.
+/// The policy by which a failed call is sent again: how often, and how long after.
 ///
 /// The wait before attempt n + 1 is a random part of `initial_delay` × 2ⁿ⁻¹, at most `max_delay`:
 /// many clients that failed together do not come back together. If the hub says `Retry-After`, that
 /// time is kept first. A wait that would end after the call's deadline is not begun: the call fails
 /// at once with what the hub said.
 ///
-/// What is sent again: reading calls and queries, on a lost connection, 429, 500, 502, 503 and 504;
+/// These are sent again: reading calls and queries, on a lost connection, 429, 500, 502, 503 and 504;
 /// all other calls only if the hub certainly did nothing, which is a connection that was never made,
 /// or 429.
 ///

@@ -1,4 +1,4 @@
-//! What a call is about: a device, or a module of a device.
+//! This file defines the target of a call: a device, or a module of a device.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whose twin it is.
+    /// Returns the device or module whose twin it is.
     #[must_use]
     pub const fn of(twin: &'a Twin) -> Self {
         Self::new(&twin.device_id, twin.module_id.as_ref())

@@ -1,4 +1,4 @@
-//! The SAS token of the calls: signed once, used by all, renewed before it expires.
+//! This file keeps the SAS token of the calls: signed once, used by all, renewed before it expires.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use iothub_auth::{SasError, SasToken, ServiceConnectionString};
 use jiff::Timestamp;
 
-/// How long a token is valid, as with the official clients.
+/// The time for which a token is valid, as with the official clients.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// How long before its expiry a token is replaced: longer than a call lasts and than two clocks
+/// The time before its expiry at which a token is replaced: longer than a call lasts and than two clocks
 /// usually differ.
 const MARGIN: Duration = Duration::from_secs(10 * 60);
 
@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct TokenCache(Mutex<Option<Arc<SasToken>>>);
 
 impl TokenCache {
-    /// A token that is still valid for a while after `now`, and whether it was signed for an earlier call.
+    /// Returns a token that is still valid for a while after `now`, and whether it was signed for an earlier call.
     pub(crate) fn token(
         &self,
         credential: &ServiceConnectionString,

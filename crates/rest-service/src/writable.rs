@@ -1,10 +1,11 @@
-//! An identity as it is sent: without what only the hub writes and without what is not set.
+//! This file writes an identity as it is sent: without the members that only the hub writes and without those that
+//! are not set.
 
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// What only the hub writes, in device and module identities.
+/// The members of device and module identities that only the hub writes.
 const READ_ONLY: &[&str] = &[
     "generationId",
     "etag",

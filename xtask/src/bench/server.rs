@@ -1,4 +1,4 @@
-//! The hub's release program on free ports, as the benches start it.
+//! [`Server`] is the hub's release program on free ports, which the benches start and measure.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Server {
         Ok(Self { _state: Some(state), ..server })
     }
 
-    /// As [`Server::start`], in a process that may open this many file descriptors and no more.
+    /// Starts a hub like [`Server::start`], in a process that may open this many file descriptors and no more.
     pub(super) async fn start_with_file_descriptors(limit: u32) -> Result<Self> {
         let state = tempfile::tempdir().context("no temporary folder")?;
         let mut shell = Command::new("sh");
@@ -90,18 +90,18 @@ impl Server {
         self.ready["devices"][DEVICE].as_str().with_context(|| format!("the ready file lacks {DEVICE}"))
     }
 
-    /// One of its ports, by its name in the ready file.
+    /// Returns one of its ports, by the port's name in the ready file.
     pub(super) fn port(&self, name: &str) -> Result<u16> {
         let port = self.ready["ports"][name].as_u64().and_then(|port| port.try_into().ok());
         port.with_context(|| format!("the ready file lacks ports.{name}"))
     }
 
-    /// The file with the CA to trust.
+    /// Returns the path of the file with the CA to trust.
     pub(super) fn ca_file(&self) -> Result<&str> {
         self.ready["caFile"].as_str().context("the ready file lacks caFile")
     }
 
-    /// One of the strings for reading events, by its name in the ready file.
+    /// Returns one of the strings for reading events, by the string's name in the ready file.
     pub(super) fn event_hubs_string(&self, name: &str) -> Result<&str> {
         self.ready["eventHubs"][name]
             .as_str()

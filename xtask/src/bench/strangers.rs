@@ -1,5 +1,5 @@
-//! What peers that prove nothing do to a hub: whether devices still get in, how fast, and what stays of the
-//! memory that the peers took.
+//! Measures a hub that is beset by peers which prove nothing: whether devices still get in, how fast, and how much
+//! stays of the memory that the peers took.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,9 +28,9 @@ const IDLE: usize = 234;
 const FEW: u32 = 256;
 /// Connections that send nothing, to see what stays of their memory.
 const HALF_OPEN: usize = 10_000;
-/// At a time: this process has a limit of file descriptors too.
+/// The number of them at a time: this process has a limit of file descriptors too.
 const AT_ONCE: usize = 2000;
-/// Longer than any stranger is kept.
+/// A wait that is longer than any stranger is kept.
 const SETTLE: Duration = Duration::from_secs(20);
 
 pub(super) async fn measure() -> Result<Table> {
@@ -75,7 +75,7 @@ pub(super) async fn measure() -> Result<Table> {
     Ok(table)
 }
 
-/// How many of the logins failed, and how long the slowest took.
+/// Returns the number of logins that failed, and the time that the slowest took.
 async fn logins_among_strangers(server: &Server) -> Result<(usize, Duration)> {
     let port = server.port("mqtts")?;
     let connector = TlsConnector::from(client_config(Some(Path::new(server.ca_file()?)))?);
@@ -109,7 +109,7 @@ async fn stranger(connector: &TlsConnector, port: u16) -> Result<()> {
     Ok(())
 }
 
-/// One attempt of the hub's own device to get in, and how long it took.
+/// Connects the hub's own device once. Returns the time that it took.
 async fn login_once(server: &Server) -> Result<Duration> {
     let start = Instant::now();
     let client = DeviceClient::builder(server.device_string()?).connect().await?;
@@ -118,7 +118,7 @@ async fn login_once(server: &Server) -> Result<Duration> {
     Ok(took)
 }
 
-/// How long the hub's own device takes to get in, however often it must try.
+/// Connects the hub's own device, however often it must try. Returns the time that it took.
 async fn login(server: &Server) -> Result<Duration> {
     let start = Instant::now();
     while let Err(error) = login_once(server).await {

@@ -1,5 +1,5 @@
-//! The cloud-to-device tutorial, in the order of its page: register a device, start it, send it two
-//! messages, see them arrive, stop it.
+//! Walks through the cloud-to-device tutorial in the order of its page: registers a device, starts it, sends it two
+//! messages, sees them arrive, stops it.
 
 use anyhow::{Result, bail};
 
@@ -8,7 +8,7 @@ use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, comm
 use super::settings::{back_end_needs, copy_string, device_needs, register};
 use crate::program::Program;
 
-/// How many messages `send_c2d` sends.
+/// The number of messages that `send_c2d` sends.
 const MESSAGES: usize = 2;
 
 const REGISTER: &str = "register the device";
@@ -71,7 +71,7 @@ async fn see_messages(device: &mut Program) -> Result<()> {
     Ok(())
 }
 
-/// What the device prints of a message below its data.
+/// Returns the fields of a message that the device prints below its data.
 fn fields(message: usize) -> [(&'static str, String); 11] {
     let none = || "None".to_owned();
     [

@@ -1,5 +1,5 @@
-//! The Plug and Play tutorial, in the order of its page: a device without components and one with, and a
-//! back end that works with both, first through twins and direct methods, then through digital twins.
+//! Walks through the Plug and Play tutorial in the order of its page, with a device without components and one with,
+//! and a back end that works with both, first through twins and direct methods, then through digital twins.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::program::{self, Program};
 const THERMOSTAT: &str = "dtmi:com:example:Thermostat;1";
 const CONTROLLER: &str = "dtmi:com:example:TemperatureController;1";
 
-/// How often a twin is read again until the device's answer is in it.
+/// The pause before a twin is read again, until the device's answer is in it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How far the hub's clock may be from ours.
+/// The most by which the hub's clock may differ from ours.
 const ANOTHER_CLOCK: Duration = Duration::from_secs(60);
 
 const REGISTER: &str = "register both devices";
@@ -41,7 +41,7 @@ const UNKNOWN: &str = "call a command that the device does not have";
 const STOP: &str = "stop both devices with Ctrl-C";
 const OFFLINE: &str = "call a command of a device that is not there";
 
-/// What is read of each device: telemetry, the change of its twin, the change of its digital twin.
+/// The steps that read each device's events: telemetry, the change of its twin, the change of its digital twin.
 const EVENTS: [&str; 3] = [
     "read telemetry",
     "read the device twin change notification",
@@ -154,7 +154,7 @@ async fn start(program: &str, title: &str, model_id: &str, device_string: &str) 
     Ok(device)
 }
 
-/// One of the back end's programs, about one device.
+/// One of the back end's programs, for one device.
 struct BackEnd<'a> {
     hub: &'a Hub,
     program: &'static str,
@@ -169,12 +169,12 @@ impl BackEnd<'_> {
         command
     }
 
-    /// What it prints when it does this step.
+    /// Runs the program for this step. Returns the lines that it prints.
     async fn run(&self, step: &str) -> Result<Vec<String>> {
         program::run(self.program, self.command(step), SOON).await
     }
 
-    /// It writes the target; the device says so, and its answer is in the digital twin.
+    /// Has the program write the target. The device tells of it, and its answer is in the digital twin.
     async fn update(&self, step: &str, device: &mut Program, component: &str) -> Result<()> {
         let name = component.trim_end_matches('.');
         let printed = self.run(step).await?;
@@ -219,7 +219,7 @@ impl BackEnd<'_> {
         Ok(Value::Object(twin.into_document()))
     }
 
-    /// It calls the report, and prints what the device answers.
+    /// Has the program call the report and print the device's answer.
     async fn call(&self, step: &str, device: &mut Program, component: &str) -> Result<()> {
         let printed = self.run(step).await?;
         let [line] = printed.as_slice() else { bail!("{} printed {printed:?}", self.program) };
@@ -233,7 +233,7 @@ impl BackEnd<'_> {
         expect_event(device, &format!("Command {component}getMaxMinReport called, answered with 200")).await
     }
 
-    /// It does not get what it asks for: after these lines it says why.
+    /// Has the program ask for something that it does not get: after these lines it prints the reason.
     async fn refused(&self, step: &str, before: &[&str], why: &str) -> Result<()> {
         let mut program = Program::start(self.program, self.command(step))?;
         for line in before {

@@ -1,4 +1,5 @@
-//! The reader of a tutorial: does one step after the other, says how each went, and tidies up after.
+//! [`Reader`] is the reader of a tutorial: it does one step after the other, prints the outcome of each, and tidies up
+//! at the end.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -11,6 +12,7 @@ use tokio::process::Command;
 
 use super::hub::Hub;
 use crate::steps::{Status, Step, human};
+pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 use crate::workspace;
 
 /// The end of patience for one step, on any hub.
@@ -18,14 +20,6 @@ const STEP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The end of patience for one answer or one line.
 pub(super) const SOON: Duration = Duration::from_secs(30);
-
-pub(super) const DEVICE_STRING: &str = "IOTHUB_DEVICE_CONNECTION_STRING";
-pub(super) const SERVICE_STRING: &str = "IOTHUB_CONNECTION_STRING";
-pub(super) const DEVICE_ID: &str = "IOTHUB_DEVICE_ID";
-
-/// Variables that would change what a program does; each run sets what it needs.
-const VARIABLES: &[&str] =
-    &[DEVICE_STRING, SERVICE_STRING, DEVICE_ID, "EVENTHUB_CONNECTION_STRING", "RUST_LOG"];
 
 pub(super) struct Reader {
     steps: Vec<Step>,
@@ -112,16 +106,13 @@ impl Reader {
     }
 }
 
-/// One of the programs, with only these of the variables it reads.
+/// Returns a command for one of the programs, with only these of the variables it reads.
 pub(super) fn command(name: &str, variables: &[(&str, &str)]) -> Command {
     with_variables(Command::new(workspace::program(name)), variables)
 }
 
-/// A command whose programs see only these of the variables they read.
+/// Returns a command whose programs see only these of the variables they read.
 pub(super) fn with_variables(mut command: Command, variables: &[(&str, &str)]) -> Command {
-    for variable in VARIABLES {
-        command.env_remove(variable);
-    }
-    command.envs(variables.iter().copied());
+    crate::variables::set(&mut command, variables);
     command
 }

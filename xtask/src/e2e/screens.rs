@@ -1,5 +1,5 @@
-//! The two apps of the iOS tutorial as people see them: on full screens, driven by keys and clicks, inside
-//! the terminal multiplexer tmux. Where that is missing the step is skipped.
+//! Runs the two apps of the iOS tutorial on full screens, driven by keys and clicks, inside the terminal multiplexer
+//! tmux. Without tmux the step is skipped.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
@@ -112,7 +112,7 @@ impl Tmux {
         self.run_shell(&format!("'{path}' {argument}")).await
     }
 
-    /// The same, with the id of the program's process, to send it a signal.
+    /// Runs the program in a window. Returns the window and the id of the program's process, to send it a signal.
     async fn run_to_signal(&self, program: &str) -> Result<(String, u32)> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let note = folder.path().join("process");
@@ -190,7 +190,7 @@ impl Tmux {
     }
 }
 
-/// What stands beside a label, inside the window's frame.
+/// Returns the text beside a label, inside the window's frame.
 fn value_of<'a>(screen: &'a str, label: &str) -> Option<&'a str> {
     screen.lines().find_map(|line| Some(line.split_once(label)?.1.trim_end_matches('│').trim()))
 }

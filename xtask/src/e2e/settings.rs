@@ -19,7 +19,7 @@ pub(super) async fn register(hub: &Hub, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// As the shell takes it: the one line that is printed.
+/// Returns the device's connection string as the shell takes it: the one line that is printed.
 pub(super) async fn copy_string(hub: &Hub, id: &str) -> Result<String> {
     let mut show = command("iothub", &[(SERVICE_STRING, hub.owner())]);
     show.args(["device", "connection-string", "show", id]);
@@ -38,12 +38,12 @@ pub(super) async fn device_needs(program: &str, device_string: &str) -> Result<(
     refuses(program, &[], &[(DEVICE_STRING, half)], DEVICE_STRING).await
 }
 
-/// The same of a back end's program.
+/// Checks that a back end's program names each variable that it needs and was not given.
 pub(super) async fn back_end_needs(program: &str, service_string: &str) -> Result<()> {
     back_end_needs_with(program, &[], service_string).await
 }
 
-/// The same of one that is told what to do.
+/// Checks the same of a back end's program with these arguments.
 pub(super) async fn back_end_needs_with(
     program: &str,
     arguments: &[&str],

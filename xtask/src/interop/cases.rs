@@ -1,4 +1,4 @@
-//! Every case of the run: its name, whose packages it needs, and what it does.
+//! [`all`] lists every case of the run: its name, the languages whose packages it needs, and its work.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::{
     digital_twins, events, faults, feedback, methods, pairings, registries, scopes, telemetry, twins,
 };
 
-/// What a case does, to be awaited with a deadline.
+/// The work of a case, to be awaited with a deadline.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// How the hub runs for a case.
+/// The form in which the hub runs for a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hub {
     /// The program, as users run it.
@@ -27,7 +27,7 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) needs: Vec<Language>,
     pub(super) hub: Hub,
-    /// It does to the hub what others would feel.
+    /// True if the case would disturb others on the same hub.
     pub(super) is_alone: bool,
     run: Box<dyn FnOnce(Arc<Site>) -> Work>,
 }
@@ -51,12 +51,12 @@ impl Case {
         }
     }
 
-    /// The same on the embedded hub.
+    /// Runs the case on the embedded hub.
     pub(super) fn embedded(self) -> Self {
         Self { hub: Hub::Embedded, ..self }
     }
 
-    /// The same while no other case runs.
+    /// Runs the case while no other case runs.
     pub(super) fn alone(self) -> Self {
         Self { is_alone: true, ..self }
     }
@@ -65,13 +65,13 @@ impl Case {
         (self.run)(site)
     }
 
-    /// Whether all it needs is there.
+    /// Returns whether everything that the case needs is there.
     pub(super) fn can_run(&self, languages: &[Language]) -> bool {
         self.needs.iter().all(|language| languages.contains(language))
     }
 }
 
-/// All cases, or those whose name contains `only`.
+/// Returns all cases, or the cases whose name contains `only`.
 pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = registries::cases();
     cases.extend(scopes::cases());

@@ -1,5 +1,5 @@
-//! The event stream read by Microsoft's clients of Event Hubs and by ours: all of 10,000 messages that
-//! devices of every client sent, every kind of starting position, owner levels, reading on after the hub
+//! Runs the cases that read the event stream with Microsoft's clients of Event Hubs and with ours: all of 10,000
+//! messages that devices of every client sent, every kind of starting position, owner levels, reading on after the hub
 //! cut its connections, and an event without AMQP properties.
 
 mod bare;

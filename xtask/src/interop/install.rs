@@ -1,4 +1,4 @@
-//! The pinned packages, installed once below the target folder. A stamp holds the pins they came from:
+//! Installs the pinned packages, once, below the target folder. A stamp holds the pins they came from:
 //! while it matches, nothing is asked of any registry.
 
 use std::fs;

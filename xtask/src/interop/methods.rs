@@ -1,5 +1,5 @@
-//! Direct methods in every pairing of back end and device, ours and Microsoft's: every payload, name and
-//! status of `tests/interop/methods.json`, many calls in flight, and timeouts in every order.
+//! Runs the cases of direct methods in every pairing of back end and device, ours and Microsoft's: every payload, name
+//! and status of `tests/interop/methods.json`, many calls in flight, and timeouts in every order.
 
 mod device;
 mod service;
@@ -20,13 +20,13 @@ use super::cases::Case;
 use super::language::Language;
 use super::ours::Site;
 
-/// How many calls are in flight to one device.
+/// The number of calls in flight to one device.
 const TOGETHER: usize = 100;
 /// The method that answers as it is told.
 const METHOD: &str = "reboot";
-/// How long a caller waits before the device comes.
+/// The time for which a caller waits before the device comes.
 const SOON: Duration = Duration::from_secs(1);
-/// How much later than its timeout a call may end, on a busy machine.
+/// The time by which a call may end later than its timeout, on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
 pub(super) fn cases() -> Vec<Case> {

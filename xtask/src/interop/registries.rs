@@ -1,5 +1,5 @@
-//! Device identities made, read, changed and deleted by Microsoft's registry clients, with ours watching,
-//! and the other way round.
+//! Runs the cases of device identities: Microsoft's registry clients make, read, change and delete them, with ours
+//! watching, and the other way round.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn keys(identity: &DeviceIdentity) -> [Option<String>; 2] {
     ]
 }
 
-/// What one client shows of an identity is what ours shows.
+/// Checks that another client shows an identity as ours shows it.
 fn same(theirs: &Value, ours: &DeviceIdentity) -> Result<()> {
     let [primary, secondary] = keys(ours);
     ensure!(theirs["device_id"] == ours.device_id.as_str(), "another device id");

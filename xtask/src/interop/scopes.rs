@@ -1,5 +1,5 @@
-//! An IoT Edge device, a nested one and a leaf behind it, registered by Microsoft's registry clients and read
-//! back by them: in identities, twins and queries.
+//! Runs the cases of device scopes: Microsoft's registry clients register an IoT Edge device, a nested one and a leaf
+//! behind it, and read them back in identities, twins and queries.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ async fn create(registry: &mut Registry, device: Value) -> Result<Value> {
     Ok(registry.result(command).await?["device"].take())
 }
 
-/// Whether a list is empty or absent.
+/// Returns whether a list is empty or absent.
 fn is_empty(list: &Value) -> bool {
     list.as_array().is_none_or(Vec::is_empty)
 }

@@ -1,5 +1,5 @@
-//! The mistakes, by the names that the marks on the page have. Each function makes one and returns what its reader
-//! sees: the command line, and what the program printed.
+//! This file makes the mistakes, by the names that the marks on the page have. Each function makes one and returns the
+//! lines that its reader sees: the command line, and the output of the program.
 
 mod devices;
 mod hubs;
@@ -14,7 +14,7 @@ use super::Said;
 use super::stage::Stage;
 use crate::interop::{Missing, exists};
 
-/// What the hub on port 443 needs, to be without the privilege in a network where that is one.
+/// Programs that take from a hub the privilege to use port 443, in a network where it needs that privilege.
 const TOOLS_FOR_PORT_443: &[&str] = &["unshare", "ip", "setpriv"];
 
 /// Makes all mistakes, or the one of this name.

@@ -2,22 +2,22 @@
 //! panic, and with an exit code that fits. Here nobody reads from the start, so that no program is a line ahead.
 
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
 use tokio::process::Command;
 
 use super::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};
-use crate::program::Program;
+use crate::program::{self, Program};
 use crate::workspace;
 
-/// How a program ends whose reader has gone.
+/// The end of a program whose reader has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
-    /// Its reader has seen enough.
+    /// The program reports success, since its reader has seen enough.
     Well,
-    /// It was to check something, and has not checked all.
+    /// The program reports failure: it was to check something, and has not checked all.
     Badly,
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn check() -> Result<()> {
     Ok(())
 }
 
-/// What makes each sample print something.
+/// The arguments with which each sample prints something.
 fn arguments(sample: &str) -> &'static [&'static str] {
     match sample {
         "pnp_service" => &["twin"],
@@ -72,13 +72,12 @@ async fn ends(name: &str, mut command: Command, how: Ends) -> Result<()> {
     Ok(())
 }
 
-/// The hub serves its devices whether anybody reads or not, log included.
+/// Checks that the hub serves whether anybody reads its output or not: it starts, makes a device, which it logs, and
+/// ends well.
 async fn hub_goes_on(stage: &Stage) -> Result<()> {
     let ready = stage.path().join("ready.json");
     let mut command = stage.command("local-hub", &[]);
-    for port in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
-        command.args([port, "0"]);
-    }
+    command.args(workspace::ON_FREE_PORTS);
     command.arg("--state-dir").arg(stage.path().join("unread-hub")).arg("--ready-file").arg(&ready);
     let mut hub = Program::start_with("local-hub", command, closed()?, closed()?)?;
     let started = Instant::now();
@@ -86,8 +85,13 @@ async fn hub_goes_on(stage: &Stage) -> Result<()> {
         if started.elapsed() > SOON {
             bail!("the hub does not start when nobody reads its output");
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(&ready)?)?;
+    let owner = ready["connectionStrings"]["iothubowner"].as_str().context("no owner string")?;
+    let mut create = stage.command("iothub", &[(SERVICE_STRING, owner)]);
+    create.args(["device", "create", MY_DEVICE]);
+    program::run("iothub", create, SOON).await.context("nobody reads the hub's output")?;
     let status = hub.interrupt_and_wait(SOON).await?;
     if !status.success() {
         bail!("the hub ends with {status} when nobody reads its output");
@@ -95,7 +99,7 @@ async fn hub_goes_on(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A pipe without a reader.
+/// Returns a pipe without a reader.
 fn closed() -> Result<Stdio> {
     let (reader, writer) = std::io::pipe().context("no pipe")?;
     drop(reader);

@@ -1,5 +1,5 @@
-//! Puts messages into a page: `<!-- mistake: wrong-key -->` stands above a block of `text`, and the block becomes what
-//! the programs said to that mistake. Nothing else of the page changes.
+//! Puts messages into a page: `<!-- mistake: wrong-key -->` stands above a block of `text`, and the block becomes the
+//! message of the programs to that mistake. Nothing else of the page changes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub(super) struct Filled {
     pub(super) text: String,
     /// The mistakes that the page has marks for.
     pub(super) names: Vec<String>,
-    /// Those of them that had another message on the page.
+    /// The mistakes among them that had another message on the page.
     pub(super) changed: Vec<String>,
 }
 

@@ -1,23 +1,23 @@
-//! Takes out of a message what differs from run to run: ports, folders, times, tracking ids and random delays. A key,
-//! which no message should have, is an error.
+//! Replaces the parts of a message that differ from run to run: ports, folders, times, tracking ids and random delays.
+//! A key, which no message should have, is an error.
 
 use anyhow::{Result, bail};
 
 /// The time that every time on the page is.
 const TIME: &str = "2026-01-31T12:00:00Z";
 
-/// The same, in the form that the service appends to a tracking id, behind [`TIME_STAMP`].
+/// The same time, in the form that the service appends to a tracking id, behind [`TIME_STAMP`].
 const TIME_OF_A_TRACKING_ID: &str = "01/31/2026 12:00:00";
 const TIME_STAMP: &str = "TimeStamp:";
 
-/// How many hexadecimal digits a tracking id has.
+/// The number of hexadecimal digits of a tracking id.
 const TRACKING_ID: usize = 32;
 
-/// What stands before a delay that is partly random, and what the page shows behind it.
+/// Words before a delay that is partly random, and the delay that the page shows behind them.
 const BEFORE_A_DELAY: [&str; 3] = ["retry_in=", "again in ", "attempt is in "];
 const DELAY: &str = "1s";
 
-/// What to put in the place of what.
+/// Texts to replace, each with its replacement, and secrets to refuse.
 #[derive(Default)]
 pub(super) struct Plain {
     /// Numbers that stand alone, such as ports.
@@ -27,7 +27,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// A number, where it is no part of a longer one.
+    /// Replaces a number, where it is no part of a longer one.
     pub(super) fn number(&mut self, from: impl ToString, to: impl ToString) {
         self.numbers.push((from.to_string(), to.to_string()));
     }
@@ -36,12 +36,12 @@ impl Plain {
         self.texts.push((from.into(), to.into()));
     }
 
-    /// What no message may hold.
+    /// Adds a text that no message may hold.
     pub(super) fn secret(&mut self, key: &str) {
         self.secrets.push(key.to_owned());
     }
 
-    /// The message as the page shows it.
+    /// Returns the message as the page shows it.
     pub(super) fn of(&self, message: &str) -> Result<String> {
         if self.secrets.iter().any(|key| message.contains(key.as_str())) {
             bail!("the message holds a key");
@@ -77,7 +77,7 @@ fn plain_line(line: &str) -> String {
     line
 }
 
-/// Every tracking id becomes an ellipsis.
+/// Returns the line with an ellipsis for every tracking id.
 fn with_tracking_ids(line: &str) -> String {
     let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let mut new = String::with_capacity(line.len());
@@ -106,7 +106,8 @@ fn with_number(text: &str, from: &str, to: &str) -> String {
     new + rest
 }
 
-/// Every time of the form 2026-11-27T18:28:50.123456Z, with or without its fraction, becomes the page's.
+/// Returns the line with the page's time for every time of the form 2026-11-27T18:28:50.123456Z, with or without its
+/// fraction.
 fn with_times(line: &str) -> String {
     const FORM: &[u8] = b"0000-00-00T00:00:00";
     let mut new = String::with_capacity(line.len());

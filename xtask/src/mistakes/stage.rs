@@ -1,4 +1,5 @@
-//! Where the mistakes are made: a local hub on free ports with one device, and the programs, run as a reader runs them.
+//! [`Stage`] is the place in which mistakes are made: a local hub on free ports with one device, and the programs, run
+//! as a reader runs them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,23 +13,16 @@ use tokio::process::Command;
 
 use super::plain::Plain;
 use crate::program::Program;
-use crate::workspace;
-
-pub(super) const DEVICE_STRING: &str = "IOTHUB_DEVICE_CONNECTION_STRING";
-pub(super) const SERVICE_STRING: &str = "IOTHUB_CONNECTION_STRING";
-pub(super) const DEVICE_ID: &str = "IOTHUB_DEVICE_ID";
+pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
+use crate::{variables, workspace};
 
 /// The device that every page registers.
 pub(super) const MY_DEVICE: &str = "my-device";
 
-/// The end of patience with a program; some of the mistakes are told only after a deadline of the program's own.
+/// The longest wait for a program; it tells of some mistakes only after a deadline of its own.
 pub(super) const SOON: Duration = Duration::from_secs(90);
 
-/// Variables that would change what a program does; each run sets what it needs.
-const VARIABLES: &[&str] =
-    &[DEVICE_STRING, SERVICE_STRING, DEVICE_ID, "EVENTHUB_CONNECTION_STRING", "RUST_LOG", "RUST_BACKTRACE"];
-
-/// A hub with the device [`MY_DEVICE`], and what its messages have to be rid of.
+/// A hub with the device [`MY_DEVICE`], and the replacements for its messages.
 pub(super) struct Stage {
     pub(super) hub: RunningHub,
     pub(super) hands: AdjustableClock,
@@ -54,7 +48,7 @@ impl Stage {
         Ok(Self { hub, hands, plain, folder, device })
     }
 
-    /// The hub's string of this policy.
+    /// Returns the hub's string of this policy.
     pub(super) fn service(&self, policy: PolicyName) -> String {
         self.hub.connection_string(policy)
     }
@@ -63,64 +57,58 @@ impl Stage {
         self.folder.path()
     }
 
-    /// A program that is run as `shown`, with these variables and no others of ours.
-    pub(super) fn command(&self, program: &str, variables: &[(&str, &str)]) -> Command {
+    /// Returns a command for a program of ours, with these variables and none of the user's.
+    pub(super) fn command(&self, program: &str, set: &[(&str, &str)]) -> Command {
         let mut command = Command::new(workspace::program(program));
-        for variable in VARIABLES {
-            command.env_remove(variable);
-        }
-        command.current_dir(self.path()).envs(variables.iter().copied());
+        variables::set(&mut command, set);
+        command.current_dir(self.path());
         command
     }
 
-    /// What a program prints that is run to its end and must fail.
+    /// Runs a program to its end, which must be a failure, and returns its output behind the command line `shown`.
     pub(super) async fn fails(&self, shown: &str, command: Command) -> Result<String> {
         let mut program = Program::start(shown, command)?;
-        program.close_input();
-        while program.next_line(SOON).await?.is_some() {}
-        let status = program.end(SOON).await?;
+        let status = program.read_to_end(SOON).await?;
         if status.success() || status.code().is_none() {
             bail!(program.complaint(format!("should have failed, and ended with {status}")));
         }
         self.told(shown, &program)
     }
 
-    /// What a sample prints that must fail, as its reader runs it.
+    /// Runs a sample that must fail, as its reader runs it, and returns its output.
     pub(super) async fn sample_fails(&self, sample: &str, variables: &[(&str, &str)]) -> Result<String> {
         self.fails(&format!("cargo run -p {sample}"), self.command(sample, variables)).await
     }
 
-    /// What `iothub` prints, which must fail, with this connection string.
+    /// Runs `iothub` with this connection string, which must fail, and returns its output.
     pub(super) async fn iothub_fails(&self, string: &str, arguments: &str) -> Result<String> {
         let mut command = self.command("iothub", &[(SERVICE_STRING, string)]);
         command.args(arguments.split(' '));
         self.fails(&format!("cargo iothub {arguments}"), command).await
     }
 
-    /// What the program `local-hub` prints, which must fail, on free ports and with these arguments.
+    /// Runs `local-hub` on free ports and with these arguments, which must fail, and returns its output.
     pub(super) async fn hub_fails(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("local-hub", &[]);
-        for port in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
-            command.args([port, "0"]);
-        }
+        command.args(workspace::ON_FREE_PORTS);
         command.arg("--state-dir").arg(self.path().join("another-hub")).args(arguments);
         let shown: Vec<&str> = ["cargo", "xtask", "hub"].iter().chain(arguments).copied().collect();
         self.fails(&shown.join(" "), command).await
     }
 
-    /// The command line and all that a program printed: its results, then its errors, since which of the two came first
-    /// is anybody's guess.
+    /// Returns the command line and all that a program printed: its results, then its errors, since nobody can tell
+    /// which of the two came first.
     pub(super) fn told(&self, shown: &str, program: &Program) -> Result<String> {
         let lines = program.lines().into_iter().chain(program.errors());
         self.plain(shown, &lines.collect::<Vec<_>>().join("\n"))
     }
 
-    /// The same of a text.
+    /// Returns the command line and a text, as the page shows them.
     pub(super) fn plain(&self, shown: &str, text: &str) -> Result<String> {
         self.plain.of(&format!("$ {shown}\n{text}")).with_context(|| shown.to_owned())
     }
 
-    /// The string of the device with another id or another key.
+    /// Returns the string of the device with another id or another key.
     pub(super) fn altered(&self, change: impl FnOnce(&mut DeviceConnectionString)) -> Result<String> {
         let mut string: DeviceConnectionString = self.device.parse()?;
         change(&mut string);
@@ -142,7 +130,7 @@ pub(super) fn add_ports(plain: &mut Plain, hub: &RunningHub) {
     plain.number(ports.https, standard.https);
 }
 
-/// The key in the connection string of a device.
+/// Returns the key in the connection string of a device.
 pub(super) fn key_of(string: &str) -> Result<String> {
     let string: DeviceConnectionString = string.parse()?;
     match string.credential {
@@ -151,7 +139,7 @@ pub(super) fn key_of(string: &str) -> Result<String> {
     }
 }
 
-/// An id that is one.
+/// Parses the id of a device.
 pub(super) fn id(text: &str) -> Result<DeviceId> {
     Ok(text.parse()?)
 }

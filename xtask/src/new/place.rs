@@ -1,5 +1,6 @@
-//! Where the copy of a sample goes, and the name its package gets from that. A path is followed as the system would
-//! follow it, so that `../my-device` is beside this workspace and a link that leads into it is inside.
+//! This file finds the folder for the copy of a sample, and makes the name of its package from the folder's. A path is
+//! followed as the system would follow it, so that `../my-device` is beside this workspace and a link that leads into
+//! it is inside.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -75,7 +76,7 @@ const RESERVED: &[&str] = &[
     "yield",
 ];
 
-/// The path without `.` and `..` and with every link followed, as far as the path exists.
+/// Returns the path without `.` and `..` and with every link followed, as far as the path exists.
 pub(super) fn resolve(dir: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(dir).with_context(|| format!("{} is no path", dir.display()))?;
     let mut place = PathBuf::new();
@@ -116,7 +117,8 @@ pub(super) fn must_be_free(dir: &Path, folder: &Path, root: &Path) -> Result<()>
     Ok(())
 }
 
-/// The folder's name as the name of a package, with `-` for what a package's name cannot hold.
+/// Returns the folder's name as the name of a package, with `-` for each character that the name of a package cannot
+/// hold.
 pub(super) fn package_name(folder: &Path, sample: &str) -> String {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

@@ -1,17 +1,18 @@
-//! The texts of a copied sample, with what is true only inside the workspace replaced: links, the name of the
-//! package, and how the command line and the hub are started.
+//! This file rewrites the texts of a copied sample where they are true only inside the workspace: links, the name of
+//! the package, and the commands that start the command line and the hub.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's path as texts and manifests show it. A TOML string would take a backslash as the start of an
+/// Returns the workspace's path as texts and manifests show it. A TOML string would take a backslash as the start of an
 /// escape, and Windows takes both.
 pub(super) fn shown(root: &Path) -> Result<String> {
     Ok(root.to_str().context("this workspace lies under a path that is no text")?.replace('\\', "/"))
 }
 
-/// The text with the sample run by a plain `cargo run`, and other samples, which are not here, called samples.
+/// Returns the text with the sample run by a plain `cargo run`, and with other samples, which are not here, called
+/// samples.
 pub(super) fn without_package(text: &str, sample: &str) -> String {
     let mut rest = text.replace(&format!("cargo run -p {sample}"), "cargo run");
     let mut text = String::with_capacity(rest.len());
@@ -23,7 +24,7 @@ pub(super) fn without_package(text: &str, sample: &str) -> String {
     text + &rest
 }
 
-/// The README of the copy.
+/// Returns the README of the copy.
 pub(super) fn of_copy(readme: &str, sample: &str, package: &str, root: &Path) -> Result<String> {
     let root = shown(root)?;
     let title = format!("# {sample}\n");

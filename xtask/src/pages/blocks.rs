@@ -1,5 +1,5 @@
-//! The commands on a page. A block of `sh` is run to its end, and must end well, unless a mark stands in the line
-//! above it, invisible where the page is shown:
+//! This file finds the commands on a page, and how each is run. A block of `sh` is run to its end, and must end well,
+//! unless a mark stands in the line above it, invisible where the page is shown:
 //!
 //! - `<!-- ci: in="hub" until="is ready" -->` runs it in the terminal of that name, and leaves it running once it has
 //!   printed a line with this text. Further words are those of [`How`].
@@ -11,23 +11,24 @@
 /// A block that a run of its page does something with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// Where it begins on the page, counted from 1.
+    /// The line of the page in which it begins, counted from 1.
     pub(crate) line: usize,
     pub(crate) mark: Mark,
     pub(crate) text: String,
 }
 
-/// What is done with a block.
+/// The way in which a run treats a block.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
+    /// The block is run, or written to a file.
     Run(How),
-    /// Nothing, for this reason.
+    /// The block is left out, for this reason.
     Not(String),
-    /// Nothing, since these steps of CI do it.
+    /// The block is left out, since these steps of CI run the same.
     Step(Vec<String>),
 }
 
-/// How a block is run.
+/// The way in which a block is run, in the words of its mark.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct How {
     /// `in`: the terminal, or several with commas between; that of the block before, unless said.
@@ -40,9 +41,9 @@ pub(crate) struct How {
     pub(crate) input: Option<String>,
     /// `first`: the page whose blocks are run before, as this page tells its reader in words.
     pub(crate) first: Option<String>,
-    /// `file`: where the block is written to, instead of being run.
+    /// `file`: the file that the block is written to, instead of being run.
     pub(crate) file: Option<String>,
-    /// `compiles`: it is no mistake that something is compiled.
+    /// `compiles`: the block may compile something.
     pub(crate) compiles: bool,
     /// `alone`: whatever runs in other terminals is ended before.
     pub(crate) alone: bool,
@@ -54,7 +55,8 @@ const COMMANDS: &[&str] = &["sh", "bash", "shell", "console", "zsh"];
 /// The language of blocks for readers on Windows. CI has no such shell, so each says that it is not run.
 const POWERSHELL: &str = "powershell";
 
-/// What cannot be run without a mark: it needs what CI has not, does not end, or is too long to be run twice.
+/// Commands that cannot be run without a mark: they need something that CI lacks, do not end, or take too long to be
+/// run twice.
 const NEEDS_A_MARK: &[&str] = &[
     "sudo ",
     "az ",
@@ -67,12 +69,13 @@ const NEEDS_A_MARK: &[&str] = &[
     "cargo test",
 ];
 
-/// The blocks of a page, and what is wrong with them.
+/// Returns the blocks of a page, and a line for each mistake in them.
 pub(crate) fn parse(page: &str) -> (Vec<Block>, Vec<String>) {
     let (mut blocks, mut problems) = (Vec::new(), Vec::new());
-    let mut lines = page.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = page.lines().zip(1..);
     let mut marked: Option<(usize, Mark)> = None;
-    while let Some((number, line)) = lines.next() {
+    while let Some((whole, number)) = lines.next() {
+        let line = whole.trim();
         let Some(language) = line.strip_prefix("```") else {
             if line.starts_with("<!-- sample: ") && marked.is_some() {
                 continue;
@@ -87,8 +90,9 @@ pub(crate) fn parse(page: &str) -> (Vec<Block>, Vec<String>) {
             }
             continue;
         };
-        let text: Vec<&str> =
-            lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        let indent = indent(whole);
+        let inside = lines.by_ref().map(|(line, _)| line).take_while(|line| line.trim() != "```");
+        let text: Vec<&str> = inside.map(|line| unindented(line, indent)).collect();
         let text = text.join("\n");
         if language == POWERSHELL {
             match marked.take() {
@@ -122,26 +126,36 @@ pub(crate) fn parse(page: &str) -> (Vec<Block>, Vec<String>) {
     (blocks, problems)
 }
 
-/// What of the text nobody can run as it stands. An `…` is nothing a reader can type, except in a string that the
-/// hub printed.
+/// The number of blanks before the first character of a line.
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+/// A line of a block that is indented on the page by so many blanks, as a reader copies it.
+fn unindented(line: &str, by: usize) -> &str {
+    line[by.min(indent(line))..].trim_end()
+}
+
+/// Finds a part of the text that nobody can run as it stands. An `…` is nothing a reader can type, except in a string
+/// that the hub printed.
 fn needs_a_mark(text: &str) -> Option<&'static str> {
     if text.lines().any(|line| line.contains('…') && pasted(line).is_none()) {
         return Some("…");
     }
     let starts = |word: &&str| {
-        text.lines().any(|line| line.starts_with(*word) || line.contains(&format!("&& {word}")))
+        text.lines().any(|line| line.trim_start().starts_with(*word) || line.contains(&format!("&& {word}")))
     };
     NEEDS_A_MARK.iter().copied().find(starts)
 }
 
-/// The variable, if this line stands for one that the hub printed and the reader pastes:
+/// Returns the variable's name if this line stands for one that the hub printed and the reader pastes:
 /// `export NAME='HostName=…'`.
 pub(super) fn pasted(line: &str) -> Option<&str> {
-    let (name, value) = line.strip_prefix("export ")?.split_once("='")?;
+    let (name, value) = line.trim_start().strip_prefix("export ")?.split_once("='")?;
     (value.contains('…') && value.ends_with('\'')).then_some(name)
 }
 
-/// The mark in a line, if it is one.
+/// Reads the mark in a line, if the line is one.
 fn mark(line: &str) -> Option<Result<Mark, String>> {
     let inner = line.strip_prefix("<!-- ")?.strip_suffix("-->").map(str::trim)?;
     let (kind, rest) = inner.split_once(':')?;
@@ -157,7 +171,7 @@ fn mark(line: &str) -> Option<Result<Mark, String>> {
     }
 }
 
-/// `name="value" name="value" word`, in any order.
+/// Reads the words of a mark, `name="value" name="value" word`, in any order.
 fn how(mut text: &str) -> Result<How, String> {
     let mut how = How::default();
     while !text.is_empty() {
@@ -216,6 +230,16 @@ mod tests {
         let block = only("# T\n\n```text\nno\n```\n\n```sh\none\ntwo\n```\n");
         assert_eq!((block.line, block.text.as_str()), (7, "one\ntwo"));
         assert_eq!(block.mark, Mark::Run(How::default()));
+    }
+
+    #[test]
+    fn a_block_keeps_its_own_indentation_and_loses_that_of_the_page() {
+        assert_eq!(
+            only("```sh\nif true; then\n    echo one\nfi\n```\n").text,
+            "if true; then\n    echo one\nfi"
+        );
+        let block = only("1. First:\n   ```sh\n   cat <<END\n     two\n\n   END\n   ```\n");
+        assert_eq!((block.line, block.text.as_str()), (2, "cat <<END\n  two\n\nEND"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! A folder outside this workspace for what a reader does: a fresh clone of the repository, or copies of samples. All of
-//! it is built in this workspace's own target folder, and the files of the clone keep the times of ours. To cargo they are
-//! the files it compiled already, so that it compiles again only what changed.
+//! [`Place`] is a folder outside this workspace in which a reader's commands run: in a fresh clone of the repository,
+//! or in copies of samples. All of it is built in this workspace's own target folder, and the files of the clone keep
+//! the times of ours. To cargo they are the files it compiled already, so that it compiles again only what changed.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,7 +17,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the folder anew; `name` is what it is for.
+    /// Makes the folder anew; `name` says what the folder is for.
     pub(super) fn new(name: &str) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         workspace::root().hash(&mut hasher);
@@ -56,7 +56,7 @@ impl Place {
         Ok(clone)
     }
 
-    /// Removes what the reader of a page made beside the clone.
+    /// Removes everything that the reader of a page made beside the clone.
     pub(super) fn keep_only(&self, clone: &Path) -> Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();

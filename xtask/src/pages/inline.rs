@@ -9,10 +9,11 @@ use crate::{Cli, workspace};
 /// one, for a page that needs two.
 const DEVICES: [&str; 2] = ["my-device", "my-controller"];
 
-/// What comes before the id of a device.
+/// Words that stand before the id of a device.
 const NAMES_A_DEVICE: [&str; 2] = ["device create ", "connection-string show "];
 
-/// What is wrong with the commands in the sentences of a page, and with the devices that it names anywhere.
+/// Returns a line for each mistake in the commands in the sentences of a page, and in the devices that it names
+/// anywhere.
 pub(super) fn check(page: &str) -> Vec<String> {
     let packages = workspace::programs().unwrap_or_default();
     let mut problems = Vec::new();

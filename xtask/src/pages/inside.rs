@@ -1,5 +1,5 @@
-//! The run inside the network namespace: page after page, since all want the hub's fixed ports, and the table at the
-//! end.
+//! This file runs inside the network namespace that [`super`] made: page after page, since all want the hub's fixed
+//! ports, and then it shows how long each took. [`super::walk`] runs the blocks of one page.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn in_a_clone(pages: &[Page], only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Every sample, copied as a reader would copy it, with the commands that the copy's README prints. The command line
+/// Copies every sample as a reader would copy it, and runs the commands that the copy's README prints. The command line
 /// is taken from here, as if its reader had installed it.
 async fn in_copies(pages: &[Page]) -> Result<()> {
     let place = Place::new("copies")?;

@@ -1,5 +1,5 @@
-//! A terminal of the reader: a shell that keeps folder and variables from one block to the next, and at most one
-//! program that is left running in it until Ctrl-C.
+//! [`Terminal`] is a terminal of the reader: a shell that keeps folder and variables from one block to the next, with
+//! at most one program that is left running in it until Ctrl-C.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,23 +11,23 @@ use super::blocks::How;
 use crate::program::Program;
 use crate::signal::{self, Signal};
 
-/// The end of patience with a block that compiles nothing.
+/// The longest wait for a block that compiles nothing.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The same with one that compiles, on a machine that never did.
+/// The longest wait for a block that compiles, on a machine that never did.
 const PATIENCE_OF_A_BUILD: Duration = Duration::from_secs(1800);
-/// The same with a program that was told to end.
+/// The longest that a program may go on after it was told to end.
 const PATIENCE_AFTER_CTRL_C: Duration = Duration::from_secs(20);
 
-/// How the names of variables begin that a reader's terminal has not: those of the cargo that started us, and those
-/// that the pages tell the reader to set.
+/// The beginnings of names of variables that a reader's terminal does not have: variables of the cargo that started us,
+/// and variables that the pages tell the reader to set.
 const NOT_A_READERS: &[&str] =
     &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_TARGET_DIR", "RUSTFLAGS", "RUST_LOG", "IOTHUB_", "EVENTHUB_"];
 
 pub(super) struct Terminal {
-    /// Where the variables are kept that a block exported, and beside it the folder it went to.
+    /// The file that keeps the variables which blocks exported. The file beside it keeps the folder they went to.
     state: PathBuf,
     folder: PathBuf,
-    /// In front of the reader's PATH.
+    /// A folder in front of the reader's PATH.
     programs: Option<PathBuf>,
     running: Option<Program>,
 }
@@ -55,7 +55,7 @@ impl Terminal {
             program.until(&format!("{text:?}"), patience, |line| line.contains(text)).await?;
         }
         if how.until.is_none() {
-            while program.next_line(patience).await?.is_some() {}
+            program.read_to_end(patience).await?;
             program.end_well(patience).await?;
         }
         let compiled = program.errors().into_iter().find(|line| line.trim_start().starts_with("Compiling "));

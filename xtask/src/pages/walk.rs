@@ -1,4 +1,5 @@
-//! A reader's way through one page: its blocks in their order, in the terminals that the marks name.
+//! [`Walk`] goes a reader's way through one page: it runs the blocks in their order, in the terminals that the marks
+//! name.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,17 +13,17 @@ use super::terminal::Terminal;
 /// The terminal of a page's first block, unless its mark names another.
 const FIRST_TERMINAL: &str = "first";
 
-/// What a walk needs to know of its surroundings.
+/// The surroundings of a walk, which are the same for all pages of a run.
 pub(super) struct Walk<'p> {
-    /// Every page, for those that a page tells to read first.
+    /// Every page, since a page may tell its reader to read another one first.
     pub(super) pages: &'p [Page],
-    /// Where those pages' commands run.
+    /// The folder in which the commands of those other pages run.
     pub(super) root: &'p Path,
     /// An empty folder for the terminals' notes.
     pub(super) notes: &'p Path,
-    /// In front of the reader's PATH.
+    /// A folder in front of the reader's PATH.
     pub(super) programs: Option<PathBuf>,
-    /// Whether whatever is run may compile.
+    /// True if any block may compile something.
     pub(super) may_compile: bool,
 }
 
@@ -85,6 +86,7 @@ impl Terminals<'_> {
 
     async fn block(&mut self, name: &str, block: &Block, how: &How, at: &str, folder: &Path) -> Result<()> {
         let text = self.with_pasted(name, &block.text)?;
+        // `cargo xtask hub`, with which the pages begin, builds all programs; after it nothing is left to compile.
         let may_compile = self.walk.may_compile || how.compiles || text.contains("cargo xtask ");
         let index = self.open.iter().position(|(name, _)| name == at).unwrap_or_else(|| {
             let state = self.walk.notes.join(format!("terminal-{}", self.open.len()));

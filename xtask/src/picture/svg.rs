@@ -1,4 +1,4 @@
-//! Terminals side by side as an SVG: rectangles and text, nothing that a page has to fetch.
+//! [`document`] draws terminals side by side as an SVG of rectangles and text, with nothing that a page has to fetch.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ const PADDING: usize = 16;
 const TITLE: usize = 34;
 const GAP: usize = 14;
 
-/// What text means.
+/// The colour of a text, which tells its kind.
 #[derive(Clone, Copy)]
 pub(super) enum Color {
     Text,
@@ -39,7 +39,7 @@ impl Row {
         Self(vec![(color, text.into())])
     }
 
-    /// What the user typed.
+    /// A line with a command that the user typed.
     pub(super) fn command(text: &str) -> Self {
         Self(vec![(Color::Green, "$ ".to_owned()), (Color::Text, text.to_owned())])
     }
@@ -66,7 +66,7 @@ impl Pane {
     }
 }
 
-/// The picture of all panes, from left to right and of one height.
+/// Returns the picture of all panes, from left to right and of one height.
 pub(super) fn document(panes: &[Pane]) -> String {
     let rows = panes.iter().map(|pane| pane.rows.len()).max().unwrap_or(0);
     let height = TITLE + rows * LINE + 2 * PADDING;

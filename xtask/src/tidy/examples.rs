@@ -1,5 +1,6 @@
-//! Every type on the front page of a client crate has an example in its documentation, which `cargo test` compiles.
-//! The front page is what the crate's `lib.rs` re-exports, from its own files and from `models` and `auth`.
+//! This rule finds types on the front page of a client crate that have no example in their documentation. `cargo test`
+//! compiles the examples. The front page holds the types that the crate's `lib.rs` re-exports, from its own files and
+//! from `models` and `auth`.
 
 use super::{File, Finding};
 
@@ -37,7 +38,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// The types that the `pub use` items of a front page name.
+/// Returns the types that the `pub use` items of a front page name.
 fn exported(front: &str) -> impl Iterator<Item = &str> {
     let items = front.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
     items
@@ -45,8 +46,8 @@ fn exported(front: &str) -> impl Iterator<Item = &str> {
         .filter(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
-/// Whether the type of this name has an example, if the text defines the type. An error that only says what is wrong
-/// with a value needs none: nobody begins with it.
+/// Returns whether the type of this name has an example, if the text defines the type. An error that only says what is
+/// wrong with a value needs none: nobody begins with it.
 fn documented(text: &str, name: &str) -> Option<bool> {
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|line| defines(line, name))?;
@@ -55,8 +56,9 @@ fn documented(text: &str, name: &str) -> Option<bool> {
     Some(is_error || above().any(|line| line.starts_with("/// ```")))
 }
 
-/// `pub struct NAME …` and its like, or the name alone in its line, as a macro is given it. A type inside another
-/// module is indented, and is not the one that the front page names; only a macro may make that one.
+/// Returns whether the line defines the type: `pub struct NAME …` and its like, or the name alone in its line, as a
+/// macro is given it. A type inside another module is indented, and is not the one that the front page names, unless a
+/// macro makes it.
 fn defines(line: &str, name: &str) -> bool {
     let defined = ["pub struct ", "pub enum ", "pub trait ", "pub type "]
         .iter()
@@ -69,7 +71,7 @@ fn defines(line: &str, name: &str) -> bool {
     }
 }
 
-/// The rest of the line if a macro defines a type in it: in the body of a macro, which is indented twice.
+/// Returns the rest of the line if it defines a type in the body of a macro, which is indented twice.
 fn of_a_macro<'l>(line: &'l str, keyword: &str) -> Option<&'l str> {
     line.strip_prefix("        ")?.strip_prefix(keyword)
 }

@@ -1,5 +1,5 @@
-//! Every program of the workspace must get the features of its libraries that all programs together get. Where one
-//! asks for less, cargo compiles the library, and all that stands on it, a second time when that program is run.
+//! This rule finds libraries that one program of the workspace gets with fewer features than all programs together get.
+//! Cargo compiles such a library, and everything that depends on it, a second time when that program is run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use crate::workspace;
 #[derive(Debug)]
 pub(super) struct Libraries(BTreeSet<(String, BTreeSet<String>)>);
 
-/// What the first command builds, for all programs at once.
+/// The libraries that the first command builds, for all programs at once.
 pub(super) fn of_all_programs() -> Result<Libraries> {
     let programs = workspace::programs()?;
     libraries(programs.iter().map(String::as_str))
 }
 
-/// The same for each program alone, with the name of its package.
+/// The libraries of each program alone, with the name of its package.
 pub(super) fn of_each_program() -> Result<Vec<(String, Libraries)>> {
     workspace::programs()?.into_iter().map(|name| Ok((name.clone(), libraries([name.as_str()])?))).collect()
 }
@@ -35,7 +35,8 @@ fn libraries<'a>(packages: impl IntoIterator<Item = &'a str>) -> Result<Librarie
     Ok(parse(&workspace::output(&mut tree)?))
 }
 
-/// Lines are `name vVERSION (remark)|feature,feature (*)`. A package of ours has its path as a remark.
+/// Reads the lines of `cargo tree`, which are `name vVERSION (remark)|feature,feature (*)`. A package of ours has its
+/// path as a remark.
 fn parse(tree: &str) -> Libraries {
     let line = |line: &str| {
         let (package, features) = line.split_once('|')?;

@@ -1,5 +1,5 @@
-//! Who may know whom, from `cargo metadata`: the table of ARCHITECTURE.md as code. A room that is not in
-//! the table is a finding too, so that a new one gets its place before it gets its dependencies.
+//! This rule checks which package depends on which, by `cargo metadata`: it has the table of ARCHITECTURE.md as code. A
+//! room that is not in the table is a finding too, so that a new one gets its place before it gets its dependencies.
 
 use cargo_metadata::{DependencyKind, Metadata};
 
@@ -10,11 +10,11 @@ use super::Finding;
 pub(super) struct Package {
     name: String,
     knows: Vec<String>,
-    /// The same for its tests.
+    /// The packages of the workspace its tests depend on.
     tests_know: Vec<String>,
 }
 
-/// What a package may depend on.
+/// A package, and the packages of the workspace that it may depend on.
 struct Room {
     name: &'static str,
     may_know: &'static [&'static str],
@@ -28,7 +28,7 @@ const AUTH: &str = "iothub-auth";
 const AMQP_SERVER: &str = "iothub-amqp-server";
 const QUERY: &str = "iothub-query";
 const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
-/// No code, only features; whoever compiles much may name it.
+/// A package without code, only with features; any package that compiles much may name it.
 const UNIFIED: &str = "iothub-unified";
 const EVERYTHING: &[&str] = &[
     MODELS,

@@ -1,4 +1,4 @@
-//! Dependencies that a package names and does not use: they cost every build and mislead every reader.
+//! This rule finds dependencies that a package names and does not use: they cost every build and mislead every reader.
 
 use cargo_metadata::Metadata;
 
@@ -10,7 +10,7 @@ pub(super) struct Package {
     dependencies: Vec<String>,
 }
 
-/// The package that exists for its dependencies' features. Neither it nor who names it uses a line of it.
+/// The package that exists for its dependencies' features. Neither it nor a package that names it uses a line of it.
 const UNIFIED: &str = "iothub-unified";
 
 pub(super) fn packages(metadata: &Metadata) -> Vec<Package> {
@@ -53,7 +53,7 @@ pub(super) fn check(packages: &[Package], files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Whether the text has this name as a word of its own.
+/// Returns whether the text has this name as a word of its own.
 fn says(text: &str, name: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
     text.match_indices(name).any(|(at, _)| {

@@ -1,4 +1,4 @@
-//! Messages from the peer: credit, reassembly, settlement.
+//! This file takes messages from the peer: it keeps their credit, puts them together and settles them.
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,4 +1,4 @@
-//! Links: attach and detach, and what each direction keeps.
+//! This file attaches and detaches links, and holds the state of a link in each direction.
 
 use std::collections::VecDeque;
 
@@ -14,19 +14,20 @@ use crate::{
     performative::{Attach, Detach, encode, encode::AttachReply},
 };
 
-/// Refused links whose detach an untrusted peer may still owe. Some clients never send one.
+/// The number of refused links of one session whose detach an untrusted peer may still owe. Some clients never
+/// send one.
 const MAX_UNTRUSTED_REFUSED: usize = 16;
 
 /// One link of a session.
 #[derive(Debug)]
 pub(super) struct Link {
     serial: u32,
-    /// We sent a detach; what still comes until the peer's is not for us.
+    /// True if we sent a detach; frames that still come before the peer's are passed over.
     pub(super) detaching: bool,
     pub(super) side: Side,
 }
 
-/// What a link's direction keeps.
+/// The state of a link that depends on its direction.
 #[derive(Debug)]
 pub(super) enum Side {
     Incoming(Incoming),
@@ -36,7 +37,7 @@ pub(super) enum Side {
 /// A link the peer sends on. The default stands for a link that only waits for the peer's detach.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    /// How many deliveries may be on their way or unsettled.
+    /// The number of deliveries that may be on their way or unsettled.
     pub(super) window: u32,
     /// Deliveries the peer may still start.
     pub(super) credit: u32,
@@ -69,9 +70,9 @@ pub(super) struct Outgoing {
     pub(super) next_tag: u32,
     /// Messages that wait for credit or window; only the first can be partly sent.
     pub(super) queue: VecDeque<Queued>,
-    /// Whether the link is among those to be offered credit.
+    /// True if the link is among those to be offered credit.
     pub(super) ready: bool,
-    /// Whether the handler was refused for another reason than credit.
+    /// True if the handler was refused for another reason than credit.
     pub(super) blocked: bool,
 }
 
@@ -80,7 +81,7 @@ pub(super) struct Outgoing {
 pub(super) struct Queued {
     pub(super) message: Bytes,
     pub(super) options: SendOptions,
-    /// Once it is partly sent: its delivery id and tag, and how many bytes went.
+    /// The delivery id, the tag and the number of bytes that went, once the message is partly sent.
     pub(super) started: Option<(u32, DeliveryTag, usize)>,
 }
 
@@ -89,7 +90,7 @@ impl Link {
         LinkId { serial: self.serial, channel, handle }
     }
 
-    /// Whether something on this link waits for the session, and stops waiting.
+    /// Returns whether something on this link waits for the session, and ends that wait.
     pub(super) fn take_waiting(&mut self) -> bool {
         match &mut self.side {
             Side::Outgoing(outgoing) if !self.detaching => {
@@ -171,7 +172,7 @@ impl Protocol {
             desired_capabilities: attach.desired_capabilities.clone(),
             properties: attach.properties.clone(),
         };
-        if let Some(most) = self.untrusted_link_limit(channel)? {
+        if let Some(most) = self.untrusted_link_limit()? {
             let text = format!("a peer that has not proven who it is may have {most} links");
             tracing::info!(name = attach.name, "an AMQP link was refused: {text}");
             self.refuse(id, attach, &AmqpError::new(condition::UNAUTHORIZED_ACCESS, text));
@@ -192,21 +193,22 @@ impl Protocol {
         Ok(())
     }
 
-    /// The limit for links, if the peer is untrusted and has that many already; otherwise `None`.
+    /// Returns the limit for links if the peer is untrusted and has that many on its connection already; otherwise
+    /// `None`.
     ///
     /// # Errors
     /// The peer has left too many refused links without a detach. Each of them takes memory until then.
-    fn untrusted_link_limit(&mut self, channel: u16) -> Result<Option<usize>, Fault> {
+    fn untrusted_link_limit(&self) -> Result<Option<usize>, Fault> {
         if self.trusted {
             return Ok(None);
         }
         let most = self.config.untrusted.links;
-        let Some(session) = self.session(channel) else { return Ok(None) };
-        if session.links.len() >= most + MAX_UNTRUSTED_REFUSED {
+        let links = || self.sessions.iter().flatten().flat_map(|session| session.links.values());
+        if links().count() >= most + MAX_UNTRUSTED_REFUSED {
             let text = format!("more than {MAX_UNTRUSTED_REFUSED} refused links wait for the peer's detach");
             return Err(Fault::Connection(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)));
         }
-        let attached = session.links.values().filter(|link| !link.detaching).count();
+        let attached = links().filter(|link| !link.detaching).count();
         Ok((attached >= most).then_some(most))
     }
 
@@ -284,7 +286,7 @@ impl Protocol {
         session.forget_deliveries(id.handle);
         if let Some(link) = session.links.get_mut(&id.handle) {
             link.detaching = true;
-            // Only the name of the link stays; what it held goes now.
+            // Only the name of the link stays; the bytes that it held go now.
             let stale = Side::Incoming(Incoming::default());
             let held =
                 Link { serial: id.serial, detaching: true, side: std::mem::replace(&mut link.side, stale) };
@@ -323,7 +325,7 @@ impl Protocol {
 }
 
 impl Session {
-    /// Drops what is unsettled on a link that goes away.
+    /// Drops the unsettled deliveries of a link that goes away.
     fn forget_deliveries(&mut self, handle: u16) {
         self.sent.retain(|_, sent| sent.handle != handle);
         self.received.retain(|_, received| received.handle != handle);

@@ -1,4 +1,5 @@
-//! Messages to the peer: credit, splitting into frames, windows, the queue, outcomes.
+//! This file sends messages to the peer: it keeps credit, windows and the queue, splits messages into frames, and
+//! takes their outcomes.
 
 use std::ops::ControlFlow;
 
@@ -26,7 +27,7 @@ impl Protocol {
         self.outgoing(link).map_or(0, |link| if link.queue.is_empty() { link.credit } else { 0 })
     }
 
-    /// Whether a message waits on the link, or a part of one.
+    /// Returns whether a message, or a part of one, waits on the link.
     pub(crate) fn has_unsent(&mut self, link: LinkId) -> bool {
         self.outgoing(link).is_some_and(|link| !link.queue.is_empty())
     }
@@ -36,7 +37,7 @@ impl Protocol {
         self.admit(id, options.settled)?;
         let mut started = None;
         if self.write(id, message, options, &mut started).is_break() {
-            // The window closed in the middle: the rest goes when it opens.
+            // The window closed in the middle: the message goes on when it opens.
             let message = Bytes::copy_from_slice(message);
             self.queued_bytes += message.len();
             if let Some(link) = self.outgoing(id) {
@@ -46,7 +47,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// Whether a message may go out now; if not, the handler is called again when it may.
+    /// Checks that a message may go out now; if not, the handler is called again when it may.
     pub(crate) fn admit(&mut self, id: LinkId, settled: bool) -> Result<(), SendError> {
         let has_room = self.has_room();
         let max_unsettled = self.config.max_unsettled;
@@ -156,7 +157,7 @@ impl Protocol {
         }
     }
 
-    /// Sends what is queued on a link, as far as credit, window and unsettled deliveries allow.
+    /// Sends the messages that are queued on a link, as far as credit, window and unsettled deliveries allow.
     pub(super) fn pump(&mut self, id: LinkId) {
         let max_unsettled = self.config.max_unsettled;
         loop {
@@ -197,7 +198,7 @@ impl Protocol {
 
     fn pump_with_credit(&mut self, id: LinkId, flow: &Flow) {
         if let Some(link) = self.outgoing(id) {
-            // The peer counts from what it has seen; what is on its way has used up its credit.
+            // The peer counts from the last delivery it has seen; those on their way have used up its credit.
             let on_the_way = link.delivery_count.wrapping_sub(flow.delivery_count.unwrap_or(0));
             link.credit = flow.link_credit.unwrap_or(0).saturating_sub(on_the_way);
             link.drain = flow.drain;
@@ -216,7 +217,7 @@ impl Protocol {
         }
     }
 
-    /// Lets the handler use a link's credit; takes back what is left if the peer drains the link.
+    /// Lets the handler use a link's credit; takes back unused credit if the peer drains the link.
     pub(super) fn offer_credit(&mut self, id: LinkId, handler: &mut dyn ConnectionHandler) {
         let Some(link) = self.outgoing(id) else { return };
         link.ready = false;

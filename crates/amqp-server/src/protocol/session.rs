@@ -1,5 +1,5 @@
-//! Sessions: begin and end, and the two windows that bound transfers (AMQP 1.0, part 2, section 2.5).
-//! A session answers on the channel number the peer chose.
+//! This file begins and ends sessions, and keeps the two windows that bound transfers (AMQP 1.0, part 2,
+//! section 2.5). A session answers on the channel number that the peer chose.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::{
     performative::{Begin, Flow, encode, encode::SessionFlow},
 };
 
-/// How many transfers we may send before the peer's next flow, as far as we are concerned.
+/// The number of transfers that we may send before the peer's next flow, as far as we are concerned.
 const OUTGOING_WINDOW: u32 = 2048;
 
 /// One session of a connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    /// We sent an end; what still comes until the peer's is not for us.
+    /// True if we sent an end; frames that still come before the peer's are passed over.
     pub(super) ending: bool,
     /// The id of the next transfer frame from the peer.
     pub(super) next_incoming_id: u32,
@@ -29,7 +29,7 @@ pub(super) struct Session {
     /// Transfer frames the peer takes.
     pub(super) remote_window: u32,
     pub(super) next_delivery_id: u32,
-    /// By handle, on which we answer as well.
+    /// The links by handle, on which we answer as well.
     pub(super) links: BTreeMap<u16, Link>,
     /// Deliveries to the peer without an outcome, by delivery id.
     pub(super) sent: BTreeMap<u32, Sent>,
@@ -171,7 +171,7 @@ impl Protocol {
 
     pub(super) fn take_flow(&mut self, channel: u16, flow: &Flow) -> Result<(), Fault> {
         let Some(session) = self.session(channel) else { return Ok(()) };
-        // The peer counts from what it has seen; what is on its way has used up its window.
+        // The peer counts from the last transfer it has seen; those on their way have used up its window.
         let on_the_way = session.next_outgoing_id.wrapping_sub(flow.next_incoming_id.unwrap_or(0));
         session.remote_window = flow.incoming_window.saturating_sub(on_the_way);
         if let Some(handle) = flow.handle {
@@ -183,7 +183,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// Goes on with what waited for the session's window or for settlements.
+    /// Goes on with the links that waited for the session's window or for settlements.
     pub(super) fn resume_session(&mut self, channel: u16) {
         let Some(session) = self.session(channel) else { return };
         let waiting: Vec<_> = session

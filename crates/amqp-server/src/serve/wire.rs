@@ -1,4 +1,4 @@
-//! [`Wire`]: the stream with its input buffer, read and written without splitting it.
+//! [`Wire`] is the stream with its input buffer; it reads and writes without splitting the stream.
 
 use std::{
     future::poll_fn,
@@ -16,11 +16,12 @@ use tokio::{
 
 use crate::protocol::Protocol;
 
-/// What an idle connection keeps for reading, and what a busy one reads at most at a time.
+/// The room that an idle connection keeps for reading.
 const MIN_READ: usize = 2 * 1024;
+/// The largest number of bytes that a busy connection reads at a time.
 const MAX_READ: usize = 64 * 1024;
 
-/// What [`Wire::progress`] came to.
+/// The outcome of [`Wire::progress`].
 #[derive(Debug)]
 pub(super) enum Progress {
     /// There is new input.
@@ -44,7 +45,7 @@ pub(super) struct Wire<S> {
     pub(super) has_large_buffers: bool,
     pub(super) last_read: Instant,
     pub(super) last_write: Instant,
-    /// Since when the peer has taken nothing of waiting output.
+    /// The instant from which on the peer has taken nothing of waiting output.
     pub(super) stalled_since: Option<Instant>,
 }
 
@@ -68,7 +69,7 @@ impl<S> Wire<S> {
         &mut self.input
     }
 
-    /// Whether the stream has taken all output.
+    /// Returns whether the stream has taken all output.
     pub(super) fn is_drained(&self, protocol: &Protocol) -> bool {
         !protocol.has_output() && !self.needs_flush
     }
@@ -77,7 +78,7 @@ impl<S> Wire<S> {
         self.last_read.max(self.last_write)
     }
 
-    /// Gives back what a burst needed.
+    /// Gives back the memory that a burst needed.
     pub(super) fn shrink(&mut self, protocol: &mut Protocol) {
         self.has_large_buffers = false;
         self.read_size = MIN_READ;
@@ -91,8 +92,9 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Writes what waits and reads what comes, until there is something to do. Reading pauses while
-    /// too much output waits. Cancel safe: what was read or written is accounted for at once.
+    /// Writes waiting output and reads input, until there is something to do. Reading pauses while
+    /// too much output waits. This is cancel safe: bytes are accounted for as soon as they
+    /// are read or written.
     pub(super) async fn progress(&mut self, protocol: &mut Protocol) -> io::Result<Progress> {
         poll_fn(|cx| self.poll_progress(cx, protocol)).await
     }

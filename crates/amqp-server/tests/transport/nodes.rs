@@ -1,4 +1,5 @@
-//! A handler for tests: what a node does is in its address, and everything that happens is reported.
+//! This file is a handler for tests: the address of a node says what the node does, and everything that happens
+//! is reported.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use iothub_amqp_server::*;
 use tokio::sync::mpsc;
 
-/// What a handler was told.
+/// The calls that a handler got.
 #[derive(Debug)]
 pub(crate) enum Event {
     Sasl(SaslInit),
@@ -25,9 +26,9 @@ pub(crate) enum Event {
 /// Messages that `/feed` nodes send when they may.
 pub(crate) type Feed = Arc<Mutex<VecDeque<Bytes>>>;
 
-/// Targets: `/accept`, `/reject`, `/later`, `/hold` (accepts when a feed is offered credit), `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on
-/// the session's `/reply` link). Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later`, `/reply`.
-/// All others are refused.
+/// The nodes of one connection. Targets: `/accept`, `/reject`, `/later`, `/hold` (accepts when a feed is offered
+/// credit), `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on the session's `/reply` link).
+/// Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later`, `/reply`. Other addresses are refused.
 pub(crate) struct Nodes {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) feed: Feed,
@@ -39,7 +40,7 @@ pub(crate) struct Nodes {
     held: Vec<(LinkId, DeliveryId)>,
     sessions: HashMap<LinkId, SessionId>,
     next_tag: u8,
-    /// Whether the peer is trusted; a message to `/accept` makes it so.
+    /// True if the peer is trusted; a message to `/accept` makes it so.
     pub(crate) trusted: bool,
 }
 

@@ -1,5 +1,5 @@
-//! A peer in memory: performatives encoded and decoded by another AMQP library, every frame it gets checked
-//! by [`crate::shape`].
+//! [`Peer`] is a peer in memory: another AMQP library encodes and decodes its performatives, and [`crate::shape`]
+//! checks every frame that it gets.
 
 use std::{
     collections::VecDeque,
@@ -56,12 +56,13 @@ pub(crate) fn config() -> ConnectionConfig {
 }
 
 impl Peer {
-    /// A fresh connection, nothing sent yet. `pipe` is how much either side may write unread.
+    /// Opens a connection that has sent nothing yet. `pipe` is the number of bytes that either side may write unread.
     pub(crate) fn connect(config: ConnectionConfig, pipe: usize) -> Self {
         Self::connect_as(config, pipe, true)
     }
 
-    /// As [`Peer::connect`]; the handler trusts the peer from the start, or only after its first message.
+    /// Opens a connection as [`Peer::connect`] does; the handler trusts the peer from the start, or only after its
+    /// first message.
     pub(crate) fn connect_as(config: ConnectionConfig, pipe: usize, trusted: bool) -> Self {
         let (stream, theirs) = duplex(pipe);
         let (sender, events) = mpsc::unbounded_channel();
@@ -74,7 +75,7 @@ impl Peer {
         Self { stream, events, feed, handle, feed_link, server, shutdown, queue: VecDeque::new() }
     }
 
-    /// A connection with header, open and a session on channel 0.
+    /// Opens a connection with header, open and a session on channel 0.
     pub(crate) async fn open_with(config: ConnectionConfig, pipe: usize) -> Self {
         let mut peer = Self::connect(config, pipe);
         peer.say_open().await;
@@ -193,8 +194,13 @@ impl Peer {
 
     /// Condition and description of the detach, end or close that comes next on channel 0.
     pub(crate) async fn recv_error(&mut self) -> (&'static str, String) {
+        self.recv_error_on(0).await
+    }
+
+    /// Returns the condition and the description of the detach, end or close that comes next on `channel`.
+    pub(crate) async fn recv_error_on(&mut self, channel: u16) -> (&'static str, String) {
         loop {
-            let (kind, error) = match self.recv().await {
+            let (kind, error) = match self.recv_on(channel).await.0 {
                 Performative::Detach(detach) => ("detach", detach.error),
                 Performative::End(end) => ("end", end.error),
                 Performative::Close(close) => ("close", close.error),
@@ -241,7 +247,7 @@ impl Peer {
         }
     }
 
-    /// Waits for the server to end, dropping what it still sends. The handler's last word is `on_closed`.
+    /// Waits for the server to end, dropping the bytes that it still sends. The handler's last word is `on_closed`.
     pub(crate) async fn end(mut self) -> ConnectionEnd {
         timeout(PATIENCE, self.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
         self.vanish().await

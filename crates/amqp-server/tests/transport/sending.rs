@@ -1,4 +1,5 @@
-//! Messages from the server: credit, drain, frames, windows, queues, outcomes, the two-step echo, slow readers.
+//! These tests check messages from the server: credit, drain, frames, windows, queues, outcomes, the two-step echo,
+//! slow readers.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ async fn messages_go_as_far_as_credit_and_on_a_wake() {
         assert_eq!(payload, data(&[id as u8; 10]));
     }
     assert_eq!(peer.fed(), 1);
-    // Credit counts from what the peer has seen: three in all, two are on their way.
+    // Credit counts from the last message the peer has seen: three in all, two are on their way.
     peer.send(0, flow(Some(0), 3)).await;
     assert_eq!(peer.recv_transfer().await.0.delivery_id, Some(2));
     let mut grant = flow_fields(Some(0), 10);
@@ -100,7 +101,7 @@ async fn a_large_message_goes_in_frames_the_peer_takes_and_waits_for_its_window(
     let mut got = Vec::new();
     for frame in 1u32.. {
         let (transfer, payload) = peer.recv_transfer().await;
-        // 1024 is what the peer's open allows; the payload is all of a frame but 80 bytes.
+        // The peer's open allows 1024 bytes; the payload is all of a frame except 80 bytes.
         assert!(payload.len() <= 944, "{}", payload.len());
         assert_eq!(transfer.delivery_id, Some(0));
         got.extend_from_slice(&payload);
@@ -139,7 +140,7 @@ async fn a_closed_window_stops_the_link_and_an_open_one_starts_it_again() {
     peer.vanish().await;
 }
 
-/// The peer gives credit, and opens its window, while the server ends.
+/// Here the peer gives credit and opens its window while the server ends.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_ends_sends_what_there_is_first() {
     let mut peer = Peer::open().await;

@@ -1,4 +1,4 @@
-//! A cloud-to-device message as it travels in AMQP.
+//! This file writes a cloud-to-device message as it travels in AMQP.
 //!
 //! | field | section | type |
 //! |---|---|---|
@@ -23,7 +23,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::c2d_sender::ACK_PROPERTY;
 
-/// What the Node client's encodeURIComponent encodes: all but these.
+/// The characters that the Node client's encodeURIComponent encodes: all but these.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')

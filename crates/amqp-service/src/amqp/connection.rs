@@ -1,5 +1,5 @@
-//! A connection with a session, authorized and kept so: what every client of this crate has below its
-//! links.
+//! This file makes an authorized connection with a session, and keeps it authorized. Every client of this crate has
+//! one below its links.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -82,7 +82,7 @@ impl Connection {
     }
 }
 
-/// What a [`Connection`] is made of, beside its stream.
+/// The parts that a [`Connection`] is made of, beside its stream.
 type Established = (ConnectionHandle<()>, SessionHandle<()>, BoxFuture<'static, Infallible>);
 
 async fn establish(

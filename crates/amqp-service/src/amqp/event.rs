@@ -1,4 +1,4 @@
-//! An event as it arrives in AMQP.
+//! This file reads an event as it arrives in AMQP.
 //!
 //! | section | what |
 //! |---|---|

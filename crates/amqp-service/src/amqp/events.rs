@@ -1,4 +1,5 @@
-//! The links on which events arrive: one per partition, over one connection.
+//! This file reads the links on which events arrive: one per partition, over one connection. The owner of a reader
+//! takes the events, and decides when to connect again.
 //!
 //! | | |
 //! |---|---|
@@ -66,6 +67,8 @@ impl EventHubConnection {
         options: &LinkOptions,
     ) -> Result<EventLinks, Error> {
         let entity = entity(&self.endpoint.credential).into_owned();
+        let prefetch = usize::try_from(options.prefetch).unwrap_or(usize::MAX);
+        let left = prefetch.saturating_mul(partitions.len());
         let mut links: SelectAll<Arrivals> = SelectAll::new();
         for (index, partition) in partitions.iter().enumerate() {
             let attaching = |session| attach(session, &entity, partition, options);
@@ -74,16 +77,16 @@ impl EventHubConnection {
             let receiver = attached.map_err(|error| error.in_partition(&partition.id))?;
             links.push(PartitionLink::arrivals(receiver, index, partition, options));
         }
-        Ok(EventLinks { links, connection: self.connection, lost: None })
+        Ok(EventLinks { links, connection: self.connection, lost: None, left })
     }
 }
 
-/// How partitions are read.
+/// The settings with which partitions are read.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkOptions {
     pub(crate) consumer_group: String,
     pub(crate) owner_level: Option<i64>,
-    /// How many events of a partition may be on their way or waiting to be taken.
+    /// The number of events of a partition that may be on their way or waiting to be taken.
     pub(crate) prefetch: u32,
 }
 
@@ -94,7 +97,7 @@ pub(crate) struct PartitionStart {
     pub(crate) position: EventPosition,
 }
 
-/// What came from a partition: an event, or `None` for a message that is none.
+/// A message of a partition, by the partition's place in the list; `None` if the message is not an event.
 pub(crate) type Arrival = (usize, Option<Event>);
 
 type Arrivals = BoxStream<'static, Result<Arrival, Error>>;
@@ -104,14 +107,17 @@ type Arrivals = BoxStream<'static, Result<Arrival, Error>>;
 pub(crate) struct EventLinks {
     links: SelectAll<Arrivals>,
     connection: Connection,
-    /// Why a link was lost, until what had come on the others is taken.
+    /// The error of a link that was lost, until the events that had come on the others are taken.
     lost: Option<Error>,
+    /// The number of events that are still taken once a link is lost: as many as the links can hold. More come on
+    /// links that are not lost, and a busy one would otherwise keep the lost one from being read again.
+    left: usize,
 }
 
 impl EventLinks {
-    /// The next event of any partition, with the partition's place in the list; if none is `wanted`, waits
-    /// for ever. A link that is lost is an error once the events that have come on the other links are taken:
-    /// a hub that has ended cannot be asked for them again.
+    /// Returns the next event of any partition, with the partition's place in the list; if no event is
+    /// `wanted`, waits for ever. A link that is lost is an error once the events that had come on the other
+    /// links are taken: a hub that has ended cannot be asked for them again.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
@@ -130,20 +136,24 @@ impl EventLinks {
                 Err(error) => self.lost = Some(error),
             }
         }
-        loop {
-            // Without the budget of the runtime, which would make what has come look as if it had not.
+        while self.left > 0 {
+            // Without the budget of the runtime, which would hide events that have come.
             match tokio::task::unconstrained(self.links.next()).now_or_never().flatten() {
-                Some(Ok(arrival)) => return Ok(arrival),
-                // The first is why the connection is left; the others are most often its consequence.
+                Some(Ok(arrival)) => {
+                    self.left -= 1;
+                    return Ok(arrival);
+                }
+                // The first error is why the connection is left; the others are most often its consequence.
                 Some(Err(_)) => {}
-                None => return Err(self.lost.take().unwrap_or_else(nothing_to_read)),
+                None => break,
             }
         }
+        Err(self.lost.take().unwrap_or_else(nothing_to_read))
     }
 
-    /// Says goodbye: session and connection, and with them the links.
+    /// Ends session and connection, and with them the links.
     pub(crate) async fn close(self) -> Result<(), Error> {
-        let Self { links, connection, lost: _ } = self;
+        let Self { links, connection, .. } = self;
         let closed = connection.close().await;
         // Not before: events that are still on their way would belong to no link.
         drop(links);
@@ -216,7 +226,7 @@ struct PartitionLink {
     index: usize,
     id: Arc<str>,
     prefetch: u32,
-    /// How many events were taken since credit was last given.
+    /// The number of events that were taken since credit was last given.
     taken: u32,
 }
 
@@ -254,7 +264,7 @@ impl PartitionLink {
             }
             Err(error) => return Err(error.into()),
         };
-        // An event that has come is passed on, also if the link was lost meanwhile: the next call tells.
+        // An event that has come is passed on even if the link was lost meanwhile, which the next call returns.
         if let Err(failure) = self.answer(settle).await {
             tracing::debug!(partition = %self.id, ?failure, "the link was lost while an event was taken");
         }

@@ -1,4 +1,4 @@
-//! What arrives, looked through before the AMQP library sees it.
+//! This file looks through all bytes that arrive before the AMQP library sees them.
 //!
 //! The library decodes recursively and believes lengths: values nested deep enough would end the
 //! process, and a forged length would be allocated. So each frame must be made of whole values whose
@@ -11,10 +11,10 @@ use std::collections::HashMap;
 
 use self::performative::Performative;
 
-/// How deep values may nest. What hubs send nests four deep.
+/// The depth to which values may nest. The messages of hubs nest four deep.
 const MAX_DEPTH: usize = 32;
 
-/// How much of messages that have not arrived whole is kept. A reader of 32 partitions needs 8 MiB: an
+/// The bytes that are kept of messages that have not arrived whole. A reader of 32 partitions needs 8 MiB: an
 /// event has at most 256 KB.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
 
@@ -24,24 +24,24 @@ const PROTOCOL_HEADER: usize = 8;
 const MAGIC: &[u8] = b"AMQP";
 const FRAME_HEADER: usize = 8;
 
-/// What is wrong with what arrived.
+/// The defect of the bytes that arrived.
 pub(super) type Defect = &'static str;
 
 /// The channel of a session, and the handle of a link in it.
 type LinkKey = (u16, u32);
 
-/// Where in the stream of bytes we are.
+/// The place in the stream of bytes up to which frames were looked through.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     header_seen: bool,
     /// The beginnings of messages, by their link.
     unfinished: HashMap<LinkKey, Vec<u8>>,
-    /// How many bytes those are.
+    /// The number of bytes in them.
     waiting: usize,
 }
 
 impl Inbound {
-    /// How many bytes at the start of `bytes` are whole, good frames. The rest has yet to arrive.
+    /// Returns how many bytes at the start of `bytes` are whole, good frames. The last frame has yet to arrive.
     pub(super) fn whole_frames(&mut self, bytes: &[u8], max_frame_size: usize) -> Result<usize, Defect> {
         let mut whole = 0;
         while let Some(start) = bytes.get(whole..).and_then(|rest| rest.first_chunk::<4>()) {
@@ -122,7 +122,7 @@ impl Inbound {
 struct Open {
     end: usize,
     missing: usize,
-    /// Whether its last element must end where it does.
+    /// True if its last element must end where it does.
     is_sized: bool,
 }
 

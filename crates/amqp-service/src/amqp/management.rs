@@ -1,4 +1,4 @@
-//! What an event hub says about itself: requests to the node `$management`, one at a time.
+//! This file asks an event hub about itself: requests to the node `$management`, one at a time.
 //!
 //! | | |
 //! |---|---|
@@ -57,7 +57,7 @@ impl Management {
         Ok(Self { sender: sender.await?, receiver, endpoint: endpoint.clone() })
     }
 
-    /// What the event hub says about itself.
+    /// Returns the properties of the event hub.
     pub(crate) async fn hub(&mut self) -> Result<EventHubProperties, Error> {
         let map = self.ask("com.microsoft:eventhub", None).await?;
         let partition_ids = match field(&map, "partition_ids") {
@@ -76,7 +76,7 @@ impl Management {
         })
     }
 
-    /// What it says about one of its partitions.
+    /// Returns the properties of one of its partitions.
     pub(crate) async fn partition(&mut self, id: &str) -> Result<PartitionProperties, Error> {
         let map = self.ask("com.microsoft:partition", Some(id)).await?;
         let number = |name| field(&map, name).and_then(integer);

@@ -1,5 +1,5 @@
-//! Checks a message before it is sent, and refuses what no hub would take. These are rules of the service; AMQP
-//! has no part in them.
+//! This file checks a message before it is sent, and refuses a message that no hub would take. These are rules of
+//! the service; AMQP has no part in them.
 
 use iothub_models::C2dMessage;
 
@@ -13,7 +13,7 @@ pub(crate) const MAX_SIZE: usize = 64 * 1024;
 /// Source: *Create and read IoT Hub messages*, "System properties of C2D IoT Hub messages".
 const MAX_ID_LENGTH: usize = 128;
 
-/// What the names of system properties begin with where a device receives them among the application properties.
+/// The beginning of the names of system properties, where a device receives them among the application properties.
 /// Source: *Communicate with an IoT hub using the MQTT protocol*.
 const SYSTEM: &str = "$.";
 

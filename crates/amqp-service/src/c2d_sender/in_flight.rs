@@ -1,4 +1,4 @@
-//! The messages that were handed to the link and wait for the hub's verdict.
+//! This file keeps the messages that were handed to the link and wait for the hub's verdict.
 //!
 //! The [`owner`](super::owner) pushes each message here once the link has it, and asks whether the verdicts,
 //! or their absence, are a reason to replace the connection.
@@ -18,15 +18,15 @@ use super::owner::Outgoing;
 use crate::amqp::Delivery;
 use crate::error::{Error, ErrorKind};
 
-/// How long a connection may bring no verdict at all, while a message waits for its own, before it is
+/// The time for which a connection may bring no verdict at all, while a message waits for its own, before it is
 /// taken for dead. A message that its sender gives up earlier is not proof enough by itself.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How old a connection must be for a refused token to be the token's fault: a younger one has just put a
+/// The age from which a connection's refused token is taken for an old one: a younger connection has just put a
 /// fresh token, and another would be refused as well.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// Why a connection should be replaced.
+/// A reason to replace a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
     /// Messages were sent and no verdict came, on any of them.
@@ -37,7 +37,7 @@ pub(super) enum Doubt {
     TokenRefused,
 }
 
-/// How the wait for a verdict ended.
+/// The end of the wait for a verdict.
 enum End {
     /// The sender of the message has its answer.
     Answered,
@@ -52,7 +52,7 @@ struct Ended {
     /// The number of the connection the message was sent on.
     connection: u64,
     handed_over: Timestamp,
-    /// How many verdicts the sender had received before that.
+    /// The number of verdicts that the connection had brought before that.
     verdicts_before: u64,
 }
 
@@ -64,14 +64,14 @@ pub(super) struct InFlight {
     /// The number of the connection that messages are sent on now.
     connection: u64,
     opened: Timestamp,
-    /// How many of the deliveries are of that connection.
+    /// The number of deliveries of that connection.
     on_this_connection: usize,
     /// Verdicts that came on that connection.
     verdicts: u64,
-    /// When the first of the messages was handed over to which that connection has brought no verdict,
-    /// if it has brought none on a later message either.
+    /// The time when the first message was handed over to which that connection has brought no verdict,
+    /// if it has brought no verdict on a later message either.
     silent_since: Option<Timestamp>,
-    /// How many deliveries of that connection were given up; the library still holds their messages.
+    /// The number of deliveries of that connection that were given up; the library still holds their messages.
     ignored: usize,
     token_refused: bool,
     /// Messages that the hub refused because of the token, to be sent once more with a fresh one.
@@ -79,7 +79,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// For a connection that was just opened.
+    /// Returns the account of a connection that was just opened.
     pub(super) fn new(clock: Clock, max: usize) -> Self {
         let opened = clock.now();
         Self {
@@ -101,7 +101,7 @@ impl InFlight {
         self.deliveries.len() < self.max
     }
 
-    /// Whether the connection should be replaced, and why.
+    /// Returns the reason to replace the connection, if there is one.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         if self.token_refused {
             return Some(Doubt::TokenRefused);
@@ -112,7 +112,7 @@ impl InFlight {
         (self.ignored >= self.max).then_some(Doubt::Ignoring)
     }
 
-    /// Counts anew, since messages are no longer sent on the connection they were sent on before.
+    /// Counts anew, for a connection that replaces the one on which messages were sent before.
     pub(super) fn leave_connection(&mut self) {
         self.connection += 1;
         self.on_this_connection = 0;
@@ -127,7 +127,7 @@ impl InFlight {
         self.opened = self.clock.now();
     }
 
-    /// Whether a message waits for a verdict from a connection that was left.
+    /// Returns whether a message waits for a verdict from a connection that was left.
     pub(super) fn waits_on_earlier(&self) -> bool {
         self.deliveries.len() > self.on_this_connection
     }
@@ -187,13 +187,13 @@ impl InFlight {
         Some(())
     }
 
-    /// How many verdicts this connection has brought.
+    /// Returns how many verdicts this connection has brought.
     pub(super) const fn verdicts(&self) -> u64 {
         self.verdicts
     }
 
-    /// Takes note that something was asked of the connection at `since` and not answered, when it had
-    /// brought `verdicts_before` verdicts.
+    /// Takes note that a request on the connection at `since` got no answer. The connection had brought
+    /// `verdicts_before` verdicts then.
     pub(super) fn note_silence(&mut self, since: Timestamp, verdicts_before: u64) {
         if verdicts_before == self.verdicts {
             self.silent_since.get_or_insert(since);

@@ -1,4 +1,4 @@
-//! The one task that owns the connection of a [`C2dSender`](super::C2dSender).
+//! This file runs the one task that owns the connection of a [`C2dSender`](super::C2dSender).
 //!
 //! It connects when there is something to send, hands messages to the link in the order they came, up
 //! to a window of unanswered ones, and answers each sender exactly once, by the message's deadline.
@@ -6,11 +6,12 @@
 //! A message that was handed over is sent again in one case only: the hub refused it because of the token,
 //! so that it certainly does not have it, and the token was an old one. A connection that brings no verdict
 //! is replaced for the messages that follow, and kept beside the new one until the messages that were
-//! sent on it have had their verdicts or run out of time.
+//! sent on it have had their verdicts or run out of time. One such connection is kept: when the new one is
+//! replaced as well, the first is cut, and its messages end with an unknown outcome.
 
 use std::time::Duration;
 
-use iothub_auth::Clock;
+use iothub_auth::{Clock, Report};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,11 +19,11 @@ use super::in_flight::{Doubt, InFlight};
 use crate::amqp::{Delivery, EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, with_causes};
+use crate::error::{Error, ErrorKind};
 
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
 
-/// What the handles ask of the owner.
+/// A request of the handles to the owner.
 pub(super) enum Command {
     /// Send a message.
     Send(Outgoing),
@@ -35,7 +36,7 @@ pub(super) struct Outgoing {
     pub(super) message: EncodedMessage,
     pub(super) deadline: Timestamp,
     pub(super) reply: Reply,
-    /// Whether the hub has refused it once because of the token.
+    /// True if the hub has refused it once because of the token.
     pub(super) is_second_attempt: bool,
 }
 
@@ -81,15 +82,14 @@ impl Owner {
                 },
                 Some(()) = self.in_flight.next() => {}
                 error = lost(&mut self.link) => {
-                    tracing::warn!("{}; the next message makes a new connection", with_causes(&error));
+                    tracing::warn!("{:#}; the next message makes a new connection", Report::new(&error));
                     self.leave();
                 }
             }
         }
     }
 
-    async fn send(&mut self, outgoing: Outgoing) {
-        let mut outgoing = outgoing;
+    async fn send(&mut self, mut outgoing: Outgoing) {
         if outgoing.reply.is_closed() {
             // Withdrawn by the sender.
             return;
@@ -136,7 +136,7 @@ impl Owner {
             if !error.is_retryable() || pause >= remaining(&self.endpoint.timing.clock, deadline) {
                 return Err(error);
             }
-            tracing::debug!("{}; the next attempt is in {pause:.1?}", with_causes(&error));
+            tracing::debug!("{:#}; the next attempt is in {pause:.1?}", Report::new(&error));
             self.in_flight.during(self.endpoint.timing.clock.sleep(pause)).await;
         }
     }
@@ -181,8 +181,8 @@ impl Owner {
         self.in_flight.leave_connection();
     }
 
-    /// Sees to it that the next message gets a new connection, if there are doubts about this one; and
-    /// drops the one before it once nobody waits for it.
+    /// Makes the next message get a new connection, if there are doubts about this one; and drops the one
+    /// before it once no message waits for a verdict on it.
     fn retire_if_in_doubt(&mut self) {
         if let Some(doubt) = self.in_flight.doubt() {
             match doubt {

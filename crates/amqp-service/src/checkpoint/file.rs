@@ -1,4 +1,4 @@
-//! Checkpoints in one file of JSON that a person can read and edit.
+//! This file keeps checkpoints in one file of JSON that a person can read and edit.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

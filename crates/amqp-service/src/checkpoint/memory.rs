@@ -1,4 +1,4 @@
-//! Checkpoints that last as long as the program.
+//! This file keeps checkpoints for as long as the program runs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What IoT Hub knows about an event, by type and under the names it has on the wire.
+//! This file defines the properties that IoT Hub gives an event, by type and under their names on the wire.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use iothub_models::{DeviceId, ModuleId};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What an event is about.
+/// The subject of an event.
 ///
 /// Source: *Use IoT Hub message routing to send device-to-cloud messages*, "Non-telemetry events".
 ///
@@ -72,7 +72,7 @@ impl fmt::Display for MessageSource {
     }
 }
 
-/// What IoT Hub knows about an event. `Display` is one line of JSON with the names on the wire; what is
+/// The properties that IoT Hub gives an event. `Display` is one line of JSON with the names on the wire; what is
 /// absent is left out.
 ///
 /// Sources: *Create and read IoT Hub messages*, "System properties of D2C IoT Hub messages".

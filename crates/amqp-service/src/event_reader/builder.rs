@@ -1,4 +1,4 @@
-//! The settings of an [`EventReader`], and how it begins.
+//! This file holds the settings of an [`EventReader`], and begins its work.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,10 +20,10 @@ use crate::error::{Error, ErrorKind};
 use crate::event_position::EventPosition;
 use crate::reconnect::Reconnect;
 
-/// How many events wait for their reader beside those that wait on the links.
+/// The number of events that wait for their reader beside those that wait on the links.
 const WAITING: usize = 128;
 
-/// What a link holds in frames is bounded by the library; large events have several.
+/// The largest prefetch. The library bounds the frames that a link holds, and large events have several.
 const MAX_PREFETCH: u32 = 5000;
 
 /// The settings of an [`EventReader`].
@@ -73,20 +73,20 @@ impl EventReaderBuilder {
         self
     }
 
-    /// How long one attempt to connect, to find the endpoint and to begin reading may take; also one
+    /// Sets how long one attempt to connect, to find the endpoint and to begin reading may take; also one
     /// question to the event hub. 30 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect_timeout = timeout;
         self
     }
 
-    /// How long the hub may take to say goodbye; 5 seconds by default.
+    /// Sets how long the hub may take to say goodbye; 5 seconds by default.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timing.close_timeout = timeout;
         self
     }
 
-    /// How long a token is valid; one hour by default, at least one minute. It is renewed after three
+    /// Sets how long a token is valid; one hour by default, at least one minute. It is renewed after three
     /// quarters of that.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.timing.token_lifetime = lifetime.max(Timing::MIN_TOKEN_LIFETIME);
@@ -105,13 +105,13 @@ impl EventReaderBuilder {
         self
     }
 
-    /// Where to begin in partitions that have no checkpoint; [`Latest`](EventPosition::Latest) by default.
+    /// Sets where to begin in partitions that have no checkpoint; [`Latest`](EventPosition::Latest) by default.
     pub fn from(mut self, position: EventPosition) -> Self {
         self.from = position;
         self
     }
 
-    /// Where [`checkpoint`](EventReader::checkpoint) keeps how far the reader has come. A partition that
+    /// Sets where [`checkpoint`](EventReader::checkpoint) keeps how far the reader has come. A partition that
     /// has a checkpoint there is gone on with after it.
     pub fn checkpoint_store(mut self, store: impl CheckpointStore + 'static) -> Self {
         self.store = Some(Arc::new(store));
@@ -132,7 +132,7 @@ impl EventReaderBuilder {
         self
     }
 
-    /// How many events of each partition may be on their way or wait to be taken; 300 by default, at
+    /// Sets how many events of each partition may be on their way or wait to be taken; 300 by default, at
     /// least one and at most 5,000.
     pub fn prefetch(mut self, events: u32) -> Self {
         self.options.prefetch = events.clamp(1, MAX_PREFETCH);

@@ -1,4 +1,4 @@
-//! The one task that owns the connection of an [`EventReader`](super::EventReader).
+//! This file runs the one task that owns the connection of an [`EventReader`](super::EventReader).
 //!
 //! It takes an event from the links when there is room for it, keeps account of how far each partition
 //! was read, asks the event hub what the application wants to know, and makes a lost connection again.
@@ -28,20 +28,20 @@ pub(super) const QUESTIONS: usize = 16;
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
-/// What the handle asks of the owner.
+/// A request of the handle to the owner.
 pub(super) enum Command {
     Ask(Question),
     /// Say goodbye and end.
     Close(Reply<()>),
 }
 
-/// What the application wants to know about the event hub.
+/// A question of the application about the event hub.
 pub(super) enum Question {
     Hub(Reply<EventHubProperties>),
     Partition(String, Reply<PartitionProperties>),
 }
 
-/// What is read, and how.
+/// The partitions that are read, and the settings of their links.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) partitions: Vec<Progress>,
@@ -103,7 +103,7 @@ pub(super) struct Owner {
     pub(super) restarts: RestartSender,
 }
 
-/// Why a connection is not served any more.
+/// The reason why a connection is not served any more.
 enum End {
     Lost(Error),
     /// The application closed the reader, and waits for that, or dropped it.

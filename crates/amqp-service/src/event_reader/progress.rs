@@ -1,10 +1,11 @@
-//! How far each partition was read: where to begin, where to go on, what was missed, and whether the
-//! partition began anew meanwhile. Nothing of AMQP.
+//! This file keeps account of each partition: where to begin, where to go on, what was missed, and whether the
+//! partition began anew meanwhile. The reader's owner calls it for each connection and each event. It knows nothing
+//! of AMQP.
 //!
 //! A partition begins anew when a hub that keeps its events in memory starts again, or is reset: sequence
 //! numbers count from 0 again, and the events that had not been read are gone. A reader that did not
-//! notice would take the new events for old ones, since their numbers are not greater than the one it
-//! reached. Three signs tell it:
+//! notice would take the new events for old ones, since their numbers are not greater than the one it had
+//! reached. Three signs show that a partition began anew:
 //!
 //! - The partition ends before the event that was reached.
 //! - The event hub was made after that event was enqueued.
@@ -21,19 +22,19 @@ use crate::event::Event;
 use crate::event_hub_properties::PartitionProperties;
 use crate::event_position::EventPosition;
 
-/// How far one partition was read.
+/// The account of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     id: Arc<str>,
-    /// Where reading began, or is to begin.
+    /// The position at which reading began, or is to begin.
     begin: EventPosition,
     /// The event after which the next one is expected, where it is known.
     reached: Option<Reached>,
-    /// When the event hub was made, as it said first.
+    /// The time when the event hub was made, as it said first.
     made: Option<Timestamp>,
-    /// How often the partition began anew since the reader was opened.
+    /// The number of times that the partition began anew since the reader was opened.
     restarts: u64,
-    /// The last restart, if nobody was told of it yet.
+    /// The last restart, if it was not told yet.
     untold: Option<Restart>,
 }
 
@@ -43,28 +44,28 @@ struct Reached {
     number: i64,
     offset: String,
     time: Option<Timestamp>,
-    /// Whether it was read, or was there already when reading began.
+    /// True if it was read; false if it was the newest event when reading began.
     was_read: bool,
 }
 
-/// That a partition began anew.
+/// The news that a partition began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Restart {
     /// The sequence number that had been reached.
     pub(super) reached: Option<i64>,
 }
 
-/// What to do with an event that came.
+/// The way to deal with an event that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is the next, after so many that did not come.
+    /// The event is the next one, after so many that did not come.
     Next { missed: u64 },
-    /// It came before.
+    /// The event came before.
     Repeated,
 }
 
 impl Progress {
-    /// For a partition that begins after its checkpoint, or where `otherwise` says if it has none.
+    /// Returns the account of a partition that begins after its checkpoint, or at `otherwise` if it has no checkpoint.
     pub(super) fn new(id: &str, checkpoint: Option<Checkpoint>, otherwise: &EventPosition) -> Self {
         let reached = checkpoint.map(|Checkpoint { offset, sequence_number, enqueued_time, .. }| Reached {
             number: sequence_number,
@@ -79,7 +80,7 @@ impl Progress {
         &self.id
     }
 
-    /// Whether the event hub has to be asked how far the partition goes before it is read.
+    /// Returns whether the event hub has to be asked how far the partition goes before it is read.
     pub(super) const fn needs_properties(&self) -> bool {
         matches!(self.begin, EventPosition::Latest) || self.reached.is_some()
     }
@@ -99,7 +100,7 @@ impl Progress {
 
     /// Settles where to begin, now that it is known how far the partition goes.
     ///
-    /// What is the latest is settled once, so that nothing is missed if the connection breaks before the
+    /// The latest position is settled once, so that nothing is missed if the connection breaks before the
     /// first event. And a partition that ends before the place that was reached has begun anew.
     pub(super) fn settle(&mut self, partition: &PartitionProperties) {
         let end = partition.last_enqueued_sequence_number;
@@ -172,18 +173,18 @@ impl Progress {
         Step::Next { missed }
     }
 
-    /// How often the partition began anew since the reader was opened.
+    /// Returns how often the partition began anew since the reader was opened.
     pub(super) const fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// The last restart, unless it was asked for before.
+    /// Returns the last restart, unless it was asked for before.
     pub(super) const fn take_restart(&mut self) -> Option<Restart> {
         self.untold.take()
     }
 
-    /// Everything in the partition is new. A time is as good a place to begin as before; numbers and offsets
-    /// mean other events now.
+    /// Takes note that everything in the partition is new. A time is as good a place to begin as before; numbers
+    /// and offsets mean other events now.
     fn begin_anew(&mut self) {
         let reached = self.reached.take();
         if reached.is_some() || !matches!(self.begin, EventPosition::EnqueuedTime(_)) {
@@ -194,7 +195,7 @@ impl Progress {
     }
 }
 
-/// Whether both are numbers and the first is greater.
+/// Returns whether both are numbers and the first is greater.
 fn is_later(offset: &str, than: &str) -> bool {
     match (offset.parse::<u128>(), than.parse::<u128>()) {
         (Ok(offset), Ok(than)) => offset > than,

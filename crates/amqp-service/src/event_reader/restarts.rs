@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use super::progress::Progress;
 
-/// That a partition began anew: the events it had before are gone, and its sequence numbers and offsets start
+/// The restart of a partition: the events it had before are gone, and its sequence numbers and offsets start
 /// over.
 ///
-/// It happens to a hub that keeps its events in memory, such as the local hub, when it is started again or
+/// A hub that keeps its events in memory, such as the local hub, begins anew when it is started again or
 /// reset; in Azure, after a failover to another region. Events that had not been read by then cannot be read
 /// any more, and how many there were is not known.
 ///
@@ -27,18 +27,18 @@ use super::progress::Progress;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamRestart {
-    /// How many restarts of partitions the reader has seen since it was opened, this one included.
+    /// The number of restarts of partitions that the reader has seen since it was opened, this one included.
     pub number: u64,
     /// The partition.
     pub partition_id: Arc<str>,
     /// The sequence number of the last event before, as far as it is known: the last one that was read, that
-    /// a checkpoint names, or that was there when reading began. `None` if there was none.
+    /// a checkpoint names, or that was there when reading began. `None` if there was no such event.
     pub reached_sequence_number: Option<i64>,
 }
 
 /// The restarts that a reader sees: the latest one and how many there were, and each further one. A program
-/// that is away finds the latest, not those between; their number tells that there were some. Ends with
-/// its reader.
+/// that is away finds the latest, not those between, which [`StreamRestart::number`] counts too. They end with
+/// the reader.
 ///
 /// ```no_run
 /// # async fn example(events: &iothub_amqp_service::EventReader) {
@@ -58,7 +58,7 @@ impl StreamRestarts {
         Self(restarts)
     }
 
-    /// How many restarts of partitions the reader has seen since it was opened. When a whole hub begins
+    /// Returns how many restarts of partitions the reader has seen since it was opened. When a whole hub begins
     /// anew, each partition that is read counts.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -86,7 +86,7 @@ impl StreamRestarts {
     }
 }
 
-/// What the owner of a reader tells its [`StreamRestarts`].
+/// The side on which the owner of a reader tells its [`StreamRestarts`] of restarts.
 #[derive(Debug)]
 pub(super) struct RestartSender(watch::Sender<Option<StreamRestart>>);
 
@@ -98,7 +98,7 @@ impl RestartSender {
         (Self(sender), StreamRestarts::new(receiver))
     }
 
-    /// Tells of each of these partitions that began anew and was not told of before.
+    /// Announces each restart of these partitions that was not announced before.
     pub(super) fn tell<'p>(&self, partitions: impl IntoIterator<Item = &'p mut Progress>) {
         for progress in partitions {
             let Some(restart) = progress.take_restart() else { continue };

@@ -1,4 +1,4 @@
-//! A batch of feedback as the application gets it, and how it is read and settled.
+//! This file reads and settles a batch of feedback, and hands it to the application.
 
 use std::fmt;
 
@@ -36,13 +36,13 @@ pub struct FeedbackBatch {
 }
 
 impl FeedbackBatch {
-    /// What became of which message, in the hub's order.
+    /// Returns the records, each with the outcome of one message, in the hub's order.
     #[must_use]
     pub fn records(&self) -> &[FeedbackRecord] {
         &self.records
     }
 
-    /// When the hub made the batch, if it said so.
+    /// Returns the time when the hub made the batch, if it said so.
     #[must_use]
     pub const fn enqueued_time(&self) -> Option<Timestamp> {
         self.enqueued_time
@@ -72,7 +72,7 @@ impl FeedbackBatch {
     /// Gives the batch back to the hub, which hands it out again, to whichever receiver asks.
     ///
     /// # Errors
-    /// As [`complete`](Self::complete), and with the same effect.
+    /// The errors of [`complete`](Self::complete), with the same effect.
     ///
     /// # Cancel safety
     /// Once begun, it goes on if the future is dropped.

@@ -1,4 +1,4 @@
-//! Tokens: what is put to `$cbs`, what the hub may answer, and when the next one follows.
+//! These tests check tokens: which one is put to `$cbs`, how the hub may answer, and when the next one follows.
 
 use std::error::Error as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Connections that cannot be made, break, stall or end, and what becomes of the messages.
+//! These tests check connections that cannot be made, break, stall or end, and the outcome of the messages on them.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -211,7 +211,7 @@ async fn a_connection_that_brings_answers_is_kept_although_one_is_missing() {
     assert_eq!(hub.connections(), 1);
 }
 
-/// A sender with little patience is no proof against a hub that is slow; several such messages are.
+/// One message of an impatient sender proves nothing about a slow hub; several such messages do.
 #[tokio::test]
 async fn a_hub_is_given_five_seconds_however_impatient_the_sender() {
     let mut hub = ForeignHub::start().await;

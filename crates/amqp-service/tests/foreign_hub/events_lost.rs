@@ -1,4 +1,4 @@
-//! Reading events while connections break: nothing is missed and nothing comes twice.
+//! These tests read events while connections break: no event is missed and no event comes twice.
 
 use std::time::Duration;
 
@@ -138,7 +138,7 @@ async fn a_partition_that_begins_anew_is_read_from_its_first_event() {
     assert_eq!((restarts.next().await, restarts.count()), (None, 1));
 }
 
-/// The new log is longer than the old one was, so that only the offset of an event tells.
+/// The new log is longer than the old one was, so that only the offset of an event shows the restart.
 #[tokio::test]
 async fn an_event_with_an_old_number_and_a_later_offset_is_new() {
     let mut hub = ForeignHub::start_with(with_partition((0, 9))).await;

@@ -1,5 +1,5 @@
-//! Real time, set forward at will: for a hub whose clients are programs of their own and stay in the
-//! operating system's time. It goes forward only; a test that must hold time still takes a `ManualClock`.
+//! This file tells real time that can be set forward: for a hub whose clients are programs of their own and stay in
+//! the operating system's time. It goes forward only; a test that must hold time still takes a `ManualClock`.
 
 use std::sync::Arc;
 use std::time::Duration;

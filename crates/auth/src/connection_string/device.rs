@@ -1,4 +1,5 @@
-//! `HostName=…;DeviceId=…;SharedAccessKey=…` and its relatives: a device or module, and its proof.
+//! This file reads and writes `HostName=…;DeviceId=…;SharedAccessKey=…` and its relatives: a device or module, and
+//! its proof.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +29,7 @@ const KNOWN: &[&str] = &[
     "TrustedCaFile",
 ];
 
-/// How a device proves who it is.
+/// The means by which a device proves who it is.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,11 +71,11 @@ pub enum DeviceCredential {
 /// ```
 #[derive(Clone, Debug)]
 pub struct DeviceConnectionString {
-    /// Where the hub is.
+    /// The address of the hub.
     pub address: HubAddress,
-    /// Who connects.
+    /// The device that connects.
     pub device_id: DeviceId,
-    /// Which of the device's modules connects, if it is one.
+    /// The module of the device that connects, if it is a module.
     pub module_id: Option<ModuleId>,
     /// The proof.
     pub credential: DeviceCredential,
@@ -186,7 +187,7 @@ fn credential(pairs: &Pairs<'_>) -> Result<DeviceCredential, ConnectionStringErr
     }
 }
 
-/// Who connects and where to, without the proof.
+/// Writes who connects and where to, without the proof.
 impl fmt::Display for DeviceConnectionString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "device {}", self.device_id)?;

@@ -1,5 +1,5 @@
-//! `Endpoint=sb://…/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`: a reader of events at the
-//! Event Hubs-compatible endpoint.
+//! This file reads and writes `Endpoint=sb://…/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`: a reader of
+//! events at the Event Hubs-compatible endpoint.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,8 +42,8 @@ const EMULATOR_PORT: u16 = 5672;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use iothub_auth::EventHubsConnectionString;
-/// let string: EventHubsConnectionString =
-///     "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=k;EntityPath=hub".parse()?;
+/// let text = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=k;EntityPath=hub";
+/// let string: EventHubsConnectionString = text.parse()?;
 /// assert_eq!(string.entity_path.as_deref(), Some("hub"));
 /// # Ok(())
 /// # }
@@ -54,7 +54,7 @@ pub struct EventHubsConnectionString {
     pub host_name: String,
     /// The port of the endpoint.
     pub port: u16,
-    /// Whether the connection is in the clear, as `UseDevelopmentEmulator=true` says.
+    /// True if the connection is in the clear, as `UseDevelopmentEmulator=true` says.
     pub plain: bool,
     /// The shared access policy.
     pub policy: String,
@@ -70,7 +70,7 @@ impl EventHubsConnectionString {
     /// A token for `resource`, for example `sb://{host}/{event hub}`, valid for `ttl` from `now`.
     ///
     /// # Errors
-    /// None that a parsed string could cause.
+    /// A parsed string causes no error.
     pub fn sas_token(&self, resource: &str, now: Timestamp, ttl: Duration) -> Result<SasToken, SasError> {
         // Signing decodes keys, as IoT Hub does. Encoded once more, this one comes out as its own text.
         let key = SharedAccessKey::new(STANDARD.encode(self.key.reveal()));

@@ -12,7 +12,7 @@ use iothub_models::{InvalidId, SharedAccessKey};
 use crate::error::{ConnectionStringError, Defect};
 use crate::hub_address::HubAddress;
 
-/// Longest text looked at; real strings have a few hundred bytes.
+/// Longest text that is read; real strings have a few hundred bytes.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// Longest text before a `=` that is shown as an unknown key.
@@ -168,24 +168,25 @@ fn defect_of_text(text: &str, known: &[&'static str]) -> Option<Defect> {
 }
 
 /// Returns the defect of a text such as `export NAME='HostName=…`: a connection string with the beginning of a
-/// command before it.
+/// command before it. A command with a word that is longer than a name may hold a key, and is not shown.
 fn command(text: &str, known: &[&'static str]) -> Option<Defect> {
     let (command, rest) = text.split_once('=')?;
     let (next, _) = rest.split_once('=')?;
     let command = command.trim_end();
     let blank_or_mark = |c: char| c.is_whitespace() || QUOTATION_MARKS.contains(&c);
     let key = named(FIRST_KEYS, next.trim_start_matches(blank_or_mark))?;
-    let shown =
-        command.len() <= MAX_SHOWN_COMMAND && command.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    let shown = command.len() <= MAX_SHOWN_COMMAND
+        && command.chars().all(|c| c == ' ' || c.is_ascii_graphic())
+        && command.split(' ').all(|word| word.len() <= MAX_SHOWN_KEY);
     // `DeviceId=HostName=x` is a pair, whose value is odd and allowed.
     (shown && named(known, command).is_none()).then(|| Defect::Command { command: command.to_owned(), key })
 }
 
 /// Returns the unknown key as an error may show it.
 ///
-/// Where a key is pasted alone, or a string is cut in the wrong place, what stands before a `=` may be a secret:
-/// base64 ends with `=` and nothing after it. So only a short text of letters and digits is shown, and only if it
-/// has a value.
+/// If a key is pasted alone, or a string is cut in the wrong place, the text before a `=` may be a secret: base64
+/// ends with `=` and nothing after it. So only a short text of letters and digits is shown, and only if it has a
+/// value.
 fn shown_key(key: &str, value: &str) -> Option<String> {
     let key = key.trim();
     let has_value = !value.trim_matches(|c: char| c == '=' || c.is_whitespace()).is_empty();
@@ -193,7 +194,7 @@ fn shown_key(key: &str, value: &str) -> Option<String> {
     (has_value && plain && !key.is_empty() && key.len() <= MAX_SHOWN_KEY).then(|| key.to_owned())
 }
 
-/// Whether a value has a quotation mark at its beginning or end that cannot be meant.
+/// Returns whether a value has a quotation mark at its beginning or end that cannot be meant.
 fn is_quoted(key: &str, value: &str) -> bool {
     let quoted = value.starts_with(QUOTATION_MARKS) || value.ends_with(QUOTATION_MARKS);
     let meant = IDS.contains(&key) && value.chars().all(|c| c == '\'' || !QUOTATION_MARKS.contains(&c));

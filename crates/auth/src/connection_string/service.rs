@@ -1,4 +1,5 @@
-//! `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: a back end, through a shared access policy.
+//! This file reads and writes `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: a back end, through a shared
+//! access policy.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +45,7 @@ const REMEDY: &str = "a back end needs the hub's: the local hub prints it when i
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServiceConnectionString {
-    /// Where the hub is.
+    /// The address of the hub.
     pub address: HubAddress,
     /// The shared access policy.
     pub policy: String,

@@ -1,5 +1,5 @@
-//! Reads which method of which device `iothub method invoke` calls: `DEVICE NAME`, or `-d DEVICE NAME` as users of
-//! other tools type it.
+//! This file reads which method of which device `iothub method invoke` calls: `DEVICE NAME`, or `-d DEVICE NAME` as
+//! users of other tools type it.
 //!
 //! clap cannot declare an optional word in front of a required one without mistaking one for the other as soon as
 //! an option stands between them. So it is told of one or two words, and this file says which word is which.
@@ -15,7 +15,7 @@ pub(crate) struct MethodCall {
     pub(crate) name: MethodName,
 }
 
-/// What clap reads.
+/// The words and options that clap reads.
 #[derive(Args)]
 struct Words {
     /// The id of the device, unless --device-id has it, and the name of the method.

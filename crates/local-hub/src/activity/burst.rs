@@ -1,9 +1,10 @@
-//! Telemetry under load: counted per device instead of told message by message.
+//! [`Burst`] counts telemetry under load per device, so that not every message has a record of its own.
 //!
-//! At 50 messages a second or fewer each message has its record. The message that exceeds this, and all
-//! later ones, are added to counters, of which the log tells once a second. Messages have their own records
-//! again after a second that was below the bound. So a hub that takes a million messages a second
-//! makes a record per device and second, and the sums of `count` and `bytes` stay exact.
+//! The log asks it before it tells of a batch. At 50 messages a second or fewer each message has its record.
+//! The message that exceeds this, and all later ones, are added to counters, of which the log tells once a
+//! second. Messages have their own records again after a second that was below the bound. So a hub that takes
+//! a million messages a second makes a record per device and second, and the sums of `count` and `bytes` stay
+//! exact.
 
 use std::collections::HashMap;
 
@@ -17,21 +18,21 @@ const OWN_RECORDS: u64 = 50;
 /// Devices that are counted apart; the messages of all others are counted together.
 const DEVICES: usize = 1000;
 
-/// How much telemetry came lately.
+/// The telemetry of the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Burst {
     /// The second that is going on, since 1970.
     second: i64,
     /// Messages in it.
     messages: u64,
-    /// The second before had too many messages.
+    /// True if the second before had too many messages.
     busy: bool,
     counted: HashMap<ConnectionId, (u64, u64)>,
-    /// Of devices beyond [`DEVICES`].
+    /// The messages and bytes of devices beyond [`DEVICES`].
     others: (u64, u64),
 }
 
-/// Messages of one device; without an id, of all those that were not counted apart.
+/// The messages of one device; without an id, of all devices that were not counted apart.
 #[derive(Debug, PartialEq)]
 pub(super) struct Counted {
     pub(super) id: Option<ConnectionId>,
@@ -40,7 +41,7 @@ pub(super) struct Counted {
 }
 
 impl Burst {
-    /// Whether `messages` more may have records of their own now.
+    /// Returns whether `messages` more may have records of their own now.
     pub(super) fn admits(&mut self, messages: u64, now: Timestamp) -> bool {
         let second = now.as_second();
         if second != self.second {
@@ -52,7 +53,7 @@ impl Burst {
         !self.busy && self.messages <= OWN_RECORDS && self.is_empty()
     }
 
-    /// Adds messages of a device; true if they are the first that are counted.
+    /// Adds messages of a device, and returns true if they are the first that are counted.
     pub(super) fn add(&mut self, id: ConnectionId, count: u64, bytes: u64) -> bool {
         let first = self.is_empty();
         let known = self.counted.len() < DEVICES || self.counted.contains_key(&id);
@@ -62,7 +63,7 @@ impl Burst {
         first
     }
 
-    /// What was counted since the last call, busiest device first.
+    /// Returns the messages that were counted since the last call, those of the busiest device first.
     pub(super) fn take(&mut self) -> Vec<Counted> {
         let mut counted: Vec<_> = std::mem::take(&mut self.counted)
             .into_iter()

@@ -1,5 +1,6 @@
-//! A record as one line of JSON. The names are stable: members are added, never renamed or removed.
-//! `docs/logs.md` lists them, and a test compares the page with this file.
+//! This file writes a record as one line of JSON, for [`Activity::to_json`]. The names are stable: members
+//! are added, never renamed or removed. `docs/logs.md` lists them, and a test compares the page with this
+//! file.
 
 use std::fmt::Write as _;
 
@@ -51,7 +52,7 @@ struct Line<'a> {
     tracking_id: Option<&'a str>,
 }
 
-/// The line of a record.
+/// Returns the line of a record.
 pub(super) fn line(record: &Activity) -> String {
     let line = Line {
         v: VERSION,
@@ -80,8 +81,9 @@ pub(super) fn line(record: &Activity) -> String {
     safe(&serde_json::to_string(&line).unwrap_or_default())
 }
 
-/// JSON with characters escaped that a terminal would obey. The serializer escapes controls below U+0020
-/// only. The others can stand in strings alone, where `\uXXXX` means the same character to every reader.
+/// Returns JSON in which characters are escaped that a terminal would obey. The serializer escapes controls
+/// below U+0020 only. The others can stand in strings alone, where `\uXXXX` means the same character to every
+/// reader.
 fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
@@ -109,7 +111,7 @@ mod tests {
 
     const PAGE: &str = include_str!("../../../../docs/logs.md");
 
-    /// A record with every member.
+    /// Makes a record with every member.
     fn full() -> Activity {
         let mut record = Activity::new(ActivityKind::Refused, Timestamp::UNIX_EPOCH, "hub".into());
         record.sequence = 7;
@@ -131,7 +133,7 @@ mod tests {
         record
     }
 
-    /// The first column of the table below this heading of the page.
+    /// Returns the first column of the table below this heading of the page.
     fn table(heading: &str) -> BTreeSet<&'static str> {
         let section = PAGE.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
         let cells = section.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -1,4 +1,6 @@
-//! The handle through which the hub tells of its activity, and its list of listeners.
+//! [`ActivityLog`] hands the records of a hub's activity to everybody who listens.
+//!
+//! The functions of `tell` and `refusal` emit the records; a `stream` is the place of one listener.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,10 @@ use super::burst::{Burst, Counted};
 use super::stream::{ActivityStream, Queue};
 use super::{Activity, ActivityKind};
 
-/// How long messages are counted before a record tells of them.
+/// The time for which messages are counted before a record tells of them.
 const COUNTED_FOR: Duration = Duration::from_secs(1);
 
-/// What a hub tells of its activity. Cheap to clone: all clones tell the same listeners.
+/// The handle through which a hub tells of its activity. Cheap to clone: all clones tell the same listeners.
 #[derive(Clone, Debug)]
 pub(crate) struct ActivityLog(Arc<Inner>);
 
@@ -22,12 +24,12 @@ pub(crate) struct ActivityLog(Arc<Inner>);
 struct Inner {
     hub: Arc<str>,
     clock: Clock,
-    /// How many streams are open. Read without a lock before anything is made.
+    /// The number of open streams. It is read without a lock before anything is made.
     listeners: AtomicUsize,
     outlets: Mutex<Outlets>,
-    /// Taken before `outlets` where both are.
+    /// The counters of telemetry. Their lock is taken before that of `outlets` where both are.
     burst: Mutex<Burst>,
-    /// Telemetry is being counted, so that somebody must tell of it in a while.
+    /// Rings once telemetry is being counted, so that `follow_bursts` tells of it in a while.
     counting: Notify,
 }
 
@@ -39,7 +41,7 @@ struct Outlets {
 }
 
 impl ActivityLog {
-    /// A log without listeners for a hub of this name.
+    /// Makes a log without listeners for a hub of this name.
     pub(crate) fn new(hub: &str, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             hub: hub.into(),
@@ -51,12 +53,12 @@ impl ActivityLog {
         }))
     }
 
-    /// Whether anybody listens. Records are made only then.
+    /// Returns whether anybody listens. Records are made only then.
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.listeners.load(Ordering::Relaxed) > 0
     }
 
-    /// Begins to listen.
+    /// Begins to listen, and returns the stream of records from now on.
     pub(crate) fn stream(&self) -> ActivityStream {
         ActivityStream::new(self.clone())
     }
@@ -82,7 +84,7 @@ impl ActivityLog {
         self.0.burst.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Messages are being counted.
+    /// Notes that messages are being counted.
     pub(super) fn counting(&self) {
         self.0.counting.notify_one();
     }
@@ -108,10 +110,11 @@ impl ActivityLog {
         if !self.is_wanted() {
             return;
         }
+        // Under the lock, so that times grow with sequence numbers.
+        let mut outlets = self.outlets();
         let mut record = Activity::new(kind, self.0.clock.now(), Arc::clone(&self.0.hub));
         super::origin::fill(&mut record);
         fill(&mut record);
-        let mut outlets = self.outlets();
         outlets.last_sequence += 1;
         record.sequence = outlets.last_sequence;
         let record = Arc::new(record);

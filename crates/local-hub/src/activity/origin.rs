@@ -1,4 +1,4 @@
-//! Where an activity comes from: the connection whose task is running.
+//! [`Origin`] names the connection whose task is running in the records of what that connection causes.
 //!
 //! Everything that a peer causes happens in the task of its connection. That task carries the transport, the
 //! peer's address and the hub's log with it as a task-local value, so that neither the hub's transitions nor
@@ -25,7 +25,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// A connection from `peer` to the listener of this name.
+    /// Returns the origin of a connection from `peer` to the listener of this name.
     pub(crate) fn new(log: ActivityLog, listener: &str, peer: SocketAddr) -> Self {
         let transport = match listener {
             "mqtts" => Some(ActivityTransport::Mqtt),
@@ -36,7 +36,7 @@ impl Origin {
         Self { log, transport, peer: Some(peer) }
     }
 
-    /// The origin of the task that is running; `None` outside of a connection's task.
+    /// Returns the origin of the task that is running; `None` outside of a connection's task.
     pub(crate) fn here() -> Option<Self> {
         ORIGIN.try_with(Self::clone).ok()
     }
@@ -53,13 +53,13 @@ impl Origin {
     }
 }
 
-/// Names the connection in a record.
+/// Names the connection whose task is running in a record.
 pub(super) fn fill(record: &mut Activity) {
     // Outside of a connection's task there is none to name.
     let _outside = ORIGIN.try_with(|origin| origin.name(record));
 }
 
-/// The log of the hub to which the running connection leads.
+/// Calls `tell` with the log of the hub to which the running connection leads.
 pub(super) fn with_log(tell: impl FnOnce(&ActivityLog)) {
     // Outside of a connection's task nobody was refused.
     let _outside = ORIGIN.try_with(|origin| tell(&origin.log));

@@ -1,4 +1,4 @@
-//! A refusal on its way into the log, as the protocol rooms put it together.
+//! [`refused`] puts together the record of a refusal, for the protocol rooms.
 //!
 //! ```text
 //! refused("connect", &reason).code(code).of(&id).tell();
@@ -14,7 +14,7 @@ use iothub_models::ErrorCode;
 use super::{ActivityKind, ActivityResult, origin, text};
 use crate::core::connections::ConnectionId;
 
-/// See the top of this file.
+/// A refusal that [`tell`](Self::tell) puts into the log.
 #[must_use]
 pub(crate) struct Refusal<'a> {
     operation: Cow<'static, str>,
@@ -24,31 +24,31 @@ pub(crate) struct Refusal<'a> {
     tracking_id: Option<&'a dyn Display>,
 }
 
-/// What was refused, and why.
+/// Begins the record of a refusal of `operation`.
 pub(crate) fn refused(operation: impl Into<Cow<'static, str>>, reason: &dyn Display) -> Refusal<'_> {
     Refusal { operation: operation.into(), reason, id: None, code: None, tracking_id: None }
 }
 
 impl<'a> Refusal<'a> {
-    /// The identity that the peer has, or claims to have.
+    /// Adds the identity that the peer has, or claims to have.
     pub(crate) fn of(mut self, id: impl Into<Option<&'a ConnectionId>>) -> Self {
         self.id = id.into();
         self
     }
 
-    /// The code that says it to programs.
+    /// Adds the code by which programs know the refusal.
     pub(crate) fn code(mut self, code: impl Into<Option<ErrorCode>>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// The id that the peer is told with it.
+    /// Adds the id that the peer is told with the refusal.
     pub(crate) fn tracking_id(mut self, id: &'a dyn Display) -> Self {
         self.tracking_id = Some(id);
         self
     }
 
-    /// Tells of it, as of the connection whose task is running.
+    /// Puts the refusal into the log, as one of the connection whose task is running.
     pub(crate) fn tell(self) {
         let Self { operation, reason, id, code, tracking_id } = self;
         tracing::debug!(

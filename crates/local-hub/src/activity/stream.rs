@@ -1,6 +1,7 @@
-//! A listener's view of the hub's activity: a bounded queue between the hub and one reader.
+//! [`ActivityStream`] is a listener's view of the hub's activity: a bounded queue between the hub and one
+//! reader.
 //!
-//! The hub never waits for a reader. What a full queue cannot take is counted and left out.
+//! The hub never waits for a reader. Records for which a full queue has no room are counted and left out.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +11,11 @@ use tokio::sync::Notify;
 use super::log::ActivityLog;
 use super::{Activity, ActivityKind, ActivityResult};
 
-/// Records that wait for a reader.
+/// The most records that wait for a reader.
 const CAPACITY: usize = 8192;
 
-/// From here on, only records that a reader must not miss are taken: connections, refusals, failures.
+/// The length from which on a queue takes only records that a reader must not miss: connections, refusals,
+/// failures.
 const CROWDED: usize = CAPACITY / 4 * 3;
 
 /// The records of a hub from the moment this was opened, in order. Dropping it ends the listening.
@@ -75,7 +77,7 @@ impl ActivityStream {
         Self { queue, log }
     }
 
-    /// The next record; `None` once the hub has ended and all records were taken.
+    /// Returns the next record; `None` once the hub has ended and all records were taken.
     ///
     /// # Cancel safety
     /// Dropping the future loses no record.
@@ -94,13 +96,13 @@ impl ActivityStream {
         }
     }
 
-    /// The next record, if one is waiting.
+    /// Returns the next record, if one is waiting.
     pub fn try_next(&mut self) -> Option<Arc<Activity>> {
         self.queue.state().records.pop_front()
     }
 
-    /// How many events were left out since the last call, because the queue was full. A record of telemetry
-    /// counts with its messages.
+    /// Returns how many events were left out since the last call, because the queue was full. A record of
+    /// telemetry counts with its messages.
     pub fn take_left_out(&mut self) -> u64 {
         std::mem::take(&mut self.queue.state().left_out)
     }

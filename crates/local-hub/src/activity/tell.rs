@@ -1,10 +1,10 @@
-//! One function for each thing that happens in the hub: it makes the record. The hub's transitions call
-//! these; refusals are in [`refusal`](super::refusal).
+//! This file has one function for each thing that happens in the hub, which makes the record. The hub's
+//! transitions call these functions; refusals are in [`refusal`](super::refusal).
 
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use iothub_models::{C2dMessage, DeviceId, FeedbackStatus, ModelId};
+use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, ModelId, Twin};
 use jiff::Timestamp;
 
 use super::{ActivityKind, ActivityLog, ActivityResult, Origin, text};
@@ -12,10 +12,9 @@ use crate::core::c2d_queue::{C2dEnd, LeasedC2d};
 use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::core::twins::{SectionWrite, TwinWrite};
-use iothub_models::{ErrorCode, Twin};
 
 impl ActivityLog {
-    /// A device or module opened a connection.
+    /// Tells that a device or module opened a connection.
     pub(crate) fn connected(&self, id: &ConnectionId, model: Option<&ModelId>) {
         self.emit(ActivityKind::Connected, |record| {
             record.set_id(id);
@@ -23,7 +22,7 @@ impl ActivityLog {
         });
     }
 
-    /// A connection that was opened at `since` ended.
+    /// Tells that a connection that was opened at `since` ended.
     pub(crate) fn disconnected(
         &self,
         id: &ConnectionId,
@@ -40,7 +39,7 @@ impl ActivityLog {
         });
     }
 
-    /// Telemetry was kept: a whole batch, nearly always of one device.
+    /// Tells of telemetry that the hub accepted: a whole batch, nearly always of one device.
     pub(crate) fn telemetry(&self, batch: &[HubEvent], now: Timestamp) {
         if !self.is_wanted() || batch.is_empty() {
             return;
@@ -68,7 +67,7 @@ impl ActivityLog {
         });
     }
 
-    /// A device changed `properties` of its reported properties at the top level.
+    /// Tells that a device changed `properties` of its reported properties at the top level.
     pub(crate) fn reported(&self, id: &ConnectionId, properties: usize, version: i64) {
         self.emit(ActivityKind::Reported, |record| {
             record.set_id(id);
@@ -77,7 +76,7 @@ impl ActivityLog {
         });
     }
 
-    /// A back end changed a twin.
+    /// Tells that a back end changed a twin.
     pub(crate) fn twin_written(&self, id: &ConnectionId, write: &TwinWrite, twin: &Twin) {
         if let Some(section) = &write.desired {
             self.section_written(ActivityKind::Desired, id, section, Some(twin.properties.desired.version));
@@ -102,12 +101,12 @@ impl ActivityLog {
         });
     }
 
-    /// A cloud-to-device message is in its device's queue.
+    /// Tells that a cloud-to-device message is in its device's queue.
     pub(crate) fn c2d_sent(&self, device: &DeviceId, bytes: usize, message_id: Option<&str>) {
         self.c2d(ActivityKind::C2dSent, device, bytes, message_id);
     }
 
-    /// Cloud-to-device messages were handed to their device.
+    /// Tells that cloud-to-device messages were handed to their device.
     pub(crate) fn c2d_delivered(&self, device: &DeviceId, leased: &[LeasedC2d]) {
         for C2dMessage { body, message_id, .. } in leased.iter().map(|leased| leased.message.as_ref()) {
             self.c2d(ActivityKind::C2dDelivered, device, body.len(), message_id.as_deref());
@@ -122,7 +121,7 @@ impl ActivityLog {
         });
     }
 
-    /// A cloud-to-device message left its queue.
+    /// Tells that a cloud-to-device message left its queue.
     pub(crate) fn c2d_ended(&self, end: &C2dEnd, now: Timestamp) {
         self.emit(ActivityKind::C2dOutcome, |record| {
             let message = &end.message;
@@ -134,7 +133,7 @@ impl ActivityLog {
         });
     }
 
-    /// A device answered a direct method that was called at `since`.
+    /// Tells that a device answered a direct method that was called at `since`.
     pub(crate) fn method(
         &self,
         id: &ConnectionId,
@@ -151,7 +150,7 @@ impl ActivityLog {
         });
     }
 
-    /// A page of a query that was asked at `since` is answered.
+    /// Tells that a page of a query that was asked at `since` is answered.
     pub(crate) fn query(&self, rows: usize, since: Timestamp) {
         self.emit(ActivityKind::Query, |record| {
             record.count = Some(rows as u64);
@@ -159,7 +158,7 @@ impl ActivityLog {
         });
     }
 
-    /// An identity was `created`, `updated` or `deleted`.
+    /// Tells that an identity was `created`, `updated` or `deleted`.
     pub(crate) fn registry(&self, change: &'static str, id: &ConnectionId) {
         self.emit(ActivityKind::Registry, |record| {
             record.set_id(id);
@@ -167,7 +166,7 @@ impl ActivityLog {
         });
     }
 
-    /// A back end reads a partition from now on, until what is returned is dropped.
+    /// Tells that a back end reads a partition from now on, until the returned value is dropped.
     pub(crate) fn reader(&self, group: &str, partition: usize) -> ReaderActivity {
         let reader = ReaderActivity {
             log: self.clone(),
@@ -178,13 +177,19 @@ impl ActivityLog {
         reader
     }
 
-    /// The hub forgot everything.
+    /// Tells that the hub forgot everything it did not start with.
     pub(crate) fn reset(&self) {
         self.emit(ActivityKind::Reset, |_| {});
     }
 
-    /// The hub lost `count` things that it should have kept or handed out.
+    /// Tells that the hub lost `count` things that it should have kept or handed out. While nobody listens, `tracing`
+    /// has it as a warning, since a loss must be seen somewhere.
     pub(crate) fn failed(&self, operation: &'static str, count: u64, reason: &dyn Display) {
+        if self.is_wanted() {
+            tracing::debug!(operation, count, %reason, "failed");
+        } else {
+            tracing::warn!(operation, count, %reason, "failed");
+        }
         self.emit(ActivityKind::Failed, |record| {
             record.operation = Some(Cow::Borrowed(operation));
             record.result = ActivityResult::Failed;

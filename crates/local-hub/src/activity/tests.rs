@@ -1,4 +1,4 @@
-//! Listening to a hub's activity: what is told, in which order, and what a full queue leaves out.
+//! These tests listen to a hub's activity: the records, their order, and those that a full queue leaves out.
 
 use std::time::Duration;
 

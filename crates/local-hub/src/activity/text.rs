@@ -1,12 +1,13 @@
-//! Text from peers in records: bounded when it is taken, escaped when it is shown.
+//! This file bounds text from peers when a record takes it, and escapes it when it is shown.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Longest text of a record, in bytes: room for a sentence with a long topic in it.
+/// The longest text of a record, in bytes: room for a sentence with a long topic in it.
 const MAX_TEXT: usize = 400;
 
-/// What `value` displays, cut to [`MAX_TEXT`] bytes with an ellipsis. A peer's megabyte is never copied.
+/// Returns the text of `value`, cut to [`MAX_TEXT`] bytes with an ellipsis. A peer's megabyte is never
+/// copied.
 pub(super) fn bounded(value: &dyn fmt::Display) -> String {
     let mut bounded = Bounded(String::new());
     if write!(bounded, "{value}").is_err() {
@@ -15,7 +16,7 @@ pub(super) fn bounded(value: &dyn fmt::Display) -> String {
     bounded.0
 }
 
-/// Takes text until it is full, then refuses.
+/// A buffer that takes text until it is full, then refuses.
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
@@ -31,8 +32,8 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Whether a character can change how the text around it is shown, or cannot be seen: controls (with DEL and
-/// the C1 set, which terminals obey), line and paragraph separators, and Unicode's invisible format
+/// Returns whether a character can change how the text around it is shown, or cannot be seen: controls (with
+/// DEL and the C1 set, which terminals obey), line and paragraph separators, and Unicode's invisible format
 /// characters, of which the bidirectional overrides and isolates let text appear in another order.
 pub(super) fn is_unsafe(character: char) -> bool {
     character.is_control()
@@ -50,7 +51,7 @@ pub(super) fn is_unsafe(character: char) -> bool {
         )
 }
 
-/// See [`Activity::escaped`](super::Activity::escaped).
+/// Returns text as [`Activity::escaped`](super::Activity::escaped) describes it.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);

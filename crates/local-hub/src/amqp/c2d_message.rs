@@ -1,4 +1,4 @@
-//! An AMQP message read as a cloud-to-device message.
+//! [`read`] reads an AMQP message as a cloud-to-device message; `devicebound` calls it.
 //!
 //! | AMQP | cloud-to-device message |
 //! |---|---|
@@ -19,10 +19,10 @@ use crate::core::limits::PROPERTIES;
 
 const ACK: &str = "iothub-ack";
 
-/// Why a message is not a cloud-to-device message: one sentence for its sender.
+/// The reason why a message is not a cloud-to-device message: one sentence for its sender.
 pub(super) type NotAMessage = String;
 
-/// Reads `message`.
+/// Returns the cloud-to-device message that `message` is.
 pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
     let count = message.application_properties.iter().count();
     if count > PROPERTIES {

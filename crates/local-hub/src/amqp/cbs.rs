@@ -1,8 +1,9 @@
-//! The `$cbs` node: clients put SAS tokens here, and what they proved counts for their whole connection.
+//! [`put_token`] answers the requests to the `$cbs` node: clients put SAS tokens there, and a token counts for
+//! their whole connection. `nodes` calls it.
 //!
 //! A request is a message with the application properties `operation=put-token`, `type` and `name`, and
-//! the token as its body. What is right is answered with 200 where `name` is a hub's, and with 202 where it
-//! is an event hub's: the official Node client takes nothing but 200, the official Rust client of Event
+//! the token as its body. A good token is answered with 200 if `name` is a hub's, and with 202 if it is an
+//! event hub's: the official Node client takes nothing but 200, the official Rust client of Event
 //! Hubs nothing but 202.
 
 use iothub_amqp_server::{Body, Message, Value};
@@ -13,10 +14,10 @@ use super::replies::Answer;
 use crate::activity::refused;
 use crate::hub::Hub;
 
-/// What a refusal calls the request.
+/// The name of the request in a refusal.
 const PUT_TOKEN: &str = "put token";
 
-/// Checks a put-token request and remembers what it proved.
+/// Checks a put-token request and remembers the grant that its token proves.
 pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> Answer {
     let property =
         |name| request.application_properties.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -40,7 +41,7 @@ pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> An
             Answer { status, description: description.to_owned(), condition: None, body: Value::Null }
         }
         // The official Python client reads the description after its C core has freed it; a short one is
-        // still whole then, and the client raises what it should.
+        // still whole then, and the client raises the right error.
         Err(denied) => {
             refused(PUT_TOKEN, &denied.reason).code(denied.code).tell();
             Answer::refusal(401, None, "Unauthorized access")

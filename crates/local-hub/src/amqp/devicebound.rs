@@ -1,4 +1,5 @@
-//! The node `/messages/devicebound`: cloud-to-device messages from back ends.
+//! This file serves the node `/messages/devicebound`, which takes cloud-to-device messages from back ends; `nodes`
+//! calls it.
 //!
 //! A message is accepted on the wire only after the hub's queue has kept it. The transitions of the hub
 //! are asynchronous, so one worker per connection carries messages over in order and settles each when
@@ -16,14 +17,15 @@ use crate::activity::Origin;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
-/// Messages one link may have under way.
+/// The number of messages that one link may have under way.
 pub(super) const CREDIT: u32 = 100;
-/// Links to this node that one connection may have. With [`CREDIT`] it bounds the worker's queue, so
+/// The number of links to this node that one connection may have. With [`CREDIT`] it bounds the worker's queue, so
 /// there is always room in it.
 pub(super) const MAX_LINKS: usize = 8;
 
-/// Held for as long as a link is attached. What is under way when it goes is dropped: its sender hears no
-/// outcome and sends it again, and the device shall not get it twice.
+/// The mark of an attached link, which is held for as long as it is attached. Messages that are under way when the
+/// link goes are dropped: their sender hears no outcome and sends them again, and the device shall not get them
+/// twice.
 #[derive(Debug, Default)]
 pub(super) struct Attached(Arc<()>);
 
@@ -52,7 +54,7 @@ impl Worker {
         Self(sender)
     }
 
-    /// Hands a message over, or says what to answer at once.
+    /// Hands a message over; an error is the outcome to answer at once.
     pub(super) fn take(&self, link: LinkId, attached: &Attached, delivery: &Delivery) -> Result<(), Outcome> {
         let (recipients, message) = read(delivery).map_err(|refusal| rejected(&refusal))?;
         let attached = Arc::downgrade(&attached.0);
@@ -93,8 +95,8 @@ async fn carry_over(hub: Hub, connection: ConnectionHandle, mut sent: mpsc::Rece
     }
 }
 
-/// A worker that panicked is a defect of ours; its connection is closed, so that nobody waits for outcomes
-/// that no longer come.
+/// The guard that closes the connection of a worker that panicked, which is a defect of ours, so that nobody waits
+/// for outcomes that no longer come.
 struct PanicWatch(ConnectionHandle);
 
 impl Drop for PanicWatch {

@@ -10,13 +10,13 @@ use crate::activity::refused;
 use crate::core::refusal::HubError;
 
 /// A property or argument has a value it may not have.
-const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
+pub(super) const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
 /// A value lies outside its range.
-const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argument-out-of-range");
+pub(super) const ARGUMENT_OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argument-out-of-range");
 /// The hub is busy; trying again later helps.
 const THROTTLED: Symbol = Symbol::from_static("com.microsoft:device-container-throttled");
 
-/// What a receiver settles is not its any more.
+/// The lock of a message that a receiver settles is not its own any more.
 const LOCK_LOST: Symbol = Symbol::from_static("com.microsoft:message-lock-lost");
 
 /// The key in an error's info under which the hub's activity has more.

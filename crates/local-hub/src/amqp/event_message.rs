@@ -1,11 +1,12 @@
-//! An event as its readers get it: the sections of an AMQP message, and back.
+//! This file writes an event as the sections of an AMQP message, as its readers get it, and reads it back. The
+//! event log calls it.
 //!
 //! | of the event | in the message |
 //! |---|---|
 //! | its place: sequence number, offset, enqueued time | annotations `x-opt-…`: long, string, timestamp |
-//! | what the hub knows of it: device, source, sender, model | annotations `iothub-…`, `dt-…`: strings, one timestamp |
-//! | system properties with a field in AMQP | properties; an event that has none of them has no such section |
-//! | application properties, and some system properties that the service shows among them | application properties: strings |
+//! | device, source, sender and model, which the hub adds | annotations `iothub-…`, `dt-…`: strings, a timestamp |
+//! | system properties with a field in AMQP | properties; without such a property there is no section |
+//! | application properties, and the system properties that the service shows among them | application properties |
 //! | the body | one data section |
 //!
 //! The types are exact, since the official clients look at nothing else under these names. Source:
@@ -49,7 +50,7 @@ pub(crate) fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
     let message = &event.message;
     if !message.properties.is_empty() || !others.is_empty() || message.creation_time.is_some() {
         writer.application_properties(|map| {
-            // A map has each key once: what the device set as a system property counts.
+            // A map has each key once: the value that the device set as a system property counts.
             let is_taken = |name: &str| {
                 others.iter().any(|(other, _)| *other == name)
                     || (name == CREATION_TIME && message.creation_time.is_some())
@@ -90,7 +91,7 @@ fn annotations(event: &HubEvent, position: &Position, map: &mut MapWriter<'_>) {
     map.symbol(HUB_ENQUEUED_TIME, Timestamp(event.enqueued_time.as_millisecond()))
         .symbol(SOURCE, event.source.as_str());
     for (name, value) in event.system_properties.iter() {
-        // A time that is none cannot be in its field.
+        // A text that is no time cannot be in the field of a time.
         let has_a_place = AMONG_APPLICATION.contains(&name)
             || name == TO
             || (name == EXPIRY_TIME && expiry_time(value).is_some());
@@ -115,7 +116,7 @@ fn properties(event: &HubEvent) -> Properties {
     }
 }
 
-/// Clients write it with an offset from UTC, or mean UTC.
+/// Reads an expiry time, which clients write with an offset from UTC, or in UTC without one.
 fn expiry_time(text: &str) -> Option<Timestamp> {
     let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let local: jiff::civil::DateTime = text.parse().ok()?;
@@ -124,7 +125,7 @@ fn expiry_time(text: &str) -> Option<Timestamp> {
     Some(Timestamp(time.as_millisecond()))
 }
 
-/// Reads back what [`write`] wrote.
+/// Reads back an event that [`write`] wrote.
 pub(crate) fn read(bytes: &Bytes) -> Option<HubEvent> {
     let mut known = Message::decode(bytes).ok()?;
     let annotations = std::mem::take(&mut known.message_annotations);

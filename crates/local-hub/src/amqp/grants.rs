@@ -1,4 +1,5 @@
-//! What one AMQP connection has proven, and until when.
+//! [`Grants`] holds the proofs of one AMQP connection and their expiries. `cbs` and `sasl` add to them, the nodes
+//! ask them.
 
 use iothub_auth::CLOCK_SKEW;
 use iothub_models::ErrorCode;
@@ -7,12 +8,12 @@ use jiff::Timestamp;
 use crate::authorize::ServiceGrant;
 use crate::core::refusal::HubError;
 
-/// Different scopes that one connection may prove. Clients of Event Hubs prove each partition apart.
+/// The number of different scopes that one connection may prove. Clients of Event Hubs prove each partition apart.
 const MAX_PROOFS: usize = 128;
 
-/// What a token must open to be good for a back end's own nodes.
+/// The path that a token must open to be good for a back end's own nodes.
 const BACK_END: [&str; 2] = ["messages", "devicebound"];
-/// What opens all events under their name of the hub.
+/// The path that opens all events under their name of the hub.
 const EVENTS: [&str; 2] = ["messages", "events"];
 
 /// The proofs of one connection. A client renews its token by putting another one, so of each scope the
@@ -47,24 +48,24 @@ impl Grants {
         self.0.push(Proof { scope, events_only, until: grant.expiry });
     }
 
-    /// When the last proof expires, the time that clocks may differ included; `None` if nothing was proven
-    /// yet.
+    /// The instant at which the last proof expires, including the time by which clocks may differ; `None` if
+    /// nothing was proven yet.
     pub(super) fn expiry(&self) -> Option<Timestamp> {
         let last = self.0.iter().map(|proof| proof.until).max()?;
         Some(last.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX))
     }
 
-    /// Whether the connection may act as a back end now: send messages to devices and hear of them.
+    /// Checks that the connection may act as a back end now: send messages to devices and hear of them.
     pub(super) fn check_service(&self, now: Timestamp) -> Result<(), HubError> {
         self.check(now, |proof| !proof.events_only && is_prefix(&proof.scope, &BACK_END))
     }
 
-    /// Whether the connection may read events at this path below the host.
+    /// Checks that the connection may read events at this path below the host.
     pub(super) fn check_events(&self, path: &[impl AsRef<str>], now: Timestamp) -> Result<(), HubError> {
         self.check(now, |proof| is_prefix(&proof.scope, path) || is_prefix(&proof.scope, &EVENTS))
     }
 
-    /// Whether the connection may read any events at all.
+    /// Checks that the connection may read any events at all.
     pub(super) fn check_any_event(&self, event_hub: &str, now: Timestamp) -> Result<(), HubError> {
         self.check(now, |proof| {
             is_prefix(&proof.scope, &EVENTS)
@@ -85,7 +86,7 @@ impl Grants {
     }
 }
 
-/// Whether `path` lies within `scope`; case does not count at these addresses.
+/// Returns whether `path` lies within `scope`; case does not count at these addresses.
 fn is_prefix(scope: &[impl AsRef<str>], path: &[impl AsRef<str>]) -> bool {
     scope.len() <= path.len()
         && scope.iter().zip(path).all(|(own, other)| own.as_ref().eq_ignore_ascii_case(other.as_ref()))

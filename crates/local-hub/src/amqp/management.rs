@@ -1,10 +1,12 @@
-//! The node `$management`: what there is to read. Requests `READ` the event hub or one of its partitions.
+//! [`respond`] answers the requests to the node `$management`, which `READ` the event hub or one of its partitions;
+//! `nodes` calls it.
 //!
 //! The answer's body is a map with string keys. Every key that any official client insists on is there,
 //! in the one type it takes: partition ids are an array, counts are ints, sequence numbers longs.
 
 use iothub_amqp_server::{Array, Map, Message, Symbol, Timestamp, Value, condition};
 
+use super::error::ARGUMENT_ERROR;
 use super::grants::Grants;
 use super::readers::partition_index;
 use super::replies::Answer;
@@ -13,9 +15,8 @@ use crate::hub::Hub;
 const EVENT_HUB: &str = "com.microsoft:eventhub";
 const PARTITION: &str = "com.microsoft:partition";
 const UNAUTHORIZED: Symbol = condition::UNAUTHORIZED_ACCESS;
-const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
 
-/// The year 1, which is when the service says nothing was enqueued.
+/// The year 1, which the service gives as the time of the last event if nothing was enqueued.
 const NEVER: i64 = -62_135_596_800_000;
 
 /// Answers one request.

@@ -1,4 +1,5 @@
-//! The nodes behind one AMQP connection: which links are taken, and which node a message is for.
+//! [`Nodes`] handles one AMQP connection: it accepts or refuses links, and hands each message to its node.
+//! `amqp` makes one for each connection, and the transport calls it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,13 +84,13 @@ impl Nodes {
         self.management.attach(request)
     }
 
-    /// Whether the client may read any events at all.
+    /// Checks that the client may read any events at all.
     fn check_any_event(&self) -> Result<(), AmqpError> {
         let (event_hub, now) = (&self.hub.config().name, self.hub.clock().now());
         self.grants.check_any_event(event_hub, now).map_err(|denied| amqp_error(&denied))
     }
 
-    /// Says where events are read, to those who may know.
+    /// Returns the redirect to the address of events, or a refusal if the client may not know it.
     fn redirect(&self, suffix: &str) -> AmqpError {
         let config = self.hub.config();
         if let Err(denied) = self.check_any_event() {
@@ -104,7 +105,7 @@ impl Nodes {
         )
     }
 
-    /// Keeps the connection's place for as long as what it has proven is good.
+    /// Keeps the connection's place for as long as one of its proofs is good.
     fn keep_place(&self) {
         if let Some(expiry) = self.grants.expiry() {
             self.place.prove_until(expiry);

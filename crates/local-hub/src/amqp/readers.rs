@@ -1,9 +1,10 @@
-//! The nodes `{event hub}/ConsumerGroups/{group}/Partitions/{id}`: events go out here.
+//! [`Readers`] sends events on the links to the nodes `{event hub}/ConsumerGroups/{group}/Partitions/{id}`.
+//! `nodes` calls it.
 //!
-//! Events are sent settled and forgotten: the official Python client never says what became of one, and
-//! where a reader has come to is its own business. A link is woken when there is something for it, and
-//! sends as much as credit, the session's window and the connection's output take; the rest waits in the
-//! log, so that a reader that is slow costs nothing.
+//! Events are sent settled and forgotten: the official Python client never tells the outcome of one, and each
+//! reader keeps its own place. A link is woken when there is something for it, and sends as much as credit, the
+//! session's window and the connection's output take; further events wait in the log, so that a reader that is
+//! slow costs nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,23 +17,21 @@ use iothub_amqp_server::{
 use tokio::time::Instant;
 
 use super::address::PartitionAddress;
-use super::error::amqp_error;
+use super::error::{ARGUMENT_ERROR, ARGUMENT_OUT_OF_RANGE, amqp_error};
 use super::grants::Grants;
 use super::selector;
 use crate::activity::ReaderActivity;
 use crate::core::event_log::{EventReader, Listener, PartitionState, ReaderRefused};
 use crate::hub::Hub;
 
-/// Events taken from the log at a time, and their bytes.
+/// The number of events taken from the log at a time.
 const BATCH: usize = 128;
+/// The number of bytes of events taken from the log at a time.
 const BATCH_BYTES: usize = 128 * 1024;
 
-/// How long after its last event a reader without credit is believed to give credit again. Readers give it
-/// in portions, as their programs take events.
+/// The time after its last event in which a reader without credit is expected to give credit again. Readers give
+/// it in portions, as their programs take events.
 const CREDIT_PAUSE: Duration = Duration::from_secs(1);
-
-const ARGUMENT_ERROR: Symbol = Symbol::from_static("com.microsoft:argument-error");
-const OUT_OF_RANGE: Symbol = Symbol::from_static("com.microsoft:argument-out-of-range");
 
 /// Link property: a reader with an epoch wants its partition for itself.
 const EPOCH: &str = "com.microsoft:epoch";
@@ -43,7 +42,7 @@ const RUNTIME_METRIC: Symbol = Symbol::from_static("com.microsoft:enable-receive
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     links: HashMap<LinkId, Reader>,
-    /// Between log and output; empty but during a call.
+    /// Events between log and output; empty except during a call.
     batch: Vec<Bytes>,
     /// An event with its metrics; kept for its memory.
     scratch: BytesMut,
@@ -52,14 +51,14 @@ pub(super) struct Readers {
 #[derive(Debug)]
 struct Reader {
     events: EventReader,
-    /// When it was last sent an event.
+    /// The instant at which it was last sent an event.
     sent_at: Option<Instant>,
     path: [String; 5],
     wants_metrics: bool,
     _shown: ReaderActivity,
 }
 
-/// How the log reaches a link.
+/// The way by which the log reaches a link.
 #[derive(Debug)]
 struct Wake {
     connection: ConnectionHandle,
@@ -112,7 +111,7 @@ impl Readers {
             partition_index(&address.partition).filter(|index| *index < count).ok_or_else(|| {
                 let text =
                     format!("there is no partition {:?}; there are 0 to {}", address.partition, count - 1);
-                AmqpError::new(OUT_OF_RANGE, text)
+                AmqpError::new(ARGUMENT_OUT_OF_RANGE, text)
             })?;
         let epoch = request.properties.get(EPOCH).and_then(|value| value.as_i64());
         let listener = Wake { connection: links.handle().clone(), link: request.link };
@@ -134,8 +133,8 @@ impl Readers {
         self.links.contains_key(&link)
     }
 
-    /// Whether every reader has been sent all events that it takes, now that the hub ends: there is no further
-    /// event for it, or it has given no credit for a while.
+    /// Returns whether every reader has been sent all events that it takes, now that the hub ends: there is no
+    /// further event for it, or it has given no credit for a while.
     pub(super) fn are_drained(&self, links: &mut Links<'_>) -> bool {
         self.links.iter().all(|(link, reader)| {
             if links.has_unsent(*link) {
@@ -150,7 +149,7 @@ impl Readers {
         self.links.remove(&link);
     }
 
-    /// Sends what there is and the peer takes.
+    /// Sends as many events as there are and as the peer takes.
     pub(super) fn send(&mut self, link: LinkId, hub: &Hub, grants: &Grants, links: &mut Links<'_>) {
         let now = hub.clock().now();
         let Some(reader) = self.links.get_mut(&link) else { return };
@@ -175,8 +174,7 @@ impl Readers {
 }
 
 impl Reader {
-    /// Makes `batch` the next events, if there are any and credit for them, and says how far the
-    /// partition goes.
+    /// Makes `batch` the next events, if there are any and credit for them, and returns how far the partition goes.
     fn take(
         &mut self,
         credit: u32,
@@ -200,7 +198,7 @@ impl Reader {
     }
 }
 
-/// Sends a batch as far as the peer takes it, and says how far that was.
+/// Sends a batch as far as the peer takes it, and returns the number of events that were sent.
 fn send_batch(
     link: LinkId,
     batch: &[Bytes],
@@ -231,20 +229,20 @@ fn send_batch(
     batch.len()
 }
 
-/// The index of a partition by its id.
+/// Returns the index of a partition by its id.
 pub(super) fn partition_index(id: &str) -> Option<usize> {
     id.bytes().all(|byte| byte.is_ascii_digit()).then(|| id.parse().ok()).flatten()
 }
 
 fn condition_of(refused: &ReaderRefused) -> Symbol {
     match refused {
-        ReaderRefused::NoSuchPartition(_) => OUT_OF_RANGE,
+        ReaderRefused::NoSuchPartition(_) => ARGUMENT_OUT_OF_RANGE,
         ReaderRefused::LowerEpoch { .. } => condition::STOLEN,
         ReaderRefused::TooMany => condition::RESOURCE_LIMIT_EXCEEDED,
     }
 }
 
-/// How far the partition goes, as delivery annotations.
+/// The delivery annotations that say how far the partition goes.
 fn metrics(state: &PartitionState, now: jiff::Timestamp) -> Bytes {
     let symbol = Symbol::from_static;
     let mut map = Map::new();

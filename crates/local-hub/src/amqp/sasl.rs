@@ -1,5 +1,5 @@
-//! The SASL layer that some clients put before AMQP. Most of them prove nothing in it and use `$cbs`
-//! later; `PLAIN` carries `{policy}@sas.root.{hub}` and a SAS token.
+//! This file judges the SASL layer that some clients put before AMQP; `nodes` calls it. Most clients prove nothing
+//! in it and use `$cbs` later; `PLAIN` carries `{policy}@sas.root.{hub}` and a SAS token, or a policy and its key.
 
 use std::fmt::Display;
 
@@ -9,8 +9,8 @@ use super::grants::Grants;
 use crate::activity::refused;
 use crate::hub::Hub;
 
-/// What the hub offers: the mechanisms of the official Python and Event Hubs clients.
-/// `EXTERNAL` joins them with client certificates.
+/// The mechanisms that the hub offers: those of the official Python and Event Hubs clients. `EXTERNAL` joins
+/// them with client certificates.
 pub(super) fn mechanisms() -> Vec<Symbol> {
     ["MSSBCBS", "PLAIN", "ANONYMOUS"].map(Symbol::from_static).to_vec()
 }
@@ -51,7 +51,7 @@ fn refuse(reason: &dyn Display) -> SaslVerdict {
     SaslVerdict::Refuse
 }
 
-/// What the mechanism PLAIN carries.
+/// The proof that the mechanism PLAIN carries.
 #[derive(Debug, PartialEq)]
 enum Plain<'a> {
     /// `{policy}@sas.root.{hub}` and a token: a back end's.

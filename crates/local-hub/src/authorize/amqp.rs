@@ -1,7 +1,7 @@
-//! Who may use the addresses of a back end over AMQP: what a connection proves before anybody knows which
-//! of them it wants.
+//! Decides which AMQP connections may use the addresses of a back end, before it is known which of them a
+//! connection wants. `amqp/cbs` and `amqp/sasl` call it.
 //!
-//! Clients of Event Hubs sign with the text of the key, those of IoT Hub with what the text decodes to.
+//! Clients of Event Hubs sign with the text of the key, those of IoT Hub with the bytes that the text encodes.
 //! The endpoint takes both; a token of the first kind opens events and nothing else.
 
 use base64::Engine as _;
@@ -18,15 +18,10 @@ use crate::hub::Hub;
 const NODES: [&str; 3] = ["devicebound", "servicebound", "events"];
 
 impl Hub {
-    /// Whether the bearer of `sas_token` may use any address of a back end; which, its scope says.
-    pub(crate) fn authorize_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {
-        self.verify_amqp(sas_token)
-    }
-
-    /// Whether `key` is that of the policy, as whoever shows the key itself must know it.
+    /// Checks that `key` is the key of the policy. A client that shows the key itself is a reader of events.
     pub(crate) fn authorize_key(&self, policy: &str, key: &str) -> Result<ServiceGrant, Denied> {
         self.policy(policy).and_then(|policy| {
-            // Compared in constant time, by way of what only equal keys sign equally.
+            // Compared in constant time, by their signatures of the same text.
             let signed = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
             let own = hmac::sign(&signed(policy.key.reveal()), policy.name.as_str().as_bytes());
             hmac::verify(&signed(key), policy.name.as_str().as_bytes(), own.as_ref())
@@ -35,7 +30,9 @@ impl Hub {
         })
     }
 
-    fn verify_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {
+    /// Checks that the bearer of `sas_token` may use some address of a back end; the scope of the grant says
+    /// which.
+    pub(crate) fn authorize_amqp(&self, sas_token: &str) -> Result<ServiceGrant, Denied> {
         let token = self.token_for_host(sas_token)?;
         let scope = token.scope().segments().to_vec();
         if !self.has_node_within(&scope) {
@@ -44,12 +41,7 @@ impl Hub {
                 token.resource()
             )));
         }
-        let Some(name) = token.policy() else {
-            return Err(Denied::unauthorized(
-                "the token names no shared access policy (skn): it is a device's, and this address is for back ends",
-            ));
-        };
-        let (policy, now) = (self.policy(name)?, self.clock().now());
+        let (policy, now) = (self.policy_of(&token)?, self.clock().now());
         let events_only = match token.verify([&policy.key], now, CLOCK_SKEW) {
             Ok(()) => false,
             Err(error) => {
@@ -64,7 +56,7 @@ impl Hub {
         grant(policy, scope, events_only, token.expiry())
     }
 
-    /// Whether a scope is that of an address of a back end, or of something above one.
+    /// Returns whether a scope opens an address of a back end, by its own path or by a path above it.
     fn has_node_within(&self, scope: &[String]) -> bool {
         let Some(first) = scope.first() else { return true };
         if first.eq_ignore_ascii_case("messages") {

@@ -1,4 +1,4 @@
-//! Each way to be refused, and that only the right one gets in.
+//! These tests try each way to be refused, and check that only the right proof is taken.
 
 use std::time::Duration;
 

@@ -1,14 +1,14 @@
-//! Checks what no queue of cloud-to-device messages takes, whatever its state: messages over the size limit or
-//! with too many properties, application properties that are not ASCII, application properties with the name of
-//! a system property, and properties that no MQTT topic could carry. The queues call it before they take a
-//! message.
+//! This file refuses messages that no queue of cloud-to-device messages takes, whatever its state: messages
+//! over the size limit or with too many properties, application properties that are not ASCII, application
+//! properties with the name of a system property, and properties that no MQTT topic could carry. The queues
+//! call it before they take a message.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
 use super::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
 use super::refusal::{HubError, too_many_properties};
 
-/// What the names of system properties begin with where they stand among application properties, in MQTT.
+/// The beginning of the names of system properties where they stand among application properties, in MQTT.
 const SYSTEM: &str = "$.";
 
 /// The system property that stands among application properties under its own name, in AMQP and MQTT.

@@ -1,4 +1,5 @@
-//! Cloud-to-device messages waiting for their devices: the life of each from its acceptance to its end.
+//! [`C2dQueues`] keeps the cloud-to-device messages that wait for their devices, each from its acceptance to
+//! its end.
 //!
 //! ```text
 //! enqueue -> visible --lease--> locked --complete--> Success
@@ -37,18 +38,18 @@ pub(crate) struct LeasedC2d {
     /// Names the message for as long as it waits, whoever has it.
     pub(crate) sequence_number: u64,
     pub(crate) enqueued_time: Timestamp,
-    /// How many deliveries of it failed before.
+    /// The number of deliveries of it that failed before.
     pub(crate) delivery_count: u32,
 }
 
-/// What transitions lead to elsewhere.
+/// The consequences of transitions, which the caller carries on elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct C2dNews {
-    /// What became of messages whose senders asked to be told.
+    /// The outcomes of messages whose senders asked to be told.
     pub(crate) feedback: Vec<FeedbackRecord>,
     /// Devices that have messages to fetch.
     pub(crate) visible: Vec<DeviceId>,
-    /// Messages that left their queue, if somebody wants to know of them all.
+    /// Messages that left their queue with an outcome; always empty before [`C2dQueues::tell_ends`].
     pub(crate) ended: Vec<C2dEnd>,
 }
 
@@ -76,15 +77,15 @@ struct Queued {
 struct Queue {
     generation_id: Arc<str>,
     messages: VecDeque<Queued>,
-    /// As in [`C2dQueues::due`].
+    /// The entry of this queue in [`C2dQueues::due`].
     due: Timestamp,
 }
 
-/// What a transition does to one message.
+/// The decision of a transition about one message.
 enum Fate {
     Stays,
     Ends(FeedbackStatus),
-    /// Without a word.
+    /// The message leaves, and nobody is told.
     Goes,
 }
 
@@ -92,7 +93,7 @@ enum Fate {
 #[derive(Debug)]
 pub(crate) struct C2dQueues {
     queues: HashMap<DeviceId, Queue>,
-    /// When time next changes something in each queue.
+    /// The next time at which time itself changes something, in each queue.
     due: BTreeSet<(Timestamp, DeviceId)>,
     limits: Limits,
     tokens: LockTokens,
@@ -119,7 +120,7 @@ impl C2dQueues {
         }
     }
 
-    /// From now on, [`C2dNews::ended`] names each message that leaves its queue with an outcome.
+    /// Has [`C2dNews::ended`] name each message that leaves its queue with an outcome from now on.
     pub(crate) const fn tell_ends(&mut self) {
         self.tells_ends = true;
     }
@@ -295,28 +296,29 @@ impl C2dQueues {
         }
     }
 
-    /// When time next changes something.
+    /// Returns the next time at which time itself changes something.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// What happened since the last call.
+    /// Returns the consequences of all transitions since the last call.
     pub(crate) fn take_news(&mut self) -> C2dNews {
         std::mem::take(&mut self.news)
     }
 
-    /// How many messages wait for the device, those that are handed out included.
+    /// Returns how many messages wait for the device, those that are handed out included.
     pub(crate) fn pending(&self, device: &DeviceId) -> usize {
         self.queues.get(device).map_or(0, |queue| queue.messages.len())
     }
 
-    /// As [`pending`](Self::pending), without those whose time has passed.
+    /// Returns how many messages wait for the device, like [`pending`](Self::pending), but without those
+    /// whose time has passed.
     pub(crate) fn alive(&self, device: &DeviceId, now: Timestamp) -> usize {
         let alive = |queue: &Queue| queue.messages.iter().filter(|queued| queued.expiry > now).count();
         self.queues.get(device).map_or(0, alive)
     }
 
-    /// How many waiting messages can lead to feedback.
+    /// Returns how many waiting messages can lead to feedback.
     pub(crate) const fn awaited(&self) -> usize {
         self.awaited
     }
@@ -384,13 +386,13 @@ impl C2dQueues {
 }
 
 impl Queued {
-    /// When time next changes something about it.
+    /// Returns the next time at which time itself changes something about it.
     fn due(&self) -> Timestamp {
         self.lock.and_then(|lock| lock.until).map_or(self.expiry, |until| until.min(self.expiry))
     }
 }
 
-/// Whether the sender asked to hear of this outcome.
+/// Returns whether the sender asked to hear of this outcome.
 /// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback". It does not say which
 /// kind a purge belongs to; the message was not delivered, so it is negative.
 fn wants(message: &C2dMessage, status: FeedbackStatus) -> bool {

@@ -1,4 +1,5 @@
-//! Where the next page of a query begins, as text that clients carry and cannot make up.
+//! [`Continuations`] writes and reads the position of the next page of a query, as text that clients carry
+//! and cannot make up.
 //!
 //! The position is an identity, not a number of rows: pages neither repeat nor leave out a twin when
 //! others come and go between them. The text is signed together with the query, so that it fits no other.
@@ -14,7 +15,7 @@ use super::refusal::HubError;
 /// Bytes of the signature that are sent: too many to be guessed.
 const SIGNATURE_BYTES: usize = 16;
 
-/// How far a query has come.
+/// The point that a query has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) position: Position,
@@ -24,9 +25,9 @@ pub(crate) struct Progress {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// Behind this twin; at the beginning if there is none.
+    /// The page begins behind this twin, or with the first one if there is none.
     After(Option<ConnectionId>),
-    /// So many groups were shown.
+    /// The page begins behind so many groups.
     Groups(u64),
 }
 
@@ -35,7 +36,7 @@ pub(crate) enum Position {
 pub(crate) struct Continuations(hmac::Key);
 
 impl Continuations {
-    /// With a secret of the hub.
+    /// Makes continuations that are signed with a secret of the hub.
     pub(crate) fn new(secret: &SharedAccessKey) -> Self {
         // A key of its own, so that nothing signed here is a signature elsewhere.
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());

@@ -1,14 +1,13 @@
-//! What a back end may write of a device or module identity, checked: everything else about it is the
-//! hub's.
+//! This file holds the parts of device and module identities that a back end may write, and checks them. All
+//! other parts are the hub's.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use iothub_models::{
     AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId, SharedAccessKey, X509Thumbprints,
 };
 
 use super::connections::ConnectionId;
 use super::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
+use super::policies::is_usable;
 use super::refusal::HubError;
 
 /// The writable part of a device identity. What a request leaves out has its default here: a write
@@ -23,15 +22,11 @@ pub(crate) struct DeviceWrite {
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
     pub(crate) thumbprints: X509Thumbprints,
     pub(crate) iot_edge: bool,
-    /// As it was given; an empty text clears the scope of a device that is no IoT Edge device.
+    /// The scope as it was given; an empty text clears the scope of a device that is no IoT Edge device.
     pub(crate) device_scope: Option<String>,
-    /// As they were given.
+    /// The scopes of parents as they were given.
     pub(crate) parent_scopes: Vec<String>,
 }
-
-/// How many bytes a device's key has once it is decoded.
-/// Source: *Understand the identity registry in your IoT hub*, and what the portal accepts.
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
 impl DeviceWrite {
     /// An enabled device whose keys the hub makes.
@@ -118,7 +113,7 @@ pub(super) fn is_system(module: &ModuleId) -> bool {
     SYSTEM_MODULES.contains(&module.as_str())
 }
 
-/// How an identity proves who it is, as it is written.
+/// The proof by which an identity shows who it is, as it is written.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) authentication: AuthenticationType,
@@ -132,8 +127,7 @@ fn invalid(text: &str) -> Result<(), HubError> {
 
 fn check_proof(keys: &Option<[SharedAccessKey; 2]>, thumbprints: &X509Thumbprints) -> Result<(), HubError> {
     for key in keys.iter().flatten() {
-        let decoded = STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new);
-        if !decoded.is_ok_and(|bytes| KEY_BYTES.contains(&bytes.len())) {
+        if !is_usable(key) {
             return invalid("authentication.symmetricKey: a key is base64 of 16 to 64 bytes");
         }
     }

@@ -1,4 +1,4 @@
-//! The log of events: partitions, each in order, each with its own lock.
+//! [`EventLog`] keeps events for their readers: in partitions, each in order, each with its own lock.
 //!
 //! A device's events are always in the same partition. An event is accepted whatever the log holds: the
 //! oldest leave by age and by size, as in the service, which keeps a day of them. What is kept of an
@@ -28,7 +28,7 @@ use super::event::{EventSource, HubEvent};
 /// Writes an event and its place in the log as its readers get it.
 pub(crate) type Encode = fn(&HubEvent, &Position, &mut BytesMut);
 
-/// How long and how much a log keeps.
+/// The bounds of a log, in time and in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Milliseconds an event is kept.
@@ -37,12 +37,12 @@ pub(crate) struct Bounds {
     bytes: usize,
 }
 
-/// What readers have not read.
+/// The numbers of events that readers have not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unread {
     /// Events that the log keeps.
     pub(crate) kept: u64,
-    /// How many of them each consumer group has not read, of those that had readers.
+    /// The number of them that each consumer group has not read, of those that had readers.
     pub(crate) groups: BTreeMap<String, u64>,
 }
 
@@ -55,14 +55,14 @@ struct Inner {
     partitions: Box<[Mutex<Partition>]>,
     bounds: Bounds,
     encode: Encode,
-    /// When the log began, in milliseconds since the Unix epoch.
+    /// The time at which the log began or was last cleared, in milliseconds since the Unix epoch.
     created: AtomicI64,
     /// Telemetry accepted since the start or the last reset.
     telemetry: AtomicU64,
 }
 
 impl EventLog {
-    /// An empty log of `partitions` that keeps events for `keep`, and at most `bytes` of them.
+    /// Makes an empty log of `partitions` that keeps events for `keep`, and at most `bytes` of them.
     pub(crate) fn new(
         partitions: usize,
         keep: Duration,
@@ -83,17 +83,17 @@ impl EventLog {
         }))
     }
 
-    /// How many partitions there are; they are named by their index.
+    /// Returns the number of partitions; they are named by their index.
     pub(crate) fn partitions(&self) -> usize {
         self.0.partitions.len()
     }
 
-    /// When the log began, or was last cleared, in milliseconds since the Unix epoch.
+    /// Returns the time at which the log began or was last cleared, in milliseconds since the Unix epoch.
     pub(crate) fn created(&self) -> i64 {
         self.0.created.load(Ordering::Relaxed)
     }
 
-    /// Takes events, in order, and wakes who waits for them.
+    /// Takes events, in order, and wakes the readers that wait for them.
     pub(crate) fn append(&self, batch: Vec<HubEvent>) {
         let telemetry = batch.iter().filter(|event| event.source == EventSource::Telemetry).count();
         let mut events = batch.into_iter().peekable();
@@ -111,14 +111,14 @@ impl EventLog {
         self.0.telemetry.fetch_add(telemetry as u64, Ordering::Relaxed);
     }
 
-    /// What a partition holds and where it ends; `None` if there is no such partition.
+    /// Returns the contents and the end of a partition; `None` if there is no such partition.
     pub(crate) fn state(&self, partition: usize, now: Timestamp) -> Option<PartitionState> {
         let mut partition = self.partition(partition)?;
         partition.trim(now, self.0.bounds);
         Some(partition.state())
     }
 
-    /// Everything that is kept, oldest first as far as partitions can be compared: by time.
+    /// Returns all events that are kept, oldest first as far as partitions can be compared: by time.
     pub(crate) fn kept(&self) -> Vec<Bytes> {
         let mut kept: Vec<_> = (0..self.partitions())
             .filter_map(|index| self.partition(index))
@@ -128,8 +128,8 @@ impl EventLog {
         kept.into_iter().map(|(_, event)| event).collect()
     }
 
-    /// How many events are kept, and how many of them the consumer groups that had readers have not read.
-    /// Readers count once they are dropped.
+    /// Returns how many events are kept, and how many of them the consumer groups that had readers have not
+    /// read. Readers count once they are dropped.
     pub(crate) fn unread(&self) -> Unread {
         let mut unread = Unread::default();
         let partitions: Vec<_> =
@@ -146,7 +146,7 @@ impl EventLog {
         unread
     }
 
-    /// How many telemetry messages were accepted, those that left the log included.
+    /// Returns how many telemetry messages were accepted, those that left the log included.
     pub(crate) fn telemetry_accepted(&self) -> u64 {
         self.0.telemetry.load(Ordering::Relaxed)
     }
@@ -162,7 +162,7 @@ impl EventLog {
         self.0.telemetry.store(0, Ordering::Relaxed);
     }
 
-    /// The partition of a device, the same in every run: FNV-1a, folded so that all of it counts.
+    /// Returns the partition of a device, the same in every run: FNV-1a, folded so that all of it counts.
     fn partition_of(&self, device: &DeviceId) -> usize {
         let hash = device.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,9 +1,9 @@
-//! The limits of the service, by name and with their source, and those that keep this hub's memory
-//! bounded where the service has more room.
+//! This file lists the limits of the service, by name and with their source, and those that keep this hub's
+//! memory bounded where the service has more room.
 
 use std::time::Duration;
 
-/// What the hub takes before it refuses. The defaults are the service's.
+/// The bounds beyond which the hub refuses. The defaults are the service's.
 ///
 /// Source, where nothing else is said: *IoT Hub quotas and throttling*.
 #[derive(Clone, Debug)]
@@ -16,35 +16,36 @@ pub struct Limits {
     pub c2d_queue_depth: usize,
     /// Size of one cloud-to-device message: body, system property values, application properties.
     pub c2d_message_bytes: usize,
-    /// How long a cloud-to-device message without an expiry time waits.
+    /// The time that a cloud-to-device message without an expiry time waits.
     pub c2d_default_ttl: Duration,
-    /// How long a cloud-to-device message waits at most, whatever expiry time it carries.
+    /// The longest time that a cloud-to-device message waits, whatever expiry time it carries.
     pub c2d_max_ttl: Duration,
-    /// How often a device may abandon a cloud-to-device message before it is given up.
+    /// The number of times that a device may abandon a cloud-to-device message before it is given up.
     /// Source: *Send cloud-to-device messages from an IoT hub*, "maxDeliveryCount".
     pub c2d_max_delivery_count: u32,
     /// Cloud-to-device messages of all devices together, in bytes. Ours: the service has no such limit.
     pub c2d_total_bytes: usize,
-    /// How long a back end may take for a batch of feedback before it is delivered again.
+    /// The time that a back end may take for a batch of feedback before it is delivered again.
     /// Source: as above, "feedback.lockDurationAsIso8601".
     pub feedback_lock: Duration,
-    /// How often a batch of feedback is delivered before it is given up.
+    /// The number of times that a batch of feedback is delivered before it is given up.
     /// Source: as above, "feedback.maxDeliveryCount".
     pub feedback_max_delivery_count: u32,
-    /// How long a batch of feedback waits for a back end. Source: as above, "feedback.ttlAsIso8601".
+    /// The time that a batch of feedback waits for a back end. Source: as above, "feedback.ttlAsIso8601".
     pub feedback_ttl: Duration,
     /// Outcomes that wait for a back end, and messages that can still lead to one, together. Ours: over it
     /// no feedback is promised.
     pub feedback_records: usize,
     /// Size of one telemetry message: body, system property values, application properties.
     pub telemetry_message_bytes: usize,
-    /// How long an event is kept for reading. Source: *Read device-to-cloud messages from the built-in
+    /// The time that an event is kept for reading. Source: *Read device-to-cloud messages from the built-in
     /// endpoint* ("default retention").
     pub events_kept_for: Duration,
     /// Bytes of events kept for reading, divided among the partitions. Ours: the service keeps events by
     /// age alone.
     pub events_kept_bytes: usize,
-    /// Connections each listener keeps open at once. Ours.
+    /// Connections that each service (MQTT, AMQP, AMQP without TLS, HTTPS) keeps open at once, if the process
+    /// may open enough file descriptors. Ours.
     pub connections: usize,
 }
 
@@ -70,14 +71,14 @@ impl Default for Limits {
     }
 }
 
-/// How long a device may take for a message it received, where it has no connection that holds it.
+/// The time that a device may take for a message it received, where it has no connection that holds it.
 /// Source: *Send cloud-to-device messages from an IoT hub*: one minute, fixed.
 pub(crate) const C2D_LOCK: Duration = Duration::from_secs(60);
 
 /// Most records in a batch of feedback. Source: as above, "Message feedback".
 pub(crate) const FEEDBACK_BATCH_RECORDS: usize = 64;
 
-/// How long a record waits for others to be in a batch with. Source: as above.
+/// The time that a record waits for others to be in a batch with. Source: as above.
 pub(crate) const FEEDBACK_BATCH_DELAY: Duration = Duration::from_secs(15);
 
 /// Longest message id, in characters. Source: *Create and read IoT Hub messages*.
@@ -93,7 +94,7 @@ pub(crate) const MANAGED_BY_LENGTH: usize = 128;
 /// Source: *IoT Hub quotas and throttling*.
 pub(crate) const MODULES_PER_DEVICE: usize = 50;
 
-/// Layers of IoT Edge devices above an IoT Edge device. Source: *Understand Azure IoT Edge limits and
+/// Most layers of IoT Edge devices above an IoT Edge device. Source: *Understand Azure IoT Edge limits and
 /// restrictions*.
 pub(crate) const EDGE_LAYERS: usize = 5;
 

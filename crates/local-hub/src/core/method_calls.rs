@@ -1,4 +1,5 @@
-//! Direct methods on their way: calls that wait for their device, for their turn, or for the answer.
+//! [`MethodCalls`] keeps the direct methods on their way: calls that wait for their device, for their turn,
+//! or for the answer.
 //!
 //! A call waits for a device that does not listen to methods as long as its connect timeout lets it; from
 //! then on the device has the response timeout to answer. Calls are pulled by the connection that listens,
@@ -25,7 +26,7 @@ use super::refusal::HubError;
 /// would not hear the answer.
 const EARLY: Duration = Duration::from_millis(200);
 
-/// What a back end asks of a device.
+/// A call as a back end asks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MethodCall {
     pub(crate) name: MethodName,
@@ -35,7 +36,7 @@ pub(crate) struct MethodCall {
     pub(crate) connect_timeout: Duration,
 }
 
-/// What the device answered.
+/// The answer of the device.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MethodAnswer {
     pub(crate) status: i32,
@@ -52,12 +53,12 @@ pub(crate) struct MethodRequest {
     pub(crate) payload: Bytes,
 }
 
-/// How far a call is, for whoever waits for it.
+/// The progress of a call, for whoever waits for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Phase {
-    /// It waits, and is over at this time.
+    /// The call waits, and is over at this time.
     Until(Timestamp),
-    /// It is over.
+    /// The call is over.
     Done(Result<MethodAnswer, CallFailure>),
 }
 
@@ -74,9 +75,9 @@ pub(crate) struct MethodCalls {
     /// Identities that listen, or have calls.
     targets: HashMap<ConnectionId, Target>,
     last_number: u64,
-    /// Of all identities.
+    /// The number of calls of all identities.
     calls: usize,
-    /// In the payloads that were not handed out yet.
+    /// The number of bytes in the payloads that were not handed out yet.
     bytes: usize,
 }
 
@@ -92,16 +93,16 @@ struct Target {
 struct Pending {
     call: MethodCall,
     stage: Stage,
-    /// When it is over if nobody listened by then.
+    /// The time at which it is over if nobody listened by then.
     connect_deadline: Timestamp,
-    /// When it is over.
+    /// The time at which it is over.
     deadline: Timestamp,
     phase: watch::Sender<Phase>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nobody listens.
+    /// No connection listens.
     Waiting,
     /// The listener has not taken it yet.
     Queued,
@@ -277,25 +278,25 @@ impl MethodCalls {
         self.finish(id, number, Err(CallFailure::closed()));
     }
 
-    /// The identity is gone.
+    /// Ends the calls of an identity that is gone.
     pub(crate) fn forget(&mut self, id: &ConnectionId) {
         self.finish_where(id, HubError::not_found(id).into(), |_| true);
         self.targets.remove(id);
     }
 
-    /// The device is gone, and its modules with it.
+    /// Ends the calls of a device that is gone, and of its modules.
     pub(crate) fn forget_device(&mut self, device: &DeviceId) {
         let gone: Vec<_> = self.targets.keys().filter(|id| id.device == *device).cloned().collect();
         gone.iter().for_each(|id| self.forget(id));
     }
 
-    /// All identities are gone.
+    /// Ends all calls, since all identities are gone.
     pub(crate) fn clear(&mut self) {
         let gone: Vec<_> = self.targets.keys().cloned().collect();
         gone.iter().for_each(|id| self.forget(id));
     }
 
-    /// How many calls of an identity wait, for it or for its answer.
+    /// Returns how many calls of an identity wait, for it or for its answer.
     pub(crate) fn pending(&self, id: &ConnectionId) -> usize {
         self.targets.get(id).map_or(0, |target| target.calls.len())
     }

@@ -1,6 +1,6 @@
-//! What the hub itself tells readers of the event stream: that a twin changed, that a device came, went,
-//! connected or disconnected. Bodies and properties are those of the service; which of these events are
-//! made at all, and where they go, is for the routes to say.
+//! [`Notifications`] makes the events of the hub itself for readers of the event stream: that a twin changed,
+//! that a device came, went, connected or disconnected. Bodies and properties are those of the service; the
+//! routes say which of these events are made at all, and where they go.
 //!
 //! Source: *Azure IoT Hub non-telemetry event schemas*.
 
@@ -23,7 +23,7 @@ use super::routes::Routes;
 use super::truncated;
 use super::twins::TwinState;
 
-/// What the hub's own events have in common.
+/// The state that all events of the hub itself share.
 #[derive(Debug)]
 pub(crate) struct Notifications {
     hub_name: String,
@@ -32,7 +32,7 @@ pub(crate) struct Notifications {
     sequence_numbers: SequenceNumbers,
 }
 
-/// What stands around a body.
+/// The properties that stand around a body.
 struct Kind {
     source: EventSource,
     schema: &'static str,

@@ -1,5 +1,5 @@
-//! JSON as bytes that are walked without being parsed: a value deep in a document is found by stepping
-//! over what stands before it, and nothing is allocated on the way.
+//! This file writes JSON as bytes that are walked without being parsed: a value deep in a document is found
+//! by stepping over everything before it, and nothing is allocated on the way.
 //!
 //! A value is a tag and, where it has one, a body; bodies of text, arrays and objects begin with their
 //! length in bytes, so that they can be stepped over. Numbers keep their kind (`1` and `1.0` differ when
@@ -93,7 +93,7 @@ impl Packer {
         }
     }
 
-    /// What `write` writes, after its length.
+    /// Writes everything that `write` writes, after its length.
     fn sized(&mut self, write: impl FnOnce(&mut Self)) {
         let at = self.0.len();
         // Most are short: one byte is kept free for the length, and made more if it takes more.
@@ -154,7 +154,7 @@ impl<'a> Packed<'a> {
         (!items.is_empty()).then_some(Self(items))
     }
 
-    /// Whether it is an object or an array.
+    /// Returns whether it is an object or an array.
     pub(crate) fn is_composite(self) -> bool {
         matches!(self.0.first(), Some(&(ARRAY | OBJECT)))
     }
@@ -185,7 +185,7 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// What stands before a name: its length, or its place among those that are known.
+/// Returns the number that stands before a name: its length, or its place among those that are known.
 fn name_head(name: &str) -> u64 {
     match KNOWN_NAMES.iter().position(|known| *known == name) {
         Some(known) => (known as u64) << 1 | 1,
@@ -218,7 +218,7 @@ fn read_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(name).ok()?, rest))
 }
 
-/// What stands behind the first value.
+/// Returns the bytes behind the first value.
 fn skip(bytes: &[u8]) -> Option<&[u8]> {
     let (tag, rest) = bytes.split_first()?;
     match *tag {

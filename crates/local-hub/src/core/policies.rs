@@ -1,4 +1,5 @@
-//! Shared access policies: the five every hub has, their keys, and what each may do.
+//! This file keeps the shared access policies: the five every hub has, their keys, and the permissions of
+//! each.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use iothub_models::SharedAccessKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// What a shared access policy may allow.
+/// A permission that a shared access policy may give.
 ///
 /// Source: *Control access to IoT Hub using shared access signatures*, "Permissions".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl PolicyName {
         }
     }
 
-    /// What the policy allows; writing never comes without reading.
+    /// Returns the permissions of the policy; writing never comes without reading.
     const fn permissions(self) -> &'static [Permission] {
         use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
         match self {
@@ -115,7 +116,8 @@ impl Policies {
 #[error("the operating system gave no random bytes for a key")]
 pub(crate) struct NoRandomness;
 
-/// Whether a key is base64 of 16 to 64 bytes, so that tokens can be signed with it.
+/// Returns whether a key, of a policy or of an identity, is base64 of 16 to 64 bytes, so that tokens can be signed
+/// with it. Source: *Understand the identity registry in your IoT hub*, and the keys that the portal accepts.
 pub(crate) fn is_usable(key: &SharedAccessKey) -> bool {
     let bytes = STANDARD.decode(key.reveal()).map(zeroize::Zeroizing::new);
     bytes.is_ok_and(|bytes| (16..=64).contains(&bytes.len()))

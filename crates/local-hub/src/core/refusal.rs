@@ -1,4 +1,4 @@
-//! A refusal as the service words it: an error code and the text a peer may read.
+//! [`HubError`] is a refusal as the service words it: an error code and the text a peer may read.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use iothub_models::{DeviceId, ErrorCode, ModuleId};
 use super::connections::ConnectionId;
 use super::limits::PROPERTIES;
 
-/// What the hub answers when it does not do what it was asked to. The text goes to the peer, so it
-/// never holds a secret.
+/// The answer of the hub when it does not do what it was asked to. The text goes to the peer, so it never
+/// holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubError {
     pub(crate) code: ErrorCode,
@@ -25,8 +25,8 @@ impl HubError {
         Self::new(ErrorCode::DeviceNotFound, id.as_str())
     }
 
-    /// The refusal of a request to a disabled device. The code is that of a device that does not exist, and the text
-    /// tells the two apart.
+    /// Returns the refusal of a request to a disabled device. The code is that of a device that does not exist,
+    /// and the text tells the two apart.
     pub(crate) fn device_disabled(id: &DeviceId) -> Self {
         Self::new(ErrorCode::DeviceNotFound, format!("{id} is disabled"))
     }
@@ -63,7 +63,7 @@ impl fmt::Display for HubError {
 
 impl std::error::Error for HubError {}
 
-/// The refusal of a message with more than [`PROPERTIES`] properties.
+/// Returns the refusal of a message with more than [`PROPERTIES`] properties.
 pub(crate) fn too_many_properties(count: usize) -> HubError {
     let text = format!("the message has {count} application properties; at most {PROPERTIES} are allowed");
     HubError::new(ErrorCode::ArgumentInvalid, text)

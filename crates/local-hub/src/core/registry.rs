@@ -1,7 +1,7 @@
-//! The identity registry: who may connect, with which keys, and what state they are in.
+//! [`Registry`] keeps the identities: who may connect, with which keys, and in which state they are.
 //!
-//! Refused here: creating what exists, changing what does not, a stale ETag, an identity over the
-//! limit. Source: *Understand the identity registry in your IoT hub*.
+//! It refuses to create what exists, to change what does not, a stale ETag, and an identity over the limit.
+//! Source: *Understand the identity registry in your IoT hub*.
 
 mod modules;
 mod scopes;
@@ -21,7 +21,7 @@ use super::refusal::HubError;
 use super::registered::{Credentials, Registered};
 use super::truncated;
 
-/// What a request says about the state it expects (`If-Match`).
+/// The state that a request expects (`If-Match`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
     /// Nothing: a write creates, and only creates.
@@ -178,7 +178,7 @@ impl Registry {
         }
     }
 
-    /// Of a device or of a module; `None` if there is no such identity.
+    /// Returns the credentials of a device or of a module; `None` if there is no such identity.
     pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
         let device = self.devices.get(&id.device)?;
         Some(self.registered(id)?.credentials(device.status))

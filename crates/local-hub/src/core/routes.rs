@@ -1,8 +1,8 @@
-//! Message routes: which events reach the built-in endpoint, `events`.
+//! [`Routes`] decides which events reach the built-in endpoint, `events`.
 //!
-//! A route takes the events of one source that satisfy its condition. An event that several routes take
-//! is in the stream once. What no route took of telemetry takes the fallback route, while it is on;
-//! other events need a route. Not here: other endpoints, enrichments.
+//! A route takes the events of one source that satisfy its condition. An event that several routes take is in
+//! the stream once. Telemetry that no route took takes the fallback route, while it is on; other events need
+//! a route. Other endpoints and enrichments do not exist here.
 //! Source: *Use IoT Hub message routing to send device-to-cloud messages to different endpoints*.
 
 mod message;
@@ -36,7 +36,7 @@ pub struct Route {
     enabled: bool,
 }
 
-/// Why a route cannot be.
+/// The reason for which a route cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RouteError {
@@ -54,7 +54,7 @@ pub enum RouteError {
     Condition {
         /// The route's name.
         route: String,
-        /// What is wrong with it, and where.
+        /// The defect of the condition, and its place.
         error: ParseError,
     },
 }
@@ -127,17 +127,17 @@ impl Routes {
         Ok(Self { routes, fallback })
     }
 
-    /// Whether events of a source can reach the endpoint at all. If not, nobody need make them.
+    /// Returns whether events of a source can reach the endpoint at all. If not, nobody need make them.
     pub(crate) fn want(&self, source: EventSource) -> bool {
         self.falls_back(source) || self.of(source).next().is_some()
     }
 
-    /// Whether every event of a source reaches the endpoint, so that no condition is asked.
+    /// Returns whether every event of a source reaches the endpoint, so that no condition is asked.
     pub(crate) fn take_all(&self, source: EventSource) -> bool {
         self.falls_back(source)
     }
 
-    /// Whether this event reaches the endpoint. `twin` is asked at most once, and only if a condition
+    /// Returns whether this event reaches the endpoint. `twin` is asked at most once, and only if a condition
     /// names the twin: tags and properties of the device or the module that the event is about.
     pub(crate) fn take(&self, event: &HubEvent, twin: &dyn Fn() -> Option<Value>) -> bool {
         // With one endpoint, what a route takes and what falls back come to the same.

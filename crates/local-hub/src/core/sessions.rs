@@ -66,7 +66,7 @@ pub(crate) struct Unacknowledged {
     pub(crate) packet_id: u16,
 }
 
-/// What is remembered of one identity.
+/// The session of one identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) subscriptions: Subscriptions,

@@ -1,5 +1,5 @@
-//! Checks that the properties in a request, and the section that a change would leave, are within the limits
-//! of twins: sizes, depth, names, values.
+//! This file checks that the properties in a request, and the section that a change would leave, are within
+//! the limits of twins: sizes, depth, names, values. [`twins`](super::twins) calls it for every change.
 //!
 //! Source: *Understand and use device twins in IoT Hub*, "Tags and properties format" and "Device twin
 //! size"; for `#` and blanks in names and null within arrays, the service's behaviour.

@@ -1,7 +1,7 @@
-//! A query over twins, a slice at a time: a page is put together from slices, and between two of them
-//! the state is free for others. Nothing is kept between pages but the position.
+//! [`Paging`] answers a query over twins, a slice at a time: a page is put together from slices, and between
+//! two of them the state is free for others. Nothing is kept between pages but the position.
 //!
-//! Where an index or the order of ids tells which twins may be selected, only those are read.
+//! Only those twins are read that an index or the order of ids admits, where there is one.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub(crate) struct QueryState<'a> {
     pub(crate) twins: &'a mut Twins,
     pub(crate) queues: &'a C2dQueues,
     pub(crate) now: Timestamp,
-    /// Whether the slice has taken long enough: what one twin costs depends on the query.
+    /// Returns whether the slice has taken long enough, since the cost of one twin depends on the query.
     pub(crate) is_over: &'a dyn Fn() -> bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Paging<'q> {
     /// The twin of the last item.
     shown: Option<ConnectionId>,
     left: u64,
-    /// For queries whose rows are groups, and how many of them earlier pages showed.
+    /// The groups of queries whose rows are groups, and how many of them earlier pages showed.
     groups: Option<(Aggregation<'q>, u64)>,
     asked: bool,
 }
@@ -60,13 +60,13 @@ pub(crate) struct Paging<'q> {
 pub(crate) struct Page {
     /// An array.
     pub(crate) json: String,
-    /// How many items it has.
+    /// The number of its items.
     pub(crate) rows: usize,
-    /// Where the next page begins, if there is one.
+    /// The beginning of the next page, if there is one.
     pub(crate) next: Option<Progress>,
 }
 
-/// What a slice found.
+/// The result of reading a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slice {
     More,

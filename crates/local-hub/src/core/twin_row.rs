@@ -1,4 +1,5 @@
-//! A twin as back ends and queries see it: what is kept of it, and what its identity says.
+//! [`TwinRow`] shows a twin as back ends and queries see it: the document that is kept, and the facts of its
+//! identity.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -17,7 +18,7 @@ use super::registry::{Device, Module, Registry};
 use super::twin_index::find;
 use super::twins::Stored;
 
-/// Whose twin it is.
+/// The identity that has the twin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner<'a> {
     Device(&'a Device),
@@ -108,7 +109,7 @@ impl<'a> TwinRow<'a> {
         Self { id, owner, stored, queues, now, tags: OnceCell::new(), properties: OnceCell::new() }
     }
 
-    /// The object or array at a path of tags or properties.
+    /// Returns the object or array at a path of tags or properties.
     fn composite_at(&self, path: &Path) -> Option<&Value> {
         let cell = if path.first() == "tags" { &self.tags } else { &self.properties };
         let whole = cell.get_or_init(|| self.stored.packed().member(path.first())?.to_value());

@@ -1,4 +1,4 @@
-//! Keeps the twins of devices and modules, which back ends and devices change in turn.
+//! [`Twins`] keeps the twins of devices and modules, which back ends and devices change in turn.
 //!
 //! Every change is one transition: read, check, merge, write, and with it the indexes. A stale ETag or
 //! version is refused, and so is every change that [`twin_limits`](super::twin_limits) forbids.
@@ -32,19 +32,19 @@ pub(crate) struct TwinState {
     pub(crate) document: TwinDocument,
 }
 
-/// What a back end writes. A section that is absent stays as it is.
+/// The change that a back end makes. A section that is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TwinWrite {
     pub(crate) tags: Option<SectionWrite>,
     pub(crate) desired: Option<SectionWrite>,
 }
 
-/// How a section is written.
+/// The way in which a section is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SectionWrite {
-    /// Laid over what is there; null deletes.
+    /// These properties are laid over those that are there; null deletes.
     Merge(Map<String, Value>),
-    /// In the place of all properties that are there; null is refused.
+    /// These properties take the place of all that are there; null is refused.
     Replace(Map<String, Value>),
 }
 
@@ -144,8 +144,8 @@ impl Twins {
         Ok(change)
     }
 
-    /// The device's own change of its reported properties, laid over what is there; the new version.
-    /// With `expected`, only if the section still has that version.
+    /// Lays the device's own change over its reported properties, and returns their new version.
+    /// If `expected` is given, the change is made only if the section still has that version.
     pub(crate) fn report(
         &mut self,
         id: &ConnectionId,

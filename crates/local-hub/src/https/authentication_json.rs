@@ -7,7 +7,7 @@ use super::json_object::{Parsed, object, one_of, text};
 use super::passed_over::PassedOver;
 use crate::core::refusal::HubError;
 
-/// What `authentication` says. What it leaves out has its default.
+/// The member `authentication` of an identity. A value that the client leaves out has its default.
 #[derive(Debug, Default)]
 pub(super) struct Authentication {
     pub(super) kind: AuthenticationType,

@@ -1,10 +1,10 @@
-//! How direct methods and commands are refused: the service writes these errors as JSON within the text.
+//! [`CallError`] refuses direct methods and commands. The service writes these errors as JSON within the text.
 //!
 //! ```text
 //! {"Message":"{\"errorCode\":404103,\"trackingId\":…,\"message\":…,\"info\":{\"timeout\":\"00:00:05\"},
 //!   \"timestampUtc\":…}","ExceptionMessage":""}
 //! ```
-//! Source: *Understand and resolve Azure IoT Hub errors*, and what official clients take apart.
+//! Source: *Understand and resolve Azure IoT Hub errors*, and the parts that official clients read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `/digitaltwins/{id}/commands/{cmd}` and `/digitaltwins/{id}/components/{comp}/commands/{cmd}`: direct
+//! Serves `/digitaltwins/{id}/commands/{cmd}` and `/digitaltwins/{id}/components/{comp}/commands/{cmd}`: direct
 //! methods by their Plug and Play names. No model is asked whether there is such a command: the device says.
 //!
 //! The body of an answer is the device's payload, its status a header.

@@ -1,8 +1,8 @@
 //! These functions read a device or module identity as back ends write it: JSON in, [`DeviceWrite`] or
 //! [`ModuleWrite`] out.
 //!
-//! Members that only the hub may set are passed over: clients send back what they read. So are unknown ones, as
-//! the service does. What the service would keep and this hub does not is refused.
+//! Members that only the hub may set are passed over, since clients send back whole identities; so are unknown
+//! ones, as the service does. A member that the service would keep and this hub does not is refused.
 
 use iothub_models::{DeviceStatus, ErrorCode};
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ const READ_ONLY: &[&str] = &[
     "cloudToDeviceMessageCount",
 ];
 
-/// What the service's newest preview keeps with an identity, and this hub does not.
+/// The member that the service's newest preview keeps with an identity, and this hub does not.
 const ATTRIBUTES: &str = "attributes";
 
 const DEVICE: &[&str] = &[

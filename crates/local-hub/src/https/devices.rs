@@ -1,4 +1,4 @@
-//! `/devices` and `/devices/{id}`: the identity registry.
+//! Serves `/devices` and `/devices/{id}`, the identity registry.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! Serves `/digitaltwins/{id}`: twins as Plug and Play shows them, read and patched.
+//! Serves `/digitaltwins/{id}`: it reads and patches twins as Plug and Play shows them.
 
 use axum::body::Body;
 use axum::extract::State;

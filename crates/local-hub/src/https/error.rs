@@ -1,4 +1,4 @@
-//! The service's error contract over HTTP: a code becomes a status, a header and a JSON body.
+//! This file writes errors as the service does over HTTP: a code becomes a status, a header and a JSON body.
 //!
 //! ```text
 //! {"Message":"ErrorCode:{Name};{text}","ExceptionMessage":"Tracking ID:{id}-G:0-TimeStamp:{time}"}
@@ -30,7 +30,7 @@ impl ApiError {
         Self(HubError::new(code, text), None)
     }
 
-    /// With the true reason, which the peer does not learn.
+    /// Returns the error with its true reason, which the peer does not learn.
     pub(super) fn because(mut self, reason: String) -> Self {
         self.1 = Some(reason);
         self
@@ -73,7 +73,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A refusal with these two texts.
+/// Returns the refusal with these two texts.
 pub(super) fn refusal_body(code: ErrorCode, message: String, exception_message: String) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &Body { message, exception_message });
@@ -81,7 +81,7 @@ pub(super) fn refusal_body(code: ErrorCode, message: String, exception_message: 
     response
 }
 
-/// A JSON answer.
+/// Returns the answer with this value as its JSON body.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => (status, [(CONTENT_TYPE, JSON)], text).into_response(),
@@ -93,7 +93,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-/// What a read or a write of something with an ETag answers. Official clients take 200 for every
+/// Returns the answer to a read or a write of something with an ETag. Official clients take 200 for every
 /// success. The header has the ETag of the body: one client puts the header's over the body's.
 pub(super) fn json_with_etag(value: &impl Serialize, etag: &str) -> Response {
     let mut response = json(StatusCode::OK, value);
@@ -103,12 +103,12 @@ pub(super) fn json_with_etag(value: &impl Serialize, etag: &str) -> Response {
     response
 }
 
-/// No resource has this path.
+/// Returns the error for a path that no resource has.
 pub(super) async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(ErrorCode::GenericNotFound, format!("this hub has no resource {}", uri.path()))
 }
 
-/// The resource has no such method.
+/// Returns the error for a method that the resource does not have.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     let text = format!("{} does not take {method}", uri.path());
     ApiError::new(ErrorCode::GenericMethodNotAllowed, text)

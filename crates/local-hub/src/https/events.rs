@@ -1,10 +1,10 @@
-//! `/devices/{id}/messages/events`, and the same of a module: telemetry over HTTPS, one message with its
-//! properties in headers, or a batch as JSON. It enters the hub as all telemetry does, a batch as a whole.
+//! Serves `/devices/{id}/messages/events`, and the same of a module: it takes telemetry over HTTPS, one message
+//! with its properties in headers, or a batch as JSON. A batch enters the hub as a whole.
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
 //! ```
-//! `base64Encoded` is true unless it says otherwise; then the body is the text itself. Names of properties that
+//! `base64Encoded` is true by default; if it is false, the body is the text itself. Names of properties that
 //! are neither the service's nor begin with `iothub-app-` are passed over.
 
 mod batch;
@@ -169,7 +169,7 @@ async fn batch(content: Vec<u8>, limit: usize) -> Result<Read<Vec<Telemetry>>, A
             ApiError::new(code, format!("message {number} of the batch: {text}"))
         })?;
         size += message.size();
-        // Checked here too: what is over the limit anyway is not worth reading.
+        // Checked here too: a batch that is over the limit anyway is not worth reading.
         check_size(size, limit)?;
         read.push(message);
         // A message may have a thousand properties, and others are to get their turn between two of them.

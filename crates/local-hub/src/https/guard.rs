@@ -1,9 +1,10 @@
 //! [`Guarded`] is the stream of one HTTPS connection with the deadlines that hyper does not keep: for an
 //! unfinished head, for an idle connection, and for a client that does not read its answer.
 //!
-//! hyper has one timeout for both silence between requests and an unfinished head. The first must be long,
-//! since clients keep connections for later; the second must be short, since it costs a stranger nothing.
-//! The connection's service tells [`Phases`] when a request begins and ends; bytes in between are a head.
+//! `https` puts it below [`StrictReader`](super::strict_reader::StrictReader). hyper has one timeout for both
+//! silence between requests and an unfinished head. The first must be long, since clients keep connections for
+//! later; the second must be short, since it costs a stranger nothing. The connection's service tells [`Phases`]
+//! when a request begins and ends; bytes in between are a head. The time that a request takes is left to its route.
 
 use std::io;
 use std::pin::Pin;
@@ -16,23 +17,23 @@ use tokio::time::{Instant, Sleep};
 
 use crate::listener::places::Place;
 
-/// How long a client may take for the head of a request, and a stranger for anything.
+/// The longest time that a client may take for the head of a request, and a stranger for anything.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long an idle connection of a client that has proven who it is stays open: longer than clients keep
-/// one for later, so that none sends a request into a connection that is being closed.
+/// The time that an idle connection of a client that has proven who it is stays open: longer than clients keep
+/// one for later, so that no client sends a request into a connection that is being closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A client that takes nothing of its answer for this long is disconnected.
+/// The longest time that a client may take nothing of its answer before it is disconnected.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a connection is between its requests.
+/// The phase of a connection, and the instant at which it began.
 #[derive(Clone, Debug)]
 pub(super) struct Phases(Arc<Mutex<(Phase, Instant)>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing of the next request has come.
+    /// The next request has not begun.
     Idle,
     /// A part of its head has come.
     Head,
@@ -45,17 +46,17 @@ impl Phases {
         Self(Arc::new(Mutex::new((Phase::Idle, Instant::now()))))
     }
 
-    /// The head of a request is complete.
+    /// Notes that the head of a request is complete.
     pub(super) fn begin_request(&self) {
         *self.lock() = (Phase::Request, Instant::now());
     }
 
-    /// The request is answered, but for the bytes of its answer.
+    /// Notes that the request is answered, except for the bytes of its answer.
     pub(super) fn end_request(&self) {
         *self.lock() = (Phase::Idle, Instant::now());
     }
 
-    /// Bytes came.
+    /// Notes that bytes came.
     fn read(&self) {
         let mut phase = self.lock();
         if phase.0 == Phase::Idle {
@@ -63,7 +64,7 @@ impl Phases {
         }
     }
 
-    /// Bytes of an answer have left: the connection is not idle.
+    /// Notes that bytes of an answer have left: the connection is not idle.
     fn written(&self) {
         let mut phase = self.lock();
         if phase.0 == Phase::Idle {
@@ -92,7 +93,7 @@ pub(super) struct Guarded<S> {
     phases: Phases,
     place: Arc<Place>,
     reading: Pin<Box<Sleep>>,
-    /// Runs while the client takes nothing.
+    /// The timer that runs while the client takes nothing.
     writing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -185,7 +186,7 @@ mod tests {
         Bench { client, server, phases, place }
     }
 
-    /// How long the server waits for more, until it gives up.
+    /// Returns the time that the server waits for more, until it gives up.
     async fn patience(server: &mut Guarded<DuplexStream>) -> Duration {
         let start = Instant::now();
         let read = server.read(&mut [0; 64]).await;

@@ -1,8 +1,9 @@
-//! Checks the head of every request before its route sees it, and explains in the
-//! hub's activity why requests for WebSocket are refused.
+//! Checks the head of every request before its route sees it, and explains in the hub's activity why requests for
+//! WebSocket are refused. `router` puts it before all routes.
 //!
-//! A header that decides who asks, for which host or under which condition stands once. Of two, one reader takes
-//! the first and another the last, so a gateway before the hub may check another request than the hub answers.
+//! A header that decides who asks, for which host or under which condition may stand once. If it stands twice,
+//! one reader takes the first and another the last, so a gateway before the hub may check another request than
+//! the hub answers.
 //! Source: RFC 9112, section 3.2, for `Host`; RFC 9110, section 5.3, for the others.
 
 use axum::extract::Request;
@@ -20,7 +21,7 @@ use super::told::ToldRefusal;
 /// Headers of which a request has at most one.
 const SINGLE: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_TYPE, IF_MATCH];
 
-/// How much is shown of what a stranger sent.
+/// The number of characters of a stranger's text that are shown.
 const SHOWN_CHARACTERS: usize = 100;
 
 /// Answers 400 to a request whose head cannot be relied on, and passes every other request on.
@@ -62,8 +63,8 @@ fn wanted_over_websocket(headers: &HeaderMap) -> Option<String> {
     Some(protocols.join(", "))
 }
 
-/// Clients show their users no more than that the connection failed, so the hub's activity is the only place
-/// that says why.
+/// Returns the reason for the hub's activity. Clients show their users no more than that the connection failed, so
+/// the activity is the only place that says why.
 fn about_websocket(protocol: &str, uri: &Uri) -> String {
     let shortened = |text: &str| text.chars().take(SHOWN_CHARACTERS).collect::<String>();
     format!(
@@ -101,7 +102,6 @@ mod tests {
         }
     }
 
-    /// Where a test's log goes.
     #[tokio::test]
     async fn a_request_for_websocket_gets_404_and_the_activity_says_what_was_asked_for() {
         let router = axum::Router::<()>::new().fallback(not_found).layer(from_fn(checked));

@@ -1,8 +1,8 @@
-//! Functions that read members of the JSON objects that clients send; every route with a JSON body uses them.
+//! These functions read members of the JSON objects that clients send; every route with a JSON body uses them.
 //!
 //! Names and enumerated words are matched without regard to case, and `null` is as good as absent: clients send
-//! back what they read, in their own spelling. Where a number or a boolean is meant, its text is taken too, as
-//! the service does: the Azure CLI sends `"30"`. Members that nothing reads are listed by
+//! back the objects that they read, in their own spelling. A number or a boolean may also be given as its text, as
+//! the service takes it: the Azure CLI sends `"30"`. Members that nothing reads are listed by
 //! [`PassedOver`](super::passed_over::PassedOver).
 
 use iothub_models::{ErrorCode, NotJson};
@@ -28,7 +28,7 @@ pub(super) fn member<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&
         .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
-/// As [`member`]; `null` is none.
+/// The member that [`member`] returns, unless it is `null`.
 pub(super) fn field<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     member(object, name).filter(|value| !value.is_null())
 }

@@ -1,8 +1,9 @@
-//! A message as HTTP headers: `iothub-…` for system properties, `iothub-app-…` for the application's.
+//! This file reads and writes a message as HTTP headers: `iothub-…` for system properties, `iothub-app-…` for the
+//! application's. The routes of telemetry and of cloud-to-device messages call it.
 //!
 //! Header names have no case, so names of properties arrive in lower case; one client looks for them in
 //! that case only. A name that no header can have is percent-encoded on its way out.
-//! Source: the service's REST reference, and what the official clients send and read.
+//! Source: the service's REST reference, and the headers that official clients send and read.
 
 use axum::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
@@ -12,10 +13,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::error::ApiError;
 use crate::core::c2d_queue::LeasedC2d;
 
-/// Before the name of an application property.
+/// The prefix of the name of an application property.
 pub(super) const APPLICATION: &str = "iothub-app-";
 
-/// A request's message to a device.
+/// Reads a request's message to a device.
 pub(super) fn read_c2d(headers: &HeaderMap, body: Vec<u8>) -> Result<C2dMessage, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
     let mut message = C2dMessage::new(body);
@@ -51,14 +52,14 @@ pub(super) fn read_c2d(headers: &HeaderMap, body: Vec<u8>) -> Result<C2dMessage,
     Ok(message)
 }
 
-/// A header's value; what is no text is refused with the header's name.
+/// Returns a header's value; a value that is no text is refused with the header's name.
 pub(super) fn text(name: &str, value: &HeaderValue) -> Result<String, ApiError> {
     std::str::from_utf8(value.as_bytes()).map(str::to_owned).map_err(|_| {
         ApiError::new(ErrorCode::ArgumentInvalid, format!("the header {name} is not UTF-8 text"))
     })
 }
 
-/// The headers under which a device receives a message.
+/// Returns the headers under which a device receives a message.
 pub(super) fn write_c2d(device: &DeviceId, leased: &LeasedC2d) -> HeaderMap {
     let message = &leased.message;
     let mut headers = HeaderMap::new();
@@ -103,7 +104,8 @@ fn property_name(name: &str) -> HeaderName {
     header(name).or_else(|_| encoded()).unwrap_or(HeaderName::from_static("iothub-app-"))
 }
 
-/// Control characters, which no header can carry, are percent-encoded.
+/// Returns the text as the value of a header. A text with control characters, which no header can carry, is
+/// percent-encoded.
 fn header_value(value: &str) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes())
         .or_else(|_| HeaderValue::from_str(&utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()))

@@ -14,15 +14,17 @@ use super::passed_over::{PassedOver, Read};
 use crate::core::method_calls::MethodCall;
 use crate::core::refusal::HubError;
 
-/// Source: *Understand and invoke direct methods from IoT Hub*, and the service's own refusals.
+/// The seconds that an answer may take. Source: *Understand and invoke direct methods from IoT Hub*, and the
+/// service's own refusals.
 const RESPONSE_TIMEOUT: RangeInclusive<u64> = 5..=300;
+/// The seconds that the device may take to connect.
 const CONNECT_TIMEOUT: RangeInclusive<u64> = 0..=300;
 
 const MEMBERS: &[&str] =
     &["methodName", "payload", "responseTimeoutInSeconds", "connectTimeoutInSeconds", "timeoutInSeconds"];
 
 /// Reads the body of a `POST …/methods`. Names are matched without regard to case, and `null` is as good as
-/// absent, but for the payload. Old clients say `timeoutInSeconds`.
+/// absent, except for the payload. Old clients say `timeoutInSeconds`.
 pub(super) fn parse(body: &[u8]) -> Parsed<Read<MethodCall>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|error| {
         let text = match NotJson::of(body, &error) {
@@ -54,7 +56,7 @@ pub(super) fn parse(body: &[u8]) -> Parsed<Read<MethodCall>> {
     Ok(Read { value: call, passed_over })
 }
 
-/// A call with the service's timeouts.
+/// Returns a call with the service's default timeouts.
 pub(super) fn call(name: &str, payload: Bytes) -> Parsed<MethodCall> {
     let name = name
         .parse()
@@ -62,12 +64,12 @@ pub(super) fn call(name: &str, payload: Bytes) -> Parsed<MethodCall> {
     Ok(MethodCall::new(name, payload))
 }
 
-/// Reads how long an answer may take, from the JSON of a body or from the value in a query.
+/// Reads the time that an answer may take, from the JSON of a body or from the value in a query.
 pub(super) fn response_timeout(json: &str) -> Parsed<Duration> {
     seconds("responseTimeoutInSeconds", json, &RESPONSE_TIMEOUT)
 }
 
-/// Reads how long the device may take to connect, as [`response_timeout`] does.
+/// Reads the time that the device may take to connect, as [`response_timeout`] does.
 pub(super) fn connect_timeout(json: &str) -> Parsed<Duration> {
     seconds("connectTimeoutInSeconds", json, &CONNECT_TIMEOUT)
 }

@@ -1,4 +1,4 @@
-//! `/twins/{id}/methods` and `/twins/{id}/modules/{mid}/methods`: direct methods.
+//! Serves `/twins/{id}/methods` and `/twins/{id}/modules/{mid}/methods`, which call direct methods.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use super::request::{IdentityOfPath, json_body};
 use crate::core::method_calls::MethodAnswer;
 use crate::hub::Hub;
 
-/// What the device answered; its payload as it wrote it, `null` where it wrote none.
+/// The answer of the device, with its payload as the device wrote it, or `null` if it wrote no payload.
 #[derive(Serialize)]
 struct Answer<'a> {
     status: i32,
@@ -29,6 +29,6 @@ pub(super) async fn post(
 ) -> Result<Response, CallError> {
     let call = method_json::parse(&json_body(&headers, body).await?)?.logged(&id);
     let MethodAnswer { status, payload } = hub.call_method(&id, call).await?;
-    // It was checked when it came: what is no JSON is nothing.
+    // It was checked when it came: it is JSON or empty.
     Ok(json(StatusCode::OK, &Answer { status, payload: serde_json::from_slice(&payload).ok() }))
 }

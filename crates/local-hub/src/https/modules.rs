@@ -1,4 +1,4 @@
-//! `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`: the modules of a device.
+//! Serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -9,13 +9,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// How many names one line of the log shows.
+/// The largest number of names that one line of the log shows.
 const MOST_NAMES: usize = 8;
 
-/// How many characters of a name one line of the log shows.
+/// The largest number of characters of a name that one line of the log shows.
 const NAME_CHARS: usize = 64;
 
-/// What was read from a body, and what was passed over.
+/// The value that was read from a body, and the members that were passed over.
 #[derive(Debug)]
 pub(super) struct Read<T> {
     pub(super) value: T,
@@ -23,7 +23,7 @@ pub(super) struct Read<T> {
 }
 
 impl<T> Read<T> {
-    /// Logs what was passed over in a body for `resource`, and returns what was read.
+    /// Logs the members that were passed over in a body for `resource`, and returns the value.
     pub(super) fn logged(self, resource: &dyn fmt::Display) -> T {
         self.passed_over.log(resource);
         self.value
@@ -128,7 +128,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex, PoisonError};
 
-    /// Where the log of one test goes.
+    /// The log of one test.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// What is logged of this body at info and above.
+    /// Returns the lines that are logged about this body at info and above.
     fn logged(body: &Value) -> String {
         let mut passed_over = PassedOver::default();
         passed_over.note(body.as_object().unwrap(), "", &["tags"], &["etag"]);

@@ -1,4 +1,4 @@
-//! `/devices/query`: queries, page by page.
+//! Serves `/devices/query`: it answers queries, page by page.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -18,7 +18,7 @@ const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
 const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count");
 
-/// Items on a page where the request does not say. Source: *Azure IoT Hub query language*.
+/// The number of items on a page if the request does not say. Source: *Azure IoT Hub query language*.
 const DEFAULT_PAGE: usize = 100;
 
 pub(super) async fn post(

@@ -1,4 +1,5 @@
-//! What all routes read from a request: the API version, the device of the path, `If-Match`, the body.
+//! This file reads the parts of a request that many routes need: the API version, the device of the path,
+//! `If-Match`, the body. `router` and the routes call it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,13 +18,14 @@ use crate::core::connections::ConnectionId;
 use crate::core::lock::LockToken;
 use crate::core::registry::Precondition;
 
-/// Longest body of a request. Ours: the largest thing the service takes is smaller.
+/// Longest body of a request. The limit is ours: the largest body that the service takes is smaller.
 pub(super) const BODY_BYTES: usize = 1024 * 1024;
 
-/// How much of a body that is too long is still read, so that its sender finishes and reads the answer.
+/// The number of bytes that are still read of a body that is too long, so that its sender finishes and reads the
+/// answer.
 const DRAINED_BYTES: usize = 16 * BODY_BYTES;
 
-/// How long a body may take.
+/// The longest time that a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first version of the service's interface.
@@ -58,11 +60,11 @@ pub(super) fn query<'u>(uri: &'u Uri, name: &str) -> Option<Cow<'u, str>> {
     })
 }
 
-/// The device a path names.
+/// The device that a path names.
 #[derive(Debug)]
 pub(super) struct DeviceOfPath(pub(super) DeviceId);
 
-/// The identity a path names: a device, or a module of one.
+/// The identity that a path names: a device, or a module of one.
 #[derive(Debug)]
 pub(super) struct IdentityOfPath(pub(super) ConnectionId);
 
@@ -101,8 +103,8 @@ fn identity(segments: &[String]) -> Result<ConnectionId, ApiError> {
     Ok(ConnectionId { device, module })
 }
 
-/// What the request expects to be there. ETags come quoted from most clients and bare from some, and
-/// so does the wildcard.
+/// Returns the precondition of the request. ETags come quoted from most clients and bare from some, and so does
+/// the wildcard.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
     let Some(header) = headers.get(IF_MATCH) else { return Ok(Precondition::None) };
     let Ok(text) = header.to_str() else {
@@ -114,7 +116,7 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError
     Ok(if etag == "*" { Precondition::Exists } else { Precondition::Etag(etag.to_owned()) })
 }
 
-/// The lock token that ends the path, which `If-Match` repeats where it is given. A text that is no token
+/// Returns the lock token that ends the path, which `If-Match` repeats if it is given. A text that is no token
 /// is a lock that nobody holds.
 pub(super) fn lock_token(path: &[String], headers: &HeaderMap) -> Result<LockToken, ApiError> {
     let text = path.last().map_or("", String::as_str);
@@ -128,15 +130,15 @@ pub(super) fn lock_token(path: &[String], headers: &HeaderMap) -> Result<LockTok
     LockToken::parse(text).ok_or_else(lost)
 }
 
-/// Returns the media type of a request's body in lower case, without its parameters; `None` where the request
-/// does not give one. Source: RFC 9110, section 8.3.1.
+/// Returns the media type of a request's body in lower case, without its parameters; `None` if the request does
+/// not give one. Source: RFC 9110, section 8.3.1.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(CONTENT_TYPE)?.as_bytes());
     let media_type = text.split(';').next().unwrap_or_default();
     Some(media_type.trim().to_ascii_lowercase())
 }
 
-/// Whether a media type, in lower case, is JSON or a format that is written in JSON.
+/// Returns whether a media type, in lower case, is JSON or a format that is written in JSON.
 fn is_json(media_type: &str) -> bool {
     let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
     subtype == "json" || subtype.ends_with("+json") || subtype.ends_with(".json")
@@ -153,12 +155,11 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>
     self::body(body).await
 }
 
-/// Bodies above this are parsed where they hold up nobody: a megabyte of small values takes over ten
-/// milliseconds.
+/// The number of bytes above which a body is parsed on a thread of its own: a megabyte of small values takes over
+/// ten milliseconds.
 const PARSED_IN_PLACE: usize = 64 * 1024;
 
-/// What `parse` makes of a body, without holding up the other tasks of this thread while it reads a large
-/// one.
+/// Parses a body without holding up the other tasks of this thread if it is large.
 pub(super) async fn parsed<B, T, E>(
     body: B,
     parse: impl FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
@@ -180,7 +181,7 @@ where
     }
 }
 
-/// The whole body of a request, whatever it is.
+/// Returns the whole body of a request, whatever its type is.
 pub(super) async fn body(body: Body) -> Result<Vec<u8>, ApiError> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
         Ok(collected) => collected,

@@ -1,4 +1,5 @@
-//! Paths, and who may use them: one table, which every request passes.
+//! [`router`] holds the routes of the REST interface and the table of who may use them, which every request passes.
+//! `https` serves it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::listener::places::Place;
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
 /// The resource of queries stands where the id of a device stands in other paths.
-const QUERY: &str = "query";
+pub(super) const QUERY: &str = "query";
 const MODULES: &str = "/devices/{id}/modules";
 const MODULE: &str = "/devices/{id}/modules/{mid}";
 const TWIN: &str = "/twins/{id}";
@@ -51,8 +52,8 @@ const FEEDBACK_ABANDON: &str = "/messages/servicebound/feedback/{lock}/abandon";
 /// Names in paths that clients spell in several ways.
 const SPELLED_FREELY: [&str; 2] = ["devicebound", "servicebound"];
 
-/// What is for the device or module of the path itself, with its own token or a policy's that connects
-/// devices. A method that is for back ends stands in the other table.
+/// The routes for the device or module of the path itself, with its own token or a policy's that connects devices.
+/// A method that is for back ends stands in the other table.
 const OF_DEVICES: &[(Method, &str)] = &[
     (Method::POST, EVENTS),
     (Method::POST, MODULE_EVENTS),
@@ -61,9 +62,9 @@ const OF_DEVICES: &[(Method, &str)] = &[
     (Method::POST, DEVICE_BOUND_ABANDON),
 ];
 
-/// Which permission each route needs; where several stand, one of them is enough. A route that is not
-/// here is not served. Source: *Control access to IoT Hub using shared access signatures*. It does not
-/// say what queries and the service's statistics need, so either of the plausible permissions is taken.
+/// The permissions of each route; if there are several, one of them is enough. A route that is not here is not
+/// served. Source: *Control access to IoT Hub using shared access signatures*. It does not
+/// say which permission queries and the service's statistics need, so either of the plausible permissions is taken.
 const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, DEVICES, &[RegistryRead]),
     (Method::GET, DEVICE, &[RegistryRead]),
@@ -96,15 +97,15 @@ const PERMISSIONS: &[(Method, &str, &[Permission])] = &[
     (Method::GET, SERVICE_STATISTICS, &[ServiceConnect, RegistryRead]),
 ];
 
-/// What the service offers on the path of a route, and this hub does not yet: it is answered as everything else
-/// that is not built, not as a wrong method.
+/// The methods that the service offers on the path of a route, and this hub does not yet: they are answered as
+/// everything else that is not built, not as wrong methods.
 const NOT_YET: &[(Method, &str, &str)] = &[(
     Method::POST,
     DEVICES,
     "bulk operations are not there yet; write each identity with PUT /devices/{id}",
 )];
 
-/// All routes of the REST interface.
+/// Returns the router with all routes of the REST interface.
 pub(super) fn router(hub: Hub) -> Router {
     Router::new()
         .route(DEVICES, get(devices::list))
@@ -137,7 +138,7 @@ pub(super) fn router(hub: Hub) -> Router {
         .with_state(hub)
 }
 
-/// The path has a route, but not for this method.
+/// Returns the error for a path that has a route, but not for this method.
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     match NOT_YET.iter().find(|(of, path, _)| *of == method && *path == uri.path()) {
         Some((_, _, text)) => ApiError::new(ErrorCode::GenericNotFound, *text),
@@ -145,7 +146,7 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     }
 }
 
-/// Whom a route is for.
+/// The bearer that a route is for.
 enum Who {
     BackEnd(&'static [Permission]),
     Device,
@@ -193,7 +194,7 @@ fn authorize(hub: &Hub, request: &Request, any_of: &[Permission]) -> Result<(), 
     }
 }
 
-/// Leaves the grant with the request.
+/// Checks the token of a device, and leaves its grant with the request.
 fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
     let token = token(request)?;
     let segments = segments(request.uri());

@@ -1,5 +1,5 @@
-//! Checks the bytes of requests before hyper reads them, because hyper takes what two readers of the same bytes
-//! may understand in two ways: lines that end with a bare LF, and bodies whose length is given twice.
+//! Checks the bytes of requests before hyper reads them, because hyper takes bytes that two readers may understand
+//! in two ways: lines that end with a bare LF, and bodies whose length is given twice.
 //!
 //! `https` puts a [`StrictReader`] between a connection and hyper. It follows the bytes from head to body to
 //! the next head, passes them on unchanged, and keeps no more of them than the beginning of one line. At the
@@ -8,10 +8,10 @@
 //!
 //! The rules: every line of a head, of a chunk's size and of a trailer ends with CRLF; `Content-Length` stands
 //! at most once and is digits alone; `Transfer-Encoding` stands at most once, is `chunked`, and stands without
-//! `Content-Length`. What is left is framed in one way only, so this reader and hyper cannot disagree about
-//! where a body ends. Source: RFC 9112, sections 2.2, 6.1 and 6.3.
+//! `Content-Length`; the size of a chunk is short. A request that keeps these rules is framed in one way only, so
+//! this reader and hyper cannot disagree about where a body ends. Source: RFC 9112, sections 2.2, 6.1 and 6.3.
 //!
-//! A connection that is upgraded must not be read through this any more.
+//! A connection that is upgraded must not be read through this reader any more.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::activity::refused;
 /// A byte that hyper refuses wherever it stands in a head.
 const POISON: u8 = 0;
 
-/// How much of a line is kept: more than the headers have that matter here.
+/// The number of bytes of a line that are kept: more than the lines have that matter here.
 const LINE_BYTES: usize = 64;
 
 /// A stream whose bytes are checked as they are read.
@@ -57,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictReader<S> {
         if let Err(Broken { at, rule }) = self.check.follow(read) {
             refused("request", &rule).code(ErrorCode::GenericBadRequest).tell();
             self.broken = true;
-            // What came before the fault is passed on, so that hyper still answers requests that were whole.
+            // The bytes before the fault are passed on, so that hyper still answers requests that were whole.
             if let Some(byte) = read.get_mut(at) {
                 *byte = POISON;
             }
@@ -79,18 +79,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictReader<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
 }
 
 /// The place of the first byte that breaks a rule, and the rule.
@@ -100,13 +88,13 @@ struct Broken {
     rule: &'static str,
 }
 
-/// What the next byte belongs to.
+/// The part of a request that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// An empty line before a request, or its first line.
     RequestLine,
     HeaderLine,
-    /// This many bytes of a body or of a chunk follow.
+    /// A body or a chunk, of which this many bytes follow.
     Bytes {
         left: u64,
         chunked: bool,
@@ -123,11 +111,12 @@ struct Check {
     place: Place,
     /// The beginning of the line that is being read.
     line: [u8; LINE_BYTES],
-    /// How long that line is so far, its CR included.
+    /// The length of that line so far, including its CR.
     length: usize,
     after_cr: bool,
-    /// What the head that is being read says of its body.
+    /// The `Content-Length` in the head that is being read.
     content_length: Option<u64>,
+    /// True if the head that is being read has `Transfer-Encoding: chunked`.
     chunked: bool,
 }
 
@@ -247,7 +236,12 @@ impl Check {
 
     fn chunk_size(&self, length: usize) -> Result<u64, &'static str> {
         let line = self.line.get(..length).unwrap_or(&self.line);
-        let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+        if size.len() == LINE_BYTES && length > LINE_BYTES {
+            // hyper takes any number of zeros before a size, so digits that were not kept would count for it.
+            return Err("the size of a chunk is too long");
+        }
+        let size = size.trim_ascii();
         let hex = size.iter().all(u8::is_ascii_hexdigit);
         let number = std::str::from_utf8(size).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
         number.filter(|_| hex).ok_or("the size of a chunk is not a number")

@@ -1,7 +1,7 @@
-//! Refused requests on their way into the hub's activity.
+//! This file tells the hub's activity of refused requests; `error` and `call_error` fill in a [`ToldRefusal`].
 //!
-//! An error becomes a response where nobody knows any more which request it answers. So the error leaves what
-//! is to be told with the response, and the outermost layer of the router, which sees the request, tells it.
+//! The code that turns an error into a response does not know which request it answers. So the error leaves a
+//! [`ToldRefusal`] with the response, and the outermost layer of the router, which sees the request, tells it.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,11 @@ use axum::response::Response;
 use iothub_models::ErrorCode;
 use percent_encoding::percent_decode_str;
 
+use super::router::QUERY;
 use crate::activity::refused;
 use crate::core::connections::ConnectionId;
 
-/// What there is to tell of a refusal.
+/// The code, the tracking id and the reason of a refusal, for the hub's activity.
 #[derive(Clone, Debug)]
 pub(super) struct ToldRefusal {
     code: ErrorCode,
@@ -28,7 +29,7 @@ impl ToldRefusal {
         Self { code, tracking_id: tracking_id.to_string(), reason }
     }
 
-    /// Says the reason of a refused request in full, where more is known of it than the code that refused it knew.
+    /// Replaces the reason of a refused request, if it was refused, by one that says more.
     pub(super) fn explain(response: &mut Response, reason: String) {
         if let Some(told) = response.extensions_mut().get_mut::<Self>() {
             told.reason = reason;
@@ -45,7 +46,7 @@ impl ToldRefusal {
         &self.reason
     }
 
-    /// Leaves it with the response.
+    /// Leaves the refusal with the response.
     pub(super) fn on(self, mut response: Response) -> Response {
         response.extensions_mut().insert(self);
         response
@@ -70,7 +71,7 @@ pub(super) async fn tell(request: Request, next: Next) -> Response {
     response
 }
 
-/// The device, or its module, whose address the path is.
+/// The device or module whose address the path is.
 fn identity(path: &str) -> Option<ConnectionId> {
     let mut parts = path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy());
     if !matches!(parts.next()?.as_ref(), "devices" | "twins" | "digitaltwins") {
@@ -84,8 +85,8 @@ fn identity(path: &str) -> Option<ConnectionId> {
     Some(ConnectionId { device, module })
 }
 
-/// What the request asked for, in the words of those who use the hub; for all that has no words, the method
-/// and the route.
+/// The name of the request's operation in the words of the hub's users; if it has no such name, the method and the
+/// route.
 fn operation(method: &Method, route: &str, path: &str) -> Cow<'static, str> {
     let last = route.rsplit('/').next().unwrap_or_default();
     let verb = match *method {
@@ -95,7 +96,7 @@ fn operation(method: &Method, route: &str, path: &str) -> Cow<'static, str> {
         _ => "write",
     };
     match (verb, last) {
-        ("write", _) if path == "/devices/query" => "query".into(),
+        ("write", _) if path.strip_prefix("/devices/") == Some(QUERY) => "query".into(),
         ("write", "methods") => "method".into(),
         ("write", "{cmd}") => format!("command {}", path.rsplit('/').next().unwrap_or_default()).into(),
         ("write", "events") => "telemetry".into(),

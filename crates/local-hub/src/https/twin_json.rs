@@ -1,9 +1,9 @@
 //! This function reads a twin as back ends write it: JSON in, [`TwinWrite`] out.
 //!
 //! Back ends write tags and desired properties only. Clients send whole twins back, so everything else is
-//! passed over: reported properties, identity, versions, and the hub's own names in a section; so is what means
-//! nothing in its place. A section that is `null` is cleared, as its members would be one by one; one that is
-//! absent stays.
+//! passed over: reported properties, identity, versions, and the hub's own names in a section; so are members
+//! that mean nothing in their place. A section that is `null` is cleared, as its members would be one by one; one
+//! that is absent stays.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! `/twins/{id}` and `/twins/{id}/modules/{mid}`: twins, read, patched and replaced.
+//! Serves `/twins/{id}` and `/twins/{id}/modules/{mid}`: it reads, patches and replaces twins.
 
 use axum::body::Body;
 use axum::extract::State;

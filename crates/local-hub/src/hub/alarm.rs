@@ -1,4 +1,4 @@
-//! When time itself changes something: the one timer of the hub's messages and feedback.
+//! [`Alarm`] is the one timer of the hub's messages and feedback, for everything that time itself changes.
 //!
 //! It sleeps until the earliest thing is due and is woken when something is due earlier. A hub in which
 //! nothing waits has no timer running.
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{Hub, lock};
 
-/// When to wake up next.
+/// The time to wake up next.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     set_for: Mutex<Option<Timestamp>>,
@@ -19,7 +19,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Something is due then.
+    /// Notes that something is due then.
     pub(super) fn set(&self, due: Option<Timestamp>) {
         let Some(due) = due else { return };
         let mut set_for = self.set_for.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,12 +30,12 @@ impl Alarm {
         }
     }
 
-    /// Forgets when it is set for.
+    /// Forgets the time for which it is set, and returns it.
     fn take(&self) -> Option<Timestamp> {
         self.set_for.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// When it is set for by now; the calls that set it so need not wake anybody.
+    /// Returns the time for which it is set by now; the calls that set it so need not wake anybody.
     pub(super) fn get(&self) -> Option<Timestamp> {
         let _woken = self.earlier.notified().now_or_never();
         *self.set_for.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +52,7 @@ impl Hub {
             () = self.repeats().print() => {}
             () = shutdown.cancelled() => {}
         }
+        self.repeats().print_all();
     }
 
     async fn follow_clock(&self) {

@@ -1,4 +1,4 @@
-//! This file is how cloud-to-device messages get in from back ends and out to devices.
+//! This file takes cloud-to-device messages in from back ends and hands them out to devices.
 //!
 //! The protocols call it; the queues themselves are in `core`.
 
@@ -15,8 +15,8 @@ use crate::core::refusal::HubError;
 
 impl Hub {
     /// Puts a message into the device's queue and wakes its connection. A disabled device gets none: the
-    /// refusal has the code of a device that does not exist, as the service's error reference says. Messages that it
-    /// was sent before wait.
+    /// refusal has the code of a device that does not exist, as the service's error reference says. Messages
+    /// that it was sent before wait.
     pub(crate) async fn enqueue_c2d(&self, device: &DeviceId, message: C2dMessage) -> Result<(), HubError> {
         let registry = self.registry();
         let generation_id = match registry.device(device) {

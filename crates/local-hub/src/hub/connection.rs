@@ -31,7 +31,7 @@ impl Connection {
         &self.id
     }
 
-    /// Returns when it was opened.
+    /// Returns the time at which it was opened.
     pub(crate) const fn since(&self) -> Timestamp {
         self.since
     }

@@ -1,4 +1,4 @@
-//! Events: in from devices and from the hub's own transitions, out to readers.
+//! This file takes events in from devices and from the hub's own transitions, and gives readers the stream.
 
 use super::Hub;
 use crate::core::connections::ConnectionId;
@@ -6,7 +6,7 @@ use crate::core::event::HubEvent;
 use crate::core::event_log::EventLog;
 use crate::core::refusal::HubError;
 
-/// Events whose routes are asked without a pause.
+/// The number of events whose routes are asked without a pause.
 const ROUTED_AT_ONCE: usize = 8;
 
 impl Hub {
@@ -28,17 +28,20 @@ impl Hub {
                 }
             }
         }
+        let mut taken = self.routed(&batch).await.into_iter();
+        // Nothing waits from here on: what is told, kept and acknowledged is the same.
         self.0.activity.telemetry(&batch, now);
-        let taken = self.routed(batch).await;
-        self.0.events.append(taken);
+        let mut batch = batch;
+        batch.retain(|_| taken.next().unwrap_or_default());
+        self.0.events.append(batch);
         self.changed();
         Ok(())
     }
 
-    /// The events of a batch that a route sends into the stream, in order.
-    async fn routed(&self, batch: Vec<HubEvent>) -> Vec<HubEvent> {
+    /// Returns for each event of a batch whether a route sends it into the stream.
+    async fn routed(&self, batch: &[HubEvent]) -> Vec<bool> {
         let mut taken = Vec::with_capacity(batch.len());
-        for (index, event) in batch.into_iter().enumerate() {
+        for (index, event) in batch.iter().enumerate() {
             // A condition may read a large body or the device's twin: others get their turn in between.
             if index > 0
                 && index.is_multiple_of(ROUTED_AT_ONCE)
@@ -46,9 +49,7 @@ impl Hub {
             {
                 tokio::task::yield_now().await;
             }
-            if self.takes(&event) {
-                taken.push(event);
-            }
+            taken.push(self.takes(event));
         }
         taken
     }
@@ -74,7 +75,7 @@ impl Hub {
         }
     }
 
-    /// The stream.
+    /// Returns the event stream.
     pub(crate) fn events(&self) -> &EventLog {
         &self.0.events
     }

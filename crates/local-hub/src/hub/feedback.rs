@@ -1,4 +1,4 @@
-//! Feedback: out to back ends.
+//! This file hands feedback out to back ends.
 
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ impl Hub {
     }
 }
 
-/// What was handed out is not under that lock any more.
+/// Returns the refusal of a lock that nothing is under any more.
 pub(super) fn lock_lost(what: &str) -> HubError {
     HubError::new(
         ErrorCode::DeviceMessageLockLost,

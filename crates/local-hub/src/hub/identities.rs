@@ -87,7 +87,7 @@ pub(super) fn warn_of_wildcards(id: &ConnectionId) {
 }
 
 impl Hub {
-    /// The identity, with its keys.
+    /// Returns the identity, with its keys.
     pub(crate) fn device(&self, device: &DeviceId) -> Result<DeviceIdentity, HubError> {
         let registry = self.registry();
         let mut identity = registry.get(device)?;
@@ -95,7 +95,7 @@ impl Hub {
         Ok(identity)
     }
 
-    /// Up to `top` identities, ordered by id.
+    /// Returns up to `top` identities, ordered by id.
     pub(crate) fn devices(&self, top: usize) -> Vec<DeviceIdentity> {
         let mut identities = self.registry().list(top);
         identities.iter_mut().for_each(|identity| self.count_pending(identity));
@@ -110,7 +110,7 @@ impl Hub {
         ServiceStatistics { connected_device_count: lock(&self.0.connections).devices() as u64 }
     }
 
-    /// What a connection must prove; `None` if there is no such identity.
+    /// Returns the credentials that a connection must prove; `None` if there is no such identity.
     pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
         self.registry().credentials(id)
     }
@@ -121,7 +121,7 @@ impl Hub {
     }
 }
 
-/// The name of a write for the hub's activity: only one without a precondition creates.
+/// Returns the name of a write for the hub's activity: only one without a precondition creates.
 pub(super) const fn change_of(precondition: &Precondition) -> &'static str {
     match precondition {
         Precondition::None => "created",

@@ -1,4 +1,4 @@
-//! Looking at the hub from beside it: for tests, and for those who embed it.
+//! This file looks at the hub from beside it: for tests, and for programs that embed it.
 
 use iothub_models::DeviceId;
 
@@ -9,7 +9,7 @@ use crate::core::connections::{CloseReason, ConnectionId};
 use crate::core::event::HubEvent;
 
 impl Hub {
-    /// All events that are kept.
+    /// Returns all events that are kept.
     pub(crate) fn kept_events(&self) -> Vec<HubEvent> {
         self.0.events.kept().iter().filter_map(event_message::read).collect()
     }
@@ -34,7 +34,7 @@ impl Hub {
         lock(&self.0.connections).is_connected(&ConnectionId::device(device.clone()))
     }
 
-    /// Begins to record what happens.
+    /// Begins to record what happens, and returns the stream of records.
     pub(crate) fn listen(&self) -> ActivityStream {
         lock(&self.0.c2d).tell_ends();
         self.0.activity.stream()
@@ -56,7 +56,7 @@ impl Hub {
         self.changed();
     }
 
-    /// Waits until `reached` says so; it is asked now and after every change.
+    /// Waits until `reached` returns true; it is asked now and after every change.
     pub(crate) async fn wait_until(&self, mut reached: impl FnMut() -> bool) {
         let mut changes = self.0.changes.subscribe();
         while !reached() {

@@ -1,4 +1,4 @@
-//! Direct methods: called by back ends, answered by devices.
+//! This file calls direct methods of devices for back ends, and waits for the answers.
 
 use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode, NotJson};
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, Ph
 use crate::core::refusal::HubError;
 
 impl Hub {
-    /// Has the device do what is asked, and waits for its answer. A disabled device is asked nothing, and the refusal
-    /// has the code of a device that does not exist, as the service's error reference says.
+    /// Has the device do what is asked, and waits for its answer. A disabled device is asked nothing, and the
+    /// refusal has the code of a device that does not exist, as the service's error reference says.
     ///
     /// # Cancel safety
     /// Dropping the future forgets the call; the device may carry it out all the same.
@@ -62,7 +62,7 @@ impl Hub {
         Ok(begun)
     }
 
-    /// As [`call_method`](Self::call_method), with values for payloads.
+    /// Calls a method like [`call_method`](Self::call_method), with values for payloads.
     pub(crate) async fn invoke_method(
         &self,
         id: &ConnectionId,

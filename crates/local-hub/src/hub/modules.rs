@@ -53,17 +53,18 @@ impl Hub {
 }
 
 impl Hub {
-    /// The module, with its keys.
+    /// Returns the module, with its keys.
     pub(crate) fn module(&self, id: &ConnectionId) -> Result<ModuleIdentity, HubError> {
         self.registry().module(id)
     }
 
-    /// The modules of a device, ordered by id.
+    /// Returns the modules of a device, ordered by id.
     pub(crate) fn modules(&self, device: &DeviceId) -> Result<Vec<ModuleIdentity>, HubError> {
         self.registry().modules(device)
     }
 
-    /// What goes with a module that was taken from the registry, whose lock the caller holds.
+    /// Forgets everything that goes with a module that was taken from the registry, whose lock the caller
+    /// holds.
     pub(super) fn forget_module(&self, id: &ConnectionId, now: Timestamp) {
         let mut twins = lock(&self.0.twins);
         self.tell_lifecycle(&twins, id, false, now);

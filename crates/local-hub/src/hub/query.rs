@@ -1,4 +1,4 @@
-//! Queries: a page is read a slice at a time, and between two slices all locks are free.
+//! This file answers queries: a page is read a slice at a time, and between two slices all locks are free.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,18 @@ use super::{Hub, lock};
 use crate::core::refusal::HubError;
 use crate::core::twin_query::{Paging, QueryState, Slice};
 
-/// How long the state is locked for one slice of a query, and its thread taken: the evaluation of the twin
-/// that is read at that moment is finished. Real time, whatever clock the hub has.
-const SLICE_TIME: Duration = Duration::from_millis(2);
+/// The time that the state is locked for one slice of a query, and its thread taken: the evaluation of the
+/// twin that is read at that moment is finished. It is real time, whatever clock the hub has.
+const SLICE_TIME: Duration = Duration::from_millis(1);
 
 /// One page of a query's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryPage {
     /// The items: a JSON array.
     pub json: String,
-    /// What the items are, as the service's `x-ms-item-type` says it: `Twin`, `DeviceJob` or `Raw`.
+    /// The kind of the items, as the service's `x-ms-item-type` says it: `Twin`, `DeviceJob` or `Raw`.
     pub item_type: &'static str,
-    /// What brings the next page; nothing after the last one.
+    /// The text that brings the next page; `None` after the last one.
     pub continuation: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl QueryPage {
 }
 
 impl Hub {
-    /// Up to `most` items of a query, from the beginning or from where an earlier page ended.
+    /// Returns up to `most` items of a query, from the beginning or from where an earlier page ended.
     pub(crate) async fn query(
         &self,
         text: &str,

@@ -1,4 +1,4 @@
-//! What follows from one transition elsewhere in the hub.
+//! These tests look for the consequences of one transition elsewhere in the hub.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ async fn what_a_connection_has_is_not_received_elsewhere_until_it_is_given_back(
     assert_eq!(hub.lease_c2d(&id("d1"), 10)[0].delivery_count, 1);
 }
 
-/// Collects what is logged.
+/// A writer that collects the lines of a log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -209,7 +209,7 @@ impl std::io::Write for Lines {
     }
 }
 
-/// Nobody waits for it.
+/// A listener for which nobody waits.
 #[derive(Debug)]
 struct Deaf;
 

@@ -1,4 +1,5 @@
-//! Twins: each method is one transition, and what follows from it elsewhere.
+//! This file reads and changes twins: each method is one transition, together with its consequences
+//! elsewhere.
 
 use iothub_models::{ErrorCode, Twin, TwinProperties, TwinSection};
 use jiff::Timestamp;
@@ -15,8 +16,8 @@ use crate::core::twins::{TwinState, TwinWrite, Twins};
 
 #[expect(clippy::unused_async, reason = "a change returns once it is kept, which later means written")]
 impl Hub {
-    /// A back end's change of tags and desired properties; the twin as it is then. The device hears of
-    /// it if it is connected and subscribed.
+    /// Makes a back end's change of tags and desired properties, and returns the twin as it is then. The
+    /// device hears of it if it is connected and subscribed.
     pub(crate) async fn write_twin(
         &self,
         id: &ConnectionId,
@@ -26,7 +27,8 @@ impl Hub {
         self.write_twin_with(id, precondition, |_| Ok(write.clone()))
     }
 
-    /// As [`write_twin`](Self::write_twin), of what `write` makes of the twin that is there.
+    /// Changes a twin like [`write_twin`](Self::write_twin), by the change that `write` makes of the twin
+    /// that is there.
     pub(super) fn write_twin_with(
         &self,
         id: &ConnectionId,
@@ -46,15 +48,17 @@ impl Hub {
             // Told under the lock of the twins, so that changes are told in their order.
             lock(&self.0.connections).tell(id, change);
         }
-        let twin = self.show(&registry, &twins, id)?;
-        self.0.activity.twin_written(id, &write, &twin);
+        let twin = self.show(&registry, &twins, id);
+        if let Ok(twin) = &twin {
+            self.0.activity.twin_written(id, &write, twin);
+        }
         drop(twins);
         drop(registry);
         self.changed();
-        Ok(twin)
+        twin
     }
 
-    /// The device's change of its reported properties; their new version.
+    /// Makes the device's change of its reported properties, and returns their new version.
     pub(crate) async fn report(
         &self,
         id: &ConnectionId,
@@ -75,14 +79,14 @@ impl Hub {
 }
 
 impl Hub {
-    /// The twin as back ends see it.
+    /// Returns the twin as back ends see it.
     pub(crate) fn twin(&self, id: &ConnectionId) -> Result<Twin, HubError> {
         let registry = self.registry();
         let twins = lock(&self.0.twins);
         self.show(&registry, &twins, id)
     }
 
-    /// The twin as its device sees it: both sections, without metadata and without tags.
+    /// Returns the twin as its device sees it: both sections, without metadata and without tags.
     pub(crate) fn twin_properties(&self, id: &ConnectionId) -> Result<TwinProperties, HubError> {
         let TwinState { document, .. } = lock(&self.0.twins).get(id)?;
         let plain = |section: TwinSection| TwinSection { metadata: Map::new(), ..section };

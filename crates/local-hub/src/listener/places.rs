@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a stranger is left alone, however many others come: a thousand devices that come back at the same
-/// moment must not cut each other. The others wait in the operating system's backlog meanwhile. Real time, as
-/// that of the handshake.
+/// The time for which a stranger is left alone, however many others come: a thousand devices that come back
+/// at the same moment must not cut each other. The others wait in the operating system's backlog meanwhile.
+/// It is real time, like that of the handshake.
 const LEFT_ALONE: Duration = Duration::from_millis(500);
 
 /// The places of one service. Clones count together.
@@ -50,13 +50,13 @@ struct State {
     expiring: BTreeMap<u64, (CancellationToken, Timestamp)>,
 }
 
-/// Why there is no place.
+/// The error that there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all {0} places are taken by clients that have proven who they are")]
 pub(crate) struct Full(pub(crate) usize);
 
 impl Places {
-    /// Room for `most` connections, of which `most_strangers` may be unproven. Either is at least 1.
+    /// Makes room for `most` connections, of which `most_strangers` may be unproven. Either is at least 1.
     pub(crate) fn new(most: usize, most_strangers: usize) -> Self {
         Self(Arc::new(Inner {
             most: most.max(1),
@@ -66,8 +66,8 @@ impl Places {
         }))
     }
 
-    /// A place for a stranger that just connected, and whether another one had to leave for it. Waits until
-    /// that one has ended.
+    /// Returns a place for a stranger that just connected, and whether another one had to leave for it. Waits
+    /// until that one has ended.
     ///
     /// # Errors
     /// [`Full`] if everybody here has proven who they are.
@@ -100,11 +100,17 @@ impl Places {
         }
     }
 
-    /// Tells the oldest stranger to leave, since the process has run out of file descriptors; whether there
-    /// was one.
+    /// Tells the oldest stranger to leave, since the process has run out of file descriptors, and returns
+    /// whether there was one.
     pub(crate) fn make_room(&self, now: Timestamp) -> bool {
         let mut state = self.lock();
         state.leaving > 0 || state.tell_to_leave(now)
+    }
+
+    /// Returns how many connections may be unproven at a time.
+    #[cfg(test)]
+    pub(crate) fn most_strangers(&self) -> usize {
+        self.0.most_strangers
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -127,7 +133,7 @@ impl State {
         Place { places, number, leave, proven: AtomicBool::new(false) }
     }
 
-    /// Until when the oldest stranger is left alone; `None` if there is no stranger.
+    /// Returns the time until which the oldest stranger is left alone; `None` if there is no stranger.
     fn left_alone_until(&self) -> Option<Instant> {
         self.strangers.first_key_value().map(|(_, (_, since))| *since + LEFT_ALONE)
     }
@@ -155,7 +161,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The only place of a service that a test has for itself.
+    /// Makes the only place of a service that a test has for itself.
     #[cfg(test)]
     pub(crate) fn alone() -> Self {
         let places = Places::new(1, 1);
@@ -165,25 +171,25 @@ impl Place {
         place
     }
 
-    /// Cancelled when this connection must end to make room for another one.
+    /// Returns the token that is cancelled when this connection must end to make room for another one.
     pub(crate) const fn leave(&self) -> &CancellationToken {
         &self.leave
     }
 
-    /// The peer has proven who it is: it keeps its place as long as it wants.
+    /// Notes that the peer has proven who it is: it keeps its place as long as it wants.
     pub(crate) fn prove(&self) {
         if !self.is_proven() {
             self.prove_until(Timestamp::MAX);
         }
     }
 
-    /// Whether the peer has proven who it is.
+    /// Returns whether the peer has proven who it is.
     pub(crate) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }
 
-    /// The peer has proven who it is, until then: afterwards it may have to leave if no stranger is left.
-    /// Later calls count from then on.
+    /// Notes that the peer has proven who it is, until then: afterwards it may have to leave if no stranger is
+    /// left. The last call counts.
     pub(crate) fn prove_until(&self, until: Timestamp) {
         self.proven.store(true, Ordering::Relaxed);
         let mut state = self.places.lock();
@@ -226,7 +232,7 @@ mod tests {
         places.take(now()).await.unwrap().0
     }
 
-    /// A connection that ends when it is told to.
+    /// Starts a connection that ends when it is told to.
     fn connection(place: Place) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move { place.leave().cancelled().await })
     }

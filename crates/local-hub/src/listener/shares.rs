@@ -1,5 +1,5 @@
-//! How many connections each service may have: the share it gets of the file descriptors that this process
-//! may open, so that a flood on one port leaves the others theirs.
+//! [`Shares`] decides how many connections each service may have: its share of the file descriptors that this
+//! process may open, so that a flood on one port leaves the others theirs.
 //!
 //! The library only reads the process's limit. Raising it is for the program to decide.
 
@@ -42,15 +42,15 @@ impl Shares {
     }
 }
 
-/// Connections for MQTT, AMQP, AMQP without TLS, and HTTPS. Devices are many and stay connected, so they
-/// get half of all; back ends are few.
+/// Returns the most connections of MQTT, AMQP, AMQP without TLS, and HTTPS. Devices are many and stay
+/// connected, so they get half of all; back ends are few.
 fn divide(file_descriptors: usize, connections: usize) -> [usize; 4] {
     let reserved = RESERVED.min(file_descriptors / 2);
     let left = file_descriptors - reserved;
     [left / 2, left / 8, left / 8, left / 4].map(|share| share.min(connections).max(1))
 }
 
-/// How many file descriptors this process may have open; [`usize::MAX`] where there is no such limit.
+/// Returns how many file descriptors this process may have open; [`usize::MAX`] where there is no such limit.
 #[cfg(unix)]
 fn file_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -80,6 +80,13 @@ mod tests {
                 "{limit}"
             );
         }
+    }
+
+    #[test]
+    fn strangers_are_bounded_for_each_service_and_together() {
+        let Shares { mqtts, amqps, amqp, https } = Shares::new(20_000);
+        let most = [mqtts, amqps, amqp, https].map(|places| places.most_strangers());
+        assert_eq!(most, [512, 384, 128, 512]);
     }
 
     #[cfg(unix)]

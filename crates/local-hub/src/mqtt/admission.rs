@@ -2,8 +2,9 @@
 //!
 //! `connection` calls it first. A peer may send one CONNECT of bounded size within a deadline. A device that
 //! proves its identity takes the place of an older connection of the same identity and finds its session. Any
-//! other peer is told a code, and the reason is in the hub's activity: code 1 for another protocol level, 2 and 4 for a client
-//! id or a user name that cannot be read, 5 for a proof that fails. Bytes that are not a CONNECT get no answer.
+//! other peer is told a code, and the reason is in the hub's activity: code 1 for another protocol level, 2 and 4
+//! for a client id or a user name that cannot be read, 5 for a proof that fails. Bytes that are not a CONNECT get
+//! no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +24,14 @@ use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
 
-/// How long a peer may take from its first byte to the answer to its CONNECT.
+/// The longest time that a peer may take until its CONNECT is answered.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Longest time that a device may be silent, whatever keep-alive it asks for.
 /// Source: *Communicate with your IoT hub using the MQTT protocol*, "Default keep-alive timeout".
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
 
-/// How long a connection goes on after its token has expired, as on the service.
+/// The time that a connection goes on after its token has expired, as on the service.
 /// Source: *Troubleshoot device disconnects*, "MQTT device disconnect behavior".
 const TOKEN_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -43,7 +44,7 @@ pub(super) struct Admitted {
     pub will: Option<Telemetry>,
     /// Longest time between two packets of the device.
     pub max_silence: Duration,
-    /// When the connection ends because its token has expired for [`TOKEN_GRACE`].
+    /// The instant at which the connection ends because its token has expired for [`TOKEN_GRACE`].
     pub token_deadline: Timestamp,
 }
 
@@ -80,7 +81,7 @@ impl Sender {
     }
 }
 
-/// Why a connection was not let in. The texts are for the hub's activity.
+/// The reason why a connection was not let in. The texts are for the hub's activity.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the peer left before its CONNECT was complete")]

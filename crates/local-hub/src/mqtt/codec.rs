@@ -1,7 +1,7 @@
 //! This file turns the bytes of MQTT 3.1.1 into checked packets, and the hub's packets into bytes.
 //!
 //! `admission` reads the CONNECT with it and `connection` everything after. `rumqttc` reads the packets; its
-//! types stay in this file. That codec is made for clients, so this file refuses what a server must refuse:
+//! types stay in this file. That codec is made for clients, so this file refuses everything that a server must refuse:
 //! other protocol levels, packets only a server sends, reserved flags, packet id 0, QoS 2, empty lists, U+0000
 //! in strings. The meaning of topics and ids is left to `topics`, `filters` and `user_name`.
 
@@ -10,11 +10,12 @@ use rumqttc::mqttbytes::{self, Error, QoS, v4};
 
 use crate::core::sessions::Qos;
 
-/// Longest CONNECT read. Nobody is known yet, so this is what a stranger may make the hub hold; a user
-/// name, a SAS token and a small will fit many times over.
+/// Longest CONNECT that is read. The peer is a stranger until then, so this is as much as a stranger may make the
+/// hub hold; a user name, a SAS token and a small will fit many times over.
 pub(super) const CONNECT_LIMIT: usize = 16 * 1024;
 
-/// What a PUBLISH needs beside its body at most: the longest topic, two lengths and a packet id.
+/// The largest number of bytes that a PUBLISH needs beside its body: the longest topic, two lengths and a packet
+/// id.
 pub(super) const PUBLISH_OVERHEAD: usize = u16::MAX as usize + 16;
 
 /// Type and flags of the only packet a connection may begin with.
@@ -35,11 +36,11 @@ pub(super) enum Packet {
 pub(super) struct Connect {
     pub client_id: String,
     pub clean_session: bool,
-    /// In seconds; 0 for none.
+    /// The keep-alive in seconds; 0 if there is none.
     pub keep_alive: u16,
-    /// Empty if absent: the codec does not tell apart.
+    /// The user name, or an empty text if there is none: the codec does not tell the two apart.
     pub user_name: String,
-    /// Empty if absent.
+    /// The password, or an empty text if there is none.
     pub password: zeroize::Zeroizing<String>,
     pub will: Option<Publish>,
 }
@@ -57,7 +58,7 @@ pub(super) struct Publish {
     pub payload: Bytes,
     pub qos: Qos,
     pub retain: bool,
-    /// 0 at QoS 0.
+    /// The packet id; 0 at QoS 0.
     pub packet_id: u16,
 }
 
@@ -181,7 +182,8 @@ fn next(input: &mut BytesMut, limit: usize) -> Result<Option<v4::Packet>, Fault>
     Ok(Some(v4::Packet::read(input, limit)?))
 }
 
-/// MQTT 3.1.1, 2.2.2: SUBSCRIBE, UNSUBSCRIBE and PUBREL carry 0b0010, all others but PUBLISH zero.
+/// Checks the flags of a packet as MQTT 3.1.1, 2.2.2, says: SUBSCRIBE, UNSUBSCRIBE and PUBREL carry 0b0010, all
+/// others except PUBLISH zero.
 fn check_flags(first: u8) -> Result<(), Fault> {
     let expected = match first >> 4 {
         3 => return Ok(()),
@@ -216,12 +218,13 @@ fn check_connect(frame: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// A mosquitto bridge sets the highest bit, unless it is told not to.
+/// Returns the fault for another protocol level. A mosquitto bridge sets the highest bit of the level, unless it is
+/// told not to.
 const fn other_level(level: u8) -> Fault {
     if level & 0x80 != 0 { Fault::BridgeLevel(level) } else { Fault::ProtocolLevel(level) }
 }
 
-/// The text, unless it holds the one character that no string of MQTT may hold (MQTT 3.1.1, 1.5.3). The codec
+/// Returns the text, unless it holds the one character that no string of MQTT may hold (MQTT 3.1.1, 1.5.3). The codec
 /// has refused ill-formed UTF-8 already, surrogates included.
 fn without_null(text: String) -> Result<String, Fault> {
     if text.contains('\0') { Err(Fault::NullCharacter) } else { Ok(text) }
@@ -290,7 +293,7 @@ pub(super) fn write_pingresp(output: &mut BytesMut) {
     output.put_slice(&[0xd0, 0]);
 }
 
-/// The message does not fit into a packet: its topic is over 65,535 bytes.
+/// The error for a message that does not fit into a packet, because its topic is over 65,535 bytes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its properties make a topic of {0} bytes, over the 65,535 that MQTT can carry")]
 pub(super) struct TopicTooLong(usize);
@@ -317,7 +320,7 @@ pub(super) fn write_publish(
     Ok(())
 }
 
-/// The remaining length, seven bits a byte. What is written here is far below the format's 256 MB.
+/// Writes the remaining length, seven bits a byte. The packets written here are far below the format's 256 MB.
 fn write_length(output: &mut BytesMut, mut length: usize) {
     loop {
         let low = (length & 0x7f) as u8;

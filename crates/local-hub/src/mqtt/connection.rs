@@ -33,13 +33,13 @@ use crate::core::sessions::{Qos, TooManySubscriptions};
 use crate::hub::Hub;
 use crate::listener::places::Place;
 
-/// Bytes of waiting output from which on the hub reads no more packets and fetches no more messages.
+/// The number of bytes of waiting output from which on the hub reads no more packets and fetches no more messages.
 const OUTPUT_BOUND: usize = 256 * 1024;
 
-/// How long a peer may take none of its output before it is disconnected.
+/// The longest time that a peer may take none of its output before it is disconnected.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Why a connection ended. The texts are for the hub's activity.
+/// The reason why a connection ended. The texts are for the hub's activity.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("the device said goodbye")]
@@ -73,7 +73,7 @@ enum Ended {
 }
 
 impl Ended {
-    /// Whose fault it is, and the service's code for it, if there is one.
+    /// Returns the result for the hub's activity, and the service's code for it, if there is one.
     fn result(&self) -> (ActivityResult, Option<ErrorCode>) {
         match self {
             Self::Told(reason) => (ActivityResult::Ok, Some(reason.code())),
@@ -124,10 +124,11 @@ struct Connection<S> {
     wire: Wire<S>,
     admitted: Admitted,
     last_heard: Timestamp,
-    /// When the peer last took any output, and how many bytes it had taken by then; `None` if nothing waits.
+    /// The instant at which the peer last took any output, and the number of bytes that it had taken by then; `None`
+    /// if nothing waits.
     stalled: Option<(Timestamp, u64)>,
     packet_limit: usize,
-    /// Whether packets wait unread because their answers would not have fit.
+    /// True if packets wait unread because their answers would not have fit.
     input_waits: bool,
 }
 
@@ -230,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(Some(packet)) => match self.handle(packet, now, &mut batch) {
                     Ok(None) => {}
                     Ok(Some((transition, publish))) => {
-                        // Acknowledgements go out in the order of what they acknowledge.
+                        // Acknowledgements go out in the order of the packets that they acknowledge.
                         self.keep(&mut batch).await?;
                         match transition {
                             Transition::Twin(request) => self.answer(&request, &publish).await,
@@ -296,11 +297,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Publish(publish) => return self.publish(publish, now, batch),
             Packet::PubAck(packet_id) => mailbox.acknowledge(packet_id),
             Packet::Subscribe { packet_id, filters } => {
+                // One filter that is refused ends the connection, and then the session gets none of them.
+                for (filter, _) in &filters {
+                    if let Err(error) = filters::check(filter, mailbox.id()) {
+                        return Err(Ended::Filter(shown(filter.clone()), error));
+                    }
+                }
                 let mut granted = Vec::with_capacity(filters.len());
                 for (filter, qos) in filters {
-                    if let Err(error) = filters::check(&filter, mailbox.id()) {
-                        return Err(Ended::Filter(shown(filter), error));
-                    }
                     if !filters::opens_anything(&filter) {
                         tracing::debug!(device = %mailbox.id(), ?filter, "nothing is ever sent for this filter");
                     }
@@ -348,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(None)
     }
 
-    /// Notes since when the peer takes none of its output.
+    /// Notes the instant from which on the peer takes none of its output.
     fn watch_output(&mut self) {
         let written = self.wire.written();
         self.stalled = match self.stalled {

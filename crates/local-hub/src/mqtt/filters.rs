@@ -20,17 +20,17 @@ const DEVICEBOUND: &str = "devicebound";
 
 /// One level of a topic that the hub publishes to.
 enum Level {
-    /// This text.
+    /// A level with this text.
     Is(&'static str),
-    /// This text in any case.
+    /// A level with this text in any case.
     IsInAnyCase(&'static str),
-    /// A name that a device may ask for literally.
+    /// A level that is a name, which a device may ask for literally.
     Name,
-    /// Properties or parameters, which differ from message to message: only a wildcard covers them all.
+    /// A level of properties or parameters, which differ from message to message: only a wildcard covers them all.
     Parameters,
 }
 
-/// Where cloud-to-device messages are published. The id was compared when the filter was granted.
+/// The topic of cloud-to-device messages. The id was compared when the filter was granted.
 const C2D: [Level; 5] = [
     Level::Is("devices"),
     Level::Name,
@@ -39,15 +39,15 @@ const C2D: [Level; 5] = [
     Level::Parameters,
 ];
 
-/// Where calls of direct methods are published.
+/// The topic of calls of direct methods.
 const METHODS: [Level; 5] =
     [Level::Is("$iothub"), Level::Is("methods"), Level::Is("POST"), Level::Name, Level::Parameters];
 
-/// Where answers to twin requests are published.
+/// The topic of answers to twin requests.
 const TWIN_ANSWERS: [Level; 5] =
     [Level::Is("$iothub"), Level::Is("twin"), Level::Is("res"), Level::Name, Level::Parameters];
 
-/// Where changes of desired properties are published.
+/// The topic of changes of desired properties.
 const DESIRED: [Level; 6] = [
     Level::Is("$iothub"),
     Level::Is("twin"),
@@ -83,7 +83,7 @@ pub(super) fn check(filter: &str, id: &ConnectionId) -> Result<(), TopicError> {
     }
 }
 
-/// MQTT 3.1.1, 4.7.1: `#` is the whole last level, `+` is a whole level.
+/// Checks that `#` is the whole last level and `+` a whole level, as MQTT 3.1.1, 4.7.1, says.
 fn check_wildcards(filter: &str) -> Result<(), TopicError> {
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {
@@ -95,7 +95,7 @@ fn check_wildcards(filter: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
-/// A level that says whose topics follow.
+/// Checks a level that names the owner of the topics below it.
 fn own(level: Option<&str>, expected: &str) -> Result<(), TopicError> {
     match level {
         // An id may be "+" itself; as a filter it still covers all devices.
@@ -106,7 +106,7 @@ fn own(level: Option<&str>, expected: &str) -> Result<(), TopicError> {
     }
 }
 
-/// The levels below `devices/{device}` or `devices/{device}/modules/{module}`.
+/// Checks the levels below `devices/{device}` or `devices/{device}/modules/{module}`.
 fn check_below<'f>(mut levels: impl Iterator<Item = &'f str>, is_module: bool) -> Result<(), TopicError> {
     match levels.next() {
         Some("messages") => match levels.next() {
@@ -122,21 +122,22 @@ fn check_below<'f>(mut levels: impl Iterator<Item = &'f str>, is_module: bool) -
     }
 }
 
-/// Whether the device is sent cloud-to-device messages by this filter.
+/// Returns whether this filter covers cloud-to-device messages.
 pub(super) fn opens_c2d(filter: &str) -> bool {
     opens(filter, &C2D)
 }
 
-/// Whether the device is called by this filter: all methods, or one that it names.
+/// Returns whether this filter covers calls of direct methods: of all methods, or of one that it names.
 pub(super) fn opens_methods(filter: &str) -> bool {
     opens(filter, &METHODS)
 }
 
-/// Whether this filter covers anything that the hub publishes.
+/// Returns whether this filter covers anything that the hub publishes.
 pub(super) fn opens_anything(filter: &str) -> bool {
     opens_c2d(filter) || opens_methods(filter) || opens(filter, &TWIN_ANSWERS) || opens(filter, &DESIRED)
 }
 
+/// Returns whether the filter covers all messages with this topic; a filter may be narrower in a name only.
 fn opens(filter: &str, topic: &[Level]) -> bool {
     let mut levels = filter.split('/');
     for expected in topic {
@@ -155,8 +156,8 @@ fn opens(filter: &str, topic: &[Level]) -> bool {
     matches!(levels.next(), None | Some("#"))
 }
 
-/// Whether the filter covers the topic, as MQTT 3.1.1, 4.7 says. For topics below `$iothub`; whether it covers
-/// cloud-to-device messages is told by [`opens_c2d`].
+/// Returns whether the filter covers the topic, as MQTT 3.1.1, 4.7 says. It is for topics below `$iothub`, since the
+/// level `devicebound` has no case; [`opens_c2d`] is for cloud-to-device messages.
 pub(super) fn covers(filter: &str, topic: &str) -> bool {
     let (mut levels, mut parts) = (filter.split('/'), topic.split('/'));
     loop {
@@ -300,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// A granted filter covers no topic of another device, nor of a module.
+        /// Here no granted filter covers a topic of another device or of a module.
         #[test]
         fn no_granted_filter_reaches_another_identity(
             levels in proptest::collection::vec("(devices|d|e|modules|m|messages|devicebound|events|\\$iothub|twin|#|\\+|)", 1..7)

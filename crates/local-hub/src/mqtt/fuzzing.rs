@@ -6,6 +6,7 @@ use iothub_models::DeviceId;
 use super::{codec, filters, method, property_bag, topics, user_name};
 use crate::core::connections::ConnectionId;
 
+/// Reads two texts as everything that a text of a client may be.
 pub(crate) fn text(first: &str, second: &str) {
     drop(user_name::parse(first, second));
     drop(property_bag::read(first));
@@ -19,13 +20,14 @@ pub(crate) fn text(first: &str, second: &str) {
     }
 }
 
-/// Reads the topic of an answer to a method; a number that is read is the one that stands there.
+/// Reads the topic of an answer to a method, and checks that a number that is read stands in it.
 pub(crate) fn method_answer(rest: &str) {
     if let Ok(method::MethodResponse { number: Some(number), .. }) = method::parse(rest) {
         assert!(rest.contains(&format!("$rid={number:x}")), "{rest}");
     }
 }
 
+/// Reads bytes as a CONNECT and as the packets after it.
 pub(crate) fn packets(bytes: &BytesMut) {
     drop(codec::read_connect(&mut bytes.clone()));
     let mut rest = bytes.clone();

@@ -1,4 +1,5 @@
-//! These tests read the hub's activity and log: whoever uses a bridge or an id of little use learns there what to change.
+//! These tests read the hub's activity and log, where the user of a bridge or of an id with a wildcard learns what
+//! to change.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -38,7 +39,7 @@ impl io::Write for Log {
     }
 }
 
-/// As `connect_packet`, with other bytes for one part of it, as long as the part.
+/// Returns the packet with other bytes for one part of it, as long as the part.
 fn changed(packet: &[u8], part: &[u8], other: &[u8]) -> Vec<u8> {
     assert_eq!(part.len(), other.len());
     let at = packet.windows(part.len()).position(|window| window == part).unwrap();

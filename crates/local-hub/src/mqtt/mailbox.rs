@@ -1,11 +1,11 @@
 //! This file sends a connection the messages it is subscribed to, and keeps its session.
 //!
 //! `connection` calls it when there is room and when the hub has news. It sends cloud-to-device messages, answers
-//! about the twin, changes of desired properties and calls of methods; which filter covers which of them is told
-//! by `filters`. Cloud-to-device messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has room; they
-//! stay in the queue, invisible, until the device acknowledges them. At QoS 1 a PUBACK completes a
-//! message; at QoS 0 it is complete when its last byte has left. However the connection ends, a message that
-//! was not completed goes back to its place in the queue.
+//! about the twin, changes of desired properties and calls of methods; `filters` says which filter covers which of
+//! them. Cloud-to-device messages are pulled from the queue, at most [`WINDOW`] at a time, when the connection has
+//! room; they stay in the queue, invisible, until the device acknowledges them. At QoS 1 a PUBACK completes a
+//! message; at QoS 0 it is complete when its last byte has left. However the connection ends, a message that was
+//! not completed goes back to its place in the queue.
 //!
 //! A device that comes back to its session is sent the same messages under the same packet ids, with
 //! DUP set (MQTT 3.1.1, 4.4); without a session they get new ids and no DUP. A PUBACK for an id that is
@@ -23,7 +23,7 @@ use crate::hub::{Connection, Hub};
 use super::twin::{self, Answer};
 use super::{codec, filters, method, topics};
 
-/// Messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
+/// The number of messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
 /// official one takes 50.
 pub(super) const WINDOW: usize = 10;
 
@@ -95,7 +95,7 @@ impl Mailbox {
         self.session.subscriptions.covering(filters::opens_methods).is_some()
     }
 
-    /// Whether the device subscribed to this topic below `$iothub`.
+    /// Returns whether the device subscribed to this topic below `$iothub`.
     fn covers(&self, topic: &str) -> bool {
         self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
     }

@@ -1,10 +1,11 @@
-//! The property bag at the end of a message's topic, both ways.
+//! This file reads and writes the property bag at the end of a message's topic. `telemetry` reads with it, and
+//! `topics` writes.
 //!
 //! ```text
 //! bag  = [ "?" ] pair *( "&" pair ) [ "/" ]
 //! pair = encoded-name [ "=" encoded-value ]
 //! ```
-//! Reading is tolerant of what clients send: `$.` raw or as `%24.`, `?` before and `/` behind, `+` as
+//! Reading is tolerant of clients: `$.` raw or as `%24.`, `?` before and `/` behind, `+` as
 //! itself, `=` in a value. Writing is strict, since clients split first and decode later: everything but
 //! letters, digits and `- _ . ~` is encoded, and there is no pair without `=`.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
@@ -31,8 +32,8 @@ pub(super) enum BagError {
     TooMany,
 }
 
-/// Names and values of a bag, decoded, in its order; a name without `=` has an empty value. Of a
-/// repeated name all are returned.
+/// Returns the names and values of a bag, decoded, in its order; a name without `=` has an empty value. All values
+/// of a repeated name are returned.
 pub(super) fn read(bag: &str) -> Result<Vec<Property<'_>>, BagError> {
     let bag = bag.strip_prefix('?').unwrap_or(bag);
     let bag = bag.strip_suffix('/').unwrap_or(bag);

@@ -1,8 +1,9 @@
-//! A PUBLISH to the telemetry topic, and the will: what the hub keeps of it.
+//! This file reads a PUBLISH to the telemetry topic, and the will, as telemetry; `connection` and `admission` call
+//! it.
 //!
-//! System properties are recognised by their short names (`$.ct`) after decoding, the rest are the
-//! application's, in its order; of a repeated one the last counts. Refused: what is over the size limit,
-//! counted as the service counts it (body, system property values, application names and values).
+//! System properties are recognised by their short names (`$.ct`) after decoding; all others are the application's,
+//! in its order; of a repeated one the last counts. A message over the size limit is refused, counted as the service
+//! counts it (body, system property values, application names and values).
 //! Source: *Create and read IoT Hub messages*.
 
 use iothub_models::{Properties, TelemetryMessage};
@@ -30,7 +31,7 @@ const OTHERS: [(&str, &str); 9] = [
     ("iothub-operation", "iothub-operation"),
 ];
 
-/// Short names by which a client would say who sent the message. The hub knows better.
+/// Short names of the sender's properties, which are passed over: the hub adds the sender itself.
 const STAMPED: [&str; 2] = ["$.cdid", "$.cmid"];
 
 /// A message that ends the connection, since MQTT 3.1.1 has no other answer.

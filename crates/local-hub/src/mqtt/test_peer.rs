@@ -1,4 +1,4 @@
-//! For tests: a hub whose clock is turned by hand, and a device that speaks in raw bytes.
+//! This file gives tests a hub whose clock is turned by hand, and a device that speaks in raw bytes.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::core::registry::Precondition;
 use crate::hub::Hub;
 use crate::listener::places::Place;
 
-/// Real time a test waits for what should come at once.
+/// The real time that a test waits for bytes that should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The key of every recorded message: 32 times `k`.
@@ -29,7 +29,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// A hub at half past two with the device `d1`.
+    /// Starts a hub at half past two with the device `d1`.
     pub(super) async fn new() -> Self {
         let time = ManualClock::new("2026-11-21T02:30:00Z".parse().unwrap());
         let config = HubConfig {
@@ -53,7 +53,7 @@ impl Bench {
         token.unwrap().reveal().to_owned()
     }
 
-    /// A connection that has sent nothing yet, with this much room for bytes on the way.
+    /// Opens a connection that has sent nothing yet, with this much room for bytes on the way.
     pub(super) fn open(&self, room: usize) -> Peer {
         let (stream, own) = tokio::io::duplex(room);
         let place = std::sync::Arc::new(Place::alone());
@@ -61,14 +61,14 @@ impl Bench {
         Peer { stream, served: tokio::spawn(origin.scope(connection::run(self.hub.clone(), own, place))) }
     }
 
-    /// A connection of `d1` that was let in.
+    /// Opens a connection of `d1` that was let in.
     pub(super) async fn connect(&self, clean: bool, session_present: bool) -> Peer {
         let mut peer = self.open(1024 * 1024);
         peer.let_in(self, clean, session_present).await;
         peer
     }
 
-    /// A connection of `d1` that was let in, with this much room for bytes on the way.
+    /// Opens a connection of `d1` that was let in, with this much room for bytes on the way.
     pub(super) async fn connect_with_room(&self, room: usize) -> Peer {
         let mut peer = self.open(room);
         peer.let_in(self, true, false).await;
@@ -79,7 +79,7 @@ impl Bench {
         self.hub.enqueue_c2d(&device(), C2dMessage::new(body)).await.unwrap();
     }
 
-    /// The bodies of all telemetry, in order.
+    /// Returns the bodies of all telemetry, in order.
     pub(super) fn telemetry(&self) -> Vec<String> {
         let body = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
         self.hub.kept_events().iter().map(|event| body(&event.message.body)).collect()
@@ -90,7 +90,7 @@ pub(super) fn device() -> DeviceId {
     "d1".parse().unwrap()
 }
 
-/// Recorded packets of an official client: name and bytes.
+/// Returns recorded packets of an official client, with their names.
 pub(super) fn recorded(file: &str) -> Vec<(String, Vec<u8>)> {
     file.lines()
         .map(|line| {
@@ -115,7 +115,7 @@ fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// With a will that says `gone`, and a keep-alive of a minute.
+/// Returns a CONNECT of `d1` with a will that says `gone`, and a keep-alive of a minute.
 pub(super) fn connect_packet(clean: bool, token: &str) -> Vec<u8> {
     let mut rest = b"\x00\x04MQTT\x04".to_vec();
     rest.extend([0b1100_0100 | u8::from(clean) << 1, 0, 60]);
@@ -138,7 +138,7 @@ pub(super) fn telemetry_packet(packet_id: u16, body: &str) -> Vec<u8> {
     publish_packet("devices/d1/messages/events/", packet_id, body.as_bytes())
 }
 
-/// The PUBLISH by which the hub sends `body` to `d1`.
+/// Returns the PUBLISH by which the hub sends `body` to `d1`.
 pub(super) fn c2d_packet(first: u8, packet_id: Option<u16>, body: &str) -> Vec<u8> {
     let mut rest = Vec::new();
     text(&mut rest, "devices/d1/messages/devicebound/%24.to=%2Fdevices%2Fd1%2Fmessages%2FdeviceBound");
@@ -160,19 +160,19 @@ impl Peer {
         tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
     }
 
-    /// Exactly these bytes are the next.
+    /// Expects exactly these bytes as the next.
     pub(super) async fn expect(&mut self, bytes: &[u8]) {
         let found = self.take(bytes.len()).await;
         assert_eq!(found, bytes, "{}", String::from_utf8_lossy(&found));
     }
 
-    /// Nothing is on its way: what the hub would say now comes before the answer to a ping.
+    /// Expects that nothing is on its way: anything that the hub says now comes before the answer to a ping.
     pub(super) async fn expect_silence(&mut self) {
         self.send(&[0xc0, 0]).await;
         self.expect(&[0xd0, 0]).await;
     }
 
-    /// The hub ends the connection, having said no more, and its task ends.
+    /// Expects that the hub ends the connection without another word, and that its task ends.
     pub(super) async fn expect_end(mut self) {
         let mut rest = Vec::new();
         tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.unwrap().unwrap();
@@ -185,7 +185,7 @@ impl Peer {
         self.subscribe("devices/d1/messages/devicebound/#", qos).await;
     }
 
-    /// The next packet, which is a PUBLISH at QoS 0: its topic and body.
+    /// Takes the next packet, which is a PUBLISH at QoS 0, and returns its topic and body.
     pub(super) async fn publish(&mut self) -> (String, Vec<u8>) {
         assert_eq!(self.take(1).await, [0x30]);
         let (mut length, mut shift) = (0, 0);

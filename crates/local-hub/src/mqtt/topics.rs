@@ -15,14 +15,14 @@ use super::method::{self, MethodResponse};
 use super::property_bag;
 use super::twin::{self, TwinRequest};
 
-/// What a device publishes to.
+/// The topic that a device publishes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PublishTopic<'t> {
-    /// Telemetry, with its property bag.
+    /// The topic of telemetry, with its property bag.
     Telemetry { bag: &'t str },
-    /// Something about its twin.
+    /// The topic of a request about the twin.
     Twin(TwinRequest),
-    /// The answer to a direct method.
+    /// The topic of the answer to a direct method.
     Method(MethodResponse),
 }
 
@@ -91,8 +91,8 @@ fn strip_identity<'t>(topic: &'t str, id: &ConnectionId) -> Option<&'t str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// The topic of a cloud-to-device message: system properties first and always `to`, since clients look
-/// for the first `%24`, and take the segment behind `devicebound` for granted.
+/// Returns the topic of a cloud-to-device message: system properties first and always `to`, since clients look for
+/// the first `%24`, and take the segment behind `devicebound` for granted.
 pub(super) fn devicebound(device: &DeviceId, message: &C2dMessage) -> String {
     let mut topic = format!("devices/{device}/messages/devicebound/");
     property_bag::write(&mut topic, "$.to", &format!("/devices/{device}/messages/deviceBound"));
@@ -103,7 +103,7 @@ pub(super) fn devicebound(device: &DeviceId, message: &C2dMessage) -> String {
         ("$.ct", &message.content_type),
         ("$.ce", &message.content_encoding),
     ] {
-        // An empty one says no more than none, and several clients fail on it.
+        // An empty value says no more than an absent one, and several clients fail on it.
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
             property_bag::write(&mut topic, name, value);
         }
@@ -120,7 +120,7 @@ pub(super) fn devicebound(device: &DeviceId, message: &C2dMessage) -> String {
     topic
 }
 
-/// .NET's round-trip format, always with seven digits: its client takes no other.
+/// Returns the time in .NET's round-trip format, always with seven digits: its client takes no other.
 fn round_trip(time: Timestamp) -> String {
     format!("{}.{:07}Z", time.strftime("%Y-%m-%dT%H:%M:%S"), time.subsec_nanosecond() / 100)
 }

@@ -8,7 +8,8 @@
 //! | `$iothub/twin/res/{status}/?$rid={id}[&$version={v}]` | the answer to either |
 //! | `$iothub/twin/PATCH/properties/desired/?$version={v}` | a back end changed its desired properties |
 //!
-//! Answers and changes are sent at QoS 0: a later connection has no use for them and reads the twin instead. Source: *Communicate with your IoT hub using the MQTT protocol*.
+//! Answers and changes are sent at QoS 0: a later connection has no use for them and reads the twin instead.
+//! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
 use iothub_models::{ErrorCode, NotJson, clamp_whole_numbers};
 use jiff::Timestamp;
@@ -26,10 +27,10 @@ use super::topics::TopicError;
 /// Longest `$rid`: official clients use UUIDs and counters.
 const RID_LENGTH: usize = 256;
 
-/// What a device asks of its twin.
+/// The request that a device makes about its twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TwinRequest {
-    /// Echoed in the answer, byte for byte.
+    /// The number of the request, which is echoed in the answer byte for byte.
     rid: Box<str>,
     operation: Operation,
 }
@@ -37,13 +38,13 @@ pub(super) struct TwinRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Get,
-    /// With the version the reported properties must have, where the device gives one.
+    /// A report, with the version that the reported properties must have if the device gives one.
     Report {
         expected: Option<Expected>,
     },
 }
 
-/// A `$version`, or what stood there instead of a number.
+/// A `$version`, which may be no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Version(i64),
@@ -57,7 +58,7 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Reads what stands behind `$iothub/twin/`.
+/// Reads the part of a topic behind `$iothub/twin/`.
 pub(super) fn parse(rest: &str) -> Result<TwinRequest, TopicError> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let parameter = |name: &str| {
@@ -80,7 +81,7 @@ pub(super) fn parse(rest: &str) -> Result<TwinRequest, TopicError> {
 }
 
 impl TwinRequest {
-    /// Does what is asked and words the answer.
+    /// Carries out the request and returns the answer.
     pub(super) async fn answer(&self, hub: &Hub, id: &ConnectionId, body: &[u8]) -> Answer {
         let done = match self.operation {
             Operation::Get => hub.twin_properties(id).and_then(|twin| {
@@ -103,7 +104,7 @@ impl TwinRequest {
         format!("$iothub/twin/res/{status}/?$rid={}{version}", self.rid)
     }
 
-    /// The body that the official Node client takes an error from.
+    /// Returns the refusal as an answer, with the body from which the official Node client takes an error.
     fn refusal(&self, id: &ConnectionId, refusal: &HubError, now: Timestamp) -> Answer {
         let tracking_id = Uuid::new_v4().simple().to_string();
         let operation = match self.operation {

@@ -1,4 +1,4 @@
-//! Who a CONNECT says it is: client id and user name, parsed into one [`Claim`].
+//! [`parse`] reads client id and user name of a CONNECT as one [`Claim`] of an identity; `admission` calls it.
 //!
 //! ```text
 //! client id = device [ "/" module ]
@@ -16,7 +16,7 @@ use crate::core::connections::ConnectionId;
 
 use super::codec::ConnectCode;
 
-/// What a client claims to be.
+/// The identity that a client claims, and the parameters that it gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub id: ConnectionId,
@@ -49,8 +49,8 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// What the client is told. 2 and 4 are for what cannot be read; a user name that can be read and
-    /// names somebody else is a failed authentication.
+    /// Returns the code that the client is told. 2 and 4 are for ids and user names that cannot be read; a user name
+    /// that can be read and names somebody else is a failed authentication.
     pub(super) const fn code(&self) -> ConnectCode {
         match self {
             Self::NoClientId | Self::ClientId(_) => ConnectCode::ClientId,
@@ -60,7 +60,7 @@ impl Unusable {
     }
 }
 
-/// Reads what a CONNECT claims.
+/// Reads the claim of a CONNECT.
 pub(super) fn parse(client_id: &str, user_name: &str) -> Result<Claim, Unusable> {
     let id = parse_client_id(client_id)?;
     if user_name.is_empty() {
@@ -116,14 +116,14 @@ pub(super) fn without_port(host: &str) -> &str {
     }
 }
 
-/// Tells parameters from a module id that the client id does not have.
+/// Returns whether a text begins with a parameter, and not with a module id that the client id does not have.
 fn begins_with_a_parameter(text: &str) -> bool {
     text.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     })
 }
 
-/// The first of a repeated parameter counts.
+/// Reads the parameters into the claim. The first of a repeated parameter counts.
 fn read_parameters<'q>(claim: &mut Claim, pairs: impl Iterator<Item = &'q str>) -> Result<(), Unusable> {
     let mut model_id = None;
     for pair in pairs {
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// host, id, api version, model id of a claim.
+    /// Returns the host, the id, the API version and the model id of a claim.
     fn read(client_id: &str, user_name: &str) -> (String, String, Option<String>, Option<String>) {
         let claim = parse(client_id, user_name).unwrap();
         (claim.host, claim.id.to_string(), claim.api_version, claim.model_id.map(|id| id.to_string()))

@@ -1,5 +1,5 @@
-//! The bytes of one connection: reads in bulk, writes all at once, and gives its buffers back when
-//! there is nothing to do. Knows nothing of MQTT.
+//! [`Wire`] moves the bytes of one connection: it reads in bulk, writes all at once, and gives its buffers back when
+//! there is nothing to do. `connection` and `admission` use it. It knows nothing of MQTT.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,11 +22,11 @@ const BATCH: usize = 64 * 1024;
 /// An output buffer above this is given back once it is written.
 const KEPT_OUTPUT: usize = 4 * 1024;
 
-/// How long, and how much, a closing connection listens on, so that its last words are not lost to a
-/// reset. Real time: this is the transport's affair, not the hub's.
+/// The time in which, and the number of bytes for which, a closing connection listens on, so that its last words are
+/// not lost to a reset. The time is real, since this is the transport's affair and not the hub's.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// What happened on the wire.
+/// The progress that was made on the wire.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// There is more in `input`.
@@ -62,23 +62,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// From now on the peer is no stranger: it may send more at once.
+    /// Notes that the peer is no stranger any more, so that it may send more at once.
     pub(super) const fn trust(&mut self) {
         self.batch = BATCH;
     }
 
-    /// Whether bytes are still on their way out.
+    /// Returns whether bytes are still on their way out.
     pub(super) fn is_writing(&self) -> bool {
         self.flushing || !self.output.is_empty()
     }
 
-    /// How many bytes have left so far: a peer that takes none is stuck.
+    /// The number of bytes that have left so far: a peer that takes none is stuck.
     pub(super) const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Writes what there is to write, and reads unless `reading` is false; returns with the first
-    /// progress.
+    /// Writes waiting output, and reads unless `reading` is false; returns with the first progress.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: all is in the buffers.
@@ -112,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes all that is there, up to a batch.
+    /// Reads all bytes that have come, up to a batch.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Progress>> {
         if self.input.is_empty() && self.input.capacity() > self.read_size {
             self.input = BytesMut::new();
@@ -123,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let read = pin!(self.stream.read_buf(&mut self.input));
             match read.poll(cx) {
                 Poll::Ready(Ok(0)) if total == 0 => return Poll::Ready(Ok(Progress::End)),
-                // What was read before the end counts first: a device that says goodbye and closes without
+                // The bytes read before the end count first: a device that says goodbye and closes without
                 // ending TLS makes both a DISCONNECT and an error. The end is found again at the next read.
                 Poll::Ready(Ok(0) | Err(_)) | Poll::Pending if total > 0 => break,
                 Poll::Pending => break,
@@ -137,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if total == 0 { Poll::Pending } else { Poll::Ready(Ok(Progress::Read)) }
     }
 
-    /// A read that fills its room asks for more room, a small one gives it back.
+    /// Adapts the room for the next read: a read that fills its room asks for more, a small one gives it back.
     fn adapt(&mut self, count: usize) {
         if count >= self.read_size {
             self.read_size = (self.read_size * 4).min(self.batch);
@@ -146,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Writes what is left and closes, listening on for a moment so that nothing of it is lost.
+    /// Writes waiting output and closes, listening on for a moment so that nothing of it is lost.
     pub(super) async fn close(mut self) {
         let (time, mut bytes) = LINGER;
         let farewell = async {

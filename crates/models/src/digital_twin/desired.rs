@@ -1,4 +1,4 @@
-//! What a patch of a digital twin means for its twin: a change of desired properties.
+//! This file turns a patch of a digital twin into the change of desired properties that it means for the twin.
 
 use serde_json::{Map, Value};
 
@@ -88,7 +88,7 @@ impl Change<'_> {
         self.properties.desired.properties.get(name)
     }
 
-    /// Whether `name` can be what the patch takes it for. What the patch itself made of it counts first.
+    /// Returns whether `name` can be what the patch takes it for. What the patch itself made of it counts first.
     fn check(&self, name: &str, as_component: bool) -> Result<(), NotConformant> {
         let conforms = match self.made.get(name) {
             Some(Value::Null) => true,

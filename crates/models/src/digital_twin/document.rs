@@ -1,4 +1,4 @@
-//! The document: a twin's sections laid over each other, property by property.
+//! This file makes the document of a digital twin: a twin's sections laid over each other, property by property.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -77,7 +77,7 @@ impl DigitalTwin {
             .unwrap_or_default()
     }
 
-    /// What a property of the root has for a value, or a component for its properties and `$metadata`.
+    /// Returns the value of a property of the root, or a component with its properties and `$metadata`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
@@ -118,7 +118,7 @@ impl<'t> Side<'t> {
         self.properties?.get(name)
     }
 
-    /// When, or at which version, the property was written.
+    /// Returns the time when, or the version at which, the property was written.
     fn stamp(self, name: &str, stamp: &str) -> Option<&'t Value> {
         self.metadata?.get(name)?.get(stamp)
     }
@@ -130,7 +130,7 @@ impl<'t> Side<'t> {
     }
 }
 
-/// What the device says and what back ends want, of the root or of one component.
+/// The reported and the desired properties, of the root or of one component.
 #[derive(Clone, Copy)]
 struct Sides<'t> {
     reported: Side<'t>,
@@ -139,7 +139,7 @@ struct Sides<'t> {
 }
 
 impl<'t> Sides<'t> {
-    /// What the device reported, in its order, then what is only desired.
+    /// Returns the names that the device reported, in its order, then those that are only desired.
     fn names(self) -> impl Iterator<Item = &'t String> {
         let of = |side: Side<'t>| side.properties.into_iter().flat_map(Map::keys);
         of(self.reported).chain(of(self.desired).filter(move |name| self.reported.get(name).is_none()))
@@ -214,7 +214,7 @@ impl<'t> Acknowledgement<'t> {
     }
 }
 
-/// Whether a member of a twin's section is a component.
+/// Returns whether a member of a twin's section is a component.
 pub(super) fn is_component(value: &Value) -> bool {
     value.get(COMPONENT_MARKER.0).is_some_and(|marker| marker == COMPONENT_MARKER.1)
 }

@@ -1,4 +1,4 @@
-//! One operation of a JSON Patch, of those that digital twins know.
+//! This file defines one operation of a JSON Patch, of those that digital twins know.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,14 +21,14 @@ pub enum PatchOperation {
     Add {
         /// A JSON Pointer (RFC 6901).
         path: String,
-        /// What is there from now on.
+        /// The value that is there from now on.
         value: Value,
     },
     /// Sets what was there.
     Replace {
         /// A JSON Pointer (RFC 6901).
         path: String,
-        /// What is there from now on.
+        /// The value that is there from now on.
         value: Value,
     },
     /// Takes away what was there.
@@ -39,7 +39,7 @@ pub enum PatchOperation {
 }
 
 impl PatchOperation {
-    /// What it is about.
+    /// Returns the path that it is about.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
@@ -47,7 +47,7 @@ impl PatchOperation {
         }
     }
 
-    /// What it sets.
+    /// Returns the value that it sets.
     #[must_use]
     pub const fn value(&self) -> Option<&Value> {
         match self {

@@ -1,4 +1,5 @@
-//! What a back end writes to a digital twin: a JSON Patch, read with errors that say where and why.
+//! This file reads and makes the JSON Patch that a back end writes to a digital twin. Errors say where and why it
+//! is wrong.
 
 use std::fmt;
 
@@ -45,14 +46,14 @@ pub struct DigitalTwinPatch(Vec<PatchOperation>);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidDigitalTwinPatch {
-    /// Which operation it is about, counted from 0; `None` if it is the whole.
+    /// The number of the operation it is about, counted from 0; `None` if it is the whole.
     pub operation: Option<usize>,
-    /// What of it.
+    /// The defect.
     pub defect: PatchDefect,
     text: String,
 }
 
-/// What of a patch is wrong.
+/// The defect of a patch.
 ///
 /// ```
 /// # use iothub_models::{DigitalTwinPatch, PatchDefect};
@@ -60,7 +61,7 @@ pub struct InvalidDigitalTwinPatch {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchDefect {
-    /// It is no JSON array.
+    /// The patch is not a JSON array.
     Json,
     /// An operation is none, or none that digital twins know.
     Operation,
@@ -172,7 +173,7 @@ fn operation(item: Value) -> Checked<PatchOperation> {
     })
 }
 
-/// Where a path leads.
+/// The property or component that a path leads to.
 #[derive(Debug, PartialEq)]
 pub(super) struct Target<'p> {
     /// The component of a `/component/property`.

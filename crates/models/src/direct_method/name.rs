@@ -1,4 +1,5 @@
-//! The name of a direct method: checked once at the edge, so that it fits a topic as it is.
+//! This file defines the name of a direct method, which is checked once at the edge, so that it fits a topic as it
+//! is.
 
 use std::fmt;
 use std::str::FromStr;

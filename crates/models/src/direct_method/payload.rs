@@ -1,4 +1,5 @@
-//! Holds a payload of a direct method: a JSON value, and its text where the value alone would lose a number.
+//! This file holds a payload of a direct method: a JSON value, and its text where the value alone would lose a
+//! number.
 //!
 //! [`DirectMethodRequest`](super::DirectMethodRequest), [`DirectMethodResponse`](super::DirectMethodResponse)
 //! and the call that a device gets use it. A [`Value`] has 64 bits for whole numbers; other languages and
@@ -29,7 +30,7 @@ pub struct MethodPayload {
 }
 
 impl MethodPayload {
-    /// The payload of a call or an answer that brings none.
+    /// The payload of a call or an answer that has no other payload.
     pub const NULL: Self = Self { value: Value::Null, text: None };
 
     /// Reads a payload from JSON text.
@@ -58,7 +59,7 @@ impl MethodPayload {
         }
     }
 
-    /// Whether [`value`](Self::value) holds every whole number of the payload as it came.
+    /// Returns whether [`value`](Self::value) holds every whole number of the payload as it came.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         self.text.is_none()

@@ -1,11 +1,12 @@
-//! Commands: direct methods that belong to the root of a model or to one of its components.
+//! This file takes the names of commands apart: direct methods that belong to the root of a model or to one of its
+//! components.
 
 use std::fmt;
 
 use super::ComponentName;
 use crate::{InvalidMethodName, MethodName};
 
-/// What parts component and command in a method's name.
+/// The character between component and command in a method's name.
 const PARTED: char = '*';
 
 /// The name of a command, of the root (`reboot`) or of a component (`thermostat1*getMaxMinReport`).

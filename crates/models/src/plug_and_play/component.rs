@@ -1,4 +1,4 @@
-//! Components: the named parts of a device, each with an interface of its own.
+//! This file defines components: the named parts of a device, each with an interface of its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use super::model_id::is_name;
 /// Longest name, in characters. Source: *Digital Twins Definition Language v2*, "Component".
 const MAX_LENGTH: usize = 64;
 
-/// What marks an object among the properties as a component, and not as a property of the root.
+/// The member that marks an object among the properties as a component, and not as a property of the root.
 pub(crate) const COMPONENT_MARKER: (&str, &str) = ("__t", "c");
 
 /// The name of a component, such as `thermostat1`.

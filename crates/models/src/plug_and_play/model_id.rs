@@ -1,4 +1,4 @@
-//! The id of a model: a digital twin model identifier, DTMI.
+//! This file defines the id of a model: a digital twin model identifier, DTMI.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,9 +1,9 @@
-//! What a device says to a value that a back end desired of it.
+//! This file defines the answer of a device to a value that a back end desired of it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How a device took a desired value: numbers as HTTP has them.
+/// The code with which a device answers a desired value: a number as HTTP has them.
 ///
 /// Source: *IoT Plug and Play conventions*, "Acknowledgment responses".
 ///
@@ -44,7 +44,7 @@ impl AcknowledgementCode {
 pub struct PropertyAcknowledgement {
     /// The value the device has.
     pub value: Value,
-    /// How the device took what was desired.
+    /// The device's answer to the desired value.
     #[serde(rename = "ac")]
     pub code: AcknowledgementCode,
     /// The version of the desired properties this answers; 0 where nothing was desired.

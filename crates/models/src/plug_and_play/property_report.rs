@@ -1,4 +1,4 @@
-//! What a device reports about its properties, in one patch.
+//! This file makes the patch with which a device reports its properties.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ impl PropertyReport {
         Self::default()
     }
 
-    /// Whether there is nothing to report.
+    /// Returns whether there is nothing to report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

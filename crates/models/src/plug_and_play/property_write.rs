@@ -1,4 +1,4 @@
-//! What a back end wants of a device, property by property: desired properties taken apart by component.
+//! This file takes desired properties apart by component, into the values that a back end wants of a device.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Lays patches over the documents of twins, and makes the patch that turns one document into another.
+//! This file lays patches over the documents of twins, and makes the patch that turns one document into another.
 //!
 //! Hub and clients share this code, so that both give a patch the same meaning: objects are merged,
 //! every other value is replaced whole, and null deletes. The order of names is kept, and new names come
@@ -20,7 +20,7 @@ pub fn merge(document: &mut Map<String, Value>, patch: &Map<String, Value>) {
             }
         }
     }
-    // All at once: to take them out one by one moves what stands behind each, which is quadratic.
+    // All at once: taking them out one by one moves all members behind each, which is quadratic.
     if removes {
         document.retain(|key, _| !patch.get(key).is_some_and(Value::is_null));
     }

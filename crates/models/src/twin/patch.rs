@@ -1,4 +1,4 @@
-//! What a back end changes in a twin.
+//! This file defines the change that a back end makes to a twin.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

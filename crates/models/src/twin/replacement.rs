@@ -1,4 +1,4 @@
-//! Defines the new content that a back end puts in the place of a twin's sections.
+//! This file defines the new content that a back end puts in the place of a twin's sections.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

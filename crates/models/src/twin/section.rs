@@ -1,4 +1,5 @@
-//! Keeps one section of a twin: properties with the metadata that mirrors them and a version that only grows.
+//! This file keeps one section of a twin: properties with the metadata that mirrors them and a version that only
+//! grows.
 
 use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
@@ -12,7 +13,7 @@ const METADATA: &str = "$metadata";
 const LAST_UPDATED: &str = "$lastUpdated";
 const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
 
-/// The owner of a section, which decides what its metadata tells.
+/// The owner of a section, which decides what its metadata holds.
 ///
 /// ```
 /// # use iothub_models::{SectionKind, TwinSection};
@@ -46,7 +47,7 @@ pub enum SectionKind {
 pub struct TwinSection {
     /// The properties.
     pub properties: Map<String, Value>,
-    /// When each property changed; empty where it is not shown, as to devices.
+    /// The time when each property changed; empty where it is not shown, as to devices.
     pub metadata: Map<String, Value>,
     /// Grows with every change of the section.
     pub version: i64,
@@ -92,7 +93,7 @@ impl TwinSection {
     }
 }
 
-/// What is written to the metadata of everything that one change touched.
+/// The metadata that is written for everything that one change touched.
 struct Stamp {
     time: Value,
     version: Option<i64>,
@@ -156,7 +157,7 @@ impl Stamp {
     }
 }
 
-/// Whether `node` has metadata for the members of `value` that `change` did not bring: if not, the value
+/// Returns whether `node` has metadata for the members of `value` that `change` did not bring: if not, the value
 /// was no object before and all of it is new.
 fn mirrors_object(
     node: &Map<String, Value>,

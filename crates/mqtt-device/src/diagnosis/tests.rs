@@ -1,4 +1,4 @@
-//! Tests of the advice that depends on where the hub is.
+//! These tests check the advice that depends on where the hub is.
 
 use super::*;
 

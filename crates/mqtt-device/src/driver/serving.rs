@@ -1,5 +1,5 @@
-//! Serving one connection: offers the outbox, acknowledges what was completed, takes in what arrives.
-//! Nothing here decides whether to connect again.
+//! This file serves one connection: it offers the outbox, acknowledges messages that were completed, and takes in
+//! what arrives. It does not decide whether to connect again.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -24,7 +24,7 @@ const MAX_ACKNOWLEDGEMENTS: usize = 1_024;
 /// Before a planned renewal, what is on its way may arrive for this long; the rest is offered again.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Why serving a connection ended.
+/// The reason why serving a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// The client is done.
@@ -34,7 +34,7 @@ pub(super) enum End {
     Lost(Failure),
 }
 
-/// What one connection owes.
+/// The open duties of one connection.
 struct Session {
     /// PUBACKs to send.
     acknowledgements: VecDeque<u16>,
@@ -178,7 +178,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether everything that is waited for before leaving is done.
+    /// Returns whether everything that is waited for before leaving is done.
     fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
         let settled = session.acknowledgements.is_empty() && self.answers.is_empty() && link.is_flushed();
         match leaving {
@@ -241,7 +241,7 @@ impl Driver {
     }
 }
 
-/// What to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
+/// Returns the filter to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
 /// the rest is worth nothing to another connection, so nothing is gained by acknowledging it.
 fn filter(topics: &Topics, feed: Feed) -> Filter {
     let once = |path: &str| Filter { path: path.to_owned(), at_least_once: false };

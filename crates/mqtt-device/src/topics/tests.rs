@@ -1,5 +1,5 @@
-//! Names and topics against text typed from the public documents and from what the official clients
-//! are known to send, never from the encoder here.
+//! These tests compare names and topics with text typed from the public documents and from what the official
+//! clients are known to send, never from the encoder here.
 
 use iothub_models::{Acknowledgement, Properties};
 use proptest::prelude::*;

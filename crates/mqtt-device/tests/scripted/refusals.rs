@@ -1,4 +1,5 @@
-//! Connections that do not come about: each says what failed and what to do, and none shows the key.
+//! These tests check connections that do not come about: each says what failed and what to do, and no error shows
+//! the key.
 
 use std::time::Duration;
 

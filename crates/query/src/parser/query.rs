@@ -1,6 +1,6 @@
-//! `SELECT [TOP n] list FROM collection [WHERE condition] [GROUP BY paths]`, and the condition alone, as
-//! jobs and configurations carry it. Also the rules that concern a query as a whole: which list goes
-//! with which collection and grouping.
+//! This file parses `SELECT [TOP n] list FROM collection [WHERE condition] [GROUP BY paths]`, and the condition
+//! alone, as jobs and configurations carry it. It also checks the rules that concern a query as a whole: which list
+//! goes with which collection and grouping.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ fn parser(text: &str, strictness: Strictness) -> Result<QueryParser<'_>, ParseEr
     Parser::new(text, QueryDialect { collection: Collection::Devices, strictness })
 }
 
-/// What a select list holds before it is known whether the query groups.
+/// An entry of a select list before it is known whether the query groups.
 enum Value {
     Expression(Expression),
     Aggregate(GroupValue),

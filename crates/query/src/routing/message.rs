@@ -1,5 +1,5 @@
-//! What a condition reads: application properties, `$system` properties, `$body` and `$twin` of one
-//! message.
+//! This file finds the values that a condition reads: application properties, `$system` properties, `$body` and
+//! `$twin` of one message.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -41,7 +41,7 @@ impl<'m> Routing<'m> {
         Self { message, body: OnceCell::new(), twin: OnceCell::new() }
     }
 
-    /// The body as JSON, if the content type says JSON and the content encoding says UTF-8.
+    /// Returns the body as JSON, if the content type says JSON and the content encoding says UTF-8.
     fn body(&self) -> Option<&Value> {
         let system = |name| self.message.system_property(name);
         let read = || {
@@ -89,7 +89,7 @@ impl Row for Routing<'_> {
     }
 }
 
-/// Whether a content type is the media type `application/json`, in any case and with any parameters:
+/// Returns whether a content type is the media type `application/json`, in any case and with any parameters:
 /// `Application/JSON ; charset="utf-8"` is.
 ///
 /// A `charset` parameter says nothing here, because the service reads the encoding of a body from its content
@@ -99,7 +99,7 @@ fn is_json(content_type: &str) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whether a content encoding is UTF-8, in any case, with blanks around it or in quotes.
+/// Returns whether a content encoding is UTF-8, in any case, with blanks around it or in quotes.
 fn is_utf8(content_encoding: &str) -> bool {
     let text = content_encoding.trim();
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);

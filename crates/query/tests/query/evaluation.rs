@@ -1,4 +1,4 @@
-//! Values, functions and the three truths, each on one small document.
+//! These tests check values, functions and the three truths, each on one small document.
 
 use iothub_query::Query;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Conditions of message routes: what each part of a message is called, and the examples of *IoT Hub
-//! message routing query syntax* and *Azure IoT Hub non-telemetry event schemas*.
+//! These tests check conditions of message routes: what each part of a message is called, and the examples of *IoT
+//! Hub message routing query syntax* and *Azure IoT Hub non-telemetry event schemas*.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! This file turns what happened to a call into an [`Error`]: its kind, and why it failed and what to do about it.
+//! This file makes the [`Error`] of a call that failed: its kind, the reason, and what to do about it.
 //!
-//! The attempts of a call use it. Its functions do nothing else.
+//! The attempts of a call use it. Its functions send nothing and read no clock.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -160,7 +160,7 @@ impl Error {
     }
 }
 
-/// What an answer is instead of the expected JSON.
+/// The nature of an answer that is not the expected JSON.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer {0}")]
 struct Unreadable(NotJson);
@@ -267,7 +267,7 @@ fn advice_for(
     }
 }
 
-/// How far our clock is from the hub's, if that is far.
+/// Returns how far our clock is from the hub's, if that is far.
 fn skew(now: Timestamp, hub: Timestamp) -> Option<String> {
     let ahead = now.duration_since(hub);
     let difference = ahead.unsigned_abs();

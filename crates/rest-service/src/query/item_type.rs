@@ -1,8 +1,8 @@
-//! What the rows of a query are.
+//! This file defines the kinds of the rows of a query.
 
 use std::fmt;
 
-/// What the rows of a query are, as the hub says beside them.
+/// The kind of the rows of a query, as the hub says beside them.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
@@ -18,11 +18,11 @@ use std::fmt;
 pub enum ItemType {
     /// Whole twins, of devices or modules.
     Twin,
-    /// What a job did on each device.
+    /// The result of a job on each device.
     DeviceJob,
     /// Jobs.
     JobResponse,
-    /// What the query selected, and nothing else.
+    /// The values that the query selected, and nothing else.
     Raw,
 }
 

@@ -1,4 +1,4 @@
-//! The rows of a query as a stream that asks for its pages itself.
+//! This file gives the rows of a query as a stream that asks for its pages itself.
 
 use std::fmt;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ impl<T: DeserializeOwned + Send + 'static> Rows<T> {
     /// The next row; `None` after the last one, and after an error.
     ///
     /// # Errors
-    /// As those of [`Query::page`].
+    /// They are those of [`Query::page`].
     ///
     /// # Cancel safety
     /// Dropping the future loses no row: the next call goes on where this one was.

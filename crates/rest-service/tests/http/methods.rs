@@ -1,5 +1,6 @@
-//! Direct methods and commands on the wire: routes, bodies and deadlines as the service's reference has them,
-//! the device's answer as it gave it, and every way to have none. Errors come in both shapes of the service.
+//! These tests check direct methods and commands on the wire: routes, bodies and deadlines as the service's
+//! reference has them, the device's answer as it gave it, and every way to have no answer. Errors come in both
+//! shapes of the service.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The SAS token a call carries, and the other headers every hub expects.
+//! These tests check the SAS token that a call carries, and the other headers that every hub expects.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Telemetry of which the device set nothing but the body: its event has no AMQP properties at all, and
-//! Microsoft's Python reader shows it as such. Clients fail on a section that lacks what they look for.
+//! Runs a case with telemetry of which the device set nothing but the body: its event has no AMQP properties at all,
+//! and Microsoft's Python reader shows that. Clients fail on a section that lacks what they look for.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The back end's side of direct methods: ours, or a program of Microsoft's client.
+//! [`Service`] is the back end's side of direct methods: ours, or a program of Microsoft's client.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ impl Call {
         })
     }
 
-    /// The same with timeouts, in seconds.
+    /// Returns the call with timeouts, in seconds.
     pub(super) fn within(self, connect: u64, response: u64) -> Self {
         Self { connect_timeout_s: Some(connect), response_timeout_s: Some(response), ..self }
     }
@@ -77,7 +77,7 @@ impl Call {
     }
 }
 
-/// What became of a call, and how long that took.
+/// The outcome of a call, and the time that it took.
 #[derive(Debug)]
 pub(super) enum Answer {
     Done {
@@ -145,7 +145,8 @@ impl Service {
         }
     }
 
-    /// All payloads at once; the payloads of the answers, in the same order, which all have status 200.
+    /// Sends all payloads at once. Returns the payloads of the answers, in the same order; all must have the status
+    /// 200.
     pub(super) async fn invoke_together(&mut self, call: &Call, payloads: &[Value]) -> Result<Vec<Value>> {
         match self {
             Self::Ours(client) => {

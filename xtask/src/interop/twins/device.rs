@@ -1,4 +1,4 @@
-//! The device's side of twins: ours, or a program of Microsoft's client.
+//! [`Device`] is the device's side of twins: ours, or a program of Microsoft's client.
 
 use std::collections::VecDeque;
 

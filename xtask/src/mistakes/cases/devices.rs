@@ -1,4 +1,5 @@
-//! Mistakes that the hub refuses: ids, keys, policies, disabled devices, clocks, and one device in two programs.
+//! This file makes the mistakes that the hub refuses: ids, keys, policies, disabled devices, clocks, and one device in
+//! two programs.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use iothub_rest_service::ServiceClient;
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage, id};
 use crate::program::Program;
 
-/// How far the clocks of hub and programs are apart.
+/// The time by which the clocks of hub and programs differ.
 const THREE_DAYS: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 pub(super) async fn typo_in_an_id(stage: &Stage) -> Result<String> {
@@ -67,7 +68,7 @@ async fn with_disabled_device() -> Result<Stage> {
     Ok(stage)
 }
 
-/// What the first of two programs says when the second one connects.
+/// Returns the message of the first of two programs when the second one connects.
 pub(super) async fn twice(stage: &Stage) -> Result<String> {
     const SHOWN: &str = "cargo run -p simulated_device";
     let start =

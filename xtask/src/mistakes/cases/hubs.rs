@@ -1,4 +1,5 @@
-//! Mistakes with the local hub itself: it does not run, runs anew, cannot have its ports, or is told nonsense.
+//! This file makes mistakes with the local hub itself: it does not run, runs anew, cannot have its ports, or is told
+//! nonsense.
 
 use std::process::Stdio;
 
@@ -23,7 +24,7 @@ pub(super) async fn not_running_for_a_back_end() -> Result<String> {
     stage.iothub_fails(&string, "device list").await
 }
 
-/// The hub is started again on the same ports with the same keys, and does not know the device any more.
+/// Starts the hub again on the same ports with the same keys: it does not know the device any more.
 pub(super) async fn started_anew() -> Result<String> {
     let mut stage = Stage::new().await?;
     stage.start_hub_anew().await?;
@@ -53,8 +54,8 @@ pub(super) async fn unknown_route(stage: &Stage) -> Result<String> {
     stage.hub_fails(&["--route", "TwinChanges"]).await
 }
 
-/// The hub runs where port 443 needs a privilege, whatever this machine says of it: in a network of its own. What it
-/// says of 443 is one paragraph of what it prints, or less.
+/// Runs the hub where port 443 needs a privilege, whatever this machine says of it: in a network of its own. Returns
+/// the lines about 443, which are one paragraph of its output, or less.
 pub(super) async fn port_443(stage: &Stage) -> Result<String> {
     const INSIDE: &str = "ip link set lo up && exec setpriv --bounding-set -net_bind_service --inh-caps -net_bind_service \"$@\"";
     let hub = workspace::program("local-hub");
@@ -76,7 +77,7 @@ pub(super) async fn port_443(stage: &Stage) -> Result<String> {
 }
 
 impl Stage {
-    /// Ends the hub; its ports are free.
+    /// Ends the hub, after which its ports are free.
     async fn stop_hub(&mut self) -> Result<()> {
         let other = LocalHub::builder().start().await?;
         std::mem::replace(&mut self.hub, other).shutdown().await;

@@ -1,4 +1,5 @@
-//! Ctrl-C at each stage of a program. None of it is a mistake, but each looks like one to somebody.
+//! This file presses Ctrl-C at each stage of a program. That is no mistake, but each of the messages looks like one to
+//! somebody.
 
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
@@ -7,10 +8,10 @@ use tokio::net::TcpListener;
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};
 use crate::program::Program;
 
-/// As from a terminal, after the line at which it was pressed.
+/// The characters that a terminal shows for Ctrl-C, after the line at which it was pressed.
 const PRESSED: &str = "^C";
 
-/// The hub takes the connection and says nothing.
+/// Presses Ctrl-C while the program connects to a hub that takes the connection and says nothing.
 pub(super) async fn while_connecting(stage: &Stage) -> Result<String> {
     const SHOWN: &str = "cargo run -p simulated_device";
     let silent = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -1,4 +1,4 @@
-//! Mistakes with what a program is given: variables, connection strings, the CA, the model id.
+//! This file makes mistakes with the settings of a program: variables, connection strings, the CA, the model id.
 
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
@@ -23,13 +23,13 @@ pub(super) async fn device_string_for_a_back_end(stage: &Stage) -> Result<String
     stage.iothub_fails(&stage.device, "device list").await
 }
 
-/// What is left of a string without quotes: a shell ends it at the first semicolon.
+/// Sets a string without quotes, which a shell ends at the first semicolon.
 pub(super) async fn truncated_string(stage: &Stage) -> Result<String> {
     let (host, _) = stage.device.split_once(';').context("the device's string has one part")?;
     stage.sample_fails("simulated_device", &[(DEVICE_STRING, host)]).await
 }
 
-/// What is left of a string that was marked with the mouse, but for the end of its line.
+/// Sets a string that was marked with the mouse, but for the end of its line.
 pub(super) async fn truncated_key(stage: &Stage) -> Result<String> {
     let key = stage.device.find("SharedAccessKey=").context("the device's string has no key")?;
     let half = stage.device.get(..key + "SharedAccessKey=".len() + 21).context("its key is short")?;
@@ -41,7 +41,7 @@ pub(super) async fn quotes(stage: &Stage) -> Result<String> {
     stage.sample_fails("simulated_device", &[(DEVICE_STRING, &string)]).await
 }
 
-/// As it comes out of a mail or a narrow terminal: a line ends in the middle of the key.
+/// Sets a string out of a mail or a narrow terminal, where a line ends in the middle of the key.
 pub(super) async fn line_break(stage: &Stage) -> Result<String> {
     let key = stage.device.find("SharedAccessKey=").context("the device's string has no key")?;
     let (first, second) = stage.device.split_at(key + "SharedAccessKey=".len() + 20);
@@ -59,7 +59,7 @@ pub(super) async fn missing_ca(stage: &Stage) -> Result<String> {
     stage.iothub_fails(&string, "device list").await
 }
 
-/// The string of one hub with the CA of another, as when the folder of the keys was deleted in between.
+/// Sets the string of one hub with the CA of another, as when the folder of the keys was deleted in between.
 pub(super) async fn other_ca(stage: &Stage) -> Result<String> {
     let other = Stage::new().await?;
     let (own, others) = (stage.hub.ca_file().display(), other.hub.ca_file().display());
@@ -69,7 +69,8 @@ pub(super) async fn other_ca(stage: &Stage) -> Result<String> {
     told
 }
 
-/// A copy of pnp_thermostat whose `MODEL_ID` has no version prints this error, and nothing else.
+/// Makes the error that a copy of pnp_thermostat prints, and nothing else, if its `MODEL_ID` has no version. No such
+/// copy is built and run for it.
 pub(super) async fn bad_model_id(stage: &Stage) -> Result<String> {
     match "dtmi:com:example:Thermostat".parse::<ModelId>() {
         Ok(_) => bail!("a model id without a version is taken"),

@@ -1,4 +1,4 @@
-//! Every field of an event at its place and in its type, written and read back.
+//! These tests write events and read them back, and look for every field at its place and in its type.
 
 use iothub_amqp_server::{Body, Symbol, Value};
 use jiff::Timestamp as Time;
@@ -38,7 +38,7 @@ fn written(event: &HubEvent) -> Bytes {
     out.freeze()
 }
 
-/// The names and types that *Create and read IoT Hub messages* and the official readers give.
+/// The names and types are those of *Create and read IoT Hub messages* and of the official readers.
 #[test]
 fn every_field_is_where_readers_look_for_it_in_the_type_they_take() {
     let message = Message::decode(&written(&telemetry())).unwrap();

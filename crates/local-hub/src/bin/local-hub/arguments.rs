@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     settings: Settings,
 }
 
-/// What the help says about output.
+/// The part of the help that explains the output.
 const LOGS: &str = "\
 Output: first how to get in, then a line for each thing that happens, on standard output. With --log json
 every line is a JSON object, and the connection strings are in the ready file only. NO_COLOR=1 switches
@@ -33,7 +33,7 @@ colours off. The hub's own log goes to standard error: warnings and errors, or w
 (RUST_LOG=debug, RUST_LOG=iothub_local_hub=trace). docs/logs.md has it all.";
 
 impl Arguments {
-    /// What was asked for, on the command line or else in the file.
+    /// Returns the settings that were given on the command line or else in the file.
     pub(crate) fn settings(self) -> anyhow::Result<Settings> {
         let Some(path) = self.config else { return Ok(self.settings) };
         let text = read(&path)?;

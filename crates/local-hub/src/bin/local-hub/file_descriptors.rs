@@ -22,6 +22,6 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// Other systems have no such limit.
+/// Does nothing: systems other than Unix have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise_limit() {}

@@ -1,5 +1,5 @@
-//! The program's own log, on standard error: for those who look for a fault in the hub. What happens in the
-//! hub is not in it, but on standard output.
+//! This file starts the program's own log, on standard error, for people who look for a fault in the hub. The
+//! things that happen in the hub are not in it, but on standard output.
 
 use std::fmt;
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) fn start(json: bool) {
     }
 }
 
-/// One object a line, whose first members are those of the activity's.
+/// A format with one JSON object on each line, whose first members are those of a record of activity.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// JSON in which all characters beyond ASCII are escaped, so that a terminal obeys none of them.
+/// Returns JSON in which all characters beyond ASCII are escaped, so that a terminal obeys none of them.
 fn ascii(json: &str) -> String {
     let mut ascii = String::with_capacity(json.len());
     for character in json.chars() {

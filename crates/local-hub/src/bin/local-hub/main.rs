@@ -1,5 +1,6 @@
-//! The program `local-hub`: reads its arguments, runs the hub of the library, ends on Ctrl-C.
-//! How to get in and what happens go to standard output, the log of the program itself to standard error.
+//! This is the program `local-hub`: it reads its arguments, runs the hub of the library, and ends on Ctrl-C.
+//! It prints the strings that clients need, and then all that happens, on standard output; its own log goes
+//! to standard error.
 
 mod announcement;
 mod arguments;

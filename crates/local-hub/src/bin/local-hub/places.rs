@@ -1,4 +1,4 @@
-//! This file finds out where things are in a configuration file: the line of each route and of its members.
+//! This file finds the places of routes in a configuration file: the line of each route and of its members.
 //!
 //! `arguments` asks for the places after it has read the file, and hands them to the settings, which name them when a
 //! route turns out to be wrong. TOML itself is fine there, so that the parser of TOML cannot name the place.
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-/// Where a `[[route]]` is. All lines are counted from 1.
+/// The place of a `[[route]]`. All lines are counted from 1.
 #[derive(Clone, Debug)]
 pub(crate) struct RoutePlaces {
     pub(crate) file: PathBuf,

@@ -1,4 +1,4 @@
-//! What the hub does, on standard output: a line for people or an object of JSON per record.
+//! [`Screen`] shows on standard output what the hub does: a line for people or an object of JSON per record.
 //!
 //! A thread of its own takes the records from the hub and writes them. While a slow terminal holds it up,
 //! records wait in the stream, which is bounded; the hub never waits. A closed output ends the thread, and
@@ -25,14 +25,14 @@ use self::pace::Pace;
 
 /// Records that come within this time of each other are written together.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often summaries are looked after while nothing happens.
+/// The time between two looks for due summaries while nothing happens.
 const TICK: Duration = Duration::from_millis(250);
-/// Records between two looks at what was left out.
+/// The number of records between two looks at how many were left out.
 const DRAINED: usize = 4096;
-/// How long the end of the program waits for a terminal that takes nothing.
+/// The time that the end of the program waits for a terminal that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How records are shown.
+/// The form in which records are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Lines for people, perhaps in colours.
@@ -42,19 +42,20 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Lines, in colours where standard output is a terminal that wants them.
+    /// Returns lines, in colours where standard output is a terminal that wants them.
     pub(crate) fn lines() -> Self {
         Self::Lines { colors: wants_colors(&io::stdout()) }
     }
 }
 
-/// Whether an output is a terminal whose user did not ask for plain text (`NO_COLOR`, see no-color.org).
+/// Returns whether an output is a terminal whose user did not ask for plain text (`NO_COLOR`, see
+/// no-color.org).
 pub(crate) fn wants_colors(output: &impl io::IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     output.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The thread that writes.
+/// The running thread that writes.
 #[derive(Debug)]
 pub(crate) struct Screen {
     ended: mpsc::Receiver<()>,
@@ -136,7 +137,7 @@ impl Page {
         self.lines();
     }
 
-    /// In JSON a gap in `seq` says as much.
+    /// Tells that so many lines were left out. In JSON a gap in `seq` says as much.
     fn left_out(&mut self, count: u64) {
         if count > 0 && matches!(self.format, Format::Lines { .. }) {
             self.text.push_str(&format!("\u{2026} {} lines left out\n", grouped(count)));

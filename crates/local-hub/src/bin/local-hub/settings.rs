@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     /// The hub's name; it also answers to NAME.localhost [default: local-hub]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Another host name that clients may use; the first one is used in connection strings
+    /// Another host name that clients may use; the first one is used in connection strings; may be repeated
     #[arg(long, value_name = "NAME")]
     host_name: Vec<String>,
     /// The port of MQTT over TLS [default: 8883]
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     /// The key of the policy iothubowner [default: made by the hub and kept]
     #[arg(long, value_name = "BASE64", value_parser = key)]
     owner_key: Option<SharedAccessKey>,
-    /// A device the hub knows from the start, and after every restart
+    /// A device the hub knows from the start, and after every restart; may be repeated
     #[arg(long, value_name = "ID")]
     device: Vec<DeviceId>,
     /// A consumer group that may read events, beside $Default; may be repeated
@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     /// Events that readers get beside telemetry, such as TwinChangeEvents; may be repeated
     #[arg(long, value_name = "SOURCE", value_parser = route)]
     route: Vec<RouteTable>,
-    /// Whether telemetry that no route took is read all the same.
+    /// `false` if readers do not get telemetry that no route took.
     #[arg(skip)]
     fallback_route: Option<bool>,
     /// A JSON file with ports and connection strings, written when the hub is ready
@@ -69,7 +69,7 @@ pub(crate) struct Settings {
     quiet: bool,
 }
 
-/// How the program shows what happens.
+/// The form in which the program shows what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LogFormat {
@@ -81,13 +81,13 @@ pub(crate) enum LogFormat {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteTable {
-    /// That of the source unless given.
+    /// The route's name; that of the source unless given.
     name: Option<String>,
     source: String,
     condition: Option<String>,
     enabled: Option<bool>,
     endpoint: Option<String>,
-    /// Where the table is in the configuration file; `None` for a route of the command line.
+    /// The place of the table in the configuration file; `None` for a route of the command line.
     #[serde(skip)]
     places: Option<RoutePlaces>,
 }
@@ -110,7 +110,7 @@ impl Settings {
         }
     }
 
-    /// These settings, and those of `other` where these say nothing.
+    /// Returns these settings, with those of `other` where these say nothing.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             name: self.name.or(other.name),
@@ -136,27 +136,27 @@ impl Settings {
         self.ready_file.as_deref()
     }
 
-    /// Whether all strings are to be printed.
+    /// Returns whether all strings are to be printed.
     pub(crate) const fn show_strings(&self) -> bool {
         self.show_strings
     }
 
-    /// Whether both logs are to be JSON.
+    /// Returns whether both logs are to be JSON.
     pub(crate) fn logs_json(&self) -> bool {
         self.log == Some(LogFormat::Json)
     }
 
-    /// Whether only trouble is to be shown.
+    /// Returns whether only trouble is to be shown.
     pub(crate) const fn quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether HTTPS was left to the default port, which may need a privilege.
+    /// Returns whether HTTPS was left to the default port, which may need a privilege.
     pub(crate) const fn wants_standard_https(&self) -> bool {
         self.https_port.is_none()
     }
 
-    /// The hub that these settings describe.
+    /// Returns the builder of the hub that these settings describe.
     pub(crate) fn builder(&self) -> anyhow::Result<LocalHubBuilder> {
         let usual = Ports::STANDARD;
         let ports = Ports {

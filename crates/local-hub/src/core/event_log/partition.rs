@@ -1,4 +1,4 @@
-//! One partition: events in order, numbered, and the seats of its readers.
+//! [`Partition`] holds the events of one partition, in order and numbered, and the seats of its readers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,7 +29,7 @@ pub(crate) struct Position {
     pub(crate) enqueued_time: i64,
 }
 
-/// What is known of a partition without reading it.
+/// The facts about a partition that are known without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionState {
     /// The number of the oldest event that is kept, or of the next one if none is.
@@ -61,7 +61,7 @@ pub(super) struct Partition {
     last: Option<Position>,
     bytes: usize,
     block: BytesMut,
-    /// How often the partition began anew.
+    /// The number of times that the partition began anew.
     pub(super) generation: u64,
     pub(super) seats: Vec<Seat>,
     pub(super) next_seat: u64,
@@ -135,7 +135,7 @@ impl Partition {
         }
     }
 
-    /// The number that the next event gets.
+    /// Returns the number that the next event gets.
     pub(super) fn end(&self) -> i64 {
         self.first + i64::try_from(self.entries.len()).unwrap_or(i64::MAX)
     }
@@ -144,7 +144,7 @@ impl Partition {
         self.first
     }
 
-    /// The number of the first event that a reader with this beginning gets.
+    /// Returns the number of the first event that a reader with this beginning gets.
     pub(super) fn seek(&self, start: Start) -> i64 {
         // What an entry must not be below: its own value counts as the next one where it is excluded.
         let behind = |value: bool, equal: bool| value || (equal && !start.inclusive);
@@ -167,7 +167,7 @@ impl Partition {
         self.first + i64::try_from(place).unwrap_or(i64::MAX)
     }
 
-    /// Up to `max` events from `number` on, as long as they have at most `max_bytes` beside the first.
+    /// Adds up to `max` events from `number` on, as long as they have at most `max_bytes` beside the first.
     pub(super) fn read(&self, number: i64, max: usize, max_bytes: usize, into: &mut Vec<Bytes>) {
         let skip = usize::try_from(number - self.first).unwrap_or(0);
         let mut bytes = 0;
@@ -180,7 +180,7 @@ impl Partition {
         }
     }
 
-    /// How many events are kept, and how many of those each consumer group has not read.
+    /// Returns how many events are kept, and how many of those each consumer group has not read.
     pub(super) fn unread(&self) -> (u64, BTreeMap<String, u64>) {
         let after = |number: i64| u64::try_from(self.end() - number.max(self.first)).unwrap_or(0);
         let groups = self.read_to.iter().map(|(group, number)| (group.clone(), after(*number)));
@@ -200,8 +200,8 @@ impl Partition {
     }
 }
 
-/// Where offsets begin: by the clock, so that an offset that a reader kept from before a restart of the
-/// hub is older than everything there is, and means the oldest.
+/// Returns the offset of the first event. It follows the clock, so that an offset that a reader kept from
+/// before a restart of the hub is older than everything there is, and means the oldest.
 fn first_offset(now: Timestamp) -> u64 {
     u64::try_from(now.as_nanosecond()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Readers: who may read a partition, and how far each has come.
+//! This file decides who may read a partition, and keeps how far each reader has come.
 //!
 //! A consumer group has up to five readers of a partition, or one with an epoch, which is alone: the
 //! newer of equal or higher epoch takes the place of those before it, a lower one is refused.
@@ -16,11 +16,12 @@ use super::{EventLog, Start};
 /// Source: *Azure Event Hubs quotas and limits*, "Number of non-epoch receivers per consumer group".
 const MAX_READERS: usize = 5;
 
-/// Who is told what a reader must know. Called under the partition's lock: it may not come back here.
+/// The receiver of everything a reader must know. It is called under the partition's lock, and may not come
+/// back here.
 pub(crate) trait Listener: fmt::Debug + Send + Sync {
-    /// There are events.
+    /// Tells that there are events.
     fn wake(&self);
-    /// Another reader took this one's place.
+    /// Tells that another reader took this one's place.
     fn displaced(&self, reason: &str);
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Seat {
     listener: Box<dyn Listener>,
 }
 
-/// Why there is no place for a reader.
+/// The reason for which there is no place for a reader.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReaderRefused {
     #[error("there is no partition {0:?}")]
@@ -61,7 +62,7 @@ pub(crate) struct EventReader {
     generation: u64,
 }
 
-/// What a reader got.
+/// The result of taking events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Took {
     /// Events that left the log before this reader came to them.
@@ -70,7 +71,7 @@ pub(crate) struct Took {
 }
 
 impl EventLog {
-    /// A new reader of a partition for a consumer group, which must exist.
+    /// Makes a new reader of a partition for a consumer group, which must exist.
     pub(crate) fn reader(
         &self,
         partition: usize,
@@ -123,11 +124,15 @@ impl EventReader {
         Some(Took { lost, state: partition.state() })
     }
 
-    /// How many events the partition holds that this reader has not taken.
+    /// Returns how many events the partition holds that this reader has not taken.
     pub(crate) fn unread(&self) -> u64 {
         let Some(partition) = self.log.partition(self.partition) else { return 0 };
-        let next = if self.generation == partition.generation { self.next } else { 0 };
-        u64::try_from(partition.end() - next.max(partition.first())).unwrap_or(0)
+        u64::try_from(partition.end() - self.next_in(&partition).max(partition.first())).unwrap_or(0)
+    }
+
+    /// Returns the number of the event it wants next; the first, if the partition began anew meanwhile.
+    const fn next_in(&self, partition: &Partition) -> i64 {
+        if self.generation == partition.generation { self.next } else { 0 }
     }
 
     /// Gives back the last `count` events it took, which it could not use now.
@@ -140,7 +145,7 @@ impl Drop for EventReader {
     fn drop(&mut self) {
         if let Some(mut partition) = self.log.partition(self.partition) {
             partition.seats.retain(|seat| seat.id != self.seat);
-            let next = if self.generation == partition.generation { self.next } else { 0 };
+            let next = self.next_in(&partition);
             let read_to = partition.read_to.entry(std::mem::take(&mut self.group)).or_default();
             *read_to = next.max(*read_to);
         }
@@ -177,7 +182,7 @@ impl Partition {
         Ok(id)
     }
 
-    /// Wakes who waits for events.
+    /// Wakes the readers that wait for events.
     pub(super) fn wake(&mut self) {
         for seat in self.seats.iter_mut().filter(|seat| seat.waits) {
             seat.waits = false;

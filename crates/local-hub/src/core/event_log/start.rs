@@ -1,6 +1,6 @@
-//! Where a reader begins, as it says it: an offset, a number, a time, or one of the two ends.
+//! [`Start`] is the beginning that a reader asks for: an offset, a number, a time, or one of the two ends.
 
-/// What a reader measures its beginning by.
+/// The measure by which a reader names its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     /// The oldest event that is kept.
@@ -16,12 +16,12 @@ pub(crate) enum StartAt {
     EnqueuedTime(i64),
 }
 
-/// Where a reader begins. A place older than all events in the log means the oldest of them; a place newer
-/// than all of them, and every place in an empty log, means the next event that comes.
+/// The beginning of a reader. A place older than all events in the log means the oldest of them; a place
+/// newer than all of them, and every place in an empty log, means the next event that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) at: StartAt,
-    /// Whether the event there is meant as well, or only those after it.
+    /// True if the event there is meant as well, and not only those after it.
     pub(crate) inclusive: bool,
 }
 

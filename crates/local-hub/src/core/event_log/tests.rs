@@ -1,4 +1,4 @@
-//! Order, places, bounds and seats of the log, without a clock or a socket.
+//! These tests cover order, places, bounds and seats of the log, without a clock or a socket.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,7 +19,8 @@ fn event(device: &str, body: &str, seconds: i64) -> HubEvent {
     HubEvent::telemetry(TelemetryMessage::new(body), id, "1".into(), "{}".into(), time(seconds))
 }
 
-/// What a reader gets is the encoder's business; here it is the place and the body.
+/// Writes the place and the body of an event, since the encoder decides about everything else that a reader
+/// gets.
 fn plain(event: &HubEvent, position: &Position, out: &mut BytesMut) {
     out.extend_from_slice(format!("{} ", position.sequence_number).as_bytes());
     out.extend_from_slice(&event.message.body);
@@ -120,8 +121,8 @@ fn time_ms(seconds: i64) -> i64 {
     time(seconds).as_millisecond()
 }
 
-/// Every kind of place, with the event there and without it, at the first event, between two events of
-/// one time, at the last event, and beyond either end.
+/// This test names every kind of place, with the event there and without it: at the first event, between two
+/// events of one time, at the last event, and beyond either end.
 #[test]
 fn a_reader_begins_where_it_says() {
     let log = log(1, MB);
@@ -166,7 +167,7 @@ fn a_reader_begins_where_it_says() {
     }
 }
 
-/// In a log that never had an event, and in one whose events have all left it, every place is the end.
+/// In a log that never had an event, and in one that all events have left, every place is the end.
 #[test]
 fn in_an_empty_partition_reading_begins_with_the_next_event_whatever_the_place() {
     let old = [event("d", "old", 0), event("d", "older", 0)];

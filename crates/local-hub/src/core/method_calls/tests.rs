@@ -1,4 +1,4 @@
-//! Calls through every order of events, as pure transitions.
+//! These tests lead calls through every order of events, as pure transitions.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn numbers(taken: &[MethodRequest]) -> Vec<u64> {
     taken.iter().map(|request| request.number).collect()
 }
 
-/// Nothing is left behind.
+/// Checks that nothing is left behind.
 fn assert_empty(calls: &MethodCalls) {
     assert_eq!((calls.calls, calls.bytes, calls.targets.len()), (0, 0, 0));
 }

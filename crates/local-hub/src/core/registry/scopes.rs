@@ -106,8 +106,8 @@ impl Device {
     }
 }
 
-/// The scope of an IoT Edge device is generated. Clients send back what they read: the device's own scope, or,
-/// where the device was none before, that of its parent.
+/// Returns the parent that a write names for an IoT Edge device. The device's own scope is generated, and clients
+/// send back the one they read: the device's own, or, where it was no IoT Edge device before, that of its parent.
 fn parent_of_edge<'w>(
     write: &'w DeviceWrite,
     own: Option<&str>,
@@ -115,15 +115,16 @@ fn parent_of_edge<'w>(
 ) -> Result<Option<&'w str>, HubError> {
     let scope = write.device_scope.as_deref().filter(|scope| !scope.is_empty());
     if scope.is_some() && scope != own && scope != kept {
-        invalid(
+        return invalid(
             "deviceScope of an IoT Edge device is generated and cannot be changed: leave it out, and name the parent \
              in parentScopes",
-        )?;
+        );
     }
     only_parent(write)
 }
 
-/// A device that is no IoT Edge device has one scope in two places. Official tools change `deviceScope`, with
+/// Returns the parent that a write names for a device that is no IoT Edge device. Such a device has one scope in
+/// two places. Official tools change `deviceScope`, with
 /// an empty text to clear it, and send back the `parentScopes` they read: `deviceScope` decides where both are
 /// given and the other is what is kept.
 fn parent_of_leaf<'w>(
@@ -140,8 +141,7 @@ fn parent_of_leaf<'w>(
         (Some(scope), parent) if parent.is_none_or(|parent| parent == scope || Some(parent) == kept) => {
             Ok(Some(scope))
         }
-        _ => invalid("deviceScope and parentScopes name two parents: give one of them, or the same in both")
-            .map(|()| None),
+        _ => invalid("deviceScope and parentScopes name two parents: give one of them, or the same in both"),
     }
 }
 
@@ -149,11 +149,11 @@ fn only_parent(write: &DeviceWrite) -> Result<Option<&str>, HubError> {
     match write.parent_scopes.as_slice() {
         [] => Ok(None),
         [parent] => Ok(Some(parent)),
-        _ => invalid("parentScopes: a device has at most one parent").map(|()| None),
+        _ => invalid("parentScopes: a device has at most one parent"),
     }
 }
 
-fn invalid(text: &str) -> Result<(), HubError> {
+fn invalid<T>(text: &str) -> Result<T, HubError> {
     Err(HubError::new(ErrorCode::ArgumentInvalid, text))
 }
 

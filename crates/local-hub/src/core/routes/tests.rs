@@ -1,4 +1,4 @@
-//! Which events the routes take, what conditions see of them, and what is no route.
+//! These tests ask the routes which events they take, what conditions see of them, and what is no route.
 
 use iothub_models::TelemetryMessage;
 use jiff::Timestamp;

@@ -1,4 +1,5 @@
-//! Pages add up to the whole result, with an index and without one, while twins come and go.
+//! These tests check that pages add up to the whole result, with an index and without one, while twins come
+//! and go.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ impl Fleet {
         self.page_within(query, most, progress, &|| false).0
     }
 
-    /// As [`Fleet::page`], with slices that end when `is_over` says so; and how many slices there were.
+    /// Returns a page like [`Fleet::page`], and how many slices there were, with slices that end when
+    /// `is_over` says so.
     fn page_within(
         &mut self,
         query: &Query,
@@ -143,7 +145,7 @@ fn the_last_page_says_so_and_none_is_empty() {
     assert_eq!(fleet.all("SELECT COUNT() AS n FROM devices"), [json!({"n": 30})]);
 }
 
-/// What one twin costs depends on the query, so a slice also ends when its time is over.
+/// The cost of one twin depends on the query, so a slice also ends when its time is over.
 #[test]
 fn a_slice_whose_time_is_over_ends_after_one_twin_and_the_page_is_the_same() {
     let mut fleet = Fleet::of(30);

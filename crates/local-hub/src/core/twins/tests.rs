@@ -1,4 +1,4 @@
-//! Versions, ETags, preconditions and what the device is told.
+//! These tests cover versions, ETags, preconditions and the changes that the device is told.
 
 use proptest::prelude::*;
 use serde_json::json;

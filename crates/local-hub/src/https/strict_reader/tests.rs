@@ -1,11 +1,12 @@
-//! The rules as pure transitions, in every division of the bytes into reads; then hyper behind the reader.
+//! These tests check the rules as pure transitions, in every division of the bytes into reads, and then the bytes
+//! that the reader passes on.
 
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-/// What one connection's bytes come to, read in pieces of `step` bytes.
+/// Follows one connection's bytes in pieces of `step` bytes, and returns the place after them.
 fn followed(text: &str, step: usize) -> Result<Place, (usize, &'static str)> {
     let mut check = Check::new();
     for (index, piece) in text.as_bytes().chunks(step).enumerate() {
@@ -58,6 +59,11 @@ fn what_two_readers_may_understand_in_two_ways_is_refused_at_its_place() {
     }
     let long = format!("A / B\r\nContent-Length: {}1\r\n\r\n", " ".repeat(LINE_BYTES));
     assert!(followed(&long, 7).is_err());
+    let chunk = |size: &str| format!("A / B\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\n");
+    let zeros = "0".repeat(LINE_BYTES);
+    assert!(followed(&chunk(&format!("{zeros}5")), 7).unwrap_err().1.contains("too long"));
+    let extension = format!("5;{zeros}");
+    assert_eq!(followed(&chunk(&extension), 7), Ok(Place::Bytes { left: 5, chunked: true }));
 }
 
 #[tokio::test]
@@ -71,7 +77,7 @@ async fn bytes_before_the_fault_pass_and_nothing_after_it() {
 }
 
 proptest! {
-    /// Bodies may hold anything, and the next head is still found.
+    /// Bodies hold any bytes here, and the next head is still found.
     #[test]
     fn bodies_of_any_bytes_are_passed_over(
         bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 1..6),

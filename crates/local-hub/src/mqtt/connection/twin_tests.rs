@@ -1,4 +1,4 @@
-//! A device and its twin, over a pipe.
+//! These tests let a device use its twin over a pipe.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::core::twins::{SectionWrite, TwinWrite};
 const RESPONSES: &str = "$iothub/twin/res/#";
 const CHANGES: &str = "$iothub/twin/PATCH/properties/desired/#";
 
-/// A short PUBLISH at QoS 0.
+/// Returns a short PUBLISH at QoS 0.
 fn told(topic: &str, body: &str) -> Vec<u8> {
     let mut output = BytesMut::new();
     codec::write_publish(&mut output, topic, body.as_bytes(), None, false).unwrap();

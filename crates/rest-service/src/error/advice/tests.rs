@@ -1,4 +1,4 @@
-//! What an error says, and what it never says.
+//! These tests check what an error says, and what it never says.
 
 use iothub_models::DeviceId;
 

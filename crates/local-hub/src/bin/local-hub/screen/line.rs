@@ -1,4 +1,4 @@
-//! The text of one line: `TIME SIGN DEVICE[/MODULE] WHAT DETAILS`.
+//! This file writes the text of one line: `TIME SIGN DEVICE[/MODULE] WHAT DETAILS`.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// The device's column is at least this wide.
 const DEVICE_WIDTH: usize = 12;
 
-/// What kind of line it is; the sign says without a colour what the colour says.
+/// The kind of a line; its sign says without a colour what the colour says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Came,
@@ -22,7 +22,7 @@ pub(super) enum Sign {
 }
 
 impl Sign {
-    /// The sign of a record's line.
+    /// Returns the sign of a record's line.
     pub(super) const fn of(record: &Activity) -> Self {
         use ActivityKind as Kind;
         match (record.result, record.kind) {
@@ -36,12 +36,12 @@ impl Sign {
         }
     }
 
-    /// Whether `--quiet` lets it through.
+    /// Returns whether `--quiet` lets it through.
     pub(super) const fn is_loud(self) -> bool {
         matches!(self, Self::Trouble | Self::Special)
     }
 
-    /// Whether many of them become a summary.
+    /// Returns whether many of them become a summary.
     pub(super) const fn is_summed(self) -> bool {
         matches!(self, Self::FromDevice | Self::ToDevice | Self::Done)
     }
@@ -59,7 +59,7 @@ impl Sign {
         }
     }
 
-    /// The number of the ANSI colour.
+    /// Returns the number of the ANSI colour; `None` for the colour that the terminal has.
     const fn color(self) -> Option<u8> {
         match self {
             Self::Came => Some(32),
@@ -81,7 +81,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line of a record.
+    /// Returns the line of a record.
     pub(super) fn of(record: &Activity) -> Self {
         let identity = record.identity().unwrap_or_else(|| "-".to_owned());
         let text = format!("{identity:<DEVICE_WIDTH$}  {}", what(record));
@@ -101,7 +101,7 @@ impl Line {
     }
 }
 
-/// What happened, and the details.
+/// Returns the name of the thing that happened, and its details.
 fn what(record: &Activity) -> String {
     let operation = record.operation.as_deref().unwrap_or_default();
     let reason = record.reason.as_deref().unwrap_or_default();
@@ -145,7 +145,7 @@ fn what(record: &Activity) -> String {
     }
 }
 
-/// Protocol and peer.
+/// Returns the protocol and the peer, each behind a blank.
 fn connection(record: &Activity) -> String {
     let transport = record.transport.map(|transport| format!(" {}", transport.as_str()));
     let peer = record.peer.map(|peer| format!(" {peer}"));
@@ -160,7 +160,7 @@ pub(super) fn plural(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{} {one}s", grouped(count)) }
 }
 
-/// A number with commas between its thousands.
+/// Returns a number with commas between its thousands.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -173,7 +173,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// Bytes, in a unit that keeps the number short.
+/// Returns a number of bytes in a unit that keeps it short.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

@@ -1,4 +1,5 @@
-//! Which lines the screen shows: all of them while a reader can follow, summaries beyond that.
+//! [`Pace`] decides which lines the screen shows: all of them while a reader can follow, summaries beyond
+//! that.
 //!
 //! More than 50 lines in a second, and the lines of messages, twins, methods and other work become one
 //! summary a second, until ten seconds in a row had no more than 50. What connects, ends, is refused or is
@@ -12,18 +13,18 @@ use jiff::Timestamp;
 
 use super::line::{Line, Sign, grouped, plural, size};
 
-/// Lines a second that a reader can follow.
+/// The number of lines a second that a reader can follow.
 const FOLLOWED: u64 = 50;
-/// Seconds without more than that until lines are shown again.
+/// The number of seconds without more than that until lines are shown again.
 const CALM: i64 = 10;
-/// Milliseconds for which a refusal that repeats itself is counted.
+/// The milliseconds for which a refusal that repeats itself is counted.
 const REPEATED_FOR: i64 = 10_000;
-/// Different refusals that are counted apart, and devices of a summary.
+/// The most refusals, and devices of a summary, that are counted apart.
 const APART: usize = 1024;
-/// Devices that a summary names.
+/// The number of devices that a summary names.
 const NAMED: usize = 3;
 
-/// Decides what is shown.
+/// The lines that are to be shown, and the counters of those that are not.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     quiet: bool,
@@ -32,15 +33,15 @@ pub(super) struct Pace {
     day: Option<i64>,
     /// The second that is going on, since 1970, and the lines that it had or would have had.
     second: (i64, u64),
-    /// Lines are summed up, and so many calm seconds have passed.
+    /// The number of calm seconds that have passed while lines are summed up; `None` while all are shown.
     summing: Option<i64>,
     sums: Sums,
     refusals: HashMap<Refusal, Repeated>,
-    /// Refusals that are counted together, since when, and an example.
+    /// The refusals that are counted together, since when, and an example.
     others: Option<Repeated>,
 }
 
-/// What makes two refusals the same.
+/// The members by which two refusals are the same.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Refusal {
     kind: ActivityKind,
@@ -57,7 +58,7 @@ struct Repeated {
 }
 
 impl Pace {
-    /// With `quiet`, only what went wrong or was done to the hub is shown.
+    /// Begins to decide. With `quiet`, only failures, refusals and what is done to the hub are shown.
     pub(super) fn new(quiet: bool) -> Self {
         Self { quiet, ..Self::default() }
     }
@@ -87,8 +88,10 @@ impl Pace {
 
     /// Shows what is due `now`.
     pub(super) fn tick(&mut self, now: Timestamp) {
-        self.next_second(now);
-        self.repeated(now, REPEATED_FOR);
+        // Not for every record: there may be a thousand refusals to look at.
+        if self.next_second(now) {
+            self.repeated(now, REPEATED_FOR);
+        }
     }
 
     /// Shows what was counted so far.
@@ -97,7 +100,7 @@ impl Pace {
         self.repeated(now, 0);
     }
 
-    /// The lines to show, since the last call.
+    /// Returns the lines to show, since the last call.
     pub(super) fn lines(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
     }
@@ -111,11 +114,12 @@ impl Pace {
         self.lines.push(line);
     }
 
-    fn next_second(&mut self, now: Timestamp) {
+    /// Begins a new second, if the last one is over, and returns whether it was.
+    fn next_second(&mut self, now: Timestamp) -> bool {
         let (second, lines) = self.second;
         let passed = now.as_second() - second;
         if passed == 0 {
-            return;
+            return false;
         }
         if let Some(calm) = self.summing {
             self.summary(now, passed);
@@ -124,6 +128,7 @@ impl Pace {
             self.summing = (calm < CALM).then_some(calm);
         }
         self.second = (now.as_second(), 0);
+        true
     }
 
     fn summary(&mut self, now: Timestamp, seconds: i64) {
@@ -173,7 +178,9 @@ impl Pace {
             if again > 0 {
                 let times = if again == 1 { "time".to_owned() } else { "times".to_owned() };
                 let other = if others { ", by several peers," } else { "" };
-                let text = format!("{} ({} more {times}{other} in 10 s)", repeated.last.text, grouped(again));
+                let seconds = (now.as_second() - repeated.since.as_second()).max(1);
+                let text =
+                    format!("{} ({} more {times}{other} in {seconds} s)", repeated.last.text, grouped(again));
                 due.push(Line { text, ..repeated.last.clone() });
             }
             repeated.since = now;
@@ -188,13 +195,13 @@ impl Pace {
     }
 }
 
-/// Lines that are not shown, added up.
+/// The sums of the lines that are not shown.
 #[derive(Debug, Default)]
 struct Sums {
-    /// Per kind: how many, and their bytes.
+    /// For each kind the number of records, and their bytes.
     kinds: BTreeMap<&'static str, (u64, u64)>,
     devices: HashMap<String, u64>,
-    /// There were more devices than are counted apart.
+    /// True if there were more devices than are counted apart.
     more: bool,
 }
 
@@ -212,7 +219,7 @@ impl Sums {
         }
     }
 
-    /// `41 devices: telemetry 5,012/s 590 kB/s, reported 12/s; most: d1 4,000/s, …`
+    /// Returns the summary: `41 devices: telemetry 5,012/s 590 kB/s, reported 12/s; most: d1 4,000/s, …`.
     fn text(self, seconds: u64) -> Option<String> {
         if self.kinds.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! What the screen shows of records that come slowly, too fast, or again and again.
+//! These tests show records that come slowly, too fast, or again and again.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::line::Line;
 use super::pace::Pace;
 
-/// A record of a real hub, to be changed.
+/// Makes a record of a real hub, to be changed.
 async fn record() -> Activity {
     let hub = LocalHub::builder().start().await.unwrap();
     let mut activity = hub.activity();
@@ -35,13 +35,13 @@ fn refusal(base: &Activity, device: &str, reason: &str) -> Activity {
     record
 }
 
-/// Milliseconds after the beginning.
+/// Returns the time so many milliseconds after the beginning.
 fn at(milliseconds: u64) -> Timestamp {
     let beginning = Timestamp::from_second(1_795_000_000).unwrap();
     beginning.checked_add(Duration::from_millis(milliseconds)).unwrap()
 }
 
-/// The lines to show, without their times.
+/// Returns the lines to show, without their times.
 fn shown(pace: &mut Pace) -> Vec<String> {
     let mut page = String::new();
     pace.lines().iter().for_each(|line| line.render(false, &mut page));
