@@ -22,7 +22,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use iothub_models::{DeviceId, ModelId, ModuleId};
+use iothub_models::{DeviceId, Identity, ModelId, ModuleId};
 use jiff::Timestamp;
 
 pub(crate) use self::log::ActivityLog;
@@ -30,7 +30,6 @@ pub(crate) use self::origin::Origin;
 pub(crate) use self::refusal::refused;
 pub use self::stream::ActivityStream;
 pub(crate) use self::tell::ReaderActivity;
-use crate::core::connections::ConnectionId;
 
 /// One thing that happened in the hub.
 ///
@@ -107,7 +106,7 @@ impl Activity {
         }
     }
 
-    fn set_id(&mut self, id: &ConnectionId) {
+    fn set_id(&mut self, id: &Identity) {
         self.device = Some(id.device.clone());
         self.module.clone_from(&id.module);
     }

@@ -11,11 +11,10 @@ mod amqp;
 use std::sync::Arc;
 
 use iothub_auth::{CLOCK_SKEW, SasScope, SasToken, SharedAccessKey};
-use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId};
+use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, Identity, ModuleId};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use crate::core::connections::ConnectionId;
 use crate::core::policies::{Permission, Policy};
 use crate::core::registered::Credentials;
 use crate::hub::Hub;
@@ -124,7 +123,7 @@ impl Hub {
         module: Option<&ModuleId>,
         sas_token: Option<&str>,
     ) -> Result<DeviceGrant, Denied> {
-        let id = &ConnectionId { device: device.clone(), module: module.cloned() };
+        let id = &Identity { device: device.clone(), module: module.cloned() };
         let Some(sas_token) = sas_token else {
             return Err(Denied::unauthorized(
                 "there is no SAS token, and this hub does not take client certificates yet",
@@ -169,7 +168,7 @@ impl Hub {
     /// for each of two keys in every case; only the reason, which is for the log, differs.
     fn verify_own_key(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         identity: Option<&Credentials>,
         token: &SasToken,
     ) -> Result<(), Denied> {
@@ -223,7 +222,7 @@ impl Hub {
     }
 
     /// The code for an identity that is not in the registry.
-    fn unknown_code(&self, id: &ConnectionId) -> ErrorCode {
+    fn unknown_code(&self, id: &Identity) -> ErrorCode {
         let known_device = id.module.is_some() && self.device(&id.device).is_ok();
         if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
     }

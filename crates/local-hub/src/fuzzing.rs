@@ -1,11 +1,10 @@
 //! This file opens the parsers that foreign bytes reach to the fuzz targets. It exists only while fuzzing.
 
 use bytes::BytesMut;
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, Identity};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::core::connections::ConnectionId;
 use crate::core::registry::Precondition;
 use crate::core::twins::{TwinWrite, Twins};
 
@@ -26,7 +25,7 @@ pub fn method_text(text: &str) {
 pub fn https_body(body: &[u8]) {
     for write in crate::https::fuzzing_bodies(body) {
         let mut twins = Twins::default();
-        let id = ConnectionId::device("d1".parse().expect("it is an id"));
+        let id = Identity::device("d1".parse().expect("it is an id"));
         let now = Timestamp::UNIX_EPOCH;
         twins.create(id.clone(), now);
         let _taken = twins.write(&id, &write, &Precondition::None, now);
@@ -39,7 +38,7 @@ pub fn https_body(body: &[u8]) {
 }
 
 /// A device's patch of its reported properties.
-fn report(twins: &mut Twins, id: &ConnectionId, body: &[u8]) {
+fn report(twins: &mut Twins, id: &Identity, body: &[u8]) {
     if let Ok(patch) = serde_json::from_slice::<Map<String, Value>>(body) {
         let _taken = twins.report(id, &patch, None, Timestamp::UNIX_EPOCH);
         twins.get(id).expect("what was reported can be read");

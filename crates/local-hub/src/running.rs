@@ -9,7 +9,7 @@ use iothub_auth::{
     Clock, DeviceConnectionString, EventHubsConnectionString, HubAddress, ServiceConnectionString,
 };
 use iothub_models::{
-    C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, ModuleId, RegistryStatistics,
+    C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, Identity, ModuleId, RegistryStatistics,
     ServiceStatistics, Twin, TwinPatch,
 };
 use serde_json::{Map, Value};
@@ -17,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::activity::ActivityStream;
-use crate::core::connections::ConnectionId;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::event::{EventSource, HubEvent};
 use crate::core::policies::PolicyName;
@@ -187,7 +186,7 @@ impl RunningHub {
     }
 
     fn device_string(&self, address: HubAddress, device: &DeviceId) -> Option<String> {
-        self.identity_string(address, ConnectionId::device(device.clone()))
+        self.identity_string(address, Identity::device(device.clone()))
     }
 
     /// A module's connection string for our clients; `None` if there is no such module, or if it has no
@@ -203,7 +202,7 @@ impl RunningHub {
         self.identity_string(self.standard_address(), module_id(device, module))
     }
 
-    fn identity_string(&self, address: HubAddress, id: ConnectionId) -> Option<String> {
+    fn identity_string(&self, address: HubAddress, id: Identity) -> Option<String> {
         let [primary, _] = self.hub.credentials(&id)?.keys?;
         let mut string = DeviceConnectionString::new(address, id.device, primary);
         string.module_id = id.module;
@@ -259,7 +258,7 @@ impl RunningHub {
     /// # Errors
     /// The error that a back end would get: there is no such device.
     pub fn twin(&self, device: &DeviceId) -> Result<Twin, HubError> {
-        self.hub.twin(&ConnectionId::device(device.clone()))
+        self.hub.twin(&Identity::device(device.clone()))
     }
 
     /// A module's twin, as back ends see it.
@@ -284,7 +283,7 @@ impl RunningHub {
             (!section.is_empty()).then(|| SectionWrite::Merge(section.clone()))
         };
         let write = TwinWrite { tags: merge(&patch.tags), desired: merge(patch.desired_properties()) };
-        self.hub.write_twin(&ConnectionId::device(device.clone()), &write, &Precondition::None).await
+        self.hub.write_twin(&Identity::device(device.clone()), &write, &Precondition::None).await
     }
 
     /// Changes a device's reported properties as the device would, and returns their new version; null
@@ -297,7 +296,7 @@ impl RunningHub {
     /// # Cancel safety
     /// The change may be made although nothing was returned.
     pub async fn report(&self, device: &DeviceId, patch: &Map<String, Value>) -> Result<i64, HubError> {
-        self.hub.report(&ConnectionId::device(device.clone()), patch, None).await
+        self.hub.report(&Identity::device(device.clone()), patch, None).await
     }
 
     /// Calls a direct method of a device as a back end would, and waits for the answer.
@@ -313,7 +312,7 @@ impl RunningHub {
         device: &DeviceId,
         request: &DirectMethodRequest,
     ) -> Result<DirectMethodResponse, HubError> {
-        self.hub.invoke_method(&ConnectionId::device(device.clone()), request).await
+        self.hub.invoke_method(&Identity::device(device.clone()), request).await
     }
 
     /// Runs a query as a back end would, one page of it: up to `most` items, from the beginning or from
@@ -361,7 +360,7 @@ impl RunningHub {
     /// Returns how many calls of direct methods wait for a device, or for its answer.
     #[must_use]
     pub fn pending_methods(&self, device: &DeviceId) -> usize {
-        self.hub.pending_methods(&ConnectionId::device(device.clone()))
+        self.hub.pending_methods(&Identity::device(device.clone()))
     }
 
     /// Returns whether a device has a connection.
@@ -469,8 +468,8 @@ impl RunningHub {
     }
 }
 
-fn module_id(device: &DeviceId, module: &ModuleId) -> ConnectionId {
-    ConnectionId { device: device.clone(), module: Some(module.clone()) }
+fn module_id(device: &DeviceId, module: &ModuleId) -> Identity {
+    Identity { device: device.clone(), module: Some(module.clone()) }
 }
 
 impl Drop for RunningHub {

@@ -5,7 +5,7 @@
 //!
 //! | concept | type |
 //! |---|---|
-//! | who a device is | [`DeviceId`], [`ModuleId`], [`DeviceIdentity`], [`ModuleIdentity`] |
+//! | who a device is | [`DeviceId`], [`ModuleId`], [`Identity`], [`DeviceIdentity`], [`ModuleIdentity`] |
 //! | its keys | [`SharedAccessKey`] (never printed, wiped when dropped) |
 //! | what it sends | [`TelemetryMessage`] |
 //! | what hub and device agree on | [`Twin`], [`TwinPatch`], [`TwinReplacement`], [`TwinProperties`] |
@@ -25,6 +25,7 @@ mod digital_twin;
 mod direct_method;
 mod error_code;
 mod feedback;
+mod identity;
 mod json_body;
 mod module_identity;
 mod not_json;
@@ -53,6 +54,7 @@ pub use direct_method::{
 };
 pub use error_code::ErrorCode;
 pub use feedback::{FeedbackRecord, FeedbackStatus};
+pub use identity::Identity;
 pub use json_body::InvalidBody;
 pub use module_identity::ModuleIdentity;
 pub use not_json::NotJson;

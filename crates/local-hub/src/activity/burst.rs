@@ -8,9 +8,8 @@
 
 use std::collections::HashMap;
 
+use iothub_models::Identity;
 use jiff::Timestamp;
-
-use crate::core::connections::ConnectionId;
 
 /// Messages a second that have records of their own.
 const OWN_RECORDS: u64 = 50;
@@ -27,7 +26,7 @@ pub(super) struct Burst {
     messages: u64,
     /// True if the second before had too many messages.
     busy: bool,
-    counted: HashMap<ConnectionId, (u64, u64)>,
+    counted: HashMap<Identity, (u64, u64)>,
     /// The messages and bytes of devices beyond [`DEVICES`].
     others: (u64, u64),
 }
@@ -35,7 +34,7 @@ pub(super) struct Burst {
 /// The messages of one device; without an id, of all devices that were not counted apart.
 #[derive(Debug, PartialEq)]
 pub(super) struct Counted {
-    pub(super) id: Option<ConnectionId>,
+    pub(super) id: Option<Identity>,
     pub(super) count: u64,
     pub(super) bytes: u64,
 }
@@ -54,7 +53,7 @@ impl Burst {
     }
 
     /// Adds messages of a device, and returns true if they are the first that are counted.
-    pub(super) fn add(&mut self, id: ConnectionId, count: u64, bytes: u64) -> bool {
+    pub(super) fn add(&mut self, id: Identity, count: u64, bytes: u64) -> bool {
         let first = self.is_empty();
         let known = self.counted.len() < DEVICES || self.counted.contains_key(&id);
         let sums = if known { self.counted.entry(id).or_default() } else { &mut self.others };
@@ -86,8 +85,8 @@ impl Burst {
 mod tests {
     use super::*;
 
-    fn id(number: usize) -> ConnectionId {
-        ConnectionId::device(format!("d{number}").parse().unwrap())
+    fn id(number: usize) -> Identity {
+        Identity::device(format!("d{number}").parse().unwrap())
     }
 
     fn at(second: i64) -> Timestamp {

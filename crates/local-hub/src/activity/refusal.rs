@@ -9,17 +9,16 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, Identity};
 
 use super::{ActivityKind, ActivityResult, origin, text};
-use crate::core::connections::ConnectionId;
 
 /// A refusal that [`tell`](Self::tell) puts into the log.
 #[must_use]
 pub(crate) struct Refusal<'a> {
     operation: Cow<'static, str>,
     reason: &'a dyn Display,
-    id: Option<&'a ConnectionId>,
+    id: Option<&'a Identity>,
     code: Option<ErrorCode>,
     tracking_id: Option<&'a dyn Display>,
 }
@@ -31,7 +30,7 @@ pub(crate) fn refused(operation: impl Into<Cow<'static, str>>, reason: &dyn Disp
 
 impl<'a> Refusal<'a> {
     /// Adds the identity that the peer has, or claims to have.
-    pub(crate) fn of(mut self, id: impl Into<Option<&'a ConnectionId>>) -> Self {
+    pub(crate) fn of(mut self, id: impl Into<Option<&'a Identity>>) -> Self {
         self.id = id.into();
         self
     }

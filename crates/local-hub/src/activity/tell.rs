@@ -4,18 +4,17 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, ModelId, Twin};
+use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, Identity, ModelId, Twin};
 use jiff::Timestamp;
 
 use super::{ActivityKind, ActivityLog, ActivityResult, Origin, text};
 use crate::core::c2d_queue::{C2dEnd, LeasedC2d};
-use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 impl ActivityLog {
     /// Tells that a device or module opened a connection.
-    pub(crate) fn connected(&self, id: &ConnectionId, model: Option<&ModelId>) {
+    pub(crate) fn connected(&self, id: &Identity, model: Option<&ModelId>) {
         self.emit(ActivityKind::Connected, |record| {
             record.set_id(id);
             record.model = model.cloned();
@@ -25,7 +24,7 @@ impl ActivityLog {
     /// Tells that a connection that was opened at `since` ended.
     pub(crate) fn disconnected(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         since: Timestamp,
         (result, code): (ActivityResult, Option<ErrorCode>),
         reason: &dyn Display,
@@ -68,7 +67,7 @@ impl ActivityLog {
     }
 
     /// Tells that a device changed `properties` of its reported properties at the top level.
-    pub(crate) fn reported(&self, id: &ConnectionId, properties: usize, version: i64) {
+    pub(crate) fn reported(&self, id: &Identity, properties: usize, version: i64) {
         self.emit(ActivityKind::Reported, |record| {
             record.set_id(id);
             record.count = Some(properties as u64);
@@ -77,7 +76,7 @@ impl ActivityLog {
     }
 
     /// Tells that a back end changed a twin.
-    pub(crate) fn twin_written(&self, id: &ConnectionId, write: &TwinWrite, twin: &Twin) {
+    pub(crate) fn twin_written(&self, id: &Identity, write: &TwinWrite, twin: &Twin) {
         if let Some(section) = &write.desired {
             self.section_written(ActivityKind::Desired, id, section, Some(twin.properties.desired.version));
         }
@@ -89,7 +88,7 @@ impl ActivityLog {
     fn section_written(
         &self,
         kind: ActivityKind,
-        id: &ConnectionId,
+        id: &Identity,
         section: &SectionWrite,
         version: Option<i64>,
     ) {
@@ -136,7 +135,7 @@ impl ActivityLog {
     /// Tells that a device answered a direct method that was called at `since`.
     pub(crate) fn method(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         name: &dyn Display,
         (status, bytes): (i32, usize),
         since: Timestamp,
@@ -159,7 +158,7 @@ impl ActivityLog {
     }
 
     /// Tells that an identity was `created`, `updated` or `deleted`.
-    pub(crate) fn registry(&self, change: &'static str, id: &ConnectionId) {
+    pub(crate) fn registry(&self, change: &'static str, id: &Identity) {
         self.emit(ActivityKind::Registry, |record| {
             record.set_id(id);
             record.operation = Some(Cow::Borrowed(change));
@@ -224,8 +223,8 @@ impl Drop for ReaderActivity {
     }
 }
 
-fn sender(event: &HubEvent) -> ConnectionId {
-    ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() }
+fn sender(event: &HubEvent) -> Identity {
+    Identity { device: event.device_id.clone(), module: event.module_id.clone() }
 }
 
 fn milliseconds(since: Timestamp, until: Timestamp) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iothub_auth::ManualClock;
-use iothub_models::TelemetryMessage;
+use iothub_models::{Identity, TelemetryMessage};
 use jiff::Timestamp;
 
 use super::*;
@@ -17,8 +17,8 @@ fn log() -> (ManualClock, ActivityLog) {
     (clock, log)
 }
 
-fn id(text: &str) -> ConnectionId {
-    ConnectionId::device(text.parse().unwrap())
+fn id(text: &str) -> Identity {
+    Identity::device(text.parse().unwrap())
 }
 
 fn batch(device: &str, messages: usize) -> Vec<HubEvent> {

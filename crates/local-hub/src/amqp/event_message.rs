@@ -14,9 +14,8 @@
 
 use bytes::{Bytes, BytesMut};
 use iothub_amqp_server::{Map, MapWriter, Message, MessageId, MessageWriter, Properties, Timestamp};
-use iothub_models::{Properties as EventProperties, TelemetryMessage};
+use iothub_models::{Identity, Properties as EventProperties, TelemetryMessage};
 
-use crate::core::connections::ConnectionId;
 use crate::core::event::{EventSource, HubEvent};
 use crate::core::event_log::Position;
 
@@ -162,7 +161,7 @@ pub(crate) fn read(bytes: &Bytes) -> Option<HubEvent> {
         system_properties.insert(EXPIRY_TIME, time.to_string());
     }
     let enqueued_time = jiff::Timestamp::from_millisecond(enqueued).ok()?;
-    let about = ConnectionId { device, module };
+    let about = Identity { device, module };
     let mut event = HubEvent::notification(source, message, about, enqueued_time);
     event.generation_id = text(GENERATION_ID).map(Into::into);
     event.auth_method = text(AUTH_METHOD).map(Into::into);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use iothub_auth::{Clock, ManualClock, SharedAccessKey};
+use iothub_models::Identity;
 
 use super::*;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
@@ -201,7 +202,7 @@ async fn a_disabled_device_is_refused_once_its_proof_is_right() {
     let foreign = setup.device_token("localhost/devices/d1", &new_key().unwrap(), None);
     setup.refused(&foreign, ErrorCode::IotHubUnauthorizedAccess, "another key");
     // A grant from before does not open a connection any more either.
-    let id = crate::core::connections::ConnectionId::device(setup.device.clone());
+    let id = Identity::device(setup.device.clone());
     assert_eq!(setup.hub.connect(id, &grant, None).unwrap_err().code, ErrorCode::DeviceDisabled);
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use iothub_models::{DeviceId, ErrorCode, ModuleId};
+use iothub_models::{DeviceId, ErrorCode, Identity};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -16,28 +16,6 @@ use super::twins::DesiredChange;
 /// Changes of desired properties that may wait for a connection. One that takes none of so many is
 /// ended rather than left to miss one.
 const MAX_TOLD: usize = 256;
-
-/// The identity a connection belongs to: a device, or one of its modules.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ConnectionId {
-    pub(crate) device: DeviceId,
-    pub(crate) module: Option<ModuleId>,
-}
-
-impl ConnectionId {
-    pub(crate) const fn device(device: DeviceId) -> Self {
-        Self { device, module: None }
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.module {
-            Some(module) => write!(f, "{}/{module}", self.device),
-            None => self.device.fmt(f),
-        }
-    }
-}
 
 /// Why the hub ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,13 +100,13 @@ pub(crate) struct Opened {
 /// The current connection of each identity.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    current: BTreeMap<ConnectionId, (u64, Arc<Signals>)>,
+    current: BTreeMap<Identity, (u64, Arc<Signals>)>,
     last_number: u64,
 }
 
 impl Connections {
     /// Makes a new connection the identity's current one and ends the one before.
-    pub(crate) fn open(&mut self, id: ConnectionId) -> Opened {
+    pub(crate) fn open(&mut self, id: Identity) -> Opened {
         self.last_number += 1;
         let (number, signals) = (self.last_number, Arc::<Signals>::default());
         let displaced = self.current.insert(id, (number, Arc::clone(&signals))).map(|(_, older)| older);
@@ -139,7 +117,7 @@ impl Connections {
     }
 
     /// Takes a connection that ended off the list; false if a newer one stands there.
-    pub(crate) fn ended(&mut self, id: &ConnectionId, number: u64) -> bool {
+    pub(crate) fn ended(&mut self, id: &Identity, number: u64) -> bool {
         let is_current = self.current.get(id).is_some_and(|(current, _)| *current == number);
         if is_current {
             self.current.remove(id);
@@ -149,11 +127,11 @@ impl Connections {
 
     /// Tells the device's connection, if it has one, that there is something to fetch.
     pub(crate) fn wake(&self, device: &DeviceId) {
-        self.wake_one(&ConnectionId::device(device.clone()));
+        self.wake_one(&Identity::device(device.clone()));
     }
 
     /// Tells the identity's connection, if it has one, that there is something to fetch.
-    pub(crate) fn wake_one(&self, id: &ConnectionId) {
+    pub(crate) fn wake_one(&self, id: &Identity) {
         if let Some((_, signals)) = self.current.get(id) {
             signals.wake.notify_one();
         }
@@ -161,7 +139,7 @@ impl Connections {
 
     /// Tells the identity's connection, if it has one, of a change of its desired properties. Nobody
     /// is told later: a device that was away reads its twin.
-    pub(crate) fn tell(&self, id: &ConnectionId, change: DesiredChange) {
+    pub(crate) fn tell(&self, id: &Identity, change: DesiredChange) {
         let Some((_, signals)) = self.current.get(id) else { return };
         let mut told = signals.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() == MAX_TOLD {
@@ -173,7 +151,7 @@ impl Connections {
         signals.wake.notify_one();
     }
 
-    pub(crate) fn is_connected(&self, id: &ConnectionId) -> bool {
+    pub(crate) fn is_connected(&self, id: &Identity) -> bool {
         self.current.contains_key(id)
     }
 
@@ -186,7 +164,7 @@ impl Connections {
     pub(crate) fn close_device(&mut self, device: &DeviceId, reason: CloseReason) {
         let of_device: Vec<_> = self
             .current
-            .range(ConnectionId::device(device.clone())..)
+            .range(Identity::device(device.clone())..)
             .take_while(|(id, _)| id.device == *device)
             .map(|(id, _)| id.clone())
             .collect();
@@ -198,7 +176,7 @@ impl Connections {
     }
 
     /// Ends the connection of one identity.
-    pub(crate) fn close_one(&mut self, id: &ConnectionId, reason: CloseReason) {
+    pub(crate) fn close_one(&mut self, id: &Identity, reason: CloseReason) {
         if let Some((_, signals)) = self.current.remove(id) {
             signals.close(reason);
         }
@@ -216,8 +194,8 @@ impl Connections {
 mod tests {
     use super::*;
 
-    fn id(device: &str, module: Option<&str>) -> ConnectionId {
-        ConnectionId { device: device.parse().unwrap(), module: module.map(|text| text.parse().unwrap()) }
+    fn id(device: &str, module: Option<&str>) -> Identity {
+        Identity { device: device.parse().unwrap(), module: module.map(|text| text.parse().unwrap()) }
     }
 
     #[test]

@@ -6,10 +6,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use iothub_models::{ErrorCode, SharedAccessKey};
+use iothub_models::{ErrorCode, Identity, SharedAccessKey};
 use ring::hmac;
 
-use super::connections::ConnectionId;
 use super::refusal::HubError;
 
 /// Bytes of the signature that are sent: too many to be guessed.
@@ -26,7 +25,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     /// The page begins behind this twin, or with the first one if there is none.
-    After(Option<ConnectionId>),
+    After(Option<Identity>),
     /// The page begins behind so many groups.
     Groups(u64),
 }
@@ -108,10 +107,10 @@ fn parse(text: &str) -> Option<Progress> {
     let left = words.next()?.parse().ok()?;
     let position = match words.next()? {
         "a" => Position::After(None),
-        "d" => Position::After(Some(ConnectionId::device(words.next()?.parse().ok()?))),
+        "d" => Position::After(Some(Identity::device(words.next()?.parse().ok()?))),
         "m" => {
             let (device, module) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            Position::After(Some(ConnectionId { device, module: Some(module) }))
+            Position::After(Some(Identity { device, module: Some(module) }))
         }
         "g" => Position::Groups(words.next()?.parse().ok()?),
         _ => return None,
@@ -128,8 +127,8 @@ mod tests {
     }
 
     fn positions() -> [Position; 4] {
-        let module = ConnectionId { device: "d".parse().unwrap(), module: Some("$m".parse().unwrap()) };
-        let device = ConnectionId::device("a-b".parse().unwrap());
+        let module = Identity { device: "d".parse().unwrap(), module: Some("$m".parse().unwrap()) };
+        let device = Identity::device("a-b".parse().unwrap());
         [
             Position::After(None),
             Position::After(Some(device)),

@@ -2,10 +2,10 @@
 //! other parts are the hub's.
 
 use iothub_models::{
-    AuthenticationType, DeviceId, DeviceStatus, ErrorCode, ModuleId, SharedAccessKey, X509Thumbprints,
+    AuthenticationType, DeviceId, DeviceStatus, ErrorCode, Identity, ModuleId, SharedAccessKey,
+    X509Thumbprints,
 };
 
-use super::connections::ConnectionId;
 use super::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
 use super::policies::is_usable;
 use super::refusal::HubError;
@@ -81,8 +81,8 @@ impl ModuleWrite {
         }
     }
 
-    pub(crate) fn id(&self) -> ConnectionId {
-        ConnectionId { device: self.device_id.clone(), module: Some(self.module_id.clone()) }
+    pub(crate) fn id(&self) -> Identity {
+        Identity { device: self.device_id.clone(), module: Some(self.module_id.clone()) }
     }
 
     /// Refuses what the service refuses before it looks at the registry. Names with `$` are those of

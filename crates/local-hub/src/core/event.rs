@@ -7,10 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use iothub_models::{DeviceId, ModuleId, Properties, TelemetryMessage};
+use iothub_models::{DeviceId, Identity, ModuleId, Properties, TelemetryMessage};
 use jiff::Timestamp;
-
-use super::connections::ConnectionId;
 
 /// Where an event comes from: the `iothub-message-source` of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,7 +85,7 @@ impl HubEvent {
     /// A message of a device or a module, as a protocol room hands it over.
     pub(crate) fn telemetry(
         message: TelemetryMessage,
-        sender: ConnectionId,
+        sender: Identity,
         generation_id: Arc<str>,
         auth_method: Arc<str>,
         enqueued_time: Timestamp,
@@ -102,7 +100,7 @@ impl HubEvent {
     pub(crate) fn notification(
         source: EventSource,
         message: TelemetryMessage,
-        about: ConnectionId,
+        about: Identity,
         enqueued_time: Timestamp,
     ) -> Self {
         Self {

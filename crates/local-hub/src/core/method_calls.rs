@@ -13,12 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use iothub_models::{DeviceId, DirectMethodRequest, ErrorCode, MethodName};
+use iothub_models::{DeviceId, DirectMethodRequest, ErrorCode, Identity, MethodName};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub(crate) use self::failure::CallFailure;
-use super::connections::ConnectionId;
 use super::limits::{METHOD_CALLS, METHOD_CALLS_PER_DEVICE, METHOD_REQUEST_BYTES};
 use super::refusal::HubError;
 
@@ -73,7 +72,7 @@ pub(crate) struct Begun {
 #[derive(Debug)]
 pub(crate) struct MethodCalls {
     /// Identities that listen, or have calls.
-    targets: HashMap<ConnectionId, Target>,
+    targets: HashMap<Identity, Target>,
     last_number: u64,
     /// The number of calls of all identities.
     calls: usize,
@@ -131,7 +130,7 @@ impl MethodCalls {
     /// Takes a call for an identity that exists. If it has a listener, that is to be woken.
     pub(crate) fn begin(
         &mut self,
-        id: &ConnectionId,
+        id: &Identity,
         call: MethodCall,
         now: Timestamp,
     ) -> Result<Begun, CallFailure> {
@@ -166,7 +165,7 @@ impl MethodCalls {
     }
 
     /// A connection listens to methods from now on. True if calls wait for it.
-    pub(crate) fn listen(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) -> bool {
+    pub(crate) fn listen(&mut self, id: &Identity, connection: u64, now: Timestamp) -> bool {
         let target = self.targets.entry(id.clone()).or_default();
         target.listener = Some(connection);
         let mut any = false;
@@ -182,7 +181,7 @@ impl MethodCalls {
 
     /// A connection does not listen to methods any more. What it has it may still answer; what it did not
     /// take waits for the next that listens.
-    pub(crate) fn unlisten(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) {
+    pub(crate) fn unlisten(&mut self, id: &Identity, connection: u64, now: Timestamp) {
         let Some(target) = self.targets.get_mut(id) else { return };
         if target.listener != Some(connection) {
             return;
@@ -204,13 +203,13 @@ impl MethodCalls {
     }
 
     /// A connection has ended: what it had will not be answered.
-    pub(crate) fn ended(&mut self, id: &ConnectionId, connection: u64, now: Timestamp) {
+    pub(crate) fn ended(&mut self, id: &Identity, connection: u64, now: Timestamp) {
         self.unlisten(id, connection, now);
         self.finish_where(id, CallFailure::closed(), |pending| pending.stage == Stage::Sent(connection));
     }
 
     /// Hands calls to the connection that listens: the oldest, and more while they have less than `bytes`.
-    pub(crate) fn take(&mut self, id: &ConnectionId, connection: u64, bytes: usize) -> Vec<MethodRequest> {
+    pub(crate) fn take(&mut self, id: &Identity, connection: u64, bytes: usize) -> Vec<MethodRequest> {
         let Some(target) = self.targets.get_mut(id).filter(|target| target.listener == Some(connection))
         else {
             return Vec::new();
@@ -235,7 +234,7 @@ impl MethodCalls {
     /// The device answered. False if the call is over, or is not this connection's.
     pub(crate) fn answer(
         &mut self,
-        id: &ConnectionId,
+        id: &Identity,
         connection: u64,
         number: u64,
         answer: MethodAnswer,
@@ -251,7 +250,7 @@ impl MethodCalls {
     }
 
     /// Ends a call that this connection took and cannot pass to the device.
-    pub(crate) fn decline(&mut self, id: &ConnectionId, connection: u64, number: u64, failure: CallFailure) {
+    pub(crate) fn decline(&mut self, id: &Identity, connection: u64, number: u64, failure: CallFailure) {
         let has = |target: &Target| {
             target.calls.get(&number).is_some_and(|pending| pending.stage == Stage::Sent(connection))
         };
@@ -261,7 +260,7 @@ impl MethodCalls {
     }
 
     /// Ends a call whose time is over.
-    pub(crate) fn expire(&mut self, id: &ConnectionId, number: u64, now: Timestamp) {
+    pub(crate) fn expire(&mut self, id: &Identity, number: u64, now: Timestamp) {
         let Some(pending) = self.targets.get(id).and_then(|target| target.calls.get(&number)) else { return };
         if pending.deadline > now {
             return;
@@ -274,12 +273,12 @@ impl MethodCalls {
     }
 
     /// Forgets a call for which nobody waits any more.
-    pub(crate) fn cancel(&mut self, id: &ConnectionId, number: u64) {
+    pub(crate) fn cancel(&mut self, id: &Identity, number: u64) {
         self.finish(id, number, Err(CallFailure::closed()));
     }
 
     /// Ends the calls of an identity that is gone.
-    pub(crate) fn forget(&mut self, id: &ConnectionId) {
+    pub(crate) fn forget(&mut self, id: &Identity) {
         self.finish_where(id, HubError::not_found(id).into(), |_| true);
         self.targets.remove(id);
     }
@@ -297,11 +296,11 @@ impl MethodCalls {
     }
 
     /// Returns how many calls of an identity wait, for it or for its answer.
-    pub(crate) fn pending(&self, id: &ConnectionId) -> usize {
+    pub(crate) fn pending(&self, id: &Identity) -> usize {
         self.targets.get(id).map_or(0, |target| target.calls.len())
     }
 
-    fn finish_where(&mut self, id: &ConnectionId, failure: CallFailure, which: impl Fn(&Pending) -> bool) {
+    fn finish_where(&mut self, id: &Identity, failure: CallFailure, which: impl Fn(&Pending) -> bool) {
         let of = |target: &Target| -> Vec<u64> {
             target.calls.iter().filter(|(_, pending)| which(pending)).map(|(number, _)| *number).collect()
         };
@@ -310,7 +309,7 @@ impl MethodCalls {
         }
     }
 
-    fn finish(&mut self, id: &ConnectionId, number: u64, outcome: Result<MethodAnswer, CallFailure>) {
+    fn finish(&mut self, id: &Identity, number: u64, outcome: Result<MethodAnswer, CallFailure>) {
         let Some(pending) = self.targets.get_mut(id).and_then(|target| target.calls.remove(&number)) else {
             return;
         };
@@ -320,7 +319,7 @@ impl MethodCalls {
         self.tidy(id);
     }
 
-    fn tidy(&mut self, id: &ConnectionId) {
+    fn tidy(&mut self, id: &Identity) {
         if self.targets.get(id).is_some_and(|target| target.listener.is_none() && target.calls.is_empty()) {
             self.targets.remove(id);
         }

@@ -11,13 +11,12 @@ mod twin_change;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use iothub_models::TelemetryMessage;
+use iothub_models::{Identity, TelemetryMessage};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::connection_state::SequenceNumbers;
 pub(crate) use self::twin_change::TwinChange;
-use super::connections::ConnectionId;
 use super::event::{EventSource, HubEvent};
 use super::routes::Routes;
 use super::truncated;
@@ -56,7 +55,7 @@ impl Notifications {
     pub(crate) fn twin_changed(
         &self,
         routes: &Routes,
-        about: &ConnectionId,
+        about: &Identity,
         change: TwinChange<'_>,
         (before, after): (&TwinState, &TwinState),
         model_id: &str,
@@ -92,7 +91,7 @@ impl Notifications {
     /// A device or a module was created with this twin, or deleted with it.
     pub(crate) fn lifecycle(
         &self,
-        about: &ConnectionId,
+        about: &Identity,
         created: bool,
         twin: &TwinState,
         now: Timestamp,
@@ -107,7 +106,7 @@ impl Notifications {
     }
 
     /// A device or a module connected, or disconnected.
-    pub(crate) fn connection_state(&self, about: &ConnectionId, connected: bool, now: Timestamp) -> HubEvent {
+    pub(crate) fn connection_state(&self, about: &Identity, connected: bool, now: Timestamp) -> HubEvent {
         let kind = Kind {
             source: EventSource::DeviceConnectionState,
             schema: "deviceConnectionStateNotification",
@@ -121,7 +120,7 @@ impl Notifications {
     fn event(
         &self,
         kind: &Kind,
-        about: &ConnectionId,
+        about: &Identity,
         body: &impl Serialize,
         correlation_id: &str,
         now: Timestamp,

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use iothub_models::{DeviceId, ErrorCode, ModuleId};
+use iothub_models::{DeviceId, ErrorCode, Identity, ModuleId};
 
-use super::connections::ConnectionId;
 use super::limits::PROPERTIES;
 
 /// The answer of the hub when it does not do what it was asked to. The text goes to the peer, so it never
@@ -32,7 +31,7 @@ impl HubError {
     }
 
     /// The service names the device, or the device and its module.
-    pub(crate) fn not_found(id: &ConnectionId) -> Self {
+    pub(crate) fn not_found(id: &Identity) -> Self {
         match &id.module {
             None => Self::device_not_found(&id.device),
             Some(_) => Self::new(ErrorCode::ModuleNotFound, id.to_string()),

@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use iothub_models::{
-    DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, ErrorCode, RegistryStatistics,
+    DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, ErrorCode, Identity, RegistryStatistics,
 };
 use jiff::Timestamp;
 
 pub(crate) use self::modules::Module;
-use super::connections::ConnectionId;
 use super::device_write::DeviceWrite;
 use super::refusal::HubError;
 use super::registered::{Credentials, Registered};
@@ -48,7 +47,7 @@ pub(crate) struct Device {
 #[derive(Debug)]
 pub(crate) struct Registry {
     devices: BTreeMap<DeviceId, Device>,
-    modules: BTreeMap<ConnectionId, Module>,
+    modules: BTreeMap<Identity, Module>,
     disabled: usize,
     max_identities: usize,
     last_etag: u64,
@@ -179,20 +178,20 @@ impl Registry {
     }
 
     /// Returns the credentials of a device or of a module; `None` if there is no such identity.
-    pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
+    pub(crate) fn credentials(&self, id: &Identity) -> Option<Credentials> {
         let device = self.devices.get(&id.device)?;
         Some(self.registered(id)?.credentials(device.status))
     }
 
     /// Notes that the identity has a connection, or has none any more.
-    pub(crate) fn set_connected(&mut self, id: &ConnectionId, connected: bool, now: Timestamp) {
+    pub(crate) fn set_connected(&mut self, id: &Identity, connected: bool, now: Timestamp) {
         if let Some(registered) = self.registered_mut(id) {
             registered.set_connected(connected, now);
         }
     }
 
     /// Notes that the identity sent or took something.
-    pub(crate) fn touch(&mut self, id: &ConnectionId, now: Timestamp) {
+    pub(crate) fn touch(&mut self, id: &Identity, now: Timestamp) {
         if let Some(registered) = self.registered_mut(id) {
             registered.touch(now);
         }
@@ -204,14 +203,14 @@ impl Registry {
         self.disabled = 0;
     }
 
-    fn registered(&self, id: &ConnectionId) -> Option<&Registered> {
+    fn registered(&self, id: &Identity) -> Option<&Registered> {
         match &id.module {
             None => self.devices.get(&id.device).map(|device| &device.registered),
             Some(_) => self.modules.get(id).map(|module| &module.registered),
         }
     }
 
-    fn registered_mut(&mut self, id: &ConnectionId) -> Option<&mut Registered> {
+    fn registered_mut(&mut self, id: &Identity) -> Option<&mut Registered> {
         match &id.module {
             None => self.devices.get_mut(&id.device).map(|device| &mut device.registered),
             Some(_) => self.modules.get_mut(id).map(|module| &mut module.registered),

@@ -9,9 +9,7 @@
 
 use std::collections::HashMap;
 
-use iothub_models::DeviceId;
-
-use super::connections::ConnectionId;
+use iothub_models::{DeviceId, Identity};
 
 /// Subscriptions a device may have. Source: *IoT Hub quotas and throttling*.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 5;
@@ -83,13 +81,13 @@ pub(crate) struct Session {
 /// that is still ending changes nothing, and neither does one whose device was deleted.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    kept: HashMap<ConnectionId, (u64, Session)>,
+    kept: HashMap<Identity, (u64, Session)>,
 }
 
 impl Sessions {
     /// An identity connects: what is known of it, or `None` if nothing is or if it asks for a clean
     /// session, which discards the old one.
-    pub(crate) fn open(&mut self, id: &ConnectionId, connection: u64, clean: bool) -> Option<Session> {
+    pub(crate) fn open(&mut self, id: &Identity, connection: u64, clean: bool) -> Option<Session> {
         if clean {
             self.kept.remove(id);
             return None;
@@ -107,7 +105,7 @@ impl Sessions {
     }
 
     /// Keeps the session as its connection has it now.
-    pub(crate) fn keep(&mut self, id: &ConnectionId, connection: u64, session: &Session) {
+    pub(crate) fn keep(&mut self, id: &Identity, connection: u64, session: &Session) {
         if let Some((owner, kept)) = self.kept.get_mut(id)
             && *owner == connection
         {
@@ -116,7 +114,7 @@ impl Sessions {
     }
 
     /// Forgets the session of one identity.
-    pub(crate) fn remove(&mut self, id: &ConnectionId) {
+    pub(crate) fn remove(&mut self, id: &Identity) {
         self.kept.remove(id);
     }
 
@@ -134,9 +132,9 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    fn id(text: &str) -> ConnectionId {
+    fn id(text: &str) -> Identity {
         let (device, module) = text.split_once('/').map_or((text, None), |(d, m)| (d, Some(m)));
-        ConnectionId { device: device.parse().unwrap(), module: module.map(|m| m.parse().unwrap()) }
+        Identity { device: device.parse().unwrap(), module: module.map(|m| m.parse().unwrap()) }
     }
 
     fn subscribed() -> Session {

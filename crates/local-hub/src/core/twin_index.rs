@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
+use iothub_models::Identity;
 use iothub_query::{Constraint, Hint, Path, Segment};
 use serde_json::Value;
 
-use super::connections::ConnectionId;
 use super::packed::Packed;
 
 /// Indexes over twins of one kind.
@@ -75,7 +75,7 @@ pub(super) fn find<'d>(path: &Path, document: Packed<'d>) -> Option<Packed<'d>> 
 }
 
 /// One value of one twin. `None` comes before every id.
-type Entry = (Key, Option<ConnectionId>);
+type Entry = (Key, Option<Identity>);
 
 #[derive(Debug)]
 struct Index {
@@ -89,19 +89,19 @@ struct Index {
 #[derive(Debug, PartialEq, Eq)]
 enum Built {
     /// For all ids up to this one.
-    UpTo(Option<ConnectionId>),
+    UpTo(Option<Identity>),
     Whole,
 }
 
 impl Index {
-    fn covers(&self, id: &ConnectionId) -> bool {
+    fn covers(&self, id: &Identity) -> bool {
         match &self.built {
             Built::Whole => true,
             Built::UpTo(last) => last.as_ref().is_some_and(|last| id <= last),
         }
     }
 
-    fn insert(&mut self, key: Key, id: &ConnectionId) {
+    fn insert(&mut self, key: Key, id: &Identity) {
         // Many twins have one value: they share its bytes.
         let mut same = self.entries.range((Included((key.clone(), None)), Unbounded));
         let key = same.next().filter(|(known, _)| *known == key).map_or(key, |(known, _)| known.clone());
@@ -109,11 +109,7 @@ impl Index {
     }
 
     /// The ids after `after` with this value, in their order.
-    fn ids<'i>(
-        &'i self,
-        key: &'i Key,
-        after: Option<&ConnectionId>,
-    ) -> impl Iterator<Item = &'i ConnectionId> {
+    fn ids<'i>(&'i self, key: &'i Key, after: Option<&Identity>) -> impl Iterator<Item = &'i Identity> {
         let from = (key.clone(), after.cloned());
         self.entries
             .range((Excluded(from), Unbounded))
@@ -125,10 +121,10 @@ impl Index {
     fn candidates(
         &self,
         constraint: &Constraint,
-        after: Option<&ConnectionId>,
+        after: Option<&Identity>,
         most: usize,
-    ) -> Option<Vec<ConnectionId>> {
-        let mut found: Vec<ConnectionId> = match constraint {
+    ) -> Option<Vec<Identity>> {
+        let mut found: Vec<Identity> = match constraint {
             Constraint::Eq(value) => {
                 let key = Key::new(value);
                 let ids = key.iter().flat_map(|key| self.ids(key, after));
@@ -212,7 +208,7 @@ impl TwinIndexes {
     }
 
     /// Brings a change of a twin to the indexes.
-    pub(super) fn changed(&mut self, id: &ConnectionId, old: Option<Packed<'_>>, new: Option<Packed<'_>>) {
+    pub(super) fn changed(&mut self, id: &Identity, old: Option<Packed<'_>>, new: Option<Packed<'_>>) {
         for index in &mut self.indexes {
             if !index.covers(id) {
                 continue;
@@ -233,9 +229,9 @@ impl TwinIndexes {
 
     /// Takes up to `most` more twins into an index that is not whole; whether one still is not.
     /// `twins` gives those after an id.
-    pub(super) fn build<'t, I>(&mut self, most: usize, twins: impl Fn(Option<&ConnectionId>) -> I) -> bool
+    pub(super) fn build<'t, I>(&mut self, most: usize, twins: impl Fn(Option<&Identity>) -> I) -> bool
     where
-        I: Iterator<Item = (&'t ConnectionId, Packed<'t>)>,
+        I: Iterator<Item = (&'t Identity, Packed<'t>)>,
     {
         let Some(index) = self.indexes.iter_mut().find(|index| index.built != Built::Whole) else {
             return false;
@@ -263,16 +259,16 @@ impl TwinIndexes {
     pub(crate) fn candidates(
         &self,
         hints: &[Hint],
-        after: Option<&ConnectionId>,
+        after: Option<&Identity>,
         most: usize,
-    ) -> Option<Vec<ConnectionId>> {
+    ) -> Option<Vec<Identity>> {
         let whole = |hint: &Hint| {
             self.indexes.iter().find(|index| index.path == hint.path && index.built == Built::Whole)
         };
         let known = hints.iter().filter_map(|hint| whole(hint)?.candidates(&hint.constraint, after, most));
         // The sparsest one reaches furthest with as many ids; one that ends reaches to the end.
         known.max_by(|left, right| {
-            let ends = |ids: &Vec<ConnectionId>| ids.len() < most;
+            let ends = |ids: &Vec<Identity>| ids.len() < most;
             let fewer = || right.len().cmp(&left.len());
             ends(left)
                 .cmp(&ends(right))

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use iothub_models::{DeviceId, ErrorCode};
+use iothub_models::{DeviceId, ErrorCode, Identity};
 use iothub_query::{Aggregation, Collection, Constraint, Hint, ItemKind, Query};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::c2d_queue::C2dQueues;
-use super::connections::ConnectionId;
 use super::continuation::{Position, Progress};
 use super::refusal::HubError;
 use super::registry::Registry;
@@ -46,9 +45,9 @@ pub(crate) struct Paging<'q> {
     body: Vec<u8>,
     items: usize,
     /// The last twin that was read.
-    read: Option<ConnectionId>,
+    read: Option<Identity>,
     /// The twin of the last item.
-    shown: Option<ConnectionId>,
+    shown: Option<Identity>,
     left: u64,
     /// The groups of queries whose rows are groups, and how many of them earlier pages showed.
     groups: Option<(Aggregation<'q>, u64)>,
@@ -134,7 +133,7 @@ impl<'q> Paging<'q> {
             return Ok(if ended { Slice::End } else { Slice::More });
         }
         let after = self.read.clone();
-        let mut last: Option<&ConnectionId> = None;
+        let mut last: Option<&Identity> = None;
         // Identities stand in the same order as twins: both are walked side by side.
         let mut devices = state.registry.devices_after(after.as_ref().map(|id| &id.device));
         for (number, (id, stored)) in set.after(after.as_ref()).enumerate() {
@@ -224,7 +223,7 @@ fn same(left: &DeviceId, right: &DeviceId) -> bool {
 }
 
 /// The next ids among which all selected twins are, in their order; fewer than a slice are all.
-fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&ConnectionId>) -> Option<Vec<ConnectionId>> {
+fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&Identity>) -> Option<Vec<Identity>> {
     let of_id = hints.iter().find(|hint| hint.path.first() == "deviceId" && hint.path.rest().is_empty());
     if let Some(hint) = of_id {
         return Some(ids(set, &hint.constraint, after));
@@ -233,14 +232,14 @@ fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&ConnectionId>) -> Op
 }
 
 /// The ids after `after` whose device the constraint admits.
-fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&ConnectionId>) -> Vec<ConnectionId> {
+fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&Identity>) -> Vec<Identity> {
     let wanted: BTreeSet<DeviceId> = match constraint {
         Constraint::Eq(value) => device_id(value).into_iter().collect(),
         Constraint::In(values) => values.iter().filter_map(device_id).collect(),
         Constraint::Prefix(prefix) => {
-            let begins = |id: &&ConnectionId| id.device.as_str().starts_with(prefix.as_str());
-            let slice = |ids: &mut dyn Iterator<Item = &ConnectionId>| ids.take(SLICE).cloned().collect();
-            return match (prefix.parse().map(ConnectionId::device), after) {
+            let begins = |id: &&Identity| id.device.as_str().starts_with(prefix.as_str());
+            let slice = |ids: &mut dyn Iterator<Item = &Identity>| ids.take(SLICE).cloned().collect();
+            return match (prefix.parse().map(Identity::device), after) {
                 // What is no id begins none.
                 (Err(_), _) if !prefix.is_empty() => Vec::new(),
                 (Ok(first), after) if after.is_none_or(|after| *after < first) => {
@@ -251,7 +250,7 @@ fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&ConnectionId>) -> 
         }
     };
     let of_device = |device: DeviceId| {
-        let first = ConnectionId::device(device.clone());
+        let first = Identity::device(device.clone());
         set.from(&first).map(|(id, _)| id).take_while(move |id| id.device == device)
     };
     let found = wanted.into_iter().flat_map(of_device);

@@ -4,14 +4,15 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use iothub_models::{AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Twin};
+use iothub_models::{
+    AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Identity, Twin,
+};
 use iothub_query::{Path, Row, Segment};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::c2d_queue::C2dQueues;
-use super::connections::ConnectionId;
 use super::refusal::HubError;
 use super::registered::Registered;
 use super::registry::{Device, Module, Registry};
@@ -28,7 +29,7 @@ pub(crate) enum Owner<'a> {
 /// A twin and everything that is shown with it.
 #[derive(Debug)]
 pub(crate) struct TwinRow<'a> {
-    pub(crate) id: &'a ConnectionId,
+    pub(crate) id: &'a Identity,
     owner: Owner<'a>,
     stored: &'a Stored,
     queues: &'a C2dQueues,
@@ -40,7 +41,7 @@ pub(crate) struct TwinRow<'a> {
 }
 
 impl<'a> Owner<'a> {
-    pub(crate) fn of(registry: &'a Registry, id: &ConnectionId) -> Option<Self> {
+    pub(crate) fn of(registry: &'a Registry, id: &Identity) -> Option<Self> {
         match id.module {
             None => registry.device(&id.device).map(Self::Device),
             Some(_) => registry.kept_module(id).map(Self::Module),
@@ -100,7 +101,7 @@ impl<'a> Owner<'a> {
 
 impl<'a> TwinRow<'a> {
     pub(crate) const fn new(
-        id: &'a ConnectionId,
+        id: &'a Identity,
         owner: Owner<'a>,
         stored: &'a Stored,
         queues: &'a C2dQueues,

@@ -10,12 +10,11 @@ use std::ops::Bound::{Excluded, Unbounded};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_models::{
-    DeviceId, ErrorCode, ModelId, SectionKind, TwinProperties, TwinSection, merge, replacing_patch,
+    DeviceId, ErrorCode, Identity, ModelId, SectionKind, TwinProperties, TwinSection, merge, replacing_patch,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::connections::ConnectionId;
 use super::packed::Packed;
 use super::refusal::HubError;
 use super::registry::Precondition;
@@ -69,7 +68,7 @@ pub(crate) struct Stored {
 /// All twins of one kind, in the order of their ids.
 #[derive(Debug, Default)]
 pub(crate) struct TwinSet {
-    kept: BTreeMap<ConnectionId, Stored>,
+    kept: BTreeMap<Identity, Stored>,
     pub(super) indexes: TwinIndexes,
 }
 
@@ -82,7 +81,7 @@ pub(crate) struct Twins {
 
 impl Twins {
     /// A new identity's twin. The first version is 2 and the first ETag 1, as on the service.
-    pub(crate) fn create(&mut self, id: ConnectionId, now: Timestamp) {
+    pub(crate) fn create(&mut self, id: Identity, now: Timestamp) {
         let section = TwinSection::new(truncated(now));
         let properties = TwinProperties { desired: section.clone(), reported: section };
         let document = TwinDocument { tags: Map::new(), properties }.pack();
@@ -91,7 +90,7 @@ impl Twins {
 
     /// Forgets the twin of a device, and those of its modules.
     pub(crate) fn remove_device(&mut self, device: &DeviceId) {
-        let device = ConnectionId::device(device.clone());
+        let device = Identity::device(device.clone());
         self.devices.remove(&device);
         let modules = self.modules.after(Some(&device)).map(|(id, _)| id);
         let modules: Vec<_> = modules.take_while(|id| id.device == device.device).cloned().collect();
@@ -101,7 +100,7 @@ impl Twins {
     }
 
     /// Forgets one twin.
-    pub(crate) fn remove(&mut self, id: &ConnectionId) {
+    pub(crate) fn remove(&mut self, id: &Identity) {
         self.set_of_mut(id).remove(id);
     }
 
@@ -109,7 +108,7 @@ impl Twins {
         *self = Self::default();
     }
 
-    pub(crate) fn get(&self, id: &ConnectionId) -> Result<TwinState, HubError> {
+    pub(crate) fn get(&self, id: &Identity) -> Result<TwinState, HubError> {
         self.stored(id)?.state()
     }
 
@@ -124,7 +123,7 @@ impl Twins {
     /// A back end's change. Whether the device must hear of it is in the answer.
     pub(crate) fn write(
         &mut self,
-        id: &ConnectionId,
+        id: &Identity,
         write: &TwinWrite,
         precondition: &Precondition,
         now: Timestamp,
@@ -148,7 +147,7 @@ impl Twins {
     /// If `expected` is given, the change is made only if the section still has that version.
     pub(crate) fn report(
         &mut self,
-        id: &ConnectionId,
+        id: &Identity,
         patch: &Map<String, Value>,
         expected: Option<i64>,
         now: Timestamp,
@@ -175,18 +174,18 @@ impl Twins {
     }
 
     /// The device announced its Plug and Play model. This changes neither ETag nor version.
-    pub(crate) fn announce(&mut self, id: &ConnectionId, model_id: &ModelId) {
+    pub(crate) fn announce(&mut self, id: &Identity, model_id: &ModelId) {
         if let Some(stored) = self.set_of_mut(id).kept.get_mut(id) {
             stored.model_id = Some(model_id.clone());
         }
     }
 
-    pub(crate) fn stored(&self, id: &ConnectionId) -> Result<&Stored, HubError> {
+    pub(crate) fn stored(&self, id: &Identity) -> Result<&Stored, HubError> {
         let set = if id.module.is_none() { &self.devices } else { &self.modules };
         set.get(id).ok_or_else(|| HubError::not_found(id))
     }
 
-    const fn set_of_mut(&mut self, id: &ConnectionId) -> &mut TwinSet {
+    const fn set_of_mut(&mut self, id: &Identity) -> &mut TwinSet {
         if id.module.is_none() { &mut self.devices } else { &mut self.modules }
     }
 }
@@ -196,27 +195,27 @@ impl TwinSet {
         self.kept.len()
     }
 
-    pub(crate) fn get(&self, id: &ConnectionId) -> Option<&Stored> {
+    pub(crate) fn get(&self, id: &Identity) -> Option<&Stored> {
         self.kept.get(id)
     }
 
     /// The twins whose ids come after `after`, or all.
     pub(crate) fn after<'s>(
         &'s self,
-        after: Option<&ConnectionId>,
-    ) -> impl Iterator<Item = (&'s ConnectionId, &'s Stored)> + use<'s> {
-        self.kept.range::<ConnectionId, _>((after.map_or(Unbounded, Excluded), Unbounded))
+        after: Option<&Identity>,
+    ) -> impl Iterator<Item = (&'s Identity, &'s Stored)> + use<'s> {
+        self.kept.range::<Identity, _>((after.map_or(Unbounded, Excluded), Unbounded))
     }
 
     /// The twins whose ids are `from` or come after it.
     pub(crate) fn from<'s>(
         &'s self,
-        from: &ConnectionId,
-    ) -> impl Iterator<Item = (&'s ConnectionId, &'s Stored)> + use<'s> {
+        from: &Identity,
+    ) -> impl Iterator<Item = (&'s Identity, &'s Stored)> + use<'s> {
         self.kept.range(from..)
     }
 
-    fn put(&mut self, id: &ConnectionId, stored: Stored) {
+    fn put(&mut self, id: &Identity, stored: Stored) {
         match self.kept.get_mut(id) {
             Some(kept) => {
                 self.indexes.changed(id, Some(kept.packed()), Some(stored.packed()));
@@ -229,7 +228,7 @@ impl TwinSet {
         }
     }
 
-    fn remove(&mut self, id: &ConnectionId) {
+    fn remove(&mut self, id: &Identity) {
         if let Some(stored) = self.kept.remove(id) {
             self.indexes.changed(id, Some(stored.packed()), None);
         }
@@ -239,7 +238,7 @@ impl TwinSet {
     pub(crate) fn build_indexes(&mut self, most: usize) -> bool {
         let Self { kept, indexes } = self;
         indexes.build(most, |after| {
-            kept.range::<ConnectionId, _>((after.map_or(Unbounded, Excluded), Unbounded))
+            kept.range::<Identity, _>((after.map_or(Unbounded, Excluded), Unbounded))
                 .map(|(id, stored)| (id, stored.packed()))
         })
     }

@@ -8,14 +8,13 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use iothub_models::{CommandName, ComponentName, DeviceId, ErrorCode, NotJson};
+use iothub_models::{CommandName, ComponentName, DeviceId, ErrorCode, Identity, NotJson};
 use serde_json::value::RawValue;
 
 use super::call_error::CallError;
 use super::error::JSON;
 use super::method_json::{call, connect_timeout, response_timeout};
 use super::request::{json_body, query};
-use crate::core::connections::ConnectionId;
 use crate::core::method_calls::MethodAnswer;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
@@ -68,7 +67,7 @@ async fn invoke(
     if let Some(text) = query(uri, "connectTimeoutInSeconds") {
         call.connect_timeout = connect_timeout(&text)?;
     }
-    let MethodAnswer { status, payload } = hub.call_method(&ConnectionId::device(device), call).await?;
+    let MethodAnswer { status, payload } = hub.call_method(&Identity::device(device), call).await?;
     let payload = if payload.is_empty() { "null".into() } else { payload };
     let request_id = uuid::Uuid::new_v4().to_string();
     let headers = [

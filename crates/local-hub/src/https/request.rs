@@ -10,11 +10,10 @@ use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use futures_util::StreamExt as _;
-use iothub_models::{DeviceId, ErrorCode};
+use iothub_models::{DeviceId, ErrorCode, Identity};
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
-use crate::core::connections::ConnectionId;
 use crate::core::lock::LockToken;
 use crate::core::registry::Precondition;
 
@@ -66,7 +65,7 @@ pub(super) struct DeviceOfPath(pub(super) DeviceId);
 
 /// The identity that a path names: a device, or a module of one.
 #[derive(Debug)]
-pub(super) struct IdentityOfPath(pub(super) ConnectionId);
+pub(super) struct IdentityOfPath(pub(super) Identity);
 
 impl<S: Send + Sync> FromRequestParts<S> for DeviceOfPath {
     type Rejection = ApiError;
@@ -93,14 +92,14 @@ async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<St
     }
 }
 
-fn identity(segments: &[String]) -> Result<ConnectionId, ApiError> {
+fn identity(segments: &[String]) -> Result<Identity, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
     let mut segments = segments.iter();
     let device = segments.next().ok_or_else(|| invalid("the path names no device".to_owned()))?;
     let device = device.parse().map_err(|error| invalid(format!("device id: {error}")))?;
     let module = segments.next().map(|module| module.parse()).transpose();
     let module = module.map_err(|error| invalid(format!("module id: {error}")))?;
-    Ok(ConnectionId { device, module })
+    Ok(Identity { device, module })
 }
 
 /// Returns the precondition of the request. ETags come quoted from most clients and bare from some, and so does

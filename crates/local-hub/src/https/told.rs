@@ -9,12 +9,11 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use iothub_models::ErrorCode;
+use iothub_models::{ErrorCode, Identity};
 use percent_encoding::percent_decode_str;
 
 use super::router::QUERY;
 use crate::activity::refused;
-use crate::core::connections::ConnectionId;
 
 /// The code, the tracking id and the reason of a refusal, for the hub's activity.
 #[derive(Clone, Debug)]
@@ -72,7 +71,7 @@ pub(super) async fn tell(request: Request, next: Next) -> Response {
 }
 
 /// The device or module whose address the path is.
-fn identity(path: &str) -> Option<ConnectionId> {
+fn identity(path: &str) -> Option<Identity> {
     let mut parts = path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy());
     if !matches!(parts.next()?.as_ref(), "devices" | "twins" | "digitaltwins") {
         return None;
@@ -82,7 +81,7 @@ fn identity(path: &str) -> Option<ConnectionId> {
         Some(modules) if modules == "modules" => parts.next().and_then(|module| module.parse().ok()),
         _ => None,
     };
-    Some(ConnectionId { device, module })
+    Some(Identity { device, module })
 }
 
 /// The name of the request's operation in the words of the hub's users; if it has no such name, the method and the

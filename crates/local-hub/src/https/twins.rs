@@ -4,13 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use iothub_models::Twin;
+use iothub_models::{Identity, Twin};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_with_etag};
 use super::request::{IdentityOfPath, json_body, parsed, precondition};
 use super::twin_json;
-use crate::core::connections::ConnectionId;
 use crate::core::twins::SectionWrite;
 use crate::hub::Hub;
 
@@ -41,7 +40,7 @@ pub(super) async fn put(
 
 async fn write(
     hub: &Hub,
-    id: &ConnectionId,
+    id: &Identity,
     headers: &HeaderMap,
     body: Body,
     section: fn(Map<String, Value>) -> SectionWrite,

@@ -2,13 +2,12 @@
 //!
 //! The protocols call it; the queues themselves are in `core`.
 
-use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCode};
+use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCode, Identity};
 use jiff::Timestamp;
 
 use super::feedback::lock_lost;
 use super::{Hub, lock};
 use crate::core::c2d_queue::LeasedC2d;
-use crate::core::connections::ConnectionId;
 use crate::core::limits::C2D_LOCK;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
@@ -83,7 +82,7 @@ impl Hub {
 
     fn settle_all(&self, device: &DeviceId, locks: &[LockToken], settlement: Settlement) -> usize {
         let now = self.0.clock.now();
-        self.registry().touch(&ConnectionId::device(device.clone()), now);
+        self.registry().touch(&Identity::device(device.clone()), now);
         let mut c2d = lock(&self.0.c2d);
         let held = c2d.settle(device, locks, settlement, now);
         self.follow_c2d(&mut c2d, now);
@@ -123,7 +122,7 @@ impl Hub {
     /// Hands out the oldest message that nobody has, for as long as a lock lasts.
     pub(crate) fn receive_c2d(&self, device: &DeviceId) -> Option<LeasedC2d> {
         let now = self.0.clock.now();
-        self.registry().touch(&ConnectionId::device(device.clone()), now);
+        self.registry().touch(&Identity::device(device.clone()), now);
         let mut c2d = lock(&self.0.c2d);
         let mut leased = c2d.lease(device, 1, Some(C2D_LOCK), now);
         self.0.activity.c2d_delivered(device, &leased);

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use iothub_models::{DeviceStatus, ErrorCode, ModelId};
+use iothub_models::{DeviceStatus, ErrorCode, Identity, ModelId};
 use jiff::Timestamp;
 
 use super::{Hub, lock};
 use crate::authorize::{Denied, DeviceGrant};
-use crate::core::connections::{ConnectionId, Opened, Signals};
+use crate::core::connections::{Opened, Signals};
 use crate::core::method_calls::{CallFailure, MethodAnswer, MethodRequest};
 use crate::core::sessions::Session;
 
@@ -19,7 +19,7 @@ use crate::core::sessions::Session;
 #[derive(Debug)]
 pub(crate) struct Connection {
     hub: Hub,
-    id: ConnectionId,
+    id: Identity,
     number: u64,
     since: Timestamp,
     signals: Arc<Signals>,
@@ -27,7 +27,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) const fn id(&self) -> &ConnectionId {
+    pub(crate) const fn id(&self) -> &Identity {
         &self.id
     }
 
@@ -109,7 +109,7 @@ impl Hub {
     /// Refused if the identity was deleted, created again or disabled since the grant was given.
     pub(crate) fn connect(
         &self,
-        id: ConnectionId,
+        id: Identity,
         grant: &DeviceGrant,
         model_id: Option<&ModelId>,
     ) -> Result<Connection, Denied> {

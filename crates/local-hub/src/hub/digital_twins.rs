@@ -1,9 +1,8 @@
 //! Digital twins: what twins are as Plug and Play shows them, read and patched.
 
-use iothub_models::{DeviceId, DigitalTwin, DigitalTwinPatch, ErrorCode, Twin};
+use iothub_models::{DeviceId, DigitalTwin, DigitalTwinPatch, ErrorCode, Identity, Twin};
 
 use super::Hub;
-use crate::core::connections::ConnectionId;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
@@ -18,7 +17,7 @@ impl Hub {
         patch: &DigitalTwinPatch,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
-        let id = ConnectionId::device(device.clone());
+        let id = Identity::device(device.clone());
         self.write_twin_with(&id, precondition, |twin| {
             if patch.operations().is_empty() {
                 return Ok(TwinWrite::default());
@@ -34,7 +33,7 @@ impl Hub {
 impl Hub {
     /// The digital twin, and the ETag of the twin it shows.
     pub(crate) fn digital_twin(&self, device: &DeviceId) -> Result<(DigitalTwin, String), HubError> {
-        let twin = self.twin(&ConnectionId::device(device.clone()))?;
+        let twin = self.twin(&Identity::device(device.clone()))?;
         Ok((DigitalTwin::from(&twin), twin.etag))
     }
 }

@@ -1,10 +1,10 @@
 //! This file takes events in from devices and from the hub's own transitions, and gives readers the stream.
 
 use super::Hub;
-use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::core::event_log::EventLog;
 use crate::core::refusal::HubError;
+use iothub_models::Identity;
 
 /// The number of events whose routes are asked without a pause.
 const ROUTED_AT_ONCE: usize = 8;
@@ -21,8 +21,7 @@ impl Hub {
             for event in &batch {
                 let sender = (&event.device_id, &event.module_id);
                 if previous != Some(sender) {
-                    let id =
-                        ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+                    let id = Identity { device: event.device_id.clone(), module: event.module_id.clone() };
                     registry.touch(&id, now);
                     previous = Some(sender);
                 }
@@ -55,7 +54,7 @@ impl Hub {
     }
 
     fn takes(&self, event: &HubEvent) -> bool {
-        let id = || ConnectionId { device: event.device_id.clone(), module: event.module_id.clone() };
+        let id = || Identity { device: event.device_id.clone(), module: event.module_id.clone() };
         self.config().routes.take(event, &|| self.twin_of(&id()))
     }
 

@@ -3,10 +3,12 @@
 //! Each method is one transition of the registry, together with its consequences for twins, messages, method
 //! calls, connections and sessions.
 
-use iothub_models::{DeviceId, DeviceIdentity, DeviceStatus, RegistryStatistics, ServiceStatistics};
+use iothub_models::{
+    DeviceId, DeviceIdentity, DeviceStatus, Identity, RegistryStatistics, ServiceStatistics,
+};
 
 use super::{Hub, lock};
-use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::connections::CloseReason;
 use crate::core::device_write::DeviceWrite;
 use crate::core::refusal::HubError;
 use crate::core::registered::Credentials;
@@ -25,7 +27,7 @@ impl Hub {
         let mut identity = registry.put(write, precondition, now)?;
         if *precondition == Precondition::None {
             // Only a write without a precondition creates.
-            let id = ConnectionId::device(identity.device_id.clone());
+            let id = Identity::device(identity.device_id.clone());
             warn_of_wildcards(&id);
             self.create_twin(id, now);
         }
@@ -37,7 +39,7 @@ impl Hub {
             self.forget_module(&module, now);
         }
         self.count_pending(&mut identity);
-        self.0.activity.registry(change_of(precondition), &ConnectionId::device(identity.device_id.clone()));
+        self.0.activity.registry(change_of(precondition), &Identity::device(identity.device_id.clone()));
         if identity.status == DeviceStatus::Disabled {
             lock(&self.0.methods).forget_device(&identity.device_id);
             lock(&self.0.connections).close_device(&identity.device_id, CloseReason::DeviceDisabled);
@@ -56,10 +58,10 @@ impl Hub {
         let now = self.0.clock.now();
         let mut registry = self.registry();
         registry.delete(device, precondition)?;
-        self.0.activity.registry("deleted", &ConnectionId::device(device.clone()));
+        self.0.activity.registry("deleted", &Identity::device(device.clone()));
         let mut twins = lock(&self.0.twins);
         // Its modules go with it, which is told of no other.
-        self.tell_lifecycle(&twins, &ConnectionId::device(device.clone()), false, now);
+        self.tell_lifecycle(&twins, &Identity::device(device.clone()), false, now);
         twins.remove_device(device);
         drop(twins);
         lock(&self.0.c2d).remove(device, now);
@@ -75,7 +77,7 @@ impl Hub {
 
 /// Tells the user of the hub that a new identity is of no use over MQTT: its id is part of its topics, as it
 /// is, and a topic must not hold `+` or `#` (MQTT 3.1.1, 3.3.2). Over other protocols it works.
-pub(super) fn warn_of_wildcards(id: &ConnectionId) {
+pub(super) fn warn_of_wildcards(id: &Identity) {
     let module = id.module.as_ref().map_or("", |module| module.as_str());
     if id.device.as_str().contains(['+', '#']) || module.contains(['+', '#']) {
         tracing::warn!(
@@ -111,7 +113,7 @@ impl Hub {
     }
 
     /// Returns the credentials that a connection must prove; `None` if there is no such identity.
-    pub(crate) fn credentials(&self, id: &ConnectionId) -> Option<Credentials> {
+    pub(crate) fn credentials(&self, id: &Identity) -> Option<Credentials> {
         self.registry().credentials(id)
     }
 

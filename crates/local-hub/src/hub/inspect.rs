@@ -1,11 +1,11 @@
 //! This file looks at the hub from beside it: for tests, and for programs that embed it.
 
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, Identity};
 
 use super::{Hub, lock};
 use crate::activity::ActivityStream;
 use crate::amqp::event_message;
-use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
 
 impl Hub {
@@ -26,12 +26,12 @@ impl Hub {
         lock(&self.0.feedback).records()
     }
 
-    pub(crate) fn pending_methods(&self, id: &ConnectionId) -> usize {
+    pub(crate) fn pending_methods(&self, id: &Identity) -> usize {
         lock(&self.0.methods).pending(id)
     }
 
     pub(crate) fn is_connected(&self, device: &DeviceId) -> bool {
-        lock(&self.0.connections).is_connected(&ConnectionId::device(device.clone()))
+        lock(&self.0.connections).is_connected(&Identity::device(device.clone()))
     }
 
     /// Begins to record what happens, and returns the stream of records.

@@ -1,10 +1,9 @@
 //! This file calls direct methods of devices for back ends, and waits for the answers.
 
-use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode, NotJson};
+use iothub_models::{DeviceStatus, DirectMethodRequest, DirectMethodResponse, ErrorCode, Identity, NotJson};
 use serde_json::Value;
 
 use super::{Hub, lock};
-use crate::core::connections::ConnectionId;
 use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, Phase};
 use crate::core::refusal::HubError;
 
@@ -16,7 +15,7 @@ impl Hub {
     /// Dropping the future forgets the call; the device may carry it out all the same.
     pub(crate) async fn call_method(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         call: MethodCall,
     ) -> Result<MethodAnswer, CallFailure> {
         let (name, since) = (call.name.clone(), self.0.clock.now());
@@ -44,7 +43,7 @@ impl Hub {
         }
     }
 
-    fn begin_method(&self, id: &ConnectionId, call: MethodCall) -> Result<Begun, CallFailure> {
+    fn begin_method(&self, id: &Identity, call: MethodCall) -> Result<Begun, CallFailure> {
         // Held until the call is taken, so that it is not taken for a device that is being deleted.
         let registry = self.registry();
         registry.check_device(&id.device)?;
@@ -65,7 +64,7 @@ impl Hub {
     /// Calls a method like [`call_method`](Self::call_method), with values for payloads.
     pub(crate) async fn invoke_method(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         request: &DirectMethodRequest,
     ) -> Result<DirectMethodResponse, HubError> {
         let call = MethodCall {
@@ -92,7 +91,7 @@ impl Hub {
 /// The place of a caller that waits for the answer to a call. Dropping it forgets the call, if it is not over.
 struct Waiting<'h> {
     hub: &'h Hub,
-    id: &'h ConnectionId,
+    id: &'h Identity,
     number: u64,
 }
 

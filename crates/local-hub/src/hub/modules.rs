@@ -3,12 +3,12 @@
 //! Each method is one transition of the registry, together with its consequences for twins, method calls,
 //! connections and sessions.
 
-use iothub_models::{DeviceId, ModuleIdentity};
+use iothub_models::{DeviceId, Identity, ModuleIdentity};
 use jiff::Timestamp;
 
 use super::identities::{change_of, warn_of_wildcards};
 use super::{Hub, lock};
-use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::connections::CloseReason;
 use crate::core::device_write::ModuleWrite;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
@@ -38,7 +38,7 @@ impl Hub {
     /// Deletes a module with everything the hub holds for it.
     pub(crate) async fn delete_module(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         precondition: &Precondition,
     ) -> Result<(), HubError> {
         let now = self.0.clock.now();
@@ -54,7 +54,7 @@ impl Hub {
 
 impl Hub {
     /// Returns the module, with its keys.
-    pub(crate) fn module(&self, id: &ConnectionId) -> Result<ModuleIdentity, HubError> {
+    pub(crate) fn module(&self, id: &Identity) -> Result<ModuleIdentity, HubError> {
         self.registry().module(id)
     }
 
@@ -65,7 +65,7 @@ impl Hub {
 
     /// Forgets everything that goes with a module that was taken from the registry, whose lock the caller
     /// holds.
-    pub(super) fn forget_module(&self, id: &ConnectionId, now: Timestamp) {
+    pub(super) fn forget_module(&self, id: &Identity, now: Timestamp) {
         let mut twins = lock(&self.0.twins);
         self.tell_lifecycle(&twins, id, false, now);
         twins.remove(id);

@@ -3,18 +3,18 @@
 //! A transition calls these under its locks, so that events have the order of the changes, and nothing
 //! is made that no route wants.
 
+use iothub_models::Identity;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Hub, lock};
-use crate::core::connections::ConnectionId;
 use crate::core::event::{EventSource, HubEvent};
 use crate::core::notifications::TwinChange;
 use crate::core::twins::{TwinState, Twins};
 
 impl Hub {
     /// A twin before a change, if anybody wants to know of the change.
-    pub(super) fn before_change(&self, twins: &Twins, id: &ConnectionId) -> Option<TwinState> {
+    pub(super) fn before_change(&self, twins: &Twins, id: &Identity) -> Option<TwinState> {
         self.wants_changes().then(|| twins.get(id).ok()).flatten()
     }
 
@@ -27,7 +27,7 @@ impl Hub {
     pub(super) fn tell_change(
         &self,
         twins: &Twins,
-        id: &ConnectionId,
+        id: &Identity,
         change: TwinChange<'_>,
         before: Option<&TwinState>,
         now: Timestamp,
@@ -44,7 +44,7 @@ impl Hub {
     }
 
     /// An identity was created with its twin, or is about to be deleted with it.
-    pub(super) fn tell_lifecycle(&self, twins: &Twins, id: &ConnectionId, created: bool, now: Timestamp) {
+    pub(super) fn tell_lifecycle(&self, twins: &Twins, id: &Identity, created: bool, now: Timestamp) {
         if !self.config().routes.want(EventSource::DeviceLifecycle) {
             return;
         }
@@ -55,7 +55,7 @@ impl Hub {
     }
 
     /// An identity connected or disconnected. Called under the registry's lock.
-    pub(super) fn tell_connection(&self, id: &ConnectionId, connected: bool, now: Timestamp) {
+    pub(super) fn tell_connection(&self, id: &Identity, connected: bool, now: Timestamp) {
         if self.config().routes.want(EventSource::DeviceConnectionState) {
             let event = self.0.notifications.connection_state(id, connected, now);
             self.tell(vec![event], &|| self.twin_of(id));
@@ -63,7 +63,7 @@ impl Hub {
     }
 
     /// The twin for the conditions of routes. Not for who holds the lock of the twins.
-    pub(super) fn twin_of(&self, id: &ConnectionId) -> Option<Value> {
+    pub(super) fn twin_of(&self, id: &Identity) -> Option<Value> {
         lock(&self.0.twins).stored(id).ok().and_then(|stored| stored.packed().to_value())
     }
 

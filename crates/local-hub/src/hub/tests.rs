@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use iothub_models::{C2dMessage, ConnectionState, DeviceId, DeviceStatus, ErrorCode, TelemetryMessage};
+use iothub_models::{
+    C2dMessage, ConnectionState, DeviceId, DeviceStatus, ErrorCode, Identity, TelemetryMessage,
+};
 
 use super::*;
 use crate::authorize::{DeviceGrant, GrantScope};
 use crate::config::{ConsumerGroups, HostNames};
-use crate::core::connections::{CloseReason, ConnectionId};
+use crate::core::connections::CloseReason;
 use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
@@ -44,7 +46,7 @@ async fn create(hub: &Hub, name: &str) -> DeviceGrant {
 }
 
 fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> Connection {
-    hub.connect(ConnectionId::device(id(name)), grant, None).unwrap()
+    hub.connect(Identity::device(id(name)), grant, None).unwrap()
 }
 
 #[tokio::test]
@@ -75,7 +77,7 @@ async fn deleting_ends_the_connection_and_forgets_the_queue() {
     assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
     // The end of the old connection says nothing about the new identity, nor opens it.
     drop(connection);
-    let stale = hub.connect(ConnectionId::device(id("d1")), &grant, None).unwrap_err();
+    let stale = hub.connect(Identity::device(id("d1")), &grant, None).unwrap_err();
     assert_eq!(stale.code, ErrorCode::DeviceNotFound);
     let missing = hub.enqueue_c2d(&id("d2"), C2dMessage::new("x")).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::DeviceNotFound);
@@ -126,7 +128,7 @@ async fn telemetry_counts_as_activity_and_wakes_who_waits() {
         let message = TelemetryMessage::new("x");
         HubEvent::telemetry(
             message,
-            ConnectionId::device(id("d1")),
+            Identity::device(id("d1")),
             generation,
             grant.auth_method().into(),
             hub.clock().now(),
@@ -236,7 +238,7 @@ async fn the_log_says_at_the_end_how_many_events_were_not_read() {
     let hub = hub();
     assert_eq!(logged(&hub), "");
     let event = || {
-        let sender = ConnectionId::device(id("d1"));
+        let sender = Identity::device(id("d1"));
         HubEvent::telemetry(
             TelemetryMessage::new("x"),
             sender,

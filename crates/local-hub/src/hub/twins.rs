@@ -1,12 +1,11 @@
 //! This file reads and changes twins: each method is one transition, together with its consequences
 //! elsewhere.
 
-use iothub_models::{ErrorCode, Twin, TwinProperties, TwinSection};
+use iothub_models::{ErrorCode, Identity, Twin, TwinProperties, TwinSection};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Hub, lock};
-use crate::core::connections::ConnectionId;
 use crate::core::notifications::TwinChange;
 use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
@@ -20,7 +19,7 @@ impl Hub {
     /// device hears of it if it is connected and subscribed.
     pub(crate) async fn write_twin(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         write: &TwinWrite,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
@@ -31,7 +30,7 @@ impl Hub {
     /// that is there.
     pub(super) fn write_twin_with(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         precondition: &Precondition,
         write: impl FnOnce(&TwinState) -> Result<TwinWrite, HubError>,
     ) -> Result<Twin, HubError> {
@@ -61,7 +60,7 @@ impl Hub {
     /// Makes the device's change of its reported properties, and returns their new version.
     pub(crate) async fn report(
         &self,
-        id: &ConnectionId,
+        id: &Identity,
         patch: &Map<String, Value>,
         expected: Option<i64>,
     ) -> Result<i64, HubError> {
@@ -80,14 +79,14 @@ impl Hub {
 
 impl Hub {
     /// Returns the twin as back ends see it.
-    pub(crate) fn twin(&self, id: &ConnectionId) -> Result<Twin, HubError> {
+    pub(crate) fn twin(&self, id: &Identity) -> Result<Twin, HubError> {
         let registry = self.registry();
         let twins = lock(&self.0.twins);
         self.show(&registry, &twins, id)
     }
 
     /// Returns the twin as its device sees it: both sections, without metadata and without tags.
-    pub(crate) fn twin_properties(&self, id: &ConnectionId) -> Result<TwinProperties, HubError> {
+    pub(crate) fn twin_properties(&self, id: &Identity) -> Result<TwinProperties, HubError> {
         let TwinState { document, .. } = lock(&self.0.twins).get(id)?;
         let plain = |section: TwinSection| TwinSection { metadata: Map::new(), ..section };
         let TwinProperties { desired, reported } = document.properties;
@@ -95,13 +94,13 @@ impl Hub {
     }
 
     /// The twin of an identity that is new in the registry, whose lock the caller holds.
-    pub(super) fn create_twin(&self, id: ConnectionId, now: Timestamp) {
+    pub(super) fn create_twin(&self, id: Identity, now: Timestamp) {
         let mut twins = lock(&self.0.twins);
         twins.create(id.clone(), now);
         self.tell_lifecycle(&twins, &id, true, now);
     }
 
-    fn show(&self, registry: &Registry, twins: &Twins, id: &ConnectionId) -> Result<Twin, HubError> {
+    fn show(&self, registry: &Registry, twins: &Twins, id: &Identity) -> Result<Twin, HubError> {
         // A module of no device is not found for want of the device.
         registry.check_device(&id.device)?;
         let owner = Owner::of(registry, id).ok_or_else(|| HubError::not_found(id))?;

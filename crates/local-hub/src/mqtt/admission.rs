@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_models::{ErrorCode, ModelId};
+use iothub_models::{ErrorCode, Identity, ModelId};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -20,7 +20,6 @@ use super::topics::{self, PublishTopic, TopicError};
 use super::user_name;
 use super::wire::{Progress, Wire};
 use crate::authorize::{Denied, DeviceGrant};
-use crate::core::connections::ConnectionId;
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
 
@@ -51,14 +50,14 @@ pub(super) struct Admitted {
 /// The properties of the sender that the hub adds to each telemetry message of a connection.
 #[derive(Debug)]
 pub(super) struct Sender {
-    id: ConnectionId,
+    id: Identity,
     generation_id: Arc<str>,
     auth_method: Arc<str>,
     model_id: Option<Arc<str>>,
 }
 
 impl Sender {
-    fn new(id: &ConnectionId, grant: &DeviceGrant, model_id: Option<&ModelId>) -> Self {
+    fn new(id: &Identity, grant: &DeviceGrant, model_id: Option<&ModelId>) -> Self {
         Self {
             id: id.clone(),
             generation_id: Arc::clone(&grant.generation_id),
@@ -97,7 +96,7 @@ pub(super) enum Refusal {
     #[error("the user name is for host {0:?}, and this hub answers to {1}; add names with --host-name")]
     UnknownHost(String, String),
     #[error("{reason}", reason = .1.reason)]
-    Denied(ConnectionId, Denied),
+    Denied(Identity, Denied),
     #[error("the topic of its will is not the telemetry topic of the device: {0}")]
     WillTopic(TopicError),
     #[error("the will is refused: {0}")]
@@ -106,7 +105,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Returns the identity that the peer claims to be, where that could be read.
-    pub(super) const fn id(&self) -> Option<&ConnectionId> {
+    pub(super) const fn id(&self) -> Option<&Identity> {
         match self {
             Self::Denied(id, _) => Some(id),
             _ => None,

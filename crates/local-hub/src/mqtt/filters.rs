@@ -8,9 +8,8 @@
 //! `devicebound` has no case: clients write `deviceBound` too. How many filters a session has is up to
 //! `core::sessions`.
 
-use crate::core::connections::ConnectionId;
-
 use super::topics::TopicError;
+use iothub_models::Identity;
 
 /// Longest filter, in bytes. A session keeps its filters; the longest documented one has 308 bytes.
 const MAX_LENGTH: usize = 1024;
@@ -58,7 +57,7 @@ const DESIRED: [Level; 6] = [
 ];
 
 /// Checks that the filter of a SUBSCRIBE from `id` covers topics of `id` and no others.
-pub(super) fn check(filter: &str, id: &ConnectionId) -> Result<(), TopicError> {
+pub(super) fn check(filter: &str, id: &Identity) -> Result<(), TopicError> {
     if filter.len() > MAX_LENGTH {
         return Err(TopicError::LongFilter(filter.len()));
     }
@@ -176,8 +175,8 @@ mod tests {
 
     use super::*;
 
-    fn id(device: &str, module: Option<&str>) -> ConnectionId {
-        ConnectionId { device: device.parse().unwrap(), module: module.map(|module| module.parse().unwrap()) }
+    fn id(device: &str, module: Option<&str>) -> Identity {
+        Identity { device: device.parse().unwrap(), module: module.map(|module| module.parse().unwrap()) }
     }
 
     #[test]

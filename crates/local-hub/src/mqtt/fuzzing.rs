@@ -1,17 +1,16 @@
 //! This file opens the parsers of MQTT text and packets to the fuzz targets. It exists only while fuzzing.
 
 use bytes::BytesMut;
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, Identity};
 
 use super::{codec, filters, method, property_bag, topics, user_name};
-use crate::core::connections::ConnectionId;
 
 /// Reads two texts as everything that a text of a client may be.
 pub(crate) fn text(first: &str, second: &str) {
     drop(user_name::parse(first, second));
     drop(property_bag::read(first));
     if let Ok(device) = second.parse::<DeviceId>() {
-        let id = ConnectionId::device(device);
+        let id = Identity::device(device);
         drop(topics::parse_publish(first, &id));
         if filters::check(first, &id).is_ok() {
             let _opens = filters::opens_anything(first);

@@ -12,9 +12,9 @@
 //! not in flight is ignored: it is late, and its message was completed or has expired.
 
 use bytes::BytesMut;
+use iothub_models::Identity;
 
 use crate::core::c2d_queue::LeasedC2d;
-use crate::core::connections::ConnectionId;
 use crate::core::lock::LockToken;
 use crate::core::method_calls::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
@@ -70,7 +70,7 @@ impl Mailbox {
         &self.connection
     }
 
-    pub(super) const fn id(&self) -> &ConnectionId {
+    pub(super) const fn id(&self) -> &Identity {
         self.connection.id()
     }
 

@@ -6,10 +6,8 @@
 //! a topic may not (MQTT 3.1.1, 3.3.2): such a device is registered and has no topic that it can use.
 //! Filters of subscriptions are in `filters`. Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::{C2dMessage, DeviceId};
+use iothub_models::{C2dMessage, DeviceId, Identity};
 use jiff::Timestamp;
-
-use crate::core::connections::ConnectionId;
 
 use super::method::{self, MethodResponse};
 use super::property_bag;
@@ -55,7 +53,7 @@ pub(super) enum TopicError {
 }
 
 /// Reads the topic of a PUBLISH from `id`.
-pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<PublishTopic<'t>, TopicError> {
+pub(super) fn parse_publish<'t>(topic: &'t str, id: &Identity) -> Result<PublishTopic<'t>, TopicError> {
     if topic.contains(['+', '#']) {
         return Err(TopicError::Wildcard);
     }
@@ -83,7 +81,7 @@ pub(super) fn parse_publish<'t>(topic: &'t str, id: &ConnectionId) -> Result<Pub
 
 /// Returns the part of the topic behind `devices/{device}` or `devices/{device}/modules/{module}`, which is
 /// empty or begins with `/`.
-fn strip_identity<'t>(topic: &'t str, id: &ConnectionId) -> Option<&'t str> {
+fn strip_identity<'t>(topic: &'t str, id: &Identity) -> Option<&'t str> {
     let mut rest = topic.strip_prefix("devices/")?.strip_prefix(id.device.as_str())?;
     if let Some(module) = &id.module {
         rest = rest.strip_prefix("/modules/")?.strip_prefix(module.as_str())?;
@@ -131,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn id(device: &str, module: Option<&str>) -> ConnectionId {
-        ConnectionId { device: device.parse().unwrap(), module: module.map(|module| module.parse().unwrap()) }
+    fn id(device: &str, module: Option<&str>) -> Identity {
+        Identity { device: device.parse().unwrap(), module: module.map(|module| module.parse().unwrap()) }
     }
 
     #[test]

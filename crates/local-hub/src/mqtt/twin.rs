@@ -11,13 +11,12 @@
 //! Answers and changes are sent at QoS 0: a later connection has no use for them and reads the twin instead.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::{ErrorCode, NotJson, clamp_whole_numbers};
+use iothub_models::{ErrorCode, Identity, NotJson, clamp_whole_numbers};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::activity::refused;
-use crate::core::connections::ConnectionId;
 use crate::core::refusal::HubError;
 use crate::core::truncated;
 use crate::hub::Hub;
@@ -82,7 +81,7 @@ pub(super) fn parse(rest: &str) -> Result<TwinRequest, TopicError> {
 
 impl TwinRequest {
     /// Carries out the request and returns the answer.
-    pub(super) async fn answer(&self, hub: &Hub, id: &ConnectionId, body: &[u8]) -> Answer {
+    pub(super) async fn answer(&self, hub: &Hub, id: &Identity, body: &[u8]) -> Answer {
         let done = match self.operation {
             Operation::Get => hub.twin_properties(id).and_then(|twin| {
                 let body = serde_json::to_vec(&twin)
@@ -105,7 +104,7 @@ impl TwinRequest {
     }
 
     /// Returns the refusal as an answer, with the body from which the official Node client takes an error.
-    fn refusal(&self, id: &ConnectionId, refusal: &HubError, now: Timestamp) -> Answer {
+    fn refusal(&self, id: &Identity, refusal: &HubError, now: Timestamp) -> Answer {
         let tracking_id = Uuid::new_v4().simple().to_string();
         let operation = match self.operation {
             Operation::Get => "read twin",
@@ -122,12 +121,7 @@ impl TwinRequest {
     }
 }
 
-async fn report(
-    hub: &Hub,
-    id: &ConnectionId,
-    body: &[u8],
-    expected: Option<Expected>,
-) -> Result<i64, HubError> {
+async fn report(hub: &Hub, id: &Identity, body: &[u8], expected: Option<Expected>) -> Result<i64, HubError> {
     let expected = match expected {
         Some(Expected::NotANumber) => {
             return Err(HubError::new(ErrorCode::ArgumentInvalid, "$version is not a whole number"));
@@ -199,7 +193,7 @@ mod tests {
         assert_eq!(request.topic(200, None), "$iothub/twin/res/200/?$rid=r/1");
         assert_eq!(request.topic(204, Some(9)), "$iothub/twin/res/204/?$rid=r/1&$version=9");
         let refused = request.refusal(
-            &ConnectionId::device("d".parse().unwrap()),
+            &Identity::device("d".parse().unwrap()),
             &HubError::new(ErrorCode::ArgumentInvalid, "why"),
             Timestamp::UNIX_EPOCH,
         );

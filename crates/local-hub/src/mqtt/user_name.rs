@@ -9,17 +9,15 @@
 //! unknown ones are ignored. Nothing is proven here: that takes the token.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
-use iothub_models::{InvalidId, InvalidModelId, ModelId};
+use iothub_models::{Identity, InvalidId, InvalidModelId, ModelId};
 use percent_encoding::percent_decode_str;
-
-use crate::core::connections::ConnectionId;
 
 use super::codec::ConnectCode;
 
 /// The identity that a client claims, and the parameters that it gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    pub id: ConnectionId,
+    pub id: Identity,
     /// The hub's name as the client knows it: lower case, without a port.
     pub host: String,
     pub api_version: Option<String>,
@@ -88,7 +86,7 @@ pub(super) fn parse(client_id: &str, user_name: &str) -> Result<Claim, Unusable>
     Ok(claim)
 }
 
-fn parse_client_id(client_id: &str) -> Result<ConnectionId, Unusable> {
+fn parse_client_id(client_id: &str) -> Result<Identity, Unusable> {
     if client_id.is_empty() {
         return Err(Unusable::NoClientId);
     }
@@ -96,7 +94,7 @@ fn parse_client_id(client_id: &str) -> Result<ConnectionId, Unusable> {
         Some((device, module)) => (device, Some(module)),
         None => (client_id, None),
     };
-    Ok(ConnectionId {
+    Ok(Identity {
         device: device.parse().map_err(Unusable::ClientId)?,
         module: module.map(str::parse).transpose().map_err(Unusable::ClientId)?,
     })

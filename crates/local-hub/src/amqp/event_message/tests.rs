@@ -1,6 +1,7 @@
 //! These tests write events and read them back, and look for every field at its place and in its type.
 
 use iothub_amqp_server::{Body, Symbol, Value};
+use iothub_models::Identity;
 use jiff::Timestamp as Time;
 
 use super::*;
@@ -17,7 +18,7 @@ fn telemetry() -> HubEvent {
         properties: [("temperatureAlert", "true"), ("a b", "c/d+e")].into_iter().collect(),
         ..TelemetryMessage::json_text("{\"temperature\":21}")
     };
-    let sender = ConnectionId { device: "d1".parse().unwrap(), module: Some("m".parse().unwrap()) };
+    let sender = Identity { device: "d1".parse().unwrap(), module: Some("m".parse().unwrap()) };
     let time = Time::from_millisecond(1_700_000_000_120).unwrap();
     let mut event = HubEvent::telemetry(message, sender, "g1".into(), "{\"scope\":\"device\"}".into(), time);
     event.model_id = Some("dtmi:com:example:Thermostat;1".into());
@@ -86,7 +87,7 @@ fn every_field_is_where_readers_look_for_it_in_the_type_they_take() {
 fn what_is_read_back_is_what_was_written() {
     let event = telemetry();
     assert_eq!(read(&written(&event)), Some(event));
-    let about = ConnectionId::device("d2".parse().unwrap());
+    let about = Identity::device("d2".parse().unwrap());
     let time = Time::from_second(1).unwrap();
     for source in EventSource::ALL {
         let bare = HubEvent::notification(source, TelemetryMessage::new(""), about.clone(), time);
@@ -99,7 +100,7 @@ fn what_is_read_back_is_what_was_written() {
 #[test]
 fn a_message_without_system_properties_has_no_properties_section() {
     let bare = |system_properties: &[(&str, &str)]| {
-        let sender = ConnectionId::device("d1".parse().unwrap());
+        let sender = Identity::device("d1".parse().unwrap());
         let message = TelemetryMessage {
             properties: [("temperatureAlert", "true")].into_iter().collect(),
             ..TelemetryMessage::new("21")
@@ -154,7 +155,7 @@ proptest::proptest! {
             "to", "absolute-expiry-time", "iothub-outputname", "iothub-interface-id",
             "iothub-message-schema", "iothub-ack", "iothub-creation-time-utc", "Correlation-Context",
         ];
-        let sender = ConnectionId::device("d1".parse().unwrap());
+        let sender = Identity::device("d1".parse().unwrap());
         let mut message = TelemetryMessage::new(body.clone());
         for n in 0..many {
             message.properties.insert(n.to_string(), "x".repeat(n % 300));
@@ -196,7 +197,7 @@ fn what_the_hub_says_itself_has_no_sender_and_no_address() {
             .collect(),
         ..TelemetryMessage::json_text("{}")
     };
-    let about = ConnectionId::device("d1".parse().unwrap());
+    let about = Identity::device("d1".parse().unwrap());
     let event = HubEvent::notification(EventSource::TwinChange, message, about, Time::UNIX_EPOCH);
     let message = Message::decode(&written(&event)).unwrap();
     assert_eq!(message.properties.to, None);

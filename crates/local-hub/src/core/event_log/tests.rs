@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use iothub_models::TelemetryMessage;
+use iothub_models::{Identity, TelemetryMessage};
 
 use super::*;
-use crate::core::connections::ConnectionId;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MB: usize = 1024 * 1024;
@@ -15,7 +14,7 @@ fn time(seconds: i64) -> Timestamp {
 }
 
 fn event(device: &str, body: &str, seconds: i64) -> HubEvent {
-    let id = ConnectionId::device(device.parse().unwrap());
+    let id = Identity::device(device.parse().unwrap());
     HubEvent::telemetry(TelemetryMessage::new(body), id, "1".into(), "{}".into(), time(seconds))
 }
 

@@ -1,12 +1,13 @@
 //! These tests lead calls through every order of events, as pure transitions.
 
 use super::*;
+use iothub_models::Identity;
 
 const OLD: u64 = 1;
 const NEW: u64 = 2;
 
-fn id() -> ConnectionId {
-    ConnectionId::device("d".parse().unwrap())
+fn id() -> Identity {
+    Identity::device("d".parse().unwrap())
 }
 
 fn at(second: i64) -> Timestamp {
@@ -142,7 +143,7 @@ fn calls_are_bounded_and_refused_aloud() {
     assert_eq!(refused.refusal.code, ErrorCode::MessageTooLarge);
     let mut kept = Vec::new();
     let refused = loop {
-        let other = ConnectionId::device(format!("d{}", kept.len()).parse().unwrap());
+        let other = Identity::device(format!("d{}", kept.len()).parse().unwrap());
         match calls.begin(&other, of_size(big.clone()), at(0)) {
             Ok(begun) => kept.push(begun),
             Err(refused) => break refused,
@@ -169,8 +170,8 @@ fn calls_are_taken_oldest_first_and_within_the_room_there_is() {
 #[test]
 fn an_identity_that_is_gone_ends_its_calls_and_not_those_of_others() {
     let mut calls = MethodCalls::new(at(0));
-    let module = ConnectionId { module: Some("m".parse().unwrap()), ..id() };
-    let other = ConnectionId::device("e".parse().unwrap());
+    let module = Identity { module: Some("m".parse().unwrap()), ..id() };
+    let other = Identity::device("e".parse().unwrap());
     let [device_call, module_call, other_call] =
         [id(), module.clone(), other].map(|id| calls.begin(&id, call(5), at(0)).unwrap());
     calls.forget(&module);

@@ -1,13 +1,12 @@
 //! The body of a digital twin change notification: a JSON Patch from the document before to the one after.
 
-use iothub_models::{DigitalTwin, PatchOperation, digital_twin_changes};
+use iothub_models::{DigitalTwin, Identity, PatchOperation, digital_twin_changes};
 
-use crate::core::connections::ConnectionId;
 use crate::core::twins::TwinState;
 
 /// Empty if the digital twin is the same.
 pub(super) fn operations(
-    about: &ConnectionId,
+    about: &Identity,
     model_id: &str,
     before: &TwinState,
     after: &TwinState,

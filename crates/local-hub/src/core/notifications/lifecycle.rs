@@ -2,17 +2,16 @@
 //!
 //! Source: *Azure IoT Hub non-telemetry event schemas*, "Device lifecycle events".
 
-use iothub_models::TwinSection;
+use iothub_models::{Identity, TwinSection};
 use serde_json::{Value, json};
 
 use super::twin_change::whole;
-use crate::core::connections::ConnectionId;
 use crate::core::twins::TwinState;
 
 /// The time of a section that nobody has written, in these notifications.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-pub(super) fn body(about: &ConnectionId, twin: &TwinState) -> Value {
+pub(super) fn body(about: &Identity, twin: &TwinState) -> Value {
     let mut body = whole(about, twin);
     let properties = &twin.document.properties;
     for (name, section) in [("desired", &properties.desired), ("reported", &properties.reported)] {

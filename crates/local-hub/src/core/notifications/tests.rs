@@ -1,7 +1,7 @@
 //! The events against the examples of *IoT Plug and Play service developer guide* and *Azure IoT Hub
 //! non-telemetry event schemas*, typed in by hand. Ids of events are the hub's own.
 
-use iothub_models::Properties;
+use iothub_models::{Identity, Properties};
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -15,12 +15,12 @@ struct Hub {
     notifications: Notifications,
     routes: Routes,
     twins: Twins,
-    id: ConnectionId,
+    id: Identity,
 }
 
 impl Hub {
     fn new(sources: &[EventSource]) -> Self {
-        let id = ConnectionId::device("my-pnp-device".parse().unwrap());
+        let id = Identity::device("my-pnp-device".parse().unwrap());
         let mut twins = Twins::default();
         twins.create(id.clone(), "2020-10-21T14:00:00Z".parse().unwrap());
         let routes = sources.iter().map(|source| Route::from(*source)).collect();
@@ -157,10 +157,8 @@ fn events_of_one_change_share_a_correlation_id_and_changes_do_not() {
 /// The example of the event schemas: a module was created.
 #[test]
 fn a_new_module_is_told_as_documented() {
-    let id = ConnectionId {
-        device: "contoso-device-2".parse().unwrap(),
-        module: Some("module-1".parse().unwrap()),
-    };
+    let id =
+        Identity { device: "contoso-device-2".parse().unwrap(), module: Some("module-1".parse().unwrap()) };
     let mut twins = Twins::default();
     let now = "2022-05-27T18:49:38.4904785Z".parse().unwrap();
     twins.create(id.clone(), now);
@@ -202,7 +200,7 @@ fn a_deleted_device_is_told_with_what_was_in_its_twin() {
 #[test]
 fn a_connection_state_has_a_number_that_grows_strictly() {
     let hub = Notifications::new("contoso-routing-hub", 1);
-    let id = ConnectionId::device("contoso-device-1".parse().unwrap());
+    let id = Identity::device("contoso-device-1".parse().unwrap());
     let number = |connected, time: &str| {
         let event = hub.connection_state(&id, connected, time.parse().unwrap());
         let told: Value = serde_json::from_str(body(&event)).unwrap();

@@ -4,10 +4,9 @@
 //! Source: *Azure IoT Hub non-telemetry event schemas* and *IoT Plug and Play service developer guide*.
 //! Neither shows a deletion; here it is told as it was written, with null.
 
-use iothub_models::TwinSection;
+use iothub_models::{Identity, TwinSection};
 use serde_json::{Map, Value, json};
 
-use crate::core::connections::ConnectionId;
 use crate::core::twins::{SectionWrite, TwinState, TwinWrite};
 
 /// A change of a twin as it was asked for.
@@ -37,7 +36,7 @@ impl TwinChange<'_> {
     }
 
     /// The body that tells of the change; `after` is the twin it made.
-    pub(super) fn body(self, id: &ConnectionId, after: &TwinState) -> Value {
+    pub(super) fn body(self, id: &Identity, after: &TwinState) -> Value {
         if self.replaces() {
             return whole(id, after);
         }
@@ -64,7 +63,7 @@ impl TwinChange<'_> {
 }
 
 /// A twin whole, without what belongs to its identity.
-pub(super) fn whole(id: &ConnectionId, twin: &TwinState) -> Value {
+pub(super) fn whole(id: &Identity, twin: &TwinState) -> Value {
     let mut body = Map::new();
     body.insert("deviceId".to_owned(), id.device.as_str().into());
     if let Some(module) = &id.module {
@@ -134,11 +133,11 @@ mod tests {
     use crate::core::registry::Precondition;
     use crate::core::twins::Twins;
 
-    fn device() -> ConnectionId {
-        ConnectionId::device("my-pnp-device".parse().unwrap())
+    fn device() -> Identity {
+        Identity::device("my-pnp-device".parse().unwrap())
     }
 
-    fn twins(id: &ConnectionId) -> Twins {
+    fn twins(id: &Identity) -> Twins {
         let mut twins = Twins::default();
         twins.create(id.clone(), "2020-10-21T14:00:00Z".parse().unwrap());
         twins
@@ -151,7 +150,7 @@ mod tests {
         TwinChange::Reported(patch).body(&id, &twins.get(&id).unwrap()).to_string()
     }
 
-    fn write(twins: &mut Twins, id: &ConnectionId, write: &TwinWrite, time: &str) -> String {
+    fn write(twins: &mut Twins, id: &Identity, write: &TwinWrite, time: &str) -> String {
         twins.write(id, write, &Precondition::None, time.parse().unwrap()).unwrap();
         TwinChange::Written(write).body(id, &twins.get(id).unwrap()).to_string()
     }
@@ -188,7 +187,7 @@ mod tests {
     /// desired property of a module, whose twin has version 6 and desired properties of version 5.
     #[test]
     fn the_write_of_the_event_schemas() {
-        let id = ConnectionId {
+        let id = Identity {
             device: "contoso-device-3".parse().unwrap(),
             module: Some("module-1".parse().unwrap()),
         };

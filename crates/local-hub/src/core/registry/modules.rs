@@ -3,11 +3,10 @@
 //! Refused: a module of no device, more than a device may have, and any change of those that belong to
 //! the IoT Edge runtime. Source: *Understand and use module twins in IoT Hub*.
 
-use iothub_models::{AuthenticationType, DeviceId, ErrorCode, ModuleId, ModuleIdentity};
+use iothub_models::{AuthenticationType, DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
 use jiff::Timestamp;
 
 use super::{Precondition, Registry};
-use crate::core::connections::ConnectionId;
 use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
 use crate::core::limits::MODULES_PER_DEVICE;
 use crate::core::refusal::HubError;
@@ -82,7 +81,7 @@ impl Registry {
         &mut self,
         device: &DeviceId,
         now: Timestamp,
-    ) -> Result<(Vec<ConnectionId>, Vec<ConnectionId>), HubError> {
+    ) -> Result<(Vec<Identity>, Vec<Identity>), HubError> {
         let (mut came, mut went) = (Vec::new(), Vec::new());
         let wanted = self.devices.get(device).is_some_and(|device| device.iot_edge);
         for module in SYSTEM_MODULES.iter().filter_map(|name| name.parse::<ModuleId>().ok()) {
@@ -110,7 +109,7 @@ impl Registry {
     /// Removes the module. Without a precondition it goes whatever its ETag is.
     pub(crate) fn delete_module(
         &mut self,
-        id: &ConnectionId,
+        id: &Identity,
         precondition: &Precondition,
     ) -> Result<(), HubError> {
         self.check_device(&id.device)?;
@@ -123,14 +122,14 @@ impl Registry {
         Ok(())
     }
 
-    pub(crate) fn module(&self, id: &ConnectionId) -> Result<ModuleIdentity, HubError> {
+    pub(crate) fn module(&self, id: &Identity) -> Result<ModuleIdentity, HubError> {
         self.check_device(&id.device)?;
         let shown = self.modules.get(id).and_then(|module| module.show(id));
         shown.ok_or_else(|| HubError::not_found(id))
     }
 
     /// What is kept of a module.
-    pub(crate) fn kept_module(&self, id: &ConnectionId) -> Option<&Module> {
+    pub(crate) fn kept_module(&self, id: &Identity) -> Option<&Module> {
         self.modules.get(id)
     }
 
@@ -147,10 +146,8 @@ impl Registry {
         }
     }
 
-    fn modules_of(&self, device: &DeviceId) -> impl Iterator<Item = (&ConnectionId, &Module)> {
-        self.modules
-            .range(ConnectionId::device(device.clone())..)
-            .take_while(move |(id, _)| id.device == *device)
+    fn modules_of(&self, device: &DeviceId) -> impl Iterator<Item = (&Identity, &Module)> {
+        self.modules.range(Identity::device(device.clone())..).take_while(move |(id, _)| id.device == *device)
     }
 
     pub(crate) fn check_device(&self, device: &DeviceId) -> Result<(), HubError> {
@@ -159,7 +156,7 @@ impl Registry {
 }
 
 impl Module {
-    fn show(&self, id: &ConnectionId) -> Option<ModuleIdentity> {
+    fn show(&self, id: &Identity) -> Option<ModuleIdentity> {
         let registered = &self.registered;
         let mut shown = ModuleIdentity::new(id.device.clone(), id.module.clone()?);
         shown.generation_id = registered.generation_id();

@@ -1,6 +1,8 @@
 //! The registry's rules, one test each.
 
-use iothub_models::{AuthenticationType, ConnectionState, ModuleId, SharedAccessKey, X509Thumbprints};
+use iothub_models::{
+    AuthenticationType, ConnectionState, Identity, ModuleId, SharedAccessKey, X509Thumbprints,
+};
 
 use super::*;
 use crate::core::device_write::ModuleWrite;
@@ -152,11 +154,11 @@ fn the_limit_is_refused_aloud_and_leaves_the_rest() {
 fn the_connection_state_shows_and_survives_an_update() {
     let mut registry = registry();
     create(&mut registry, "d1");
-    registry.set_connected(&ConnectionId::device(id("d1")), true, now());
+    registry.set_connected(&Identity::device(id("d1")), true, now());
     let seen = registry.put(DeviceWrite::new(id("d1")), &Precondition::Exists, now()).unwrap();
     assert_eq!(seen.connection_state, ConnectionState::Connected);
     assert_eq!(seen.connection_state_updated_time.to_string(), "2026-11-21T02:30:00.1234567Z");
-    registry.set_connected(&ConnectionId::device(id("d1")), false, now());
+    registry.set_connected(&Identity::device(id("d1")), false, now());
     assert_eq!(registry.get(&id("d1")).unwrap().connection_state, ConnectionState::Disconnected);
 }
 
@@ -164,7 +166,7 @@ fn module(name: &str) -> ModuleWrite {
     ModuleWrite::new(id("d1"), name.parse::<ModuleId>().unwrap())
 }
 
-fn module_id(name: &str) -> ConnectionId {
+fn module_id(name: &str) -> Identity {
     module(name).id()
 }
 

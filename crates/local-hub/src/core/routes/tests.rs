@@ -1,17 +1,16 @@
 //! These tests ask the routes which events they take, what conditions see of them, and what is no route.
 
-use iothub_models::TelemetryMessage;
+use iothub_models::{Identity, TelemetryMessage};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::core::connections::ConnectionId;
 
 fn event(source: EventSource) -> HubEvent {
     let mut message = TelemetryMessage::json_text(r#"{"temperature":50}"#);
     message.properties.insert("Level", "hot");
     message.component = Some("thermostat1".to_owned());
-    let about = ConnectionId { device: "d".parse().unwrap(), module: Some("m".parse().unwrap()) };
+    let about = Identity { device: "d".parse().unwrap(), module: Some("m".parse().unwrap()) };
     let mut event = HubEvent::notification(source, message, about, Timestamp::UNIX_EPOCH);
     event.model_id = Some("dtmi:com:example:T;1".into());
     event.system_properties.insert("iothub-outputname", "out");

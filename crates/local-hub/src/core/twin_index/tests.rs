@@ -1,15 +1,16 @@
 //! An index leaves nothing out, whatever is written while it is built.
 
+use iothub_models::Identity;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::core::packed::Packer;
 
-type Kept = std::collections::BTreeMap<ConnectionId, Box<[u8]>>;
+type Kept = std::collections::BTreeMap<Identity, Box<[u8]>>;
 
-fn id(number: u8) -> ConnectionId {
-    ConnectionId::device(format!("d{number:02}").parse().unwrap())
+fn id(number: u8) -> Identity {
+    Identity::device(format!("d{number:02}").parse().unwrap())
 }
 
 fn path() -> Path {
@@ -22,7 +23,7 @@ fn packed(value: &Value) -> Box<[u8]> {
     packer.finish()
 }
 
-fn write(indexes: &mut TwinIndexes, kept: &mut Kept, id: ConnectionId, value: Option<&Value>) {
+fn write(indexes: &mut TwinIndexes, kept: &mut Kept, id: Identity, value: Option<&Value>) {
     let new = value.map(packed);
     indexes.changed(&id, kept.get(&id).map(|old| Packed::new(old)), new.as_deref().map(Packed::new));
     match new {
@@ -33,7 +34,7 @@ fn write(indexes: &mut TwinIndexes, kept: &mut Kept, id: ConnectionId, value: Op
 
 fn build(indexes: &mut TwinIndexes, kept: &Kept, most: usize) -> bool {
     indexes.build(most, |after| {
-        kept.range::<ConnectionId, _>((after.map_or(Unbounded, Excluded), Unbounded))
+        kept.range::<Identity, _>((after.map_or(Unbounded, Excluded), Unbounded))
             .map(|(id, document)| (id, Packed::new(document)))
     })
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use iothub_models::Identity;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
@@ -48,7 +49,7 @@ impl Fleet {
         let authentication = iothub_models::AuthenticationType::CertificateAuthority;
         let write = DeviceWrite { authentication, ..DeviceWrite::new(id.parse().unwrap()) };
         self.registry.put(write, &Precondition::None, now()).unwrap();
-        self.twins.create(ConnectionId::device(id.parse().unwrap()), now());
+        self.twins.create(Identity::device(id.parse().unwrap()), now());
     }
 
     fn delete(&mut self, id: &str) {
@@ -59,7 +60,7 @@ impl Fleet {
 
     fn tag(&mut self, id: &str, tags: Value) {
         let write = TwinWrite { tags: Some(SectionWrite::Merge(map(tags))), desired: None };
-        let id = ConnectionId::device(id.parse().unwrap());
+        let id = Identity::device(id.parse().unwrap());
         self.twins.write(&id, &write, &Precondition::None, now()).unwrap();
     }
 
@@ -216,7 +217,7 @@ fn what_identities_say_can_be_asked_for() {
         ..DeviceWrite::new(id.clone())
     };
     fleet.registry.put(disabled, &Precondition::Exists, now()).unwrap();
-    fleet.registry.set_connected(&ConnectionId::device(id), true, now());
+    fleet.registry.set_connected(&Identity::device(id), true, now());
     for condition in [
         "status = 'disabled'",
         "statusReason = 'old'",

@@ -1,12 +1,13 @@
 //! These tests cover versions, ETags, preconditions and the changes that the device is told.
 
+use iothub_models::Identity;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-fn id() -> ConnectionId {
-    ConnectionId::device("d".parse().unwrap())
+fn id() -> Identity {
+    Identity::device("d".parse().unwrap())
 }
 
 fn twins() -> Twins {
@@ -124,8 +125,8 @@ fn what_is_over_a_limit_changes_nothing() {
 #[test]
 fn a_device_s_modules_go_with_it() {
     let mut twins = twins();
-    let module = ConnectionId { module: Some("m".parse().unwrap()), ..id() };
-    let neighbour = ConnectionId::device("d2".parse().unwrap());
+    let module = Identity { module: Some("m".parse().unwrap()), ..id() };
+    let neighbour = Identity::device("d2".parse().unwrap());
     twins.create(module.clone(), Timestamp::UNIX_EPOCH);
     twins.create(neighbour.clone(), Timestamp::UNIX_EPOCH);
     twins.remove_device(&id().device);

@@ -1,10 +1,10 @@
 //! These tests let a device use its twin over a pipe.
 
+use iothub_models::Identity;
 use serde_json::{Value, json};
 
 use super::super::test_peer::{Bench, device, publish_packet, telemetry_packet};
 use super::*;
-use crate::core::connections::ConnectionId;
 use crate::core::registry::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
@@ -25,7 +25,7 @@ fn report(rid: &str, packet_id: u16, body: &str) -> Vec<u8> {
 async fn set_desired(bench: &Bench, value: Value) {
     let Value::Object(desired) = value else { panic!("not an object") };
     let write = TwinWrite { desired: Some(SectionWrite::Merge(desired)), tags: None };
-    let id = ConnectionId::device(device());
+    let id = Identity::device(device());
     bench.hub.write_twin(&id, &write, &Precondition::None).await.unwrap();
 }
 

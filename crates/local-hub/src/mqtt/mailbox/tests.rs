@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use iothub_models::Identity;
+
 use super::super::test_peer::{Bench, Peer, c2d_packet, device};
 use super::*;
 
@@ -150,7 +152,7 @@ async fn packet_ids_go_round_without_zero_and_without_those_in_use() {
     let bench = Bench::new().await;
     let grant =
         bench.hub.authorize_device(&device(), None, Some(&bench.token(Duration::from_secs(60)))).unwrap();
-    let connection = bench.hub.connect(ConnectionId::device(device()), &grant, None).unwrap();
+    let connection = bench.hub.connect(Identity::device(device()), &grant, None).unwrap();
     let (mut mailbox, _) = Mailbox::open(bench.hub.clone(), connection, false);
     mailbox.session.last_packet_id = u16::MAX - 1;
     mailbox.session.unacknowledged = vec![Unacknowledged { sequence_number: 1, packet_id: 1 }];
