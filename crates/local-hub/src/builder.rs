@@ -213,7 +213,7 @@ impl LocalHubBuilder {
             keeps_devices: self.state_dir.is_some(),
         };
         let policies = Policies::new(|name| state.policies[name.as_str()].clone());
-        let hub = Hub::new(config, self.clock, policies, random_etag()?);
+        let hub = Hub::new(config, self.clock, policies, random_etag()?, amqp::event_message::CODEC);
         let devices: Vec<_> = state
             .devices
             .iter()

@@ -7,7 +7,6 @@ pub(crate) mod connections;
 pub(crate) mod continuation;
 pub(crate) mod device_write;
 pub(crate) mod event;
-pub(crate) mod event_log;
 pub(crate) mod feedback;
 pub(crate) mod limits;
 pub(crate) mod lock;

@@ -28,12 +28,10 @@ use self::alarm::Alarm;
 pub(crate) use self::connection::Connection;
 pub use self::query::QueryPage;
 use crate::activity::ActivityLog;
-use crate::amqp::event_message;
 use crate::config::HubConfig;
 use crate::core::c2d_queue::C2dQueues;
 use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
-use crate::core::event_log::EventLog;
 use crate::core::feedback::Feedback;
 use crate::core::lock::LockTokens;
 use crate::core::method_calls::MethodCalls;
@@ -42,6 +40,7 @@ use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
 use crate::core::twins::Twins;
+use crate::log::{EventCodec, EventLog};
 use crate::repeats::Repeats;
 
 /// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
@@ -82,8 +81,15 @@ struct Inner {
 }
 
 impl Hub {
-    /// An empty hub. `first_etag` is best random; see [`Registry::new`].
-    pub(crate) fn new(config: HubConfig, clock: Clock, policies: Policies, first_etag: u64) -> Self {
+    /// Returns an empty hub. `first_etag` is best random; see [`Registry::new`]. `event_codec` writes events as the
+    /// readers of the event stream get them.
+    pub(crate) fn new(
+        config: HubConfig,
+        clock: Clock,
+        policies: Policies,
+        first_etag: u64,
+        event_codec: EventCodec,
+    ) -> Self {
         let limits = config.limits.clone();
         let activity = ActivityLog::new(&config.name, clock.clone());
         Self(Arc::new(Inner {
@@ -94,7 +100,7 @@ impl Hub {
                 limits.events_kept_for,
                 limits.events_kept_bytes,
                 clock.now(),
-                event_message::write,
+                event_codec,
             ),
             notifications: Notifications::new(&config.name, first_etag),
             c2d: Mutex::new(C2dQueues::new(limits.clone(), LockTokens::new(random()))),

@@ -31,7 +31,13 @@ async fn setup() -> Setup {
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: true,
     };
-    let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
+    let hub = Hub::new(
+        config,
+        time.clock(),
+        Policies::new(|_| new_key().unwrap()),
+        1,
+        crate::amqp::event_message::CODEC,
+    );
     let device: DeviceId = "d1".parse().unwrap();
     let created = hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await.unwrap();
     let keys = created.authentication.symmetric_key.unwrap();

@@ -2,8 +2,8 @@
 
 use super::Hub;
 use crate::core::event::HubEvent;
-use crate::core::event_log::EventLog;
 use crate::core::refusal::HubError;
+use crate::log::EventLog;
 use iothub_models::Identity;
 
 /// The number of events whose routes are asked without a pause.
@@ -32,7 +32,7 @@ impl Hub {
         self.0.activity.telemetry(&batch, now);
         let mut batch = batch;
         batch.retain(|_| taken.next().unwrap_or_default());
-        self.0.events.append(batch);
+        self.append_events(batch);
         self.changed();
         Ok(())
     }
@@ -72,6 +72,12 @@ impl Hub {
                 tracing::warn!(consumer_group, unread, "the hub ends; its readers have not got these events");
             }
         }
+    }
+
+    /// Puts events into the stream, where they are visible at once, since nothing has to be written first.
+    pub(super) fn append_events(&self, batch: Vec<HubEvent>) {
+        let log = &self.0.events;
+        log.append(batch, |numbered| log.release(numbered));
     }
 
     /// Returns the event stream.

@@ -4,14 +4,13 @@ use iothub_models::{DeviceId, Identity};
 
 use super::{Hub, lock};
 use crate::activity::ActivityStream;
-use crate::amqp::event_message;
 use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
 
 impl Hub {
     /// Returns all events that are kept.
     pub(crate) fn kept_events(&self) -> Vec<HubEvent> {
-        self.0.events.kept().iter().filter_map(event_message::read).collect()
+        self.0.events.kept()
     }
 
     pub(crate) fn telemetry_accepted(&self) -> u64 {

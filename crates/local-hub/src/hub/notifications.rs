@@ -70,7 +70,7 @@ impl Hub {
     fn tell(&self, mut events: Vec<HubEvent>, twin: &dyn Fn() -> Option<Value>) {
         events.retain(|event| self.config().routes.take(event, twin));
         if !events.is_empty() {
-            self.0.events.append(events);
+            self.append_events(events);
         }
     }
 }

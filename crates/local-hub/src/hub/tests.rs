@@ -29,7 +29,7 @@ pub(super) fn hub_with(clock: Clock, limits: Limits) -> Hub {
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
     };
-    Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1)
+    Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1, crate::amqp::event_message::CODEC)
 }
 
 fn id(text: &str) -> DeviceId {
@@ -215,7 +215,7 @@ impl std::io::Write for Lines {
 #[derive(Debug)]
 struct Deaf;
 
-impl crate::core::event_log::Listener for Deaf {
+impl crate::log::Listener for Deaf {
     fn wake(&self) {}
     fn displaced(&self, _reason: &str) {}
 }
@@ -252,7 +252,7 @@ async fn the_log_says_at_the_end_how_many_events_were_not_read() {
     assert!(nobody.contains("INFO") && nobody.contains("unread=5"), "{nobody}");
     let read = |count| {
         for partition in 0..hub.events().partitions() {
-            let start = crate::core::event_log::Start::EARLIEST;
+            let start = crate::log::Start::EARLIEST;
             let now = jiff::Timestamp::now();
             let mut reader =
                 hub.events().reader(partition, "$default", start, None, now, Box::new(Deaf)).unwrap();

@@ -40,7 +40,13 @@ impl Bench {
             consumer_groups: ConsumerGroups::new(&[]).unwrap(),
             keeps_devices: false,
         };
-        let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
+        let hub = Hub::new(
+            config,
+            time.clock(),
+            Policies::new(|_| new_key().unwrap()),
+            1,
+            crate::amqp::event_message::CODEC,
+        );
         let key = || SharedAccessKey::new(KEY);
         let write = DeviceWrite { keys: Some([key(), key()]), ..DeviceWrite::new(device()) };
         hub.put_device(write, &Precondition::None).await.unwrap();
