@@ -39,6 +39,7 @@ mod error;
 pub mod fuzzing;
 mod https;
 mod hub;
+mod journal;
 mod listener;
 mod log;
 mod mqtt;

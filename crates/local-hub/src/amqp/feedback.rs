@@ -20,6 +20,7 @@ use super::grants::Grants;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
+use crate::core::service::Service;
 use crate::hub::Hub;
 
 /// Links to this node that one connection may have.
@@ -49,7 +50,8 @@ impl Drop for Receiver {
         self.watch.abort();
         for lock in self.held.drain(..) {
             // One whose lock was over before is back already.
-            let _lost = self.hub.settle_feedback(lock, Settlement::Release);
+            let _lost =
+                self.hub.apply(|service, now| service.settle_feedback(now, lock, Settlement::Release));
         }
     }
 }
@@ -100,13 +102,13 @@ impl FeedbackLinks {
             .may_send(link, SendOptions { settled: receiver.settled, ..SendOptions::settled() })
             .is_ok()
         {
-            let Some(batch) = hub.lease_feedback() else { return };
+            let Some(batch) = hub.apply(Service::lease_feedback) else { return };
             let encoded = match encode(&batch, &hub.config().name) {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     // Records of ours always can be written.
                     tracing::error!(%error, "a batch of feedback cannot be written as JSON");
-                    let _gone = hub.settle_feedback(batch.lock, Settlement::Reject);
+                    let _gone = settle(hub, batch.lock, Settlement::Reject);
                     continue;
                 }
             };
@@ -120,7 +122,7 @@ impl FeedbackLinks {
                 Err(_) => Settlement::Release,
             };
             // It was leased just now: the lock holds.
-            let _held = hub.settle_feedback(batch.lock, settlement);
+            let _held = settle(hub, batch.lock, settlement);
             match sent {
                 Ok(()) => {}
                 Err(SendError::TooLarge) => {
@@ -147,7 +149,7 @@ impl FeedbackLinks {
             Outcome::Rejected(_) => Settlement::Reject,
             Outcome::Released | Outcome::Modified { .. } => Settlement::Abandon,
         };
-        match hub.settle_feedback(lock, settlement) {
+        match settle(hub, lock, settlement) {
             Ok(()) => sent.outcome,
             Err(lost) => Outcome::Rejected(Some(amqp_error(&lost))),
         }
@@ -156,6 +158,13 @@ impl FeedbackLinks {
     pub(super) fn detach(&mut self, link: LinkId) {
         self.0.remove(&link);
     }
+}
+
+fn settle(hub: &Hub, lock: LockToken, settlement: Settlement) -> Result<(), HubError> {
+    hub.commit_with(crate::journal::Room::default(), |service, now| {
+        service.settle_feedback(now, lock, settlement)
+    })
+    .answer
 }
 
 /// Wakes the link whenever there may be a batch for it.
