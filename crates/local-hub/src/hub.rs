@@ -28,6 +28,7 @@ pub(crate) use self::session::DeviceSession;
 use crate::activity::ActivityLog;
 use crate::config::HubConfig;
 use crate::core::continuation::Continuations;
+use crate::core::kept::Kept;
 use crate::core::policies::{Policies, PolicyName};
 use crate::core::routes::Routes;
 use crate::core::service::{Seeds, Service};
@@ -77,12 +78,12 @@ impl Hub {
     ) -> Self {
         let (now, routes) = (clock.now(), Arc::clone(&config.routes));
         let activity = ActivityLog::new(&config.name, clock.clone());
-        let limits = &config.limits;
+        let (limits, kept) = (&config.limits, Kept::default());
         let log =
             EventLog::new(PARTITIONS, limits.events_kept_for, limits.events_kept_bytes, now, event_codec);
-        let outlets = Outlets::new(activity.clone(), log.clone(), clock.clone());
+        let outlets = Outlets::new(activity.clone(), log.clone(), clock.clone(), kept.clone());
         let seeds = Seeds { etag: first_etag, c2d_locks: random(), feedback_locks: random() };
-        let service = Service::new(&config.name, limits, Arc::clone(&routes), seeds, now);
+        let service = Service::new(&config.name, limits, Arc::clone(&routes), seeds, &kept, now);
         Self(Arc::new(Inner {
             journal: Journal::new(keep, Arc::clone(&outlets) as _),
             service: Mutex::new(Guarded { service, last: Gate::OPEN }),
@@ -159,6 +160,8 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod c2d_model;
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod shortcuts;
 #[cfg(test)]

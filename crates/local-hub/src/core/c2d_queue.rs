@@ -25,6 +25,7 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, FeedbackRe
 use jiff::Timestamp;
 
 use super::c2d_check::check;
+use super::kept::{Kept, Position};
 use super::limits::Limits;
 use super::lock::{Lock, LockToken, LockTokens, Settlement};
 use super::refusal::HubError;
@@ -70,6 +71,8 @@ struct Queued {
     expiry: Timestamp,
     delivery_count: u32,
     lock: Option<Lock>,
+    /// The transition that put it into the queue.
+    position: Position,
 }
 
 /// The queue of one device, never empty.
@@ -102,11 +105,14 @@ pub(crate) struct C2dQueues {
     awaited: usize,
     last_sequence_number: u64,
     tells_ends: bool,
+    /// The transition that is under way.
+    position: Position,
+    kept: Kept,
     news: C2dNews,
 }
 
 impl C2dQueues {
-    pub(crate) fn new(limits: Limits, tokens: LockTokens) -> Self {
+    pub(crate) fn new(limits: Limits, tokens: LockTokens, kept: Kept) -> Self {
         Self {
             queues: HashMap::new(),
             due: BTreeSet::new(),
@@ -116,6 +122,8 @@ impl C2dQueues {
             awaited: 0,
             last_sequence_number: 0,
             tells_ends: false,
+            position: Position::default(),
+            kept,
             news: C2dNews::default(),
         }
     }
@@ -123,6 +131,11 @@ impl C2dQueues {
     /// Sets whether [`C2dNews::ended`] names each message that leaves its queue with an outcome from now on.
     pub(crate) const fn tell_ends(&mut self, tells: bool) {
         self.tells_ends = tells;
+    }
+
+    /// Sets the transition that messages are put into the queue by from now on.
+    pub(crate) const fn set_position(&mut self, position: Position) {
+        self.position = position;
     }
 
     /// Puts a message at the end of the device's queue, and returns it as it waits there.
@@ -166,6 +179,7 @@ impl C2dQueues {
             expiry,
             delivery_count: 0,
             lock: None,
+            position: self.position,
         };
         let queue = self.queues.entry(device.clone()).or_insert_with(|| Queue {
             generation_id: Arc::clone(generation_id),
@@ -191,7 +205,7 @@ impl C2dQueues {
         }
     }
 
-    /// Hands out up to `max` messages, oldest first; nobody else sees them until they come back: when
+    /// Hands out up to `max` messages that are kept, oldest first; nobody else sees them until they come back: when
     /// they are settled so, or after `lock_time`, where there is one.
     pub(crate) fn lease(
         &mut self,
@@ -207,7 +221,7 @@ impl C2dQueues {
         let leased = queue
             .messages
             .iter_mut()
-            .filter(|queued| queued.lock.is_none())
+            .filter(|queued| queued.lock.is_none() && self.kept.includes(queued.position))
             .take(max)
             .map(|queued| {
                 let token = tokens.next();

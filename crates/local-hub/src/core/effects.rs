@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::c2d_queue::C2dEnd;
 use super::connections::CloseReason;
 use super::event::HubEvent;
+use super::kept::Position;
 use super::method_calls::Progress;
 use super::record::Record;
 use super::twins::DesiredChange;
@@ -39,6 +40,8 @@ pub(crate) struct Effects {
     pub(crate) due: Option<Timestamp>,
     /// Facts for the hub's activity log.
     pub(crate) happened: Vec<Happened>,
+    /// The position of the transition; the first one for ever while no journal wants records.
+    pub(crate) position: Position,
     /// True if a journal wants records. It is part of no transition; the hub sets it when it starts.
     pub(crate) keeps_records: bool,
     /// True if somebody follows the hub's activity, so that [`happened`](Self::happened) is worth its cost.
@@ -99,7 +102,7 @@ impl Effects {
 
     /// Returns the effects so far, and leaves none.
     pub(crate) fn take(&mut self) -> Self {
-        let (keeps_records, is_watched) = (self.keeps_records, self.is_watched);
-        std::mem::replace(self, Self { keeps_records, is_watched, ..Self::default() })
+        let Self { position, keeps_records, is_watched, .. } = *self;
+        std::mem::replace(self, Self { position, keeps_records, is_watched, ..Self::default() })
     }
 }

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use iothub_models::{DeviceId, FeedbackRecord};
 use jiff::Timestamp;
 
+use super::kept::{Kept, Position};
 use super::limits::{FEEDBACK_BATCH_DELAY, FEEDBACK_BATCH_RECORDS, Limits};
 use super::lock::{Lock, LockToken, LockTokens, Settlement};
 use super::truncated;
@@ -34,6 +35,8 @@ struct Batch {
     expiry: Timestamp,
     failed_deliveries: u32,
     lock: Option<Lock>,
+    /// The transition that made the batch.
+    position: Position,
 }
 
 /// All feedback of the hub.
@@ -51,10 +54,13 @@ pub(crate) struct Feedback {
     batches_due: Option<Timestamp>,
     became_visible: bool,
     given_up: usize,
+    /// The transition that is under way.
+    position: Position,
+    kept: Kept,
 }
 
 impl Feedback {
-    pub(crate) const fn new(limits: Limits, tokens: LockTokens) -> Self {
+    pub(crate) fn new(limits: Limits, tokens: LockTokens, kept: Kept) -> Self {
         Self {
             waiting: Vec::new(),
             next_batch: None,
@@ -65,7 +71,14 @@ impl Feedback {
             batches_due: None,
             became_visible: false,
             given_up: 0,
+            position: Position::default(),
+            kept,
         }
+    }
+
+    /// Sets the transition that batches are made by from now on.
+    pub(crate) const fn set_position(&mut self, position: Position) {
+        self.position = position;
     }
 
     /// Takes records, in order.
@@ -91,16 +104,18 @@ impl Feedback {
             expiry,
             failed_deliveries: 0,
             lock: None,
+            position: self.position,
         });
         self.next_batch = None;
         self.became_visible = true;
         self.reschedule();
     }
 
-    /// Hands out the oldest batch that nobody has.
+    /// Hands out the oldest batch that is kept and that nobody has.
     pub(crate) fn lease(&mut self, now: Timestamp) -> Option<LeasedFeedback> {
         self.advance(now);
-        let batch = self.batches.iter_mut().find(|batch| batch.lock.is_none())?;
+        let free = |batch: &&mut Batch| batch.lock.is_none() && self.kept.includes(batch.position);
+        let batch = self.batches.iter_mut().find(free)?;
         let token = self.tokens.next();
         let until = now.checked_add(self.limits.feedback_lock).unwrap_or(Timestamp::MAX);
         batch.lock = Some(Lock { token, until: Some(until) });

@@ -12,7 +12,7 @@
 //! last: where it returns an error it has changed nothing and added no effects. What must follow elsewhere is added to
 //! [`effects`](Service::effects); [`Effects`] says why nothing is told directly. The rooms run a transition through
 //! `Hub::commit` if it changes something that must be kept, and through `Hub::apply` if not; both call
-//! [`advance`](Service::advance) first, so that no transition sees a message whose time is over.
+//! [`begin`](Service::begin) first, which lets time pass, so that no transition sees a message whose time is over.
 //!
 //! # The traps
 //! - Connections and method calls are only *numbers* here. The signals that wake a connection, and the callers that
@@ -40,6 +40,7 @@ use super::c2d_queue::C2dQueues;
 use super::connections::{CloseReason, Connections};
 use super::effects::{Effects, Happened};
 use super::feedback::Feedback;
+use super::kept::Kept;
 use super::limits::Limits;
 use super::lock::LockTokens;
 use super::method_calls::MethodCalls;
@@ -86,13 +87,14 @@ impl Service {
         limits: &Limits,
         routes: Arc<Routes>,
         seeds: Seeds,
+        kept: &Kept,
         now: Timestamp,
     ) -> Self {
         Self {
             registry: Registry::new(limits.devices, seeds.etag),
             twins: Twins::default(),
-            c2d: C2dQueues::new(limits.clone(), LockTokens::new(seeds.c2d_locks)),
-            feedback: Feedback::new(limits.clone(), LockTokens::new(seeds.feedback_locks)),
+            c2d: C2dQueues::new(limits.clone(), LockTokens::new(seeds.c2d_locks), kept.clone()),
+            feedback: Feedback::new(limits.clone(), LockTokens::new(seeds.feedback_locks), kept.clone()),
             methods: MethodCalls::new(now),
             connections: Connections::default(),
             sessions: Sessions::default(),
@@ -103,15 +105,23 @@ impl Service {
         }
     }
 
-    /// Sets whether somebody follows the hub's activity, and whether a journal keeps records.
-    pub(crate) const fn attend(&mut self, is_watched: bool, keeps_records: bool) {
+    /// Begins a transition: sets whether somebody follows the hub's activity and whether a journal keeps records, gives
+    /// the transition its position, and lets time pass.
+    pub(crate) fn begin(&mut self, now: Timestamp, is_watched: bool, keeps_records: bool) {
         self.effects.is_watched = is_watched;
         self.effects.keeps_records = keeps_records;
         self.c2d.tell_ends(is_watched || keeps_records);
+        if keeps_records {
+            let position = self.effects.position.next();
+            self.effects.position = position;
+            self.c2d.set_position(position);
+            self.feedback.set_position(position);
+        }
+        self.advance(now);
     }
 
     /// Lets time pass: messages that expired leave, locks end, feedback becomes due.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
+    fn advance(&mut self, now: Timestamp) {
         if self.c2d.next_due().is_some_and(|due| due <= now) {
             self.c2d.advance(now);
             self.follow_messages(now);

@@ -76,8 +76,7 @@ impl Hub {
     ) -> Committed<T> {
         let mut guarded = self.service();
         let now = self.0.clock.now();
-        guarded.service.attend(self.0.activity.is_wanted(), self.0.journal.keeps_records());
-        guarded.service.advance(now);
+        guarded.service.begin(now, self.0.activity.is_wanted(), self.0.journal.keeps_records());
         let answer = transition(&mut guarded.service, now);
         let effects = guarded.service.effects.take();
         self.hand_over(&mut guarded, effects, room);
@@ -89,8 +88,7 @@ impl Hub {
     pub(crate) fn apply<T>(&self, transition: impl FnOnce(&mut Service, Timestamp) -> T) -> T {
         let mut guarded = self.service();
         let now = self.0.clock.now();
-        guarded.service.attend(self.0.activity.is_wanted(), self.0.journal.keeps_records());
-        guarded.service.advance(now);
+        guarded.service.begin(now, self.0.activity.is_wanted(), self.0.journal.keeps_records());
         if guarded.service.effects.must_be_kept() {
             // Messages expired by now. The reserve takes this, since their number is bounded.
             let effects = guarded.service.effects.take();
@@ -135,8 +133,8 @@ impl Hub {
     /// Reserves room in the journal for one transition and one batch of telemetry, if there is some right now.
     pub(crate) fn try_reserve(&self) -> Option<Reserved> {
         let journal = &self.0.journal;
-        let service = journal.try_reserve(Share::Service)?;
-        Some(Reserved { service, telemetry: journal.try_reserve(Share::Telemetry)? })
+        let telemetry = journal.try_reserve(Share::Telemetry)?;
+        Some(Reserved { service: journal.try_reserve(Share::Service)?, telemetry })
     }
 
     /// Reserves room in the journal for one transition and one batch of telemetry.
@@ -147,8 +145,20 @@ impl Hub {
     /// # Cancel safety
     /// Dropping the future reserves nothing.
     pub(crate) async fn reserve(&self) -> Result<Reserved, NotKept> {
-        let service = self.0.journal.reserve(Share::Service).await?;
-        Ok(Reserved { service, telemetry: self.0.journal.reserve(Share::Telemetry).await? })
+        // Telemetry comes first: a connection that waits for its room must hold none of the service's.
+        let telemetry = self.0.journal.reserve(Share::Telemetry).await?;
+        Ok(Reserved { service: self.0.journal.reserve(Share::Service).await?, telemetry })
+    }
+
+    /// Reserves room in the journal for one transaction.
+    ///
+    /// # Errors
+    /// [`NotKept`] if there is none in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future reserves nothing.
+    pub(super) async fn reserve_one(&self, share: Share) -> Result<Room, NotKept> {
+        self.0.journal.reserve(share).await
     }
 
     /// Hands effects to the journal while the service is locked, and notes their gate.

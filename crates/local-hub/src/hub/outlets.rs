@@ -14,6 +14,7 @@ use super::calls::CallTable;
 use super::signals::SignalTable;
 use crate::activity::ActivityLog;
 use crate::core::effects::{Effects, Happened};
+use crate::core::kept::Kept;
 use crate::journal::{Release, Transaction};
 use crate::log::EventLog;
 
@@ -30,10 +31,11 @@ pub(super) struct Outlets {
     activity: ActivityLog,
     log: EventLog,
     clock: Clock,
+    kept: Kept,
 }
 
 impl Outlets {
-    pub(super) fn new(activity: ActivityLog, log: EventLog, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(activity: ActivityLog, log: EventLog, clock: Clock, kept: Kept) -> Arc<Self> {
         Arc::new(Self {
             signals: SignalTable::default(),
             calls: CallTable::default(),
@@ -43,6 +45,7 @@ impl Outlets {
             activity,
             log,
             clock,
+            kept,
         })
     }
 
@@ -78,7 +81,12 @@ impl Release for Outlets {
     fn release(&self, transaction: Transaction) {
         let Transaction { effects, events, room } = transaction;
         // Told before anybody is woken, so that the activity has a cause before its consequence.
-        let Effects { wakes, told, closed, calls, feedback_ready, due, happened, .. } = effects;
+        let is_kept = !effects.records.is_empty();
+        let Effects { wakes, told, closed, calls, feedback_ready, due, happened, position, .. } = effects;
+        if is_kept {
+            // Before anybody is woken, so that what they fetch is there.
+            self.kept.move_to(position);
+        }
         happened.into_iter().for_each(|fact| self.tell(fact));
         if let Some(numbered) = events {
             self.log.release(numbered);

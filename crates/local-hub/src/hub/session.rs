@@ -44,7 +44,7 @@ use crate::core::refusal::HubError;
 use crate::core::registered::LastActivity;
 use crate::core::service::Connected;
 use crate::core::sessions::Session;
-use crate::journal::{Gate, NotKept, Room};
+use crate::journal::{Gate, NotKept, Room, Share};
 
 /// A device or module that has proven itself. Dropping it ends its connection, if it has one.
 #[derive(Debug)]
@@ -82,9 +82,9 @@ impl Hub {
     ) -> Result<DeviceSession, Denied> {
         let not_kept =
             |error: NotKept| Denied { code: ErrorCode::ServiceUnavailable, reason: error.to_string() };
-        let reserved = self.reserve().await.map_err(not_kept)?;
+        let room = self.reserve_one(Share::Service).await.map_err(not_kept)?;
         let signals = &self.0.outlets.signals;
-        let Committed { answer, gate } = self.commit_with(reserved.service, |service, now| {
+        let Committed { answer, gate } = self.commit_with(room, |service, now| {
             let connected = service.connect(now, &id, &grant.generation_id, model_id)?;
             let displaced = connected.displaced.and_then(|number| signals.get(number));
             Ok::<_, HubError>((
@@ -161,7 +161,7 @@ impl DeviceSession {
     /// # Cancel safety
     /// The session may be opened although nothing was returned.
     pub(crate) async fn open_state(&self, clean: bool) -> Result<Option<Session>, NotKept> {
-        let room = self.hub.reserve().await?.service;
+        let room = self.hub.reserve_one(Share::Service).await?;
         let Committed { answer, gate } =
             self.hub.commit_with(room, |service, _| service.open_session(&self.id, self.number(), clean));
         gate.wait().await?;
@@ -264,7 +264,7 @@ impl DeviceSession {
     /// # Cancel safety
     /// The batch may be kept although nothing was returned.
     pub(crate) async fn send_telemetry(&self, batch: Vec<HubEvent>) -> Result<(), HubError> {
-        let room = self.hub.reserve().await.map_err(NotKept::refusal)?.telemetry;
+        let room = self.hub.reserve_one(Share::Telemetry).await.map_err(NotKept::refusal)?;
         let gate = self.append_telemetry(batch, room).await;
         gate.wait().await.map_err(NotKept::refusal)
     }

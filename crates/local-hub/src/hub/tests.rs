@@ -15,7 +15,7 @@ use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
 use crate::core::registry::Precondition;
-use crate::journal::Memory;
+use crate::journal::{Keep, Memory};
 
 fn hub() -> Hub {
     hub_with(Clock::real(), Limits::default())
@@ -25,7 +25,7 @@ pub(super) fn hub_with(clock: Clock, limits: Limits) -> Hub {
     hub_in(Box::new(Memory), clock, limits)
 }
 
-fn hub_in(keep: Box<dyn Keep>, clock: Clock, limits: Limits) -> Hub {
+pub(super) fn hub_in(keep: Box<dyn Keep>, clock: Clock, limits: Limits) -> Hub {
     let config = HubConfig {
         name: "hub".into(),
         host_names: HostNames::new("hub", &[]).unwrap(),
@@ -41,7 +41,7 @@ fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
 }
 
-async fn create(hub: &Hub, name: &str) -> DeviceGrant {
+pub(super) async fn create(hub: &Hub, name: &str) -> DeviceGrant {
     let created = hub.put_device(DeviceWrite::new(id(name)), &Precondition::None).await.unwrap();
     DeviceGrant {
         generation_id: created.generation_id.into(),

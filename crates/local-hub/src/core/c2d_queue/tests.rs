@@ -19,7 +19,7 @@ fn device() -> DeviceId {
 }
 
 fn queues() -> C2dQueues {
-    C2dQueues::new(Limits::default(), LockTokens::new(7))
+    C2dQueues::new(Limits::default(), LockTokens::new(7), Kept::default())
 }
 
 impl C2dQueues {
@@ -279,7 +279,11 @@ fn what_no_topic_could_carry_is_refused() {
 
 #[test]
 fn all_queues_together_are_bounded_and_expired_ones_make_room() {
-    let mut queues = C2dQueues::new(Limits { c2d_total_bytes: 10, ..Limits::default() }, LockTokens::new(7));
+    let mut queues = C2dQueues::new(
+        Limits { c2d_total_bytes: 10, ..Limits::default() },
+        LockTokens::new(7),
+        Kept::default(),
+    );
     queues.send(&device(), text("1234567890"), start()).unwrap();
     let other = "d2".parse().unwrap();
     assert_eq!(queues.send(&other, text("x"), start()).unwrap_err().code, ErrorCode::ServerBusy);

@@ -11,7 +11,7 @@ fn after(seconds: u64) -> Timestamp {
 }
 
 fn feedback() -> Feedback {
-    Feedback::new(Limits::default(), LockTokens::new(7))
+    Feedback::new(Limits::default(), LockTokens::new(7), Kept::default())
 }
 
 fn records(device: &str, count: usize) -> Vec<FeedbackRecord> {

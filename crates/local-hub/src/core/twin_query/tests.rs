@@ -9,6 +9,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::kept::Kept;
 use crate::core::limits::Limits;
 use crate::core::lock::LockTokens;
 use crate::core::registry::Precondition;
@@ -30,7 +31,7 @@ fn map(value: Value) -> Map<String, Value> {
 
 impl Fleet {
     fn new() -> Self {
-        let queues = C2dQueues::new(Limits::default(), LockTokens::new(1));
+        let queues = C2dQueues::new(Limits::default(), LockTokens::new(1), Kept::default());
         Self { registry: Registry::new(100_000, 1), twins: Twins::default(), queues }
     }
 
