@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::value::{Map, Symbol};
+use crate::value::{MAX_DEPTH, MAX_VALUES, Map, Symbol};
 
 /// An AMQP error as it travels in detach, end, close and in the rejected outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,10 +105,10 @@ pub enum DecodeError {
     #[error("the type constructor 0x{0:02x} is not supported")]
     UnknownConstructor(u8),
     /// Values nest deeper than [`crate::codec::MAX_DEPTH`].
-    #[error("values nest more than {} deep", crate::codec::MAX_DEPTH)]
+    #[error("values nest more than {} deep", MAX_DEPTH)]
     TooDeep,
     /// More values than [`crate::codec::MAX_VALUES`] in one frame or message section.
-    #[error("more than {} values in one frame or section", crate::codec::MAX_VALUES)]
+    #[error("more than {} values in one frame or section", MAX_VALUES)]
     TooManyValues,
     /// A compound's size, count and content do not agree.
     #[error("a list, map or array does not have the size it states")]

@@ -7,7 +7,10 @@ mod writer;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::value::{Map, Timestamp, Value};
+use crate::{
+    error::DecodeError,
+    value::{Map, Timestamp, Value},
+};
 pub use writer::MessageWriter;
 
 /// Section descriptors.
@@ -45,7 +48,7 @@ pub struct Message {
 impl Message {
     /// Decodes the bytes of a [`crate::Delivery`]. Bytes from elsewhere must pass
     /// [`crate::codec::scan_message`] first. Data sections share memory with `bytes`.
-    pub fn decode(bytes: &Bytes) -> Result<Self, crate::DecodeError> {
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         decode::message(bytes)
     }
 
@@ -132,6 +135,17 @@ pub enum MessageId {
     Binary(Bytes),
     /// `string`.
     String(String),
+}
+
+impl From<MessageId> for Value {
+    fn from(id: MessageId) -> Self {
+        match id {
+            MessageId::Ulong(id) => Self::Ulong(id),
+            MessageId::Uuid(id) => Self::Uuid(id),
+            MessageId::Binary(id) => Self::Binary(id),
+            MessageId::String(id) => Self::String(id),
+        }
+    }
 }
 
 impl From<String> for MessageId {

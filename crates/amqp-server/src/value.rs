@@ -1,9 +1,16 @@
-//! The values of AMQP 1.0 as plain Rust: [`Value`], [`Symbol`], [`Map`], [`Array`], [`Timestamp`].
-//! Bytes are read in [`crate::codec`]; nothing here parses.
+//! This file has the values of AMQP 1.0 as plain Rust: [`Value`], [`Symbol`], [`Map`], [`Array`], [`Timestamp`], and the
+//! limits of their number and depth. [`crate::codec`] reads and writes their bytes.
 
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
+
+/// The depth to which lists, maps, arrays and descriptions may nest in inbound bytes.
+pub const MAX_DEPTH: usize = 32;
+
+/// The number of values that one inbound frame or message section may hold. A decoded value takes more memory than its
+/// bytes, and this bounds how much.
+pub const MAX_VALUES: usize = 16 * 1024;
 
 /// An AMQP symbol: a name from a constrained domain, such as `amqp:not-found`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,18 +176,6 @@ from_for_value! {
     bool => Bool, u8 => Ubyte, u16 => Ushort, u32 => Uint, u64 => Ulong, i32 => Int, i64 => Long, f64 => Double,
     Timestamp => Timestamp, Bytes => Binary, String => String, &str => String, Symbol => Symbol, Map => Map,
     Array => Array,
-}
-
-impl From<crate::message::MessageId> for Value {
-    fn from(id: crate::message::MessageId) -> Self {
-        use crate::message::MessageId;
-        match id {
-            MessageId::Ulong(id) => Self::Ulong(id),
-            MessageId::Uuid(id) => Self::Uuid(id),
-            MessageId::Binary(id) => Self::Binary(id),
-            MessageId::String(id) => Self::String(id),
-        }
-    }
 }
 
 /// An AMQP map: entries in the order of the wire. Looking up is linear, since the maps of this

@@ -18,6 +18,7 @@ mod redirect;
 mod replies;
 mod sasl;
 mod selector;
+mod worker;
 
 use std::sync::Arc;
 
