@@ -27,7 +27,7 @@ pub(super) const MAX_LINKS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Attached(Arc<()>);
 
-/// A message on its way into the hub's queue.
+/// A message on its way into the queue of its device.
 #[derive(Debug)]
 struct Sent {
     link: LinkId,
