@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{File, Finding};
 
-/// The folders that are checked, each with the file of the same name beside it.
+/// The folders that are checked, each with the file of the same name beside it. A further room is one line here.
 const ROOMS: &[&str] = &["crates/amqp-server/src"];
 
-/// Which file names which, by the places of the files.
+/// The files of a room, each with the files of the room that it names.
 type Imports<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
@@ -37,12 +37,13 @@ fn shown<'a>(room: &str, path: &'a str) -> &'a str {
     path.strip_prefix(room).map_or(path, |rest| rest.trim_start_matches('/'))
 }
 
+/// Returns the places of files as [`shown`] does, in one text.
 fn shown_all(room: &str, paths: &[&str]) -> String {
     paths.iter().map(|path| shown(room, path)).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the circles among files: sets of files each of which leads to all others. A file with some of its parts is
-/// none.
+/// Returns the circles among files: sets in which the imports of each file lead to all others. A file and its own parts
+/// are left out.
 fn circles<'a>(imports: &Imports<'a>) -> Vec<BTreeSet<&'a str>> {
     let reached: Imports<'a> = imports.keys().map(|from| (*from, reach(imports, from))).collect();
     let mut seen = BTreeSet::new();
@@ -78,6 +79,7 @@ fn is_part(part: &str, whole: &str) -> bool {
         || matches!(whole.strip_prefix(folder), Some("/lib.rs" | "/main.rs"))
 }
 
+/// Reads the imports of a room.
 fn imports<'a>(room: &str, files: &'a [File]) -> Imports<'a> {
     let mut modules = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_rust()) {
@@ -132,7 +134,7 @@ fn code_of(text: &str) -> String {
     text[..tests].lines().map(code).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns every path in the code that has more than one name, with the groups of `use` taken apart.
+/// Returns every path in the code that has more than one name. A group in braces becomes one path for each member.
 fn paths_of(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut rest = code;
@@ -162,7 +164,7 @@ fn path_at<'a>(code: &'a str, prefix: &[String], paths: &mut Vec<Vec<String>>) -
     if path.len() > 1 {
         paths.push(path);
     }
-    // A turbofish, a glob or another letter: nothing of it is a name.
+    // The path ends here, also before a glob or the types of a call. A letter that begins no name is passed over.
     let mut behind = rest.chars();
     if rest.len() == code.len() {
         behind.next();

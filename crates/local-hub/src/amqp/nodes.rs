@@ -25,7 +25,7 @@ use crate::core::refusal::HubError;
 use crate::hub::Hub;
 use crate::listener::places::Place;
 
-/// One connection's view of the hub.
+/// The nodes of one connection, with the proofs that its client gave.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
@@ -240,7 +240,7 @@ impl ConnectionHandler for Nodes {
     }
 }
 
-/// The beginning of a client's text, for the log and for errors.
+/// Returns the beginning of a client's text, for the log and for errors.
 fn shown(text: &str) -> String {
     text.chars().take(200).collect()
 }
