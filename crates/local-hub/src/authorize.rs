@@ -134,7 +134,7 @@ impl Hub {
             resource.extend(["modules", module.as_str()]);
         }
         let token = self.token_for_host(sas_token)?;
-        let identity = self.credentials(id);
+        let identity = self.peek(|service, _| service.credentials(id));
         let scope = if let Some(name) = token.policy() {
             covered(token.scope().covers(&resource), &token, &resource)?;
             let policy = self.policy(name)?;
@@ -223,7 +223,7 @@ impl Hub {
 
     /// The code for an identity that is not in the registry.
     fn unknown_code(&self, id: &Identity) -> ErrorCode {
-        let known_device = id.module.is_some() && self.device(&id.device).is_ok();
+        let known_device = id.module.is_some() && self.peek(|service, _| service.has_device(&id.device));
         if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use iothub_auth::{Clock, SharedAccessKey};
 use iothub_models::DeviceId;
@@ -17,6 +18,7 @@ use crate::core::registry::Precondition;
 use crate::core::routes::{Route, RouteError, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
+use crate::journal::Memory;
 use crate::listener::Port;
 use crate::listener::shares::Shares;
 use crate::ports::{self, HTTPS_FALLBACK_PORT, LOOPBACK, Ports};
@@ -209,18 +211,26 @@ impl LocalHubBuilder {
             host_names,
             consumer_groups,
             limits: self.limits,
-            routes,
+            routes: Arc::new(routes),
             keeps_devices: self.state_dir.is_some(),
         };
         let policies = Policies::new(|name| state.policies[name.as_str()].clone());
-        let hub = Hub::new(config, self.clock, policies, random_etag()?);
+        let hub = Hub::new(
+            config,
+            self.clock,
+            policies,
+            random_etag()?,
+            amqp::event_message::CODEC,
+            Box::new(Memory),
+        );
         let devices: Vec<_> = state
             .devices
             .iter()
             .map(|(id, keys)| DeviceWrite { keys: Some(keys.clone()), ..DeviceWrite::new(id.clone()) })
             .collect();
         for device in &devices {
-            hub.put_device(device.clone(), &Precondition::None).await?;
+            let write = device.clone();
+            hub.commit(|service, now| service.put_device(now, write, &Precondition::None)).await?;
         }
 
         let tls = TlsAcceptor::from(state.certificates.server_config(&[])?);

@@ -1,6 +1,7 @@
 //! What a hub is told once and keeps: its name, the host names it answers to, its limits.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::core::limits::Limits;
 use crate::core::routes::Routes;
@@ -15,7 +16,7 @@ pub(crate) struct HubConfig {
     /// What the hub takes before it refuses.
     pub(crate) limits: Limits,
     /// Which events reach the event stream.
-    pub(crate) routes: Routes,
+    pub(crate) routes: Arc<Routes>,
     /// The consumer groups that may read events.
     pub(crate) consumer_groups: ConsumerGroups,
     /// Whether some devices outlive the hub, in a state folder; the log then says which do not.

@@ -1,13 +1,14 @@
-//! The whole service as plain state and transitions: no sockets, no clock (`now` is an argument), no
-//! wire format. The protocol rooms reach it through [`Hub`](crate::hub::Hub) only.
+//! This module is the whole service as plain state and transitions: it has no sockets, no clock (`now` is an
+//! argument), no lock, no task and no wire format. [`service`] owns all of it; the protocol rooms reach it through
+//! [`Hub`](crate::hub::Hub) only.
 
 mod c2d_check;
 pub(crate) mod c2d_queue;
 pub(crate) mod connections;
 pub(crate) mod continuation;
 pub(crate) mod device_write;
+pub(crate) mod effects;
 pub(crate) mod event;
-pub(crate) mod event_log;
 pub(crate) mod feedback;
 pub(crate) mod limits;
 pub(crate) mod lock;
@@ -15,10 +16,12 @@ pub(crate) mod method_calls;
 pub(crate) mod notifications;
 pub(crate) mod packed;
 pub(crate) mod policies;
+pub(crate) mod record;
 pub(crate) mod refusal;
 pub(crate) mod registered;
 pub(crate) mod registry;
 pub(crate) mod routes;
+pub(crate) mod service;
 pub(crate) mod sessions;
 pub(crate) mod twin_document;
 pub(crate) mod twin_index;

@@ -1,50 +1,41 @@
-//! [`Hub`] is the state that the protocol rooms share, behind its transitions.
+//! [`Hub`] is the shell around the service: it runs transitions, hands their effects on, and holds those who wait.
 //!
-//! Each part of the state has a lock of its own, held for one short transition and never across an
-//! await. Where a transition needs two, they are taken in the order of the fields of `Inner`, so that
-//! nobody waits for ever. The rooms call these methods and never see the parts.
+//! The protocol rooms call it. The state is in [`Service`](crate::core::service::Service), behind one lock, and reached
+//! through [`Hub::commit`], [`Hub::apply`] and [`Hub::read`]; the events are in the log, with a lock for each partition;
+//! devices are served through a [`DeviceSession`]. `outlets` hands on what follows from transitions.
 
 mod alarm;
-mod c2d;
-mod connection;
-mod digital_twins;
+mod calls;
+mod commit;
 mod events;
-mod feedback;
-mod identities;
 mod inspect;
-mod methods;
-mod modules;
-mod notifications;
+mod outlets;
 mod query;
-mod twins;
+mod session;
+mod signals;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use iothub_auth::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::alarm::Alarm;
-pub(crate) use self::connection::Connection;
+use self::commit::Guarded;
+pub(crate) use self::commit::{Committed, Reserved};
+use self::outlets::Outlets;
 pub use self::query::QueryPage;
+pub(crate) use self::session::DeviceSession;
 use crate::activity::ActivityLog;
-use crate::amqp::event_message;
 use crate::config::HubConfig;
-use crate::core::c2d_queue::C2dQueues;
-use crate::core::connections::Connections;
 use crate::core::continuation::Continuations;
-use crate::core::event_log::EventLog;
-use crate::core::feedback::Feedback;
-use crate::core::lock::LockTokens;
-use crate::core::method_calls::MethodCalls;
-use crate::core::notifications::Notifications;
 use crate::core::policies::{Policies, PolicyName};
-use crate::core::registry::Registry;
-use crate::core::sessions::Sessions;
-use crate::core::twins::Twins;
+use crate::core::routes::Routes;
+use crate::core::service::{Seeds, Service};
+use crate::journal::{Gate, Journal, Keep};
+use crate::log::{EventCodec, EventLog};
 use crate::repeats::Repeats;
 
-/// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
+/// The number of partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
 const PARTITIONS: usize = 4;
 
 /// A hub. Cheap to clone: all clones are the same hub.
@@ -58,54 +49,47 @@ struct Inner {
     activity: ActivityLog,
     policies: Policies,
     continuations: Continuations,
+    /// The routes, which decide about telemetry without the service's lock. The service has the same ones.
+    routes: Arc<Routes>,
     shutdown: CancellationToken,
     amqp_shutdown: CancellationToken,
     /// The token that cuts the AMQP connections there are; connections that come later get a new one.
     amqp_cut: Mutex<CancellationToken>,
-    registry: Mutex<Registry>,
-    twins: Mutex<Twins>,
-    c2d: Mutex<C2dQueues>,
-    feedback: Mutex<Feedback>,
-    methods: Mutex<MethodCalls>,
-    connections: Mutex<Connections>,
-    sessions: Mutex<Sessions>,
+    service: Mutex<Guarded>,
     /// The event stream, which locks its partitions itself, each for one batch.
-    events: EventLog,
-    notifications: Notifications,
-    alarm: Alarm,
+    log: EventLog,
+    journal: Journal,
+    outlets: Arc<Outlets>,
     /// The log of lines that strangers can cause.
     repeats: Repeats,
-    /// The signal that there may be a batch of feedback.
-    feedback_ready: watch::Sender<()>,
-    /// The signal that something changed, for callers that wait for a state; see `inspect`.
-    changes: watch::Sender<()>,
 }
 
 impl Hub {
-    /// An empty hub. `first_etag` is best random; see [`Registry::new`].
-    pub(crate) fn new(config: HubConfig, clock: Clock, policies: Policies, first_etag: u64) -> Self {
-        let limits = config.limits.clone();
+    /// Returns an empty hub that keeps its changes in `keep`. `first_etag` is best random; see [`Seeds`]. `event_codec`
+    /// writes events as the readers of the event stream get them.
+    pub(crate) fn new(
+        config: HubConfig,
+        clock: Clock,
+        policies: Policies,
+        first_etag: u64,
+        event_codec: EventCodec,
+        keep: Box<dyn Keep>,
+    ) -> Self {
+        let (now, routes) = (clock.now(), Arc::clone(&config.routes));
         let activity = ActivityLog::new(&config.name, clock.clone());
+        let limits = &config.limits;
+        let log =
+            EventLog::new(PARTITIONS, limits.events_kept_for, limits.events_kept_bytes, now, event_codec);
+        let outlets = Outlets::new(activity.clone(), log.clone(), clock.clone());
+        let seeds = Seeds { etag: first_etag, c2d_locks: random(), feedback_locks: random() };
+        let service = Service::new(&config.name, limits, Arc::clone(&routes), seeds, now);
         Self(Arc::new(Inner {
-            registry: Mutex::new(Registry::new(limits.devices, first_etag)),
-            twins: Mutex::default(),
-            events: EventLog::new(
-                PARTITIONS,
-                limits.events_kept_for,
-                limits.events_kept_bytes,
-                clock.now(),
-                event_message::write,
-            ),
-            notifications: Notifications::new(&config.name, first_etag),
-            c2d: Mutex::new(C2dQueues::new(limits.clone(), LockTokens::new(random()))),
-            feedback: Mutex::new(Feedback::new(limits, LockTokens::new(random()))),
-            methods: Mutex::new(MethodCalls::new(clock.now())),
-            connections: Mutex::default(),
-            sessions: Mutex::default(),
-            alarm: Alarm::default(),
+            journal: Journal::new(keep, Arc::clone(&outlets) as _),
+            service: Mutex::new(Guarded { service, last: Gate::OPEN }),
+            log,
+            outlets,
+            routes,
             repeats: Repeats::default(),
-            feedback_ready: watch::Sender::new(()),
-            changes: watch::Sender::new(()),
             shutdown: CancellationToken::new(),
             amqp_shutdown: CancellationToken::new(),
             amqp_cut: Mutex::default(),
@@ -154,20 +138,17 @@ impl Hub {
 
     /// Returns the token that is cancelled when the AMQP connection that asks for it is to be cut.
     pub(crate) fn amqp_cut(&self) -> CancellationToken {
-        lock(&self.0.amqp_cut).clone()
+        self.0.amqp_cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Cuts all AMQP connections, without a word to their peers.
     pub(crate) fn cut_amqp(&self) {
-        std::mem::take(&mut *lock(&self.0.amqp_cut)).cancel();
+        std::mem::take(&mut *self.0.amqp_cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        lock(&self.0.registry)
-    }
-
-    fn changed(&self) {
-        self.0.changes.send_replace(());
+    /// Returns a value that changes whenever there may be a batch of feedback to receive.
+    pub(crate) fn feedback_ready(&self) -> watch::Receiver<()> {
+        self.0.outlets.feedback_ready.subscribe()
     }
 }
 
@@ -176,12 +157,9 @@ fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
-/// A transition that panicked would leave a state that others can still read; ours do not panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod c2d_model;
+#[cfg(test)]
+mod shortcuts;
 #[cfg(test)]
 mod tests;

@@ -24,9 +24,9 @@
 //! | see what happens, one record for each thing | [`RunningHub::activity`], [`ActivityStream`] |
 //! | turn the time by hand | [`LocalHubBuilder::clock`] |
 
-// `core` is the whole service as plain state and transitions; `hub` is that state behind its locks; `mqtt`,
-// `amqp` and `https` turn bytes into transitions and back; `authorize` says who may; `activity` is the
-// record of what happens. ARCHITECTURE.md has more.
+// `core` is the whole service as plain state and transitions; `log` is the event stream and its readers; `hub`
+// is both behind their locks; `mqtt`, `amqp` and `https` turn bytes into transitions and back; `authorize` says
+// who may; `activity` is the record of what happens. ARCHITECTURE.md has more.
 
 mod activity;
 mod amqp;
@@ -39,7 +39,9 @@ mod error;
 pub mod fuzzing;
 mod https;
 mod hub;
+mod journal;
 mod listener;
+mod log;
 mod mqtt;
 mod ports;
 mod ready_file;

@@ -7,8 +7,10 @@
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
 
 mod admission;
+mod answers;
 mod codec;
 mod connection;
+mod ended;
 mod filters;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

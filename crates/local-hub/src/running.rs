@@ -203,7 +203,7 @@ impl RunningHub {
     }
 
     fn identity_string(&self, address: HubAddress, id: Identity) -> Option<String> {
-        let [primary, _] = self.hub.credentials(&id)?.keys?;
+        let [primary, _] = self.hub.peek(|service, _| service.credentials(&id))?.keys?;
         let mut string = DeviceConnectionString::new(address, id.device, primary);
         string.module_id = id.module;
         Some(string.reveal())
@@ -217,7 +217,8 @@ impl RunningHub {
     /// # Cancel safety
     /// The device may exist although the string was not returned.
     pub async fn create_device(&self, device: &DeviceId) -> Result<String, HubError> {
-        self.hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await?;
+        let write = DeviceWrite::new(device.clone());
+        self.hub.commit(|service, now| service.put_device(now, write, &Precondition::None)).await?;
         self.device_connection_string(device).ok_or_else(|| HubError::device_not_found(device))
     }
 
@@ -232,7 +233,7 @@ impl RunningHub {
     pub async fn create_module(&self, device: &DeviceId, module: &ModuleId) -> Result<String, HubError> {
         let write = ModuleWrite::new(device.clone(), module.clone());
         let id = write.id();
-        self.hub.put_module(write, &Precondition::None).await?;
+        self.hub.commit(|service, now| service.put_module(now, write, &Precondition::None)).await?;
         self.identity_string(self.address(), id.clone()).ok_or_else(|| HubError::not_found(&id))
     }
 
@@ -244,13 +245,17 @@ impl RunningHub {
     /// # Cancel safety
     /// The device may be gone although nothing was returned.
     pub async fn delete_device(&self, device: &DeviceId) -> Result<(), HubError> {
-        self.hub.delete_device(device, &Precondition::None).await
+        self.hub.commit(|service, now| service.delete_device(now, device, &Precondition::None)).await
     }
 
     /// The devices of the registry, ordered by id.
     #[must_use]
     pub fn device_ids(&self) -> Vec<DeviceId> {
-        self.hub.devices(usize::MAX).into_iter().map(|identity| identity.device_id).collect()
+        self.hub
+            .peek(|service, now| service.devices(now, usize::MAX))
+            .into_iter()
+            .map(|identity| identity.device_id)
+            .collect()
     }
 
     /// A device's twin, as back ends see it.
@@ -258,7 +263,7 @@ impl RunningHub {
     /// # Errors
     /// The error that a back end would get: there is no such device.
     pub fn twin(&self, device: &DeviceId) -> Result<Twin, HubError> {
-        self.hub.twin(&Identity::device(device.clone()))
+        self.hub.peek(|service, now| service.twin(now, &device.into()))
     }
 
     /// A module's twin, as back ends see it.
@@ -266,7 +271,7 @@ impl RunningHub {
     /// # Errors
     /// The error that a back end would get: there is no such device or module.
     pub fn module_twin(&self, device: &DeviceId, module: &ModuleId) -> Result<Twin, HubError> {
-        self.hub.twin(&module_id(device, module))
+        self.hub.peek(|service, now| service.twin(now, &(device, module).into()))
     }
 
     /// Changes a device's tags and desired properties as a back end would, and returns the twin as it is
@@ -283,7 +288,8 @@ impl RunningHub {
             (!section.is_empty()).then(|| SectionWrite::Merge(section.clone()))
         };
         let write = TwinWrite { tags: merge(&patch.tags), desired: merge(patch.desired_properties()) };
-        self.hub.write_twin(&Identity::device(device.clone()), &write, &Precondition::None).await
+        let id = Identity::device(device.clone());
+        self.hub.commit(|service, now| service.write_twin(now, &id, &write, &Precondition::None)).await
     }
 
     /// Changes a device's reported properties as the device would, and returns their new version; null
@@ -296,7 +302,8 @@ impl RunningHub {
     /// # Cancel safety
     /// The change may be made although nothing was returned.
     pub async fn report(&self, device: &DeviceId, patch: &Map<String, Value>) -> Result<i64, HubError> {
-        self.hub.report(&Identity::device(device.clone()), patch, None).await
+        let id = Identity::device(device.clone());
+        self.hub.commit(|service, now| service.report(now, &id, patch, None)).await
     }
 
     /// Calls a direct method of a device as a back end would, and waits for the answer.
@@ -341,32 +348,32 @@ impl RunningHub {
     /// # Cancel safety
     /// The message may be in the queue although nothing was returned.
     pub async fn send_c2d(&self, device: &DeviceId, message: C2dMessage) -> Result<(), HubError> {
-        self.hub.enqueue_c2d(device, message).await
+        self.hub.commit(|service, now| service.enqueue_c2d(now, device, message)).await
     }
 
     /// Returns how many cloud-to-device messages wait for a device, those it has not acknowledged included.
     #[must_use]
     pub fn pending_c2d(&self, device: &DeviceId) -> usize {
-        self.hub.pending_c2d(device)
+        self.hub.peek(|service, now| service.pending_c2d(now, device))
     }
 
     /// Returns how many outcomes of cloud-to-device messages no back end has completed, those that wait to be
     /// batched included.
     #[must_use]
     pub fn pending_feedback(&self) -> usize {
-        self.hub.pending_feedback()
+        self.hub.peek(|service, _| service.pending_feedback())
     }
 
     /// Returns how many calls of direct methods wait for a device, or for its answer.
     #[must_use]
     pub fn pending_methods(&self, device: &DeviceId) -> usize {
-        self.hub.pending_methods(&Identity::device(device.clone()))
+        self.hub.peek(|service, _| service.pending_calls(&device.into()))
     }
 
     /// Returns whether a device has a connection.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        self.hub.is_connected(device)
+        self.hub.peek(|service, _| service.is_connected(&device.into()))
     }
 
     /// The events in the stream that back ends read, oldest first: those of one device in their order,
@@ -387,19 +394,19 @@ impl RunningHub {
     /// Returns how many telemetry messages the hub accepted since it started or was reset.
     #[must_use]
     pub fn telemetry_accepted(&self) -> u64 {
-        self.hub.telemetry_accepted()
+        self.hub.events().telemetry_accepted()
     }
 
     /// Returns the number of devices, and how many of them are enabled and disabled.
     #[must_use]
     pub fn registry_statistics(&self) -> RegistryStatistics {
-        self.hub.registry_statistics()
+        self.hub.peek(|service, _| service.registry_statistics())
     }
 
     /// Returns the number of connected devices.
     #[must_use]
     pub fn service_statistics(&self) -> ServiceStatistics {
-        self.hub.service_statistics()
+        self.hub.peek(|service, _| service.service_statistics())
     }
 
     /// Begins to record what happens in the hub, and gives the stream of these records. Several streams may
@@ -434,9 +441,10 @@ impl RunningHub {
     /// # Cancel safety
     /// Some of the devices it was started with may be missing.
     pub async fn reset(&self) -> Result<(), HubError> {
-        self.hub.clear();
+        self.hub.clear().await?;
         for device in &self.devices {
-            self.hub.put_device(device.clone(), &Precondition::None).await?;
+            let write = device.clone();
+            self.hub.commit(|service, now| service.put_device(now, write, &Precondition::None)).await?;
         }
         Ok(())
     }

@@ -4,13 +4,12 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, Identity, ModelId, Twin};
+use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, Identity, ModelId};
 use jiff::Timestamp;
 
 use super::{ActivityKind, ActivityLog, ActivityResult, Origin, text};
-use crate::core::c2d_queue::{C2dEnd, LeasedC2d};
+use crate::core::c2d_queue::C2dEnd;
 use crate::core::event::HubEvent;
-use crate::core::twins::{SectionWrite, TwinWrite};
 
 impl ActivityLog {
     /// Tells that a device or module opened a connection.
@@ -75,48 +74,39 @@ impl ActivityLog {
         });
     }
 
-    /// Tells that a back end changed a twin.
-    pub(crate) fn twin_written(&self, id: &Identity, write: &TwinWrite, twin: &Twin) {
-        if let Some(section) = &write.desired {
-            self.section_written(ActivityKind::Desired, id, section, Some(twin.properties.desired.version));
-        }
-        if let Some(section) = &write.tags {
-            self.section_written(ActivityKind::Tags, id, section, None);
-        }
+    /// Tells that a back end wrote `properties` of the desired properties at the top level.
+    pub(crate) fn desired_written(&self, id: &Identity, properties: usize, version: i64) {
+        self.section_written(ActivityKind::Desired, id, properties, Some(version));
     }
 
-    fn section_written(
-        &self,
-        kind: ActivityKind,
-        id: &Identity,
-        section: &SectionWrite,
-        version: Option<i64>,
-    ) {
+    /// Tells that a back end wrote `tags` at the top level.
+    pub(crate) fn tags_written(&self, id: &Identity, tags: usize) {
+        self.section_written(ActivityKind::Tags, id, tags, None);
+    }
+
+    fn section_written(&self, kind: ActivityKind, id: &Identity, members: usize, version: Option<i64>) {
         self.emit(kind, |record| {
-            let (SectionWrite::Merge(members) | SectionWrite::Replace(members)) = section;
             record.set_id(id);
-            record.count = Some(members.len() as u64);
+            record.count = Some(members as u64);
             record.version = version;
         });
     }
 
     /// Tells that a cloud-to-device message is in its device's queue.
-    pub(crate) fn c2d_sent(&self, device: &DeviceId, bytes: usize, message_id: Option<&str>) {
-        self.c2d(ActivityKind::C2dSent, device, bytes, message_id);
+    pub(crate) fn c2d_sent(&self, device: &DeviceId, message: &C2dMessage) {
+        self.c2d(ActivityKind::C2dSent, device, message);
     }
 
-    /// Tells that cloud-to-device messages were handed to their device.
-    pub(crate) fn c2d_delivered(&self, device: &DeviceId, leased: &[LeasedC2d]) {
-        for C2dMessage { body, message_id, .. } in leased.iter().map(|leased| leased.message.as_ref()) {
-            self.c2d(ActivityKind::C2dDelivered, device, body.len(), message_id.as_deref());
-        }
+    /// Tells that a cloud-to-device message was handed to its device.
+    pub(crate) fn c2d_delivered(&self, device: &DeviceId, message: &C2dMessage) {
+        self.c2d(ActivityKind::C2dDelivered, device, message);
     }
 
-    fn c2d(&self, kind: ActivityKind, device: &DeviceId, bytes: usize, message_id: Option<&str>) {
+    fn c2d(&self, kind: ActivityKind, device: &DeviceId, message: &C2dMessage) {
         self.emit(kind, |record| {
             record.device = Some(device.clone());
-            record.bytes = Some(bytes as u64);
-            record.message_id = message_id.map(|id| text::bounded(&id));
+            record.bytes = Some(message.body.len() as u64);
+            record.message_id = message.message_id.as_deref().map(|id| text::bounded(&id));
         });
     }
 

@@ -97,9 +97,12 @@ async fn carry_over(hub: Hub, connection: ConnectionHandle, sent: Sent) {
 
 /// Queues the message for the likeliest recipient that exists.
 async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Result<(), HubError> {
-    let recipient = recipients.iter().find(|id| hub.device(id).is_ok()).or_else(|| recipients.first());
+    let recipient = recipients
+        .iter()
+        .find(|id| hub.peek(|service, _| service.has_device(id)))
+        .or_else(|| recipients.first());
     match recipient {
-        Some(device) => hub.enqueue_c2d(device, message).await,
+        Some(device) => hub.commit(|service, now| service.enqueue_c2d(now, device, message)).await,
         None => Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address")),
     }
 }

@@ -1,9 +1,9 @@
-//! This file writes an event as the sections of an AMQP message, as its readers get it, and reads it back. The
-//! event log calls it.
+//! This file writes an event as the sections of an AMQP message, as its readers get it, and reads it back. Whoever
+//! builds a hub hands [`CODEC`] to it, and the event log (`log.rs`) calls it.
 //!
 //! | of the event | in the message |
 //! |---|---|
-//! | its place: sequence number, offset, enqueued time | annotations `x-opt-…`: long, string, timestamp |
+//! | its position: sequence number, offset, enqueued time | annotations `x-opt-…`: long, string, timestamp |
 //! | device, source, sender and model, which the hub adds | annotations `iothub-…`, `dt-…`: strings, a timestamp |
 //! | system properties with a field in AMQP | properties; without such a property there is no section |
 //! | application properties, and the system properties that the service shows among them | application properties |
@@ -17,7 +17,7 @@ use iothub_amqp_server::{Map, MapWriter, Message, MessageId, MessageWriter, Prop
 use iothub_models::{Identity, Properties as EventProperties, TelemetryMessage};
 
 use crate::core::event::{EventSource, HubEvent};
-use crate::core::event_log::Position;
+use crate::log::{EventCodec, Position};
 
 const SEQUENCE_NUMBER: &str = "x-opt-sequence-number";
 const OFFSET: &str = "x-opt-offset";
@@ -39,8 +39,11 @@ const EXPIRY_TIME: &str = "absolute-expiry-time";
 const AMONG_APPLICATION: [&str; 4] =
     [CREATION_TIME, "iothub-message-schema", "iothub-ack", "iothub-operation"];
 
-/// Writes an event with its place in the log.
-pub(crate) fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
+/// The form in which the event log keeps events: the bytes that readers get over AMQP.
+pub(crate) const CODEC: EventCodec = EventCodec { encode: write, decode: read };
+
+/// Writes an event with its position in the log.
+fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
     let mut writer = MessageWriter::new(out);
     writer.message_annotations(|map| annotations(event, position, map));
     writer.properties(&properties(event));
@@ -125,7 +128,7 @@ fn expiry_time(text: &str) -> Option<Timestamp> {
 }
 
 /// Reads back an event that [`write`] wrote.
-pub(crate) fn read(bytes: &Bytes) -> Option<HubEvent> {
+fn read(bytes: &Bytes) -> Option<HubEvent> {
     let mut known = Message::decode(bytes).ok()?;
     let annotations = std::mem::take(&mut known.message_annotations);
     let text = |name| annotations.get(name).and_then(|value| value.as_str());

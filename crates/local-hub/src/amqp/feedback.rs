@@ -34,6 +34,7 @@ use super::worker::Worker;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
+use crate::core::service::Service;
 use crate::hub::Hub;
 
 /// The number of links to this node that one connection may have.
@@ -102,7 +103,7 @@ impl Settler {
             move |Settling { lock, settlement, echo }| {
                 let (hub, connection, freed) = (hub.clone(), connection.clone(), freed.clone());
                 async move {
-                    let settled = hub.settle_feedback(lock, settlement);
+                    let settled = settle(&hub, lock, settlement).await;
                     if let Some(Echo { link, delivery, outcome }) = echo {
                         let outcome = match settled {
                             Ok(()) => outcome,
@@ -121,7 +122,7 @@ impl Settler {
     /// Leases the oldest batch that nobody has, if the settlement of another one has room.
     fn lease(&self, hub: &Hub) -> Option<(Held, LeasedFeedback)> {
         let place = self.worker.reserve()?;
-        let batch = hub.lease_feedback()?;
+        let batch = hub.apply(Service::lease_feedback)?;
         Some((Held { lock: batch.lock, place }, batch))
     }
 }
@@ -247,6 +248,15 @@ impl FeedbackLinks {
 
     pub(super) fn detach(&mut self, link: LinkId) {
         self.receivers.remove(&link);
+    }
+}
+
+/// Settles a batch. To give a batch back changes nothing that must be kept, so this is done even while the hub keeps no
+/// changes.
+async fn settle(hub: &Hub, lock: LockToken, settlement: Settlement) -> Result<(), HubError> {
+    match settlement {
+        Settlement::Release => hub.apply(|service, now| service.settle_feedback(now, lock, settlement)),
+        _ => hub.commit(|service, now| service.settle_feedback(now, lock, settlement)).await,
     }
 }
 

@@ -21,8 +21,8 @@ use super::error::{ARGUMENT_ERROR, ARGUMENT_OUT_OF_RANGE, amqp_error};
 use super::grants::Grants;
 use super::selector;
 use crate::activity::ReaderActivity;
-use crate::core::event_log::{EventReader, Listener, PartitionState, ReaderRefused};
 use crate::hub::Hub;
+use crate::log::{EventReader, Listener, PartitionState, ReaderRefused};
 
 /// The number of events taken from the log at a time.
 const BATCH: usize = 128;

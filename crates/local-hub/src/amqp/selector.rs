@@ -11,7 +11,7 @@
 
 use iothub_amqp_server::{Map, Value};
 
-use crate::core::event_log::{Start, StartAt};
+use crate::log::{Start, StartAt};
 
 /// The filter's name in the source of a link.
 const FILTER: &str = "apache.org:selector-filter:string";

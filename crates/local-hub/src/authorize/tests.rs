@@ -11,6 +11,7 @@ use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
 use crate::core::registry::Precondition;
+use crate::journal::Memory;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -27,11 +28,18 @@ async fn setup() -> Setup {
         name: "hub".into(),
         host_names: HostNames::new("hub", &["my-hub.example".into()]).unwrap(),
         limits: Limits::default(),
-        routes: crate::core::routes::Routes::default(),
+        routes: Arc::default(),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: true,
     };
-    let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
+    let hub = Hub::new(
+        config,
+        time.clock(),
+        Policies::new(|_| new_key().unwrap()),
+        1,
+        crate::amqp::event_message::CODEC,
+        Box::new(Memory),
+    );
     let device: DeviceId = "d1".parse().unwrap();
     let created = hub.put_device(DeviceWrite::new(device.clone()), &Precondition::None).await.unwrap();
     let keys = created.authentication.symmetric_key.unwrap();
@@ -203,7 +211,7 @@ async fn a_disabled_device_is_refused_once_its_proof_is_right() {
     setup.refused(&foreign, ErrorCode::IotHubUnauthorizedAccess, "another key");
     // A grant from before does not open a connection any more either.
     let id = Identity::device(setup.device.clone());
-    assert_eq!(setup.hub.connect(id, &grant, None).unwrap_err().code, ErrorCode::DeviceDisabled);
+    assert_eq!(setup.hub.connect(id, &grant, None).await.unwrap_err().code, ErrorCode::DeviceDisabled);
 }
 
 #[tokio::test]

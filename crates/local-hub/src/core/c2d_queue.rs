@@ -49,7 +49,7 @@ pub(crate) struct C2dNews {
     pub(crate) feedback: Vec<FeedbackRecord>,
     /// Devices that have messages to fetch.
     pub(crate) visible: Vec<DeviceId>,
-    /// Messages that left their queue with an outcome; always empty before [`C2dQueues::tell_ends`].
+    /// Messages that left their queue with an outcome; empty unless [`C2dQueues::tell_ends`] asked for it.
     pub(crate) ended: Vec<C2dEnd>,
 }
 
@@ -120,19 +120,19 @@ impl C2dQueues {
         }
     }
 
-    /// Has [`C2dNews::ended`] name each message that leaves its queue with an outcome from now on.
-    pub(crate) const fn tell_ends(&mut self) {
-        self.tells_ends = true;
+    /// Sets whether [`C2dNews::ended`] names each message that leaves its queue with an outcome from now on.
+    pub(crate) const fn tell_ends(&mut self, tells: bool) {
+        self.tells_ends = tells;
     }
 
-    /// Puts a message at the end of the device's queue.
+    /// Puts a message at the end of the device's queue, and returns it as it waits there.
     pub(crate) fn enqueue(
         &mut self,
         device: &DeviceId,
         generation_id: &Arc<str>,
         mut message: C2dMessage,
         now: Timestamp,
-    ) -> Result<(), HubError> {
+    ) -> Result<Arc<C2dMessage>, HubError> {
         check(&message, &self.limits)?;
         // The start of the calendar is how some clients write "no expiry".
         message.expiry_time = message.expiry_time.filter(|time| *time > Timestamp::UNIX_EPOCH);
@@ -158,8 +158,9 @@ impl C2dQueues {
         self.bytes += size;
         self.awaited += usize::from(wants_any(&message));
         self.last_sequence_number += 1;
+        let message = Arc::new(message);
         let queued = Queued {
-            message: Arc::new(message),
+            message: Arc::clone(&message),
             sequence_number: self.last_sequence_number,
             enqueued_time: truncated(now),
             expiry,
@@ -174,7 +175,7 @@ impl C2dQueues {
         queue.messages.push_back(queued);
         self.news.visible.push(device.clone());
         self.reschedule(device);
-        Ok(())
+        Ok(message)
     }
 
     fn expiry(&self, message: &C2dMessage, now: Timestamp) -> Result<Timestamp, HubError> {

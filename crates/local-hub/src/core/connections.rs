@@ -1,23 +1,14 @@
-//! Who is connected: one connection per identity, and the newer one wins.
+//! [`Connections`] knows which connection each identity has: one for each, and the newer one wins.
 //!
-//! A connection is told two things from outside: that there is something for it to fetch, and that it
-//! must end, with the reason. Source: *Understand and resolve Azure IoT Hub errors*, 400027.
+//! A connection is a number here. The service closes connections by number and the room `hub` has the signals that
+//! reach them. Source: *Understand and resolve Azure IoT Hub errors*, 400027.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use iothub_models::{DeviceId, ErrorCode, Identity};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::twins::DesiredChange;
-
-/// Changes of desired properties that may wait for a connection. One that takes none of so many is
-/// ended rather than left to miss one.
-const MAX_TOLD: usize = 256;
-
-/// Why the hub ends a connection.
+/// The reason for which the hub closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
     /// The same identity connected again.
@@ -28,12 +19,12 @@ pub(crate) enum CloseReason {
     DeviceDisabled,
     /// The hub was emptied.
     Reset,
-    /// It did not take the changes of its twin; it reads the twin again when it comes back.
+    /// The connection did not take the changes of its twin. The device reads the twin again when it comes back.
     Slow,
 }
 
 impl CloseReason {
-    /// What the service calls it.
+    /// Returns the service's code for the reason.
     pub(crate) const fn code(self) -> ErrorCode {
         match self {
             Self::NewerConnection => ErrorCode::ConnectionForcefullyClosedOnNewConnection,
@@ -56,137 +47,66 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What a connection listens to.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    /// There may be something to fetch for the device.
-    pub(crate) wake: Notify,
-    /// The connection must end.
-    pub(crate) closed: CancellationToken,
-    reason: OnceLock<CloseReason>,
-    /// Changes of desired properties that the connection has not taken yet, oldest first.
-    told: Mutex<Vec<DesiredChange>>,
-    /// The connection has ended and given back what it held.
-    pub(crate) gone: CancellationToken,
-}
-
-impl Signals {
-    /// Why the connection must end, once it must.
-    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        self.reason.get().copied()
-    }
-
-    /// Takes the changes of desired properties that came since the last call.
-    pub(crate) fn take_told(&self) -> Vec<DesiredChange> {
-        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn close(&self, reason: CloseReason) {
-        if self.reason.set(reason).is_ok() {
-            self.closed.cancel();
-        }
-    }
-}
-
-/// A new connection, and the one it took the place of.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) number: u64,
-    pub(crate) signals: Arc<Signals>,
-    /// Already told to end.
-    pub(crate) displaced: Option<Arc<Signals>>,
-}
-
-/// The current connection of each identity.
+/// The current connection of each identity, by its number.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    current: BTreeMap<Identity, (u64, Arc<Signals>)>,
+    current: BTreeMap<Identity, u64>,
     last_number: u64,
 }
 
 impl Connections {
-    /// Makes a new connection the identity's current one and ends the one before.
-    pub(crate) fn open(&mut self, id: Identity) -> Opened {
+    /// Makes a new connection the identity's current one. Returns its number, and that of the connection whose place
+    /// it took.
+    pub(crate) fn open(&mut self, id: &Identity) -> (u64, Option<u64>) {
         self.last_number += 1;
-        let (number, signals) = (self.last_number, Arc::<Signals>::default());
-        let displaced = self.current.insert(id, (number, Arc::clone(&signals))).map(|(_, older)| older);
-        if let Some(older) = &displaced {
-            older.close(CloseReason::NewerConnection);
-        }
-        Opened { number, signals, displaced }
+        (self.last_number, self.current.insert(id.clone(), self.last_number))
     }
 
-    /// Takes a connection that ended off the list; false if a newer one stands there.
+    /// Takes a connection that ended off the list. Returns false if a newer one stands there, or none.
     pub(crate) fn ended(&mut self, id: &Identity, number: u64) -> bool {
-        let is_current = self.current.get(id).is_some_and(|(current, _)| *current == number);
+        let is_current = self.is_current(id, number);
         if is_current {
             self.current.remove(id);
         }
         is_current
     }
 
-    /// Tells the device's connection, if it has one, that there is something to fetch.
-    pub(crate) fn wake(&self, device: &DeviceId) {
-        self.wake_one(&Identity::device(device.clone()));
+    /// Returns the number of the identity's connection, if it has one.
+    pub(crate) fn current(&self, id: &Identity) -> Option<u64> {
+        self.current.get(id).copied()
     }
 
-    /// Tells the identity's connection, if it has one, that there is something to fetch.
-    pub(crate) fn wake_one(&self, id: &Identity) {
-        if let Some((_, signals)) = self.current.get(id) {
-            signals.wake.notify_one();
-        }
+    /// Returns whether this connection is the one that the identity has.
+    pub(crate) fn is_current(&self, id: &Identity, number: u64) -> bool {
+        self.current(id) == Some(number)
     }
 
-    /// Tells the identity's connection, if it has one, of a change of its desired properties. Nobody
-    /// is told later: a device that was away reads its twin.
-    pub(crate) fn tell(&self, id: &Identity, change: DesiredChange) {
-        let Some((_, signals)) = self.current.get(id) else { return };
-        let mut told = signals.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() == MAX_TOLD {
-            drop(told);
-            return signals.close(CloseReason::Slow);
-        }
-        told.push(change);
-        drop(told);
-        signals.wake.notify_one();
-    }
-
+    /// Returns whether the identity has a connection.
     pub(crate) fn is_connected(&self, id: &Identity) -> bool {
         self.current.contains_key(id)
     }
 
-    /// How many devices are connected; modules do not count.
+    /// Returns how many devices are connected; modules do not count.
     pub(crate) fn devices(&self) -> usize {
         self.current.keys().filter(|id| id.module.is_none()).count()
     }
 
-    /// Ends the connections of a device and its modules.
-    pub(crate) fn close_device(&mut self, device: &DeviceId, reason: CloseReason) {
-        let of_device: Vec<_> = self
-            .current
-            .range(Identity::device(device.clone())..)
-            .take_while(|(id, _)| id.device == *device)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in of_device {
-            if let Some((_, signals)) = self.current.remove(&id) {
-                signals.close(reason);
-            }
-        }
+    /// Takes the connections of a device and its modules off the list, and returns their numbers.
+    pub(crate) fn remove_device(&mut self, device: &DeviceId) -> Vec<u64> {
+        let from_device = self.current.range(Identity::device(device.clone())..);
+        let of_device = from_device.take_while(|(id, _)| id.device == *device).map(|(id, _)| id.clone());
+        let of_device: Vec<_> = of_device.collect();
+        of_device.iter().filter_map(|id| self.current.remove(id)).collect()
     }
 
-    /// Ends the connection of one identity.
-    pub(crate) fn close_one(&mut self, id: &Identity, reason: CloseReason) {
-        if let Some((_, signals)) = self.current.remove(id) {
-            signals.close(reason);
-        }
+    /// Takes the connection of one identity off the list, and returns its number.
+    pub(crate) fn remove(&mut self, id: &Identity) -> Option<u64> {
+        self.current.remove(id)
     }
 
-    /// Ends all connections.
-    pub(crate) fn close_all(&mut self, reason: CloseReason) {
-        for (_, signals) in std::mem::take(&mut self.current).into_values() {
-            signals.close(reason);
-        }
+    /// Takes all connections off the list, and returns their numbers.
+    pub(crate) fn remove_all(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.current).into_values().collect()
     }
 }
 
@@ -201,26 +121,23 @@ mod tests {
     #[test]
     fn the_newer_connection_wins_and_the_end_of_the_older_changes_nothing() {
         let mut connections = Connections::default();
-        let old = connections.open(id("d", None));
-        let new = connections.open(id("d", None));
-        assert_eq!(old.signals.close_reason(), Some(CloseReason::NewerConnection));
-        assert!(old.signals.closed.is_cancelled() && !new.signals.closed.is_cancelled());
-        assert!(old.displaced.is_none());
-        assert!(new.displaced.is_some_and(|displaced| Arc::ptr_eq(&displaced, &old.signals)));
-        assert!(!connections.ended(&id("d", None), old.number));
+        let (older, displaced) = connections.open(&id("d", None));
+        assert_eq!(displaced, None);
+        let (newer, displaced) = connections.open(&id("d", None));
+        assert_eq!(displaced, Some(older));
+        assert!(!connections.ended(&id("d", None), older));
         assert!(connections.is_connected(&id("d", None)));
-        assert!(connections.ended(&id("d", None), new.number));
+        assert!(connections.ended(&id("d", None), newer));
         assert_eq!(connections.devices(), 0);
     }
 
     #[test]
     fn a_device_s_modules_go_with_it_and_its_neighbours_stay() {
         let mut connections = Connections::default();
-        for (device, module) in [("d", None), ("d", Some("m")), ("d2", None), ("c", None)] {
-            connections.open(id(device, module));
-        }
+        let ids = [("d", None), ("d", Some("m")), ("d2", None), ("c", None)];
+        let numbers = ids.map(|(device, module)| connections.open(&id(device, module)).0);
         assert_eq!(connections.devices(), 3);
-        connections.close_device(&"d".parse().unwrap(), CloseReason::DeviceDeleted);
+        assert_eq!(connections.remove_device(&"d".parse().unwrap()), numbers[..2]);
         assert_eq!(connections.devices(), 2);
         assert!(!connections.is_connected(&id("d", Some("m"))));
     }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use iothub_models::{DeviceId, DirectMethodRequest, ErrorCode, Identity, MethodName};
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 pub(crate) use self::failure::CallFailure;
 use super::limits::{METHOD_CALLS, METHOD_CALLS_PER_DEVICE, METHOD_REQUEST_BYTES};
@@ -52,9 +51,9 @@ pub(crate) struct MethodRequest {
     pub(crate) payload: Bytes,
 }
 
-/// The progress of a call, for whoever waits for it.
+/// The progress of a call, for the caller that waits for it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Phase {
+pub(crate) enum Progress {
     /// The call waits, and is over at this time.
     Until(Timestamp),
     /// The call is over.
@@ -62,10 +61,12 @@ pub(crate) enum Phase {
 }
 
 /// A call that was taken.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begun {
+    /// The number of the call, under which its progress is told.
     pub(crate) number: u64,
-    pub(crate) phase: watch::Receiver<Phase>,
+    /// The time at which the call is over unless its progress says another.
+    pub(crate) deadline: Timestamp,
 }
 
 /// All calls of the hub.
@@ -78,6 +79,8 @@ pub(crate) struct MethodCalls {
     calls: usize,
     /// The number of bytes in the payloads that were not handed out yet.
     bytes: usize,
+    /// The progress of calls since it was last taken, by their numbers.
+    progress: Vec<(u64, Progress)>,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +99,6 @@ struct Pending {
     connect_deadline: Timestamp,
     /// The time at which it is over.
     deadline: Timestamp,
-    phase: watch::Sender<Phase>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,7 +126,7 @@ impl MethodCalls {
     /// call from before the restart, answers no other call.
     pub(crate) fn new(now: Timestamp) -> Self {
         let last_number = u64::try_from(now.as_microsecond()).unwrap_or(0);
-        Self { targets: HashMap::new(), last_number, calls: 0, bytes: 0 }
+        Self { targets: HashMap::new(), last_number, calls: 0, bytes: 0, progress: Vec::new() }
     }
 
     /// Takes a call for an identity that exists. If it has a listener, that is to be woken.
@@ -158,10 +160,9 @@ impl MethodCalls {
             Some(_) => (Stage::Queued, call.answer_deadline(now)),
             None => (Stage::Waiting, connect_deadline),
         };
-        let (phase, receiver) = watch::channel(Phase::Until(deadline));
-        let pending = Pending { call, stage, connect_deadline, deadline, phase };
+        let pending = Pending { call, stage, connect_deadline, deadline };
         self.targets.entry(id.clone()).or_default().calls.insert(self.last_number, pending);
-        Ok(Begun { number: self.last_number, phase: receiver })
+        Ok(Begun { number: self.last_number, deadline })
     }
 
     /// A connection listens to methods from now on. True if calls wait for it.
@@ -169,10 +170,11 @@ impl MethodCalls {
         let target = self.targets.entry(id.clone()).or_default();
         target.listener = Some(connection);
         let mut any = false;
-        for pending in target.calls.values_mut() {
+        for (number, pending) in &mut target.calls {
             if pending.stage == Stage::Waiting {
                 pending.stage = Stage::Queued;
-                pending.wait_until(pending.call.answer_deadline(now));
+                pending.deadline = pending.call.answer_deadline(now);
+                self.progress.push((*number, Progress::Until(pending.deadline)));
             }
             any |= pending.stage == Stage::Queued;
         }
@@ -191,7 +193,8 @@ impl MethodCalls {
         let mut over = Vec::new();
         for (number, pending) in target.calls.iter_mut().filter(|(_, pending)| queued(pending)) {
             pending.stage = Stage::Waiting;
-            pending.wait_until(pending.connect_deadline);
+            pending.deadline = pending.connect_deadline;
+            self.progress.push((*number, Progress::Until(pending.deadline)));
             if pending.connect_deadline <= now {
                 over.push(*number);
             }
@@ -295,6 +298,11 @@ impl MethodCalls {
         gone.iter().for_each(|id| self.forget(id));
     }
 
+    /// Returns the progress of calls since it was last taken, by their numbers.
+    pub(crate) fn take_progress(&mut self) -> Vec<(u64, Progress)> {
+        std::mem::take(&mut self.progress)
+    }
+
     /// Returns how many calls of an identity wait, for it or for its answer.
     pub(crate) fn pending(&self, id: &Identity) -> usize {
         self.targets.get(id).map_or(0, |target| target.calls.len())
@@ -315,7 +323,7 @@ impl MethodCalls {
         };
         self.calls -= 1;
         self.bytes -= pending.call.payload.len();
-        pending.phase.send_replace(Phase::Done(outcome));
+        self.progress.push((number, Progress::Done(outcome)));
         self.tidy(id);
     }
 
@@ -329,13 +337,6 @@ impl MethodCalls {
 impl MethodCall {
     fn answer_deadline(&self, now: Timestamp) -> Timestamp {
         later(now, self.response_timeout.saturating_sub(EARLY))
-    }
-}
-
-impl Pending {
-    fn wait_until(&mut self, deadline: Timestamp) {
-        self.deadline = deadline;
-        self.phase.send_replace(Phase::Until(deadline));
     }
 }
 

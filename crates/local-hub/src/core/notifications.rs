@@ -9,8 +9,6 @@ mod digital_twin_change;
 mod lifecycle;
 mod twin_change;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use iothub_models::{Identity, TelemetryMessage};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,7 +25,7 @@ use super::twins::TwinState;
 pub(crate) struct Notifications {
     hub_name: String,
     /// The correlation id that comes next.
-    correlation: AtomicU64,
+    correlation: u64,
     sequence_numbers: SequenceNumbers,
 }
 
@@ -44,7 +42,7 @@ impl Notifications {
     pub(crate) fn new(hub_name: &str, seed: u64) -> Self {
         Self {
             hub_name: hub_name.to_owned(),
-            correlation: AtomicU64::new(seed << 16),
+            correlation: seed << 16,
             sequence_numbers: SequenceNumbers::default(),
         }
     }
@@ -53,7 +51,7 @@ impl Notifications {
     /// of the digital twin that it made, each if a route wants it. Both have one correlation id and time.
     /// A digital twin is only that of a device that announced a model.
     pub(crate) fn twin_changed(
-        &self,
+        &mut self,
         routes: &Routes,
         about: &Identity,
         change: TwinChange<'_>,
@@ -90,7 +88,7 @@ impl Notifications {
 
     /// A device or a module was created with this twin, or deleted with it.
     pub(crate) fn lifecycle(
-        &self,
+        &mut self,
         about: &Identity,
         created: bool,
         twin: &TwinState,
@@ -102,11 +100,12 @@ impl Notifications {
             operation: if created { "createDeviceIdentity" } else { "deleteDeviceIdentity" },
             content_type: "application/json",
         };
-        self.event(&kind, about, &lifecycle::body(about, twin), &self.correlation_id(), now)
+        let correlation = self.correlation_id();
+        self.event(&kind, about, &lifecycle::body(about, twin), &correlation, now)
     }
 
     /// A device or a module connected, or disconnected.
-    pub(crate) fn connection_state(&self, about: &Identity, connected: bool, now: Timestamp) -> HubEvent {
+    pub(crate) fn connection_state(&mut self, about: &Identity, connected: bool, now: Timestamp) -> HubEvent {
         let kind = Kind {
             source: EventSource::DeviceConnectionState,
             schema: "deviceConnectionStateNotification",
@@ -114,7 +113,8 @@ impl Notifications {
             content_type: "application/json",
         };
         let body = connection_state::body(&self.sequence_numbers.next(now));
-        self.event(&kind, about, &body, &self.correlation_id(), now)
+        let correlation = self.correlation_id();
+        self.event(&kind, about, &body, &correlation, now)
     }
 
     fn event(
@@ -144,8 +144,9 @@ impl Notifications {
     }
 
     /// Twelve hexadecimal digits, as the service's examples have.
-    fn correlation_id(&self) -> String {
-        let number = self.correlation.fetch_add(1, Ordering::Relaxed);
+    fn correlation_id(&mut self) -> String {
+        let number = self.correlation;
+        self.correlation = number.wrapping_add(1);
         format!("{:012x}", number & 0xffff_ffff_ffff)
     }
 }

@@ -1,6 +1,8 @@
-//! What the registry keeps of a device and of a module alike: generation, ETag, connection, proof.
+//! This file holds the facts that the registry keeps of a device and of a module alike: generation, ETag, connection
+//! state, last activity and proof.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,14 +28,36 @@ pub(crate) struct Credentials {
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
 }
 
-/// What every identity has. Kept small: there may be a million.
+/// The time at which an identity last sent or took something. Cheap to clone: all clones are the same time.
+///
+/// It is the one piece of state that changes without a transition. Every telemetry message moves it on, and a lock on
+/// the whole service for each of them would let a single busy device hold up everybody else.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastActivity(Arc<AtomicI64>);
+
+impl LastActivity {
+    /// Notes that the identity sent or took something.
+    pub(crate) fn touch(&self, now: Timestamp) {
+        // In steps of 100 ns, which is what is shown: they fit into 64 bits until the year 31197.
+        let steps = now.as_second() * 10_000_000 + i64::from(now.subsec_nanosecond() / 100);
+        self.0.store(steps, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Timestamp> {
+        let steps = self.0.load(Ordering::Relaxed);
+        let time = || Timestamp::from_nanosecond(i128::from(steps) * 100).ok();
+        if steps == 0 { None } else { time() }
+    }
+}
+
+/// The facts that every identity has. They are kept small, since there may be a million of them.
 #[derive(Debug)]
 pub(crate) struct Registered {
     generation_id: Arc<str>,
     etag: u64,
     connected: bool,
     connection_updated: Option<Timestamp>,
-    last_activity: Option<Timestamp>,
+    last_activity: LastActivity,
     authentication: AuthenticationType,
     keys: Option<[SharedAccessKey; 2]>,
     thumbprints: Option<Box<X509Thumbprints>>,
@@ -46,7 +70,7 @@ impl Registered {
             etag,
             connected: false,
             connection_updated: None,
-            last_activity: None,
+            last_activity: LastActivity::default(),
             authentication: proof.authentication,
             keys: keys(proof.authentication, proof.keys)?,
             thumbprints: kept(proof.thumbprints),
@@ -84,11 +108,7 @@ impl Registered {
     pub(super) fn set_connected(&mut self, connected: bool, now: Timestamp) {
         self.connected = connected;
         self.connection_updated = Some(truncated(now));
-        self.last_activity = self.connection_updated;
-    }
-
-    pub(super) fn touch(&mut self, now: Timestamp) {
-        self.last_activity = Some(truncated(now));
+        self.last_activity.touch(now);
     }
 
     pub(crate) const fn generation(&self) -> &Arc<str> {
@@ -111,8 +131,14 @@ impl Registered {
         self.connection_updated
     }
 
-    pub(crate) const fn last_activity(&self) -> Option<Timestamp> {
-        self.last_activity
+    /// Returns the time of the last activity; `None` if there was none.
+    pub(crate) fn last_activity(&self) -> Option<Timestamp> {
+        self.last_activity.get()
+    }
+
+    /// Returns the cell that holds the time of the last activity.
+    pub(crate) const fn activity_cell(&self) -> &LastActivity {
+        &self.last_activity
     }
 
     pub(crate) const fn authentication_type(&self) -> AuthenticationType {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 pub(crate) use self::modules::Module;
 use super::device_write::DeviceWrite;
 use super::refusal::HubError;
-use super::registered::{Credentials, Registered};
+use super::registered::{Credentials, LastActivity, Registered};
 use super::truncated;
 
 /// The state that a request expects (`If-Match`).
@@ -183,18 +183,28 @@ impl Registry {
         Some(self.registered(id)?.credentials(device.status))
     }
 
-    /// Notes that the identity has a connection, or has none any more.
-    pub(crate) fn set_connected(&mut self, id: &Identity, connected: bool, now: Timestamp) {
-        if let Some(registered) = self.registered_mut(id) {
-            registered.set_connected(connected, now);
-        }
+    /// Returns whether the device is enabled, also for a module of it; `None` if there is no such identity.
+    pub(crate) fn status(&self, id: &Identity) -> Option<DeviceStatus> {
+        let device = self.devices.get(&id.device)?;
+        self.registered(id).map(|_| device.status)
     }
 
-    /// Notes that the identity sent or took something.
-    pub(crate) fn touch(&mut self, id: &Identity, now: Timestamp) {
-        if let Some(registered) = self.registered_mut(id) {
-            registered.touch(now);
-        }
+    /// Notes that the identity has a connection, or has none any more, and returns the time of its last activity;
+    /// `None` if there is no such identity.
+    pub(crate) fn set_connected(
+        &mut self,
+        id: &Identity,
+        connected: bool,
+        now: Timestamp,
+    ) -> Option<LastActivity> {
+        let registered = self.registered_mut(id)?;
+        registered.set_connected(connected, now);
+        Some(registered.activity_cell().clone())
+    }
+
+    /// Returns the time of the identity's last activity; `None` if there is no such identity.
+    pub(crate) fn last_activity(&self, id: &Identity) -> Option<LastActivity> {
+        self.registered(id).map(|registered| registered.activity_cell().clone())
     }
 
     pub(crate) fn clear(&mut self) {

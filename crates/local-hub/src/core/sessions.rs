@@ -1,6 +1,6 @@
 //! This file keeps the MQTT sessions that the hub remembers while devices are away.
 //!
-//! `hub::connection` opens and keeps them for `mqtt::mailbox`. A device that connects with `CleanSession` 0
+//! `hub::session` opens and keeps them for `mqtt::mailbox`. A device that connects with `CleanSession` 0
 //! finds its subscriptions again, and the packet ids of the messages it was sent and did not acknowledge.
 //! Official clients subscribe once in their life and rely on it. A session lives until its device connects
 //! with `CleanSession` 1 or is deleted; there is at most one per identity, and it holds at most
@@ -104,12 +104,14 @@ impl Sessions {
         }
     }
 
-    /// Keeps the session as its connection has it now.
-    pub(crate) fn keep(&mut self, id: &Identity, connection: u64, session: &Session) {
-        if let Some((owner, kept)) = self.kept.get_mut(id)
-            && *owner == connection
-        {
-            kept.clone_from(session);
+    /// Keeps the session as its connection has it now. Returns whether anything has changed by it.
+    pub(crate) fn keep(&mut self, id: &Identity, connection: u64, session: &Session) -> bool {
+        match self.kept.get_mut(id) {
+            Some((owner, kept)) if *owner == connection && kept != session => {
+                kept.clone_from(session);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -271,6 +271,12 @@ impl Stored {
 }
 
 impl SectionWrite {
+    /// Returns the properties that are written.
+    pub(crate) const fn properties(&self) -> &Map<String, Value> {
+        let (Self::Merge(properties) | Self::Replace(properties)) = self;
+        properties
+    }
+
     /// Checks that `section` can hold the properties that are written, and returns them.
     fn checked(&self, section: Section) -> Result<&Map<String, Value>, HubError> {
         let (properties, nulls) = match self {

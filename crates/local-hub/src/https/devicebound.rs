@@ -5,14 +5,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use iothub_models::DeviceId;
+use iothub_models::{DeviceId, Identity};
 use serde::Serialize;
 
 use super::error::{ApiError, json};
 use super::message_headers::{read_c2d, write_c2d};
 use super::request::{DeviceOfPath, body, lock_token, query};
 use crate::core::lock::Settlement;
-use crate::hub::Hub;
+use crate::hub::{DeviceSession, Hub};
 
 /// A back end sends. The official clients do it over AMQP; Azure IoT Explorer does it here.
 pub(super) async fn send(
@@ -22,17 +22,22 @@ pub(super) async fn send(
     content: Body,
 ) -> Result<StatusCode, ApiError> {
     let content = body(content).await?;
-    hub.enqueue_c2d(&id, read_c2d(&headers, content)?).await?;
+    let message = read_c2d(&headers, content)?;
+    hub.commit(|service, now| service.enqueue_c2d(now, &id, message)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A device fetches the oldest message, or learns that there is none.
-pub(super) async fn receive(State(hub): State<Hub>, DeviceOfPath(id): DeviceOfPath) -> Response {
-    match hub.receive_c2d(&id) {
+pub(super) async fn receive(
+    State(hub): State<Hub>,
+    DeviceOfPath(id): DeviceOfPath,
+) -> Result<Response, ApiError> {
+    let device = DeviceSession::of_request(&hub, Identity::device(id.clone()))?;
+    Ok(match device.receive_message() {
         Some(leased) => (StatusCode::OK, write_c2d(&id, &leased), Bytes::from(leased.message.body.clone()))
             .into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
-    }
+    })
 }
 
 /// A device completes, or with `reject` in the query rejects.
@@ -65,7 +70,8 @@ async fn settle(
     headers: &HeaderMap,
     settlement: Settlement,
 ) -> Result<StatusCode, ApiError> {
-    hub.settle_c2d(id, lock_token(path, headers)?, settlement).await?;
+    let device = DeviceSession::of_request(hub, Identity::device(id.clone()))?;
+    device.settle_message(lock_token(path, headers)?, settlement).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -83,6 +89,6 @@ pub(super) async fn purge(
     State(hub): State<Hub>,
     DeviceOfPath(device_id): DeviceOfPath,
 ) -> Result<Response, ApiError> {
-    let total_messages_purged = hub.purge_c2d(&device_id).await?;
+    let total_messages_purged = hub.commit(|service, now| service.purge_c2d(now, &device_id)).await?;
     Ok(json(StatusCode::OK, &Purged { total_messages_purged, device_id, module_id: None }))
 }

@@ -11,6 +11,7 @@ use super::error::{ApiError, json, json_with_etag};
 use super::json_object::whole_number_in;
 use super::request::{DeviceOfPath, json_body, parsed, precondition, query};
 use crate::core::limits::LIST_LENGTH;
+use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
 pub(super) async fn list(State(hub): State<Hub>, uri: Uri) -> Result<Response, ApiError> {
@@ -22,14 +23,14 @@ pub(super) async fn list(State(hub): State<Hub>, uri: Uri) -> Result<Response, A
         }
         Some(None) => return Err(ApiError::new(ErrorCode::ArgumentInvalid, "top is not a number")),
     };
-    Ok(json(StatusCode::OK, &hub.devices(top)))
+    Ok(json(StatusCode::OK, &hub.read(|service, now| Ok::<_, HubError>(service.devices(now, top))).await?))
 }
 
 pub(super) async fn get(
     State(hub): State<Hub>,
     DeviceOfPath(id): DeviceOfPath,
 ) -> Result<Response, ApiError> {
-    Ok(identity(&hub.device(&id)?))
+    Ok(identity(&hub.read(|service, now| service.device(now, &id)).await?))
 }
 
 pub(super) async fn put(
@@ -46,7 +47,8 @@ pub(super) async fn put(
             format!("deviceId is {} in the body and {id} in the path", write.device_id),
         ));
     }
-    Ok(identity(&hub.put_device(write, &precondition(&headers)?).await?))
+    let precondition = precondition(&headers)?;
+    Ok(identity(&hub.commit(|service, now| service.put_device(now, write, &precondition)).await?))
 }
 
 pub(super) async fn delete(
@@ -54,7 +56,8 @@ pub(super) async fn delete(
     DeviceOfPath(id): DeviceOfPath,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    hub.delete_device(&id, &precondition(&headers)?).await?;
+    let precondition = precondition(&headers)?;
+    hub.commit(|service, now| service.delete_device(now, &id, &precondition)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

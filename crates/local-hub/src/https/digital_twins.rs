@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::header::{ETAG, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use iothub_models::{DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect, clamp_whole_numbers};
+use iothub_models::{
+    DigitalTwin, DigitalTwinPatch, ErrorCode, InvalidDigitalTwinPatch, PatchDefect, clamp_whole_numbers,
+};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_with_etag};
@@ -17,7 +19,8 @@ pub(super) async fn get(
     State(hub): State<Hub>,
     DeviceOfPath(device): DeviceOfPath,
 ) -> Result<Response, ApiError> {
-    let (twin, etag) = hub.digital_twin(&device)?;
+    let twin = hub.read(|service, now| service.twin(now, &(&device).into())).await?;
+    let (twin, etag) = (DigitalTwin::from(&twin), twin.etag);
     Ok(json_with_etag(&twin, &etag))
 }
 
@@ -35,7 +38,9 @@ pub(super) async fn patch(
     };
     let (patch, passed_over) = parsed(body, read).await?;
     passed_over.log(&format_args!("the digital twin {device}"));
-    let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
+    let precondition = precondition(&headers)?;
+    let patched = hub.commit(|service, now| service.patch_digital_twin(now, &device, &patch, &precondition));
+    let twin = patched.await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());
     let mut response = StatusCode::ACCEPTED.into_response();
     for (name, value) in [(ETAG, format!("\"{}\"", twin.etag)), (LOCATION, location)] {

@@ -29,7 +29,7 @@ use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
 use crate::core::limits::PROPERTIES;
 use crate::core::refusal::{HubError, too_many_properties};
-use crate::hub::Hub;
+use crate::hub::{DeviceSession, Hub};
 
 /// The content type that makes a body a batch.
 const BATCH: &str = "application/vnd.microsoft.iothub.json";
@@ -76,7 +76,8 @@ pub(super) async fn post(
         event.system_properties = telemetry.system_properties;
         event
     };
-    hub.accept_telemetry(messages.into_iter().map(event).collect()).await?;
+    let device = DeviceSession::of_request(&hub, sender.clone())?;
+    device.send_telemetry(messages.into_iter().map(event).collect()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::{ApiError, json};
 use super::request::lock_token;
-use crate::core::lock::Settlement;
+use crate::core::lock::{LockToken, Settlement};
+use crate::core::service::Service;
 use crate::hub::Hub;
 
 /// What clients of the service check a batch for.
@@ -15,7 +16,9 @@ const FEEDBACK: &str = "application/vnd.microsoft.iothub.feedback.json; charset=
 
 /// Hands out the oldest batch, or says that there is none.
 pub(super) async fn receive(State(hub): State<Hub>) -> Response {
-    let Some(batch) = hub.lease_feedback() else { return StatusCode::NO_CONTENT.into_response() };
+    let Some(batch) = hub.apply(Service::lease_feedback) else {
+        return StatusCode::NO_CONTENT.into_response();
+    };
     let mut response = json(StatusCode::OK, &batch.records);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, axum::http::HeaderValue::from_static(FEEDBACK));
@@ -30,8 +33,7 @@ pub(super) async fn complete(
     path: Path<Vec<String>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    hub.settle_feedback(lock_token(&path, &headers)?, Settlement::Complete)?;
-    Ok(StatusCode::NO_CONTENT)
+    settle(&hub, lock_token(&path, &headers)?, Settlement::Complete).await
 }
 
 pub(super) async fn abandon(
@@ -39,6 +41,10 @@ pub(super) async fn abandon(
     path: Path<Vec<String>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    hub.settle_feedback(lock_token(&path, &headers)?, Settlement::Abandon)?;
+    settle(&hub, lock_token(&path, &headers)?, Settlement::Abandon).await
+}
+
+async fn settle(hub: &Hub, lock: LockToken, settlement: Settlement) -> Result<StatusCode, ApiError> {
+    hub.commit(|service, now| service.settle_feedback(now, lock, settlement)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

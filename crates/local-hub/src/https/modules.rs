@@ -15,14 +15,14 @@ pub(super) async fn list(
     State(hub): State<Hub>,
     DeviceOfPath(device): DeviceOfPath,
 ) -> Result<Response, ApiError> {
-    Ok(json(StatusCode::OK, &hub.modules(&device)?))
+    Ok(json(StatusCode::OK, &hub.read(|service, _| service.modules(&device)).await?))
 }
 
 pub(super) async fn get(
     State(hub): State<Hub>,
     IdentityOfPath(id): IdentityOfPath,
 ) -> Result<Response, ApiError> {
-    let module = hub.module(&id)?;
+    let module = hub.read(|service, _| service.module(&id)).await?;
     Ok(json_with_etag(&module, &module.etag))
 }
 
@@ -38,7 +38,8 @@ pub(super) async fn put(
         let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());
         return Err(ApiError::new(ErrorCode::ArgumentInvalid, text));
     }
-    let module = hub.put_module(write, &precondition(&headers)?).await?;
+    let precondition = precondition(&headers)?;
+    let module = hub.commit(|service, now| service.put_module(now, write, &precondition)).await?;
     Ok(json_with_etag(&module, &module.etag))
 }
 
@@ -47,6 +48,7 @@ pub(super) async fn delete(
     IdentityOfPath(id): IdentityOfPath,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    hub.delete_module(&id, &precondition(&headers)?).await?;
+    let precondition = precondition(&headers)?;
+    hub.commit(|service, now| service.delete_module(now, &id, &precondition)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,9 +8,9 @@ use super::error::json;
 use crate::hub::Hub;
 
 pub(super) async fn registry(State(hub): State<Hub>) -> Response {
-    json(StatusCode::OK, &hub.registry_statistics())
+    json(StatusCode::OK, &hub.peek(|service, _| service.registry_statistics()))
 }
 
 pub(super) async fn service(State(hub): State<Hub>) -> Response {
-    json(StatusCode::OK, &hub.service_statistics())
+    json(StatusCode::OK, &hub.peek(|service, _| service.service_statistics()))
 }

@@ -17,7 +17,7 @@ pub(super) async fn get(
     State(hub): State<Hub>,
     IdentityOfPath(id): IdentityOfPath,
 ) -> Result<Response, ApiError> {
-    Ok(twin(&hub.twin(&id)?))
+    Ok(twin(&hub.read(|service, now| service.twin(now, &id)).await?))
 }
 
 pub(super) async fn patch(
@@ -47,7 +47,8 @@ async fn write(
 ) -> Result<Response, ApiError> {
     let body = json_body(headers, body).await?;
     let write = parsed(body, move |body| twin_json::parse(body, section)).await?.logged(id);
-    Ok(twin(&hub.write_twin(id, &write, &precondition(headers)?).await?))
+    let precondition = precondition(headers)?;
+    Ok(twin(&hub.commit(|service, now| service.write_twin(now, id, &write, &precondition)).await?))
 }
 
 fn twin(twin: &Twin) -> Response {

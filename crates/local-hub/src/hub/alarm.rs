@@ -1,7 +1,7 @@
-//! [`Alarm`] is the one timer of the hub's messages and feedback, for everything that time itself changes.
+//! [`Alarm`] is the one timer of the service, for everything that the passing of time changes.
 //!
-//! It sleeps until the earliest thing is due and is woken when something is due earlier. A hub in which
-//! nothing waits has no timer running.
+//! The outlets set it to the next time at which something is due; [`Hub::keep_time`] sleeps until then and lets time pass
+//! by a commit. A hub in which nothing waits has no timer running.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Hub, lock};
+use super::Hub;
+use crate::core::refusal::HubError;
 
 /// The time to wake up next.
 #[derive(Debug, Default)]
@@ -30,9 +31,9 @@ impl Alarm {
         }
     }
 
-    /// Forgets the time for which it is set, and returns it.
-    fn take(&self) -> Option<Timestamp> {
-        self.set_for.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Forgets the time for which it is set.
+    fn forget(&self) {
+        self.set_for.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Returns the time for which it is set by now; the calls that set it so need not wake anybody.
@@ -56,11 +57,14 @@ impl Hub {
     }
 
     async fn follow_clock(&self) {
+        let alarm = &self.0.outlets.alarm;
         loop {
-            // Taken first: what becomes due while the rest runs sets the alarm anew.
-            self.0.alarm.take();
-            self.pass_time();
-            let set_for = self.0.alarm.get();
+            // Forgotten first: what becomes due while the commit runs sets the alarm anew.
+            alarm.forget();
+            if let Err(error) = self.pass_time().await {
+                tracing::warn!(%error, "what is over could not be ended; it is tried again when something else is due");
+            }
+            let set_for = alarm.get();
             let due = async {
                 match set_for {
                     Some(due) => self.clock().sleep_until(due).await,
@@ -69,21 +73,14 @@ impl Hub {
             };
             tokio::select! {
                 () = due => {}
-                () = self.0.alarm.earlier.notified() => {}
+                () = alarm.earlier.notified() => {}
             }
         }
     }
 
     /// Ends what is over by now.
-    pub(super) fn pass_time(&self) {
-        let now = self.clock().now();
-        let mut c2d = lock(&self.0.c2d);
-        c2d.advance(now);
-        self.follow_c2d(&mut c2d, now);
-        let mut feedback = lock(&self.0.feedback);
-        feedback.advance(now);
-        self.follow_feedback(&mut feedback);
-        drop((feedback, c2d));
-        self.changed();
+    pub(super) async fn pass_time(&self) -> Result<(), HubError> {
+        // Every commit lets time pass before its own transition, and this one has no other.
+        self.commit(|_, _| Ok(())).await
     }
 }

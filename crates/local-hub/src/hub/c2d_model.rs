@@ -14,8 +14,8 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, FeedbackSt
 use jiff::Timestamp;
 
 use self::model::{Model, Record, Rules};
+use super::Hub;
 use super::tests::hub_with;
-use super::{Hub, lock};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::lock::{LockToken, Settlement};
@@ -185,8 +185,7 @@ impl Both {
 
     /// Nothing waits, and all devices are there. The clock goes on.
     fn start_over(&mut self) {
-        lock(&self.hub.0.c2d).clear();
-        lock(&self.hub.0.feedback).clear();
+        self.hub.apply(|service, _| service.forget_messages());
         for device in 0..DEVICES.len() {
             self.create(device);
         }
@@ -197,7 +196,7 @@ impl Both {
     }
 
     fn tick(&mut self) {
-        self.hub.pass_time();
+        now(self.hub.pass_time()).unwrap();
         self.timed = true;
     }
 
@@ -262,7 +261,7 @@ impl Both {
                 }
                 let (token, name) = self.feedback_leases[lease as usize % self.feedback_leases.len()];
                 self.tick();
-                let held = self.hub.settle_feedback(token, settlement).is_ok();
+                let held = now(self.hub.settle_feedback(token, settlement)).is_ok();
                 assert_eq!(held, self.model.settle_feedback(name, settlement));
             }
         }
@@ -272,9 +271,7 @@ impl Both {
         if self.timed {
             assert_eq!(self.hub.pending_feedback(), self.model.pending_feedback());
             let due = self.model.next_due().map(|seconds| self.start + Duration::from_secs(seconds));
-            let c2d = lock(&self.hub.0.c2d).next_due();
-            let feedback = lock(&self.hub.0.feedback).next_due();
-            assert_eq!(c2d.into_iter().chain(feedback).min(), due, "when the timer is set for");
+            assert_eq!(self.hub.peek(|service, _| service.next_due()), due, "when the timer is set for");
         }
     }
 

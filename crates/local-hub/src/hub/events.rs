@@ -1,40 +1,41 @@
-//! This file takes events in from devices and from the hub's own transitions, and gives readers the stream.
+//! This file takes telemetry in from devices, and gives readers the event stream.
+//!
+//! Device sessions call it. Telemetry does not lock the service: a batch takes the lock of its partition once.
+
+use iothub_models::Identity;
 
 use super::Hub;
+use crate::core::effects::Effects;
 use crate::core::event::HubEvent;
-use crate::core::event_log::EventLog;
-use crate::core::refusal::HubError;
-use iothub_models::Identity;
+use crate::journal::{Gate, Room, Transaction};
+use crate::log::EventLog;
 
 /// The number of events whose routes are asked without a pause.
 const ROUTED_AT_ONCE: usize = 8;
 
 impl Hub {
-    /// Takes telemetry, a whole read batch at once, in order. Devices are sent their acknowledgements
-    /// after this returned, and only then.
-    pub(crate) async fn accept_telemetry(&self, batch: Vec<HubEvent>) -> Result<(), HubError> {
-        let now = self.0.clock.now();
-        {
-            let mut registry = self.registry();
-            let mut previous = None;
-            // A batch comes from one connection, so nearly always from one device.
-            for event in &batch {
-                let sender = (&event.device_id, &event.module_id);
-                if previous != Some(sender) {
-                    let id = Identity { device: event.device_id.clone(), module: event.module_id.clone() };
-                    registry.touch(&id, now);
-                    previous = Some(sender);
-                }
-            }
-        }
+    /// Takes telemetry, a whole read batch at once, in order. Returns the gate that its acknowledgements must wait for.
+    pub(super) async fn append_telemetry(&self, mut batch: Vec<HubEvent>, room: Room) -> Gate {
+        let now = self.clock().now();
         let mut taken = self.routed(&batch).await.into_iter();
-        // Nothing waits from here on: what is told, kept and acknowledged is the same.
-        self.0.activity.telemetry(&batch, now);
-        let mut batch = batch;
+        // Nothing waits from here on, so that the same events are told, kept and acknowledged.
+        self.activity().telemetry(&batch, now);
         batch.retain(|_| taken.next().unwrap_or_default());
-        self.0.events.append(batch);
-        self.changed();
-        Ok(())
+        if batch.is_empty() {
+            // No route takes any of it; somebody may wait for the device's activity all the same.
+            self.0.journal.release(Effects::default());
+            return Gate::OPEN;
+        }
+        let (mut room, mut gate) = (room, Gate::OPEN);
+        self.0.log.append(batch, |numbered| {
+            let transaction = Transaction {
+                effects: Effects::default(),
+                events: Some(numbered),
+                room: std::mem::take(&mut room),
+            };
+            gate = self.0.journal.append(transaction);
+        });
+        gate
     }
 
     /// Returns for each event of a batch whether a route sends it into the stream.
@@ -42,10 +43,7 @@ impl Hub {
         let mut taken = Vec::with_capacity(batch.len());
         for (index, event) in batch.iter().enumerate() {
             // A condition may read a large body or the device's twin: others get their turn in between.
-            if index > 0
-                && index.is_multiple_of(ROUTED_AT_ONCE)
-                && !self.config().routes.take_all(event.source)
-            {
+            if index > 0 && index.is_multiple_of(ROUTED_AT_ONCE) && !self.0.routes.take_all(event.source) {
                 tokio::task::yield_now().await;
             }
             taken.push(self.takes(event));
@@ -54,14 +52,13 @@ impl Hub {
     }
 
     fn takes(&self, event: &HubEvent) -> bool {
-        let id = || Identity { device: event.device_id.clone(), module: event.module_id.clone() };
-        self.config().routes.take(event, &|| self.twin_of(&id()))
+        let id = || Identity::new(event.device_id.clone(), event.module_id.clone());
+        self.0.routes.take(event, &|| self.twin_value(&id()))
     }
 
-    /// Says in the log how many events the hub holds that a consumer group has not read, for the end of a hub
-    /// that forgets them.
+    /// Logs how many events the hub holds that a consumer group has not read, for the end of a hub that forgets them.
     pub(crate) fn log_unread_events(&self) {
-        let unread = self.0.events.unread();
+        let unread = self.0.log.unread();
         if unread.groups.is_empty() && unread.kept > 0 {
             tracing::info!(unread = unread.kept, "the hub ends; no reader has asked for any of its events");
         }
@@ -76,6 +73,6 @@ impl Hub {
 
     /// Returns the event stream.
     pub(crate) fn events(&self) -> &EventLog {
-        &self.0.events
+        &self.0.log
     }
 }

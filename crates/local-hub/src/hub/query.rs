@@ -6,9 +6,10 @@ use iothub_models::ErrorCode;
 use iothub_query::Query;
 use serde_json::Value;
 
-use super::{Hub, lock};
+use super::{Committed, Hub};
 use crate::core::refusal::HubError;
-use crate::core::twin_query::{Paging, QueryState, Slice};
+use crate::core::twin_query::{Paging, Slice};
+use crate::journal::NotKept;
 
 /// The time that the state is locked for one slice of a query, and its thread taken: the evaluation of the
 /// twin that is read at that moment is finished. It is real time, whatever clock the hub has.
@@ -51,30 +52,25 @@ impl Hub {
             None => None,
         };
         let mut paging = Paging::new(&query, most, progress);
-        let page = loop {
-            let slice = self.slice(&mut paging)?;
+        let (page, gate) = loop {
+            let Committed { answer: slice, gate } = self.read_with(|service, now| {
+                let start = Instant::now();
+                service.query_slice(now, &mut paging, &|| start.elapsed() >= SLICE_TIME)
+            });
+            let slice = slice?;
             if slice != Slice::More {
-                break paging.finish(slice)?;
+                break (paging.finish(slice)?, gate);
             }
             // Others get their turn: changes of twins, and tasks of this thread.
             tokio::task::yield_now().await;
         };
+        // The gate of the last slice is behind those of all slices before it.
+        gate.wait().await.map_err(NotKept::refusal)?;
         self.0.activity.query(page.rows, since);
         Ok(QueryPage {
             json: page.json,
             item_type: query.item_kind().as_str(),
             continuation: page.next.map(|next| self.0.continuations.write(text, &next)),
         })
-    }
-
-    fn slice(&self, paging: &mut Paging<'_>) -> Result<Slice, HubError> {
-        let now = self.0.clock.now();
-        let registry = self.registry();
-        let mut twins = lock(&self.0.twins);
-        let queues = lock(&self.0.c2d);
-        let start = Instant::now();
-        let is_over = || start.elapsed() >= SLICE_TIME;
-        let (registry, twins, queues) = (&*registry, &mut *twins, &*queues);
-        paging.slice(QueryState { registry, twins, queues, now, is_over: &is_over })
     }
 }

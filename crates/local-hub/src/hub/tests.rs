@@ -15,21 +15,26 @@ use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
 use crate::core::registry::Precondition;
+use crate::journal::Memory;
 
 fn hub() -> Hub {
     hub_with(Clock::real(), Limits::default())
 }
 
 pub(super) fn hub_with(clock: Clock, limits: Limits) -> Hub {
+    hub_in(Box::new(Memory), clock, limits)
+}
+
+fn hub_in(keep: Box<dyn Keep>, clock: Clock, limits: Limits) -> Hub {
     let config = HubConfig {
         name: "hub".into(),
         host_names: HostNames::new("hub", &[]).unwrap(),
         limits,
-        routes: crate::core::routes::Routes::default(),
+        routes: Arc::default(),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
     };
-    Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1)
+    Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1, crate::amqp::event_message::CODEC, keep)
 }
 
 fn id(text: &str) -> DeviceId {
@@ -45,17 +50,17 @@ async fn create(hub: &Hub, name: &str) -> DeviceGrant {
     }
 }
 
-fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> Connection {
-    hub.connect(Identity::device(id(name)), grant, None).unwrap()
+async fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> DeviceSession {
+    hub.connect(Identity::device(id(name)), grant, None).await.unwrap()
 }
 
 #[tokio::test]
 async fn the_identity_shows_the_newest_connection() {
     let hub = hub();
     let grant = create(&hub, "d1").await;
-    let older = connect(&hub, "d1", &grant);
-    let newer = connect(&hub, "d1", &grant);
-    assert_eq!(older.signals().close_reason(), Some(CloseReason::NewerConnection));
+    let older = connect(&hub, "d1", &grant).await;
+    let newer = connect(&hub, "d1", &grant).await;
+    assert_eq!(older.signals().unwrap().close_reason(), Some(CloseReason::NewerConnection));
     drop(older);
     assert_eq!(hub.device(&id("d1")).unwrap().connection_state, ConnectionState::Connected);
     assert_eq!(hub.service_statistics().connected_device_count, 1);
@@ -68,16 +73,16 @@ async fn the_identity_shows_the_newest_connection() {
 async fn deleting_ends_the_connection_and_forgets_the_queue() {
     let hub = hub();
     let grant = create(&hub, "d1").await;
-    let connection = connect(&hub, "d1", &grant);
+    let connection = connect(&hub, "d1", &grant).await;
     hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
     assert_eq!(hub.device(&id("d1")).unwrap().cloud_to_device_message_count, 1);
     hub.delete_device(&id("d1"), &Precondition::None).await.unwrap();
-    assert_eq!(connection.signals().close_reason(), Some(CloseReason::DeviceDeleted));
+    assert_eq!(connection.signals().unwrap().close_reason(), Some(CloseReason::DeviceDeleted));
     create(&hub, "d1").await;
     assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
     // The end of the old connection says nothing about the new identity, nor opens it.
     drop(connection);
-    let stale = hub.connect(Identity::device(id("d1")), &grant, None).unwrap_err();
+    let stale = hub.connect(Identity::device(id("d1")), &grant, None).await.unwrap_err();
     assert_eq!(stale.code, ErrorCode::DeviceNotFound);
     let missing = hub.enqueue_c2d(&id("d2"), C2dMessage::new("x")).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::DeviceNotFound);
@@ -87,11 +92,11 @@ async fn deleting_ends_the_connection_and_forgets_the_queue() {
 async fn disabling_ends_the_connection_and_keeps_the_queue() {
     let hub = hub();
     let grant = create(&hub, "d1").await;
-    let connection = connect(&hub, "d1", &grant);
+    let connection = connect(&hub, "d1", &grant).await;
     hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
     let disabled = DeviceWrite { status: DeviceStatus::Disabled, ..DeviceWrite::new(id("d1")) };
     hub.put_device(disabled, &Precondition::Exists).await.unwrap();
-    assert_eq!(connection.signals().close_reason(), Some(CloseReason::DeviceDisabled));
+    assert_eq!(connection.signals().unwrap().close_reason(), Some(CloseReason::DeviceDisabled));
     let refused = hub.enqueue_c2d(&id("d1"), C2dMessage::new("y")).await.unwrap_err();
     assert_eq!((refused.code, refused.text.as_str()), (ErrorCode::DeviceNotFound, "d1 is disabled"));
     assert_eq!(hub.pending_c2d(&id("d1")), 1);
@@ -101,14 +106,14 @@ async fn disabling_ends_the_connection_and_keeps_the_queue() {
 async fn a_message_wakes_the_connection_also_when_another_gave_it_back() {
     let hub = hub();
     let grant = create(&hub, "d1").await;
-    let older = connect(&hub, "d1", &grant);
+    let older = connect(&hub, "d1", &grant).await;
     hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
-    older.signals().wake.notified().await;
+    older.signals().unwrap().wake.notified().await;
     let leased: Vec<_> = hub.lease_c2d(&id("d1"), 10).iter().map(|leased| leased.lock).collect();
-    let newer = connect(&hub, "d1", &grant);
+    let newer = connect(&hub, "d1", &grant).await;
     assert!(hub.lease_c2d(&id("d1"), 10).is_empty());
     hub.release_c2d(&id("d1"), &leased);
-    let woken = tokio::time::timeout(Duration::from_secs(5), newer.signals().wake.notified()).await;
+    let woken = tokio::time::timeout(Duration::from_secs(5), newer.signals().unwrap().wake.notified()).await;
     assert!(woken.is_ok());
     let again: Vec<_> = hub.lease_c2d(&id("d1"), 10).iter().map(|leased| leased.lock).collect();
     hub.complete_c2d(&id("d1"), &again).await;
@@ -137,7 +142,7 @@ async fn telemetry_counts_as_activity_and_wakes_who_waits() {
     hub.accept_telemetry(vec![event(), event()]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     assert!(hub.device(&id("d1")).unwrap().last_activity_time > jiff::Timestamp::UNIX_EPOCH);
-    hub.clear();
+    hub.clear().await.unwrap();
     assert!(hub.kept_events().is_empty() && hub.devices(10).is_empty());
 }
 
@@ -166,16 +171,16 @@ async fn a_hub_where_nothing_waits_has_no_alarm() {
     let hub = hub_with(time.clock(), Limits::default());
     create(&hub, "d1").await;
     let timer = tokio::spawn(hub.clone().keep_time());
-    assert_eq!(hub.0.alarm.get(), None);
+    assert_eq!(hub.0.outlets.alarm.get(), None);
     hub.enqueue_c2d(&id("d1"), C2dMessage::new("x")).await.unwrap();
     let hour = Duration::from_secs(3600);
-    assert_eq!(hub.0.alarm.get(), Some(jiff::Timestamp::UNIX_EPOCH + hour));
+    assert_eq!(hub.0.outlets.alarm.get(), Some(jiff::Timestamp::UNIX_EPOCH + hour));
     time.advance(hour);
     // The timer and nobody else: nobody asks for the messages.
-    while lock(&hub.0.c2d).pending(&id("d1")) > 0 {
+    while hub.peek(|service, _| service.c2d_in_queue(&id("d1"))) > 0 {
         tokio::task::yield_now().await;
     }
-    while hub.0.alarm.get().is_some() {
+    while hub.0.outlets.alarm.get().is_some() {
         tokio::task::yield_now().await;
     }
     hub.shutdown().cancel();
@@ -202,7 +207,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        lock(&self.0).extend_from_slice(bytes);
+        self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -215,7 +220,7 @@ impl std::io::Write for Lines {
 #[derive(Debug)]
 struct Deaf;
 
-impl crate::core::event_log::Listener for Deaf {
+impl crate::log::Listener for Deaf {
     fn wake(&self) {}
     fn displaced(&self, _reason: &str) {}
 }
@@ -232,10 +237,11 @@ async fn the_log_says_at_the_end_how_many_events_were_not_read() {
             .with_max_level(tracing::Level::INFO)
             .finish();
         tracing::subscriber::with_default(subscriber, || hub.log_unread_events());
-        let text = lock(&lines.0).clone();
+        let text = lines.0.lock().unwrap().clone();
         String::from_utf8(text).unwrap()
     };
     let hub = hub();
+    create(&hub, "d1").await;
     assert_eq!(logged(&hub), "");
     let event = || {
         let sender = Identity::device(id("d1"));
@@ -252,7 +258,7 @@ async fn the_log_says_at_the_end_how_many_events_were_not_read() {
     assert!(nobody.contains("INFO") && nobody.contains("unread=5"), "{nobody}");
     let read = |count| {
         for partition in 0..hub.events().partitions() {
-            let start = crate::core::event_log::Start::EARLIEST;
+            let start = crate::log::Start::EARLIEST;
             let now = jiff::Timestamp::now();
             let mut reader =
                 hub.events().reader(partition, "$default", start, None, now, Box::new(Deaf)).unwrap();

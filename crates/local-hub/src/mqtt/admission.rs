@@ -22,6 +22,7 @@ use super::wire::{Progress, Wire};
 use crate::authorize::{Denied, DeviceGrant};
 use crate::core::event::HubEvent;
 use crate::hub::Hub;
+use crate::journal::NotKept;
 
 /// The longest time that a peer may take until its CONNECT is answered.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -182,9 +183,11 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
     let will = will.transpose()?;
     let model_id = claim.model_id.as_ref();
     let sender = Sender::new(&claim.id, &grant, model_id);
-    let mut connection = hub.connect(claim.id, &grant, model_id).map_err(denied)?;
-    connection.alone().await;
-    let (mailbox, session_present) = Mailbox::open(hub.clone(), connection, connect.clean_session);
+    let mut session = hub.connect(claim.id, &grant, model_id).await.map_err(denied)?;
+    session.alone().await;
+    let not_kept =
+        |error: NotKept| denied(Denied { code: ErrorCode::ServiceUnavailable, reason: error.to_string() });
+    let (mailbox, session_present) = Mailbox::open(session, connect.clean_session).await.map_err(not_kept)?;
     let keep_alive = Duration::from_secs(connect.keep_alive.into()) * 3 / 2;
     let admitted = Admitted {
         mailbox,

@@ -6,93 +6,35 @@
 //! push into a connection: the connection pulls messages from its `mailbox` when it has room. While a peer does
 //! not take its output, the hub reads from it up to a bound only, and disconnects it after a while.
 
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use iothub_models::ErrorCode;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::{self, Admitted};
-use super::codec::{self, Fault, Packet, Publish};
+use super::answers::{self, Answers};
+use super::codec::{self, Packet, Publish};
+use super::ended::{Ended, STALL};
 use super::filters;
 use super::method::MethodResponse;
-use super::telemetry::{self, TelemetryError};
-use super::topics::{self, PublishTopic, TopicError};
+use super::telemetry;
+use super::topics::{self, PublishTopic};
 use super::twin::TwinRequest;
 use super::wire::{Progress, Wire};
-use crate::activity::{ActivityResult, refused};
+use crate::activity::refused;
 use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
 use crate::core::method_calls::MethodAnswer;
-use crate::core::refusal::HubError;
-use crate::core::sessions::{Qos, TooManySubscriptions};
-use crate::hub::Hub;
+use crate::core::sessions::Qos;
+use crate::hub::{Committed, Hub, Reserved};
+use crate::journal::{Gate, NotKept, Room};
 use crate::listener::places::Place;
-
-/// The number of bytes of waiting output from which on the hub reads no more packets and fetches no more messages.
-const OUTPUT_BOUND: usize = 256 * 1024;
-
-/// The longest time that a peer may take none of its output before it is disconnected.
-const STALL: Duration = Duration::from_secs(30);
-
-/// The reason why a connection ended. The texts are for the hub's activity.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("the device said goodbye")]
-    Goodbye,
-    #[error("the device left without a DISCONNECT")]
-    Left,
-    #[error("the connection broke: {0}")]
-    Io(io::Error),
-    #[error("{0}")]
-    Told(CloseReason),
-    #[error("the hub shuts down")]
-    Shutdown,
-    #[error("nothing was heard from the device for {secs} s, one and a half times its keep-alive", secs = .0.as_secs())]
-    Silent(Duration),
-    #[error("the SAS token expired, and its time of grace is over")]
-    TokenExpired,
-    #[error("the device is slow: it took none of {0} waiting bytes for {secs} s", secs = STALL.as_secs())]
-    Slow(usize),
-    #[error("it sent {0}")]
-    Fault(Fault),
-    #[error("it published to {0:?}: {1}")]
-    PublishTopic(String, TopicError),
-    #[error("it subscribed to {0:?}: {1}")]
-    Filter(String, TopicError),
-    #[error("it asked for {0}")]
-    Subscriptions(TooManySubscriptions),
-    #[error("its telemetry is refused: {0}")]
-    Telemetry(TelemetryError),
-    #[error("the hub could not keep its telemetry: {0}")]
-    NotKept(HubError),
-}
-
-impl Ended {
-    /// Returns the result for the hub's activity, and the service's code for it, if there is one.
-    fn result(&self) -> (ActivityResult, Option<ErrorCode>) {
-        match self {
-            Self::Told(reason) => (ActivityResult::Ok, Some(reason.code())),
-            Self::Goodbye
-            | Self::Left
-            | Self::Io(_)
-            | Self::Shutdown
-            | Self::Silent(_)
-            | Self::TokenExpired => (ActivityResult::Ok, None),
-            Self::NotKept(error) => (ActivityResult::Failed, Some(error.code)),
-            Self::Slow(_)
-            | Self::Fault(_)
-            | Self::PublishTopic(..)
-            | Self::Filter(..)
-            | Self::Subscriptions(_)
-            | Self::Telemetry(_) => (ActivityResult::Refused, None),
-        }
-    }
-}
 
 /// Serves one connection from its first byte to its last. `place` is told when its device is let in.
 pub(super) async fn run<S>(hub: Hub, stream: S, place: Arc<Place>)
@@ -128,14 +70,22 @@ struct Connection<S> {
     /// if nothing waits.
     stalled: Option<(Timestamp, u64)>,
     packet_limit: usize,
-    /// True if packets wait unread because their answers would not have fit.
+    /// The answers that wait until what they speak of is kept.
+    answers: Answers,
+    /// True if packets wait unread because their answers would not have fit, or because the journal has no room.
     input_waits: bool,
+    /// Room in the journal that is being waited for.
+    reserving: Option<BoxFuture<'static, Result<Reserved, NotKept>>>,
+    /// Room in the journal for the next packets.
+    reserved: Option<Reserved>,
 }
 
-/// A PUBLISH that needs a transition of its own, unlike telemetry, which is kept a batch at a time.
+/// A packet that needs a transition of its own, unlike telemetry, which is kept a batch at a time.
 enum Transition {
-    Twin(TwinRequest),
-    Method(MethodResponse),
+    Twin(TwinRequest, Publish),
+    Method(MethodResponse, Publish),
+    /// A change of the subscriptions, which is made; its acknowledgement and the gate for which that waits.
+    Session(BytesMut, Gate),
 }
 
 /// The telemetry of a read batch, and the answers to its packets.
@@ -143,18 +93,50 @@ enum Transition {
 struct Batch {
     telemetry: Vec<HubEvent>,
     answers: BytesMut,
+    /// Room in the journal for what the next packets change.
+    reserved: Option<Reserved>,
+}
+
+impl Batch {
+    fn take_service_room(&mut self) -> Room {
+        self.reserved.as_mut().map(|reserved| std::mem::take(&mut reserved.service)).unwrap_or_default()
+    }
+}
+
+/// Waits for room in the journal; for ever if none is asked for.
+async fn room(
+    reserving: &mut Option<BoxFuture<'static, Result<Reserved, NotKept>>>,
+) -> Result<Reserved, NotKept> {
+    match reserving {
+        Some(reserving) => reserving.await,
+        None => pending().await,
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(hub: Hub, wire: Wire<S>, admitted: Admitted) -> Self {
         let last_heard = hub.clock().now();
         let packet_limit = hub.config().limits.telemetry_message_bytes + codec::PUBLISH_OVERHEAD;
-        Self { hub, wire, admitted, last_heard, stalled: None, packet_limit, input_waits: false }
+        Self {
+            hub,
+            wire,
+            admitted,
+            last_heard,
+            stalled: None,
+            packet_limit,
+            answers: Answers::default(),
+            input_waits: false,
+            reserving: None,
+            reserved: None,
+        }
     }
 
     async fn serve(&mut self) -> Ended {
         let (clock, shutdown) = (self.hub.clock().clone(), self.hub.shutdown().clone());
-        let signals = Arc::clone(self.admitted.mailbox.connection().signals());
+        let Some(signals) = self.admitted.mailbox.device().signals().map(Arc::clone) else {
+            // Only the session of a single request has none.
+            return Ended::Left;
+        };
         let mut closed = pin!(signals.closed.cancelled());
         let mut shutdown = pin!(shutdown.cancelled());
         let mut alarm_time = self.next_deadline();
@@ -168,12 +150,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.wire.is_writing() {
                 self.admitted.mailbox.all_written();
             }
-            may_have_mail |= self.admitted.mailbox.complete().await;
-            let has_room = self.wire.output.len() < OUTPUT_BOUND;
-            if may_have_mail && has_room {
-                may_have_mail = self.admitted.mailbox.deliver(&mut self.wire.output, OUTPUT_BOUND);
+            may_have_mail |= self.admitted.mailbox.complete();
+            if let Err(error) = self.answers.flush(&mut self.wire.output) {
+                return Ended::NotKept(error);
             }
-            if self.input_waits && has_room {
+            let has_room = self.answers.has_room(self.wire.output.len());
+            if may_have_mail && has_room {
+                may_have_mail = self.admitted.mailbox.deliver(&mut self.wire.output, answers::BYTES);
+            }
+            if self.input_waits && has_room && self.reserving.is_none() {
                 if let Err(ended) = self.take_batch().await {
                     return ended;
                 }
@@ -200,6 +185,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     alarm.set(clock.sleep_until(alarm_time));
                 }
                 () = signals.wake.notified() => may_have_mail = true,
+                () = self.answers.ready() => {}
+                reserved = room(&mut self.reserving) => {
+                    self.reserving = None;
+                    match reserved {
+                        Ok(reserved) => self.reserved = Some(reserved),
+                        Err(error) => return Ended::NotKept(error),
+                    }
+                }
                 progress = self.wire.progress(has_room) => match progress {
                     Ok(Progress::Read) => {
                         self.last_heard = clock.now();
@@ -223,19 +216,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = self.hub.clock().now();
         self.input_waits = false;
         let handled = loop {
-            if self.wire.output.len() + batch.answers.len() >= OUTPUT_BOUND {
+            if !self.answers.has_room(self.wire.output.len() + batch.answers.len()) {
+                self.input_waits = true;
+                break Ok(());
+            }
+            if batch.reserved.is_none() {
+                batch.reserved = self.reserved.take().or_else(|| self.hub.try_reserve());
+            }
+            if batch.reserved.is_none() {
+                let hub = self.hub.clone();
+                self.reserving = Some(Box::pin(async move { hub.reserve().await }));
                 self.input_waits = true;
                 break Ok(());
             }
             match codec::read(&mut self.wire.input, self.packet_limit) {
                 Ok(Some(packet)) => match self.handle(packet, now, &mut batch) {
                     Ok(None) => {}
-                    Ok(Some((transition, publish))) => {
+                    Ok(Some(transition)) => {
+                        let reserved = batch.reserved.take().unwrap_or_default();
                         // Acknowledgements go out in the order of the packets that they acknowledge.
-                        self.keep(&mut batch).await?;
+                        self.keep(&mut batch, reserved.telemetry).await;
                         match transition {
-                            Transition::Twin(request) => self.answer(&request, &publish).await,
-                            Transition::Method(response) => self.answered(response, publish),
+                            Transition::Twin(request, publish) => {
+                                self.answer(&request, &publish, reserved.service);
+                            }
+                            Transition::Method(response, publish) => self.pass_on(response, publish),
+                            Transition::Session(acknowledgement, gate) => {
+                                self.answers.push(gate, acknowledgement, &mut self.wire.output);
+                            }
                         }
                         // A read batch holds over a thousand of these, and a large twin takes a fraction of
                         // a millisecond each time: others get their turn in between.
@@ -248,40 +256,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         // The packets before a fault are kept and answered.
-        self.keep(&mut batch).await?;
+        let room = batch.reserved.take().unwrap_or_default().telemetry;
+        self.keep(&mut batch, room).await;
         handled
     }
 
-    /// Keeps the telemetry that the batch has brought so far, then writes the answers.
-    async fn keep(&mut self, batch: &mut Batch) -> Result<(), Ended> {
+    /// Keeps the telemetry that the batch has brought so far; the answers follow once it is kept.
+    async fn keep(&mut self, batch: &mut Batch, room: Room) {
         let telemetry = std::mem::take(&mut batch.telemetry);
-        if !telemetry.is_empty() {
-            self.hub.accept_telemetry(telemetry).await.map_err(Ended::NotKept)?;
-        }
-        self.wire.output.unsplit(batch.answers.split());
-        Ok(())
+        let gate = if telemetry.is_empty() {
+            Gate::OPEN
+        } else {
+            self.admitted.mailbox.device().append_telemetry(telemetry, room).await
+        };
+        self.answers.push(gate, batch.answers.split(), &mut self.wire.output);
     }
 
-    /// Carries out a request about the twin, acknowledges it and answers it.
-    async fn answer(&mut self, request: &TwinRequest, publish: &Publish) {
+    /// Carries out a request about the twin; its acknowledgement and its answer follow once the change is kept.
+    fn answer(&mut self, request: &TwinRequest, publish: &Publish, room: Room) {
         let mailbox = &mut self.admitted.mailbox;
-        let answer = request.answer(&self.hub, mailbox.id(), &publish.payload).await;
+        let Committed { answer, gate } =
+            request.answer(mailbox.device(), &publish.payload, room, self.hub.clock().now());
+        let mut answers = BytesMut::new();
         if publish.qos == Qos::AtLeastOnce {
-            codec::write_puback(&mut self.wire.output, publish.packet_id);
+            codec::write_puback(&mut answers, publish.packet_id);
         }
-        mailbox.answer(&answer, &mut self.wire.output);
+        mailbox.answer(&answer, &mut answers);
+        self.answers.push(gate, answers, &mut self.wire.output);
     }
 
-    /// Passes the answer to a direct method on, and acknowledges it.
-    fn answered(&mut self, response: MethodResponse, publish: Publish) {
-        let connection = self.admitted.mailbox.connection();
+    /// Passes the device's response to a direct method on, and acknowledges it.
+    fn pass_on(&mut self, response: MethodResponse, publish: Publish) {
+        let device = self.admitted.mailbox.device();
         let MethodResponse { status, number } = response;
         let answer = MethodAnswer { status, payload: publish.payload };
-        if !number.is_some_and(|number| connection.answer_method(number, answer)) {
-            tracing::debug!(device = %connection.id(), ?number, "a late or unknown answer to a method is dropped");
+        if !number.is_some_and(|number| device.answer_call(number, answer)) {
+            tracing::debug!(device = %device.id(), ?number, "a late or unknown answer to a method is dropped");
         }
         if publish.qos == Qos::AtLeastOnce {
-            codec::write_puback(&mut self.wire.output, publish.packet_id);
+            let mut acknowledgement = BytesMut::new();
+            codec::write_puback(&mut acknowledgement, publish.packet_id);
+            self.answers.push(Gate::OPEN, acknowledgement, &mut self.wire.output);
         }
     }
 
@@ -291,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         packet: Packet,
         now: Timestamp,
         batch: &mut Batch,
-    ) -> Result<Option<(Transition, Publish)>, Ended> {
+    ) -> Result<Option<Transition>, Ended> {
         let mailbox = &mut self.admitted.mailbox;
         match packet {
             Packet::Publish(publish) => return self.publish(publish, now, batch),
@@ -311,18 +326,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     mailbox.subscribe(&filter, qos).map_err(Ended::Subscriptions)?;
                     granted.push(qos);
                 }
-                mailbox.keep_session();
-                codec::write_suback(&mut batch.answers, packet_id, &granted);
+                let gate = mailbox.keep_session(batch.take_service_room());
                 // Messages may have waited for this subscription.
-                mailbox.connection().signals().wake.notify_one();
+                if let Some(signals) = mailbox.device().signals() {
+                    signals.wake.notify_one();
+                }
+                let mut acknowledgement = BytesMut::new();
+                codec::write_suback(&mut acknowledgement, packet_id, &granted);
+                return Ok(Some(Transition::Session(acknowledgement, gate)));
             }
             Packet::Unsubscribe { packet_id, filters } => {
                 // A filter that the session does not have is no fault: it is acknowledged like any other.
                 for filter in &filters {
                     mailbox.unsubscribe(filter);
                 }
-                mailbox.keep_session();
-                codec::write_unsuback(&mut batch.answers, packet_id);
+                let gate = mailbox.keep_session(batch.take_service_room());
+                let mut acknowledgement = BytesMut::new();
+                codec::write_unsuback(&mut acknowledgement, packet_id);
+                return Ok(Some(Transition::Session(acknowledgement, gate)));
             }
             Packet::PingReq => codec::write_pingresp(&mut batch.answers),
             Packet::Disconnect => return Err(Ended::Goodbye),
@@ -335,15 +356,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         publish: Publish,
         now: Timestamp,
         batch: &mut Batch,
-    ) -> Result<Option<(Transition, Publish)>, Ended> {
+    ) -> Result<Option<Transition>, Ended> {
         match topics::parse_publish(&publish.topic, self.admitted.mailbox.id()) {
             Ok(PublishTopic::Telemetry { bag }) => {
                 let limit = self.hub.config().limits.telemetry_message_bytes;
                 let telemetry = telemetry::read(bag, &publish, limit).map_err(Ended::Telemetry)?;
                 batch.telemetry.push(self.admitted.sender.event(telemetry, now));
             }
-            Ok(PublishTopic::Twin(request)) => return Ok(Some((Transition::Twin(request), publish))),
-            Ok(PublishTopic::Method(response)) => return Ok(Some((Transition::Method(response), publish))),
+            Ok(PublishTopic::Twin(request)) => return Ok(Some(Transition::Twin(request, publish))),
+            Ok(PublishTopic::Method(response)) => return Ok(Some(Transition::Method(response, publish))),
             Err(error) => return Err(Ended::PublishTopic(shown(publish.topic), error)),
         }
         if publish.qos == Qos::AtLeastOnce {
@@ -386,18 +407,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Completes the messages that the device has taken, publishes its will unless it said goodbye, and closes.
     async fn end(mut self, ended: &Ended) {
-        self.admitted.mailbox.complete().await;
-        let device = self.admitted.mailbox.id().clone();
-        let since = self.admitted.mailbox.connection().since();
-        self.hub.activity().disconnected(&device, since, ended.result(), ended);
+        self.admitted.mailbox.complete();
+        let device = self.admitted.mailbox.device();
+        self.hub.activity().disconnected(device.id(), device.since(), ended.result(), ended);
         let gone = matches!(ended, Ended::Told(CloseReason::DeviceDeleted | CloseReason::Reset));
         if let Some(will) = self.admitted.will.take()
             && !gone
             && !matches!(ended, Ended::Goodbye)
         {
             let event = self.admitted.sender.event(will, self.hub.clock().now());
-            if let Err(error) = self.hub.accept_telemetry(vec![event]).await {
-                tracing::error!(%device, %error, "a will could not be kept");
+            // The connection has ended: the reserve of the journal takes the last of it.
+            let gate = device.append_telemetry(vec![event], Room::default()).await;
+            if let Err(error) = gate.wait().await {
+                tracing::error!(device = %device.id(), %error, "a will could not be kept");
             }
         }
         // Closing may take a second. Messages are back in the queue before, and a newer connection can go on.

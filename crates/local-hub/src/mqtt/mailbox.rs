@@ -15,10 +15,11 @@ use bytes::BytesMut;
 use iothub_models::Identity;
 
 use crate::core::c2d_queue::LeasedC2d;
-use crate::core::lock::LockToken;
+use crate::core::lock::{LockToken, Settlement};
 use crate::core::method_calls::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
-use crate::hub::{Connection, Hub};
+use crate::hub::DeviceSession;
+use crate::journal::{Gate, NotKept, Room};
 
 use super::twin::{self, Answer};
 use super::{codec, filters, method, topics};
@@ -30,8 +31,7 @@ pub(super) const WINDOW: usize = 10;
 /// The mailbox of a connection. Dropping it releases its messages and keeps its session.
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    hub: Hub,
-    connection: Connection,
+    device: DeviceSession,
     session: Session,
     /// Messages sent at QoS 1 and not acknowledged, oldest first.
     in_flight: Vec<InFlight>,
@@ -48,37 +48,37 @@ struct InFlight {
 }
 
 impl Mailbox {
-    /// Opens the session of a connection; true if there was one.
-    pub(super) fn open(hub: Hub, connection: Connection, clean: bool) -> (Self, bool) {
-        let session = connection.open_session(clean);
+    /// Opens the MQTT session of a device session; true if there was one.
+    pub(super) async fn open(device: DeviceSession, clean: bool) -> Result<(Self, bool), NotKept> {
+        let session = device.open_state(clean).await?;
         let present = session.is_some();
         let mailbox = Self {
-            hub,
-            connection,
+            device,
             session: session.unwrap_or_default(),
             in_flight: Vec::new(),
             leaving: Vec::new(),
             taken: Vec::new(),
         };
         if mailbox.listens_to_methods() {
-            mailbox.connection.listen_to_methods(true);
+            mailbox.device.listen_to_calls(true);
         }
-        (mailbox, present)
+        Ok((mailbox, present))
     }
 
-    pub(super) const fn connection(&self) -> &Connection {
-        &self.connection
+    /// Returns the session of the device in the hub.
+    pub(super) const fn device(&self) -> &DeviceSession {
+        &self.device
     }
 
     pub(super) const fn id(&self) -> &Identity {
-        self.connection.id()
+        self.device.id()
     }
 
     /// Adds a filter, which [`filters::check`] has granted.
     pub(super) fn subscribe(&mut self, filter: &str, qos: Qos) -> Result<(), TooManySubscriptions> {
         self.session.subscriptions.insert(filter, qos)?;
         if filters::opens_methods(filter) {
-            self.connection.listen_to_methods(true);
+            self.device.listen_to_calls(true);
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Mailbox {
     pub(super) fn unsubscribe(&mut self, filter: &str) {
         self.session.subscriptions.remove(filter);
         if filters::opens_methods(filter) && !self.listens_to_methods() {
-            self.connection.listen_to_methods(false);
+            self.device.listen_to_calls(false);
         }
     }
 
@@ -100,9 +100,10 @@ impl Mailbox {
         self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
     }
 
-    /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends.
-    pub(super) fn keep_session(&self) {
-        self.connection.keep_session(&self.session);
+    /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends. Returns the
+    /// gate that the SUBACK must wait for.
+    pub(super) fn keep_session(&self, room: Room) -> Gate {
+        self.device.keep_state(&self.session, room)
     }
 
     /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
@@ -114,7 +115,8 @@ impl Mailbox {
 
     /// Writes the changes of desired properties that came, if the device subscribed to them.
     fn tell(&self, output: &mut BytesMut) {
-        for change in self.connection.signals().take_told() {
+        let Some(signals) = self.device.signals() else { return };
+        for change in signals.take_told() {
             let topic = twin::desired_topic(change.version);
             if self.covers(&topic) {
                 self.write(&topic, &change.body, output);
@@ -136,7 +138,7 @@ impl Mailbox {
         if !self.listens_to_methods() {
             return false;
         }
-        let requests = self.connection.take_methods(bound.saturating_sub(output.len()));
+        let requests = self.device.take_calls(bound.saturating_sub(output.len()));
         for request in &requests {
             let topic = method::request_topic(request);
             // The service documents + and # in names of methods, and official clients take such topics.
@@ -144,7 +146,7 @@ impl Mailbox {
                 self.write(&topic, &request.payload, output);
             } else {
                 // The device asked for calls of other methods only.
-                self.connection.decline_method(request.number, CallFailure::not_subscribed());
+                self.device.decline_call(request.number, CallFailure::not_subscribed());
             }
         }
         !requests.is_empty()
@@ -164,7 +166,7 @@ impl Mailbox {
         if room == 0 || self.id().module.is_some() {
             return;
         }
-        let leased = self.hub.lease_c2d(&self.id().device, room);
+        let leased = self.device.lease_messages(room);
         let exhausted = leased.len() < room;
         for message in leased {
             self.send(&message, qos, output);
@@ -236,14 +238,11 @@ impl Mailbox {
     }
 
     /// Completes the messages that the device has taken. Returns whether there were any, and so room for more.
-    ///
-    /// # Cancel safety
-    /// Dropping the future may leave messages that were taken in the queue: they are delivered again.
-    pub(super) async fn complete(&mut self) -> bool {
+    pub(super) fn complete(&mut self) -> bool {
         if self.taken.is_empty() {
             return false;
         }
-        self.hub.complete_c2d(&self.connection.id().device, &self.taken).await;
+        self.device.settle_messages(&self.taken, Settlement::Complete);
         self.taken.clear();
         true
     }
@@ -259,12 +258,13 @@ impl Drop for Mailbox {
             .chain(self.taken.drain(..))
             .collect();
         if !locks.is_empty() {
-            self.hub.release_c2d(&self.connection.id().device, &locks);
+            self.device.release_messages(&locks);
         }
         // The messages of this connection are older than those left from the connection before.
         let later = std::mem::take(&mut self.session.unacknowledged);
         self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
-        self.keep_session();
+        // Nobody waits for it: the reserve of the journal takes it.
+        self.keep_session(Room::default());
     }
 }
 

@@ -1,5 +1,6 @@
 //! This file gives tests a hub whose clock is turned by hand, and a device that speaks in raw bytes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
@@ -15,6 +16,7 @@ use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
 use crate::core::registry::Precondition;
 use crate::hub::Hub;
+use crate::journal::Memory;
 use crate::listener::places::Place;
 
 /// The real time that a test waits for bytes that should come at once.
@@ -36,11 +38,18 @@ impl Bench {
             name: "hub".into(),
             host_names: HostNames::new("hub", &[]).unwrap(),
             limits: Limits::default(),
-            routes: crate::core::routes::Routes::default(),
+            routes: Arc::default(),
             consumer_groups: ConsumerGroups::new(&[]).unwrap(),
             keeps_devices: false,
         };
-        let hub = Hub::new(config, time.clock(), Policies::new(|_| new_key().unwrap()), 1);
+        let hub = Hub::new(
+            config,
+            time.clock(),
+            Policies::new(|_| new_key().unwrap()),
+            1,
+            crate::amqp::event_message::CODEC,
+            Box::new(Memory),
+        );
         let key = || SharedAccessKey::new(KEY);
         let write = DeviceWrite { keys: Some([key(), key()]), ..DeviceWrite::new(device()) };
         hub.put_device(write, &Precondition::None).await.unwrap();

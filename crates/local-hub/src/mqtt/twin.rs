@@ -19,7 +19,8 @@ use uuid::Uuid;
 use crate::activity::refused;
 use crate::core::refusal::HubError;
 use crate::core::truncated;
-use crate::hub::Hub;
+use crate::hub::{Committed, DeviceSession};
+use crate::journal::{Gate, Room};
 
 use super::topics::TopicError;
 
@@ -80,22 +81,33 @@ pub(super) fn parse(rest: &str) -> Result<TwinRequest, TopicError> {
 }
 
 impl TwinRequest {
-    /// Carries out the request and returns the answer.
-    pub(super) async fn answer(&self, hub: &Hub, id: &Identity, body: &[u8]) -> Answer {
-        let done = match self.operation {
-            Operation::Get => hub.twin_properties(id).and_then(|twin| {
-                let body = serde_json::to_vec(&twin)
-                    .map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))?;
-                Ok((200, None, body))
-            }),
+    /// Carries out the request, and returns the answer with the gate that it must wait for.
+    pub(super) fn answer(
+        &self,
+        device: &DeviceSession,
+        body: &[u8],
+        room: Room,
+        now: Timestamp,
+    ) -> Committed<Answer> {
+        let Committed { answer: done, gate } = match self.operation {
+            Operation::Get => {
+                let Committed { answer, gate } = device.twin_properties();
+                let shown = answer.and_then(|twin| {
+                    serde_json::to_vec(&twin)
+                        .map_err(|error| HubError::new(ErrorCode::ServerError, error.to_string()))
+                });
+                Committed { answer: shown.map(|body| (200, None, body)), gate }
+            }
             Operation::Report { expected } => {
-                report(hub, id, body, expected).await.map(|version| (204, Some(version), Vec::new()))
+                let Committed { answer, gate } = report(device, body, expected, room);
+                Committed { answer: answer.map(|version| (204, Some(version), Vec::new())), gate }
             }
         };
-        match done {
+        let answer = match done {
             Ok((status, version, body)) => Answer { topic: self.topic(status, version), body },
-            Err(refusal) => self.refusal(id, &refusal, hub.clock().now()),
-        }
+            Err(refusal) => self.refusal(device.id(), &refusal, now),
+        };
+        Committed { answer, gate }
     }
 
     fn topic(&self, status: u16, version: Option<i64>) -> String {
@@ -121,15 +133,24 @@ impl TwinRequest {
     }
 }
 
-async fn report(hub: &Hub, id: &Identity, body: &[u8], expected: Option<Expected>) -> Result<i64, HubError> {
+fn report(
+    device: &DeviceSession,
+    body: &[u8],
+    expected: Option<Expected>,
+    room: Room,
+) -> Committed<Result<i64, HubError>> {
+    let refused = |refusal| Committed { answer: Err(refusal), gate: Gate::OPEN };
     let expected = match expected {
         Some(Expected::NotANumber) => {
-            return Err(HubError::new(ErrorCode::ArgumentInvalid, "$version is not a whole number"));
+            return refused(HubError::new(ErrorCode::ArgumentInvalid, "$version is not a whole number"));
         }
         Some(Expected::Version(version)) => Some(version),
         None => None,
     };
-    hub.report(id, &object(body)?, expected).await
+    match object(body) {
+        Ok(patch) => device.report(&patch, expected, room),
+        Err(refusal) => refused(refusal),
+    }
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, HubError> {

@@ -24,7 +24,7 @@ fn queues() -> C2dQueues {
 
 impl C2dQueues {
     fn send(&mut self, device: &DeviceId, message: C2dMessage, now: Timestamp) -> Result<(), HubError> {
-        self.enqueue(device, &"1".into(), message, now)
+        self.enqueue(device, &"1".into(), message, now).map(drop)
     }
 
     /// True if any message is visible then.

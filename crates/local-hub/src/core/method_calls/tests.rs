@@ -27,9 +27,15 @@ fn answer(status: i32, payload: &'static str) -> MethodAnswer {
     MethodAnswer { status, payload: payload.into() }
 }
 
-fn code(begun: &Begun) -> Option<(ErrorCode, Option<u64>)> {
-    match &*begun.phase.borrow() {
-        Phase::Done(Err(failure)) => {
+/// Returns the last thing that was said of a call.
+fn progress(calls: &MethodCalls, begun: &Begun) -> Progress {
+    let of_call = calls.progress.iter().rev().find(|(number, _)| *number == begun.number);
+    of_call.map_or(Progress::Until(begun.deadline), |(_, progress)| progress.clone())
+}
+
+fn code(calls: &MethodCalls, begun: &Begun) -> Option<(ErrorCode, Option<u64>)> {
+    match progress(calls, begun) {
+        Progress::Done(Err(failure)) => {
             Some((failure.refusal.code, failure.waited.map(|waited| waited.as_secs())))
         }
         _ => None,
@@ -59,7 +65,7 @@ fn a_call_is_handed_out_once_and_answered_once() {
     assert!(!calls.answer(&id(), NEW, begun.number, answer(1, "")), "another connection does not have it");
     assert!(!calls.answer(&id(), OLD, begun.number + 1, answer(1, "")));
     assert!(calls.answer(&id(), OLD, begun.number, answer(-7, "{}")));
-    assert_eq!(*begun.phase.borrow(), Phase::Done(Ok(answer(-7, "{}"))));
+    assert_eq!(progress(&calls, &begun), Progress::Done(Ok(answer(-7, "{}"))));
     assert!(!calls.answer(&id(), OLD, begun.number, answer(1, "")), "it is over");
     calls.ended(&id(), OLD, at(1));
     assert_empty(&calls);
@@ -72,9 +78,9 @@ fn who_is_not_there_or_does_not_listen_is_not_online() {
     assert_eq!((refused.refusal.code, refused.waited), (ErrorCode::DeviceNotOnline, Some(Duration::ZERO)));
     let begun = calls.begin(&id(), call(5), at(0)).unwrap();
     calls.expire(&id(), begun.number, at(4));
-    assert_eq!(*begun.phase.borrow(), Phase::Until(at(5)));
+    assert_eq!(progress(&calls, &begun), Progress::Until(at(5)));
     calls.expire(&id(), begun.number, at(5));
-    assert_eq!(code(&begun), Some((ErrorCode::DeviceNotOnline, Some(5))));
+    assert_eq!(code(&calls, &begun), Some((ErrorCode::DeviceNotOnline, Some(5))));
     assert_empty(&calls);
 }
 
@@ -84,11 +90,11 @@ fn a_device_that_comes_in_time_has_the_whole_response_timeout() {
     let begun = calls.begin(&id(), call(5), at(0)).unwrap();
     assert!(calls.listen(&id(), OLD, at(4)));
     let until = at(14).checked_sub(EARLY).unwrap();
-    assert_eq!(*begun.phase.borrow(), Phase::Until(until));
+    assert_eq!(progress(&calls, &begun), Progress::Until(until));
     calls.expire(&id(), begun.number, at(13));
     assert_eq!(numbers(&calls.take(&id(), OLD, 1000)), [begun.number]);
     calls.expire(&id(), begun.number, until);
-    assert_eq!(code(&begun), Some((ErrorCode::GatewayTimeout, Some(10))));
+    assert_eq!(code(&calls, &begun), Some((ErrorCode::GatewayTimeout, Some(10))));
     assert!(!calls.answer(&id(), OLD, begun.number, answer(200, "1")), "too late");
 }
 
@@ -101,9 +107,9 @@ fn what_a_lost_connection_had_fails_and_what_it_had_not_waits_on() {
     let patient = calls.begin(&id(), call(5), at(0)).unwrap();
     let hasty = calls.begin(&id(), call(0), at(0)).unwrap();
     calls.ended(&id(), OLD, at(1));
-    assert_eq!(code(&sent), Some((ErrorCode::DeviceConnectionClosedRemotely, None)));
-    assert_eq!(code(&hasty), Some((ErrorCode::DeviceNotOnline, Some(0))));
-    assert_eq!(*patient.phase.borrow(), Phase::Until(at(5)));
+    assert_eq!(code(&calls, &sent), Some((ErrorCode::DeviceConnectionClosedRemotely, None)));
+    assert_eq!(code(&calls, &hasty), Some((ErrorCode::DeviceNotOnline, Some(0))));
+    assert_eq!(progress(&calls, &patient), Progress::Until(at(5)));
     assert!(calls.listen(&id(), NEW, at(2)));
     assert!(calls.take(&id(), OLD, 1000).is_empty());
     assert_eq!(numbers(&calls.take(&id(), NEW, 1000)), [patient.number]);
@@ -152,7 +158,7 @@ fn calls_are_bounded_and_refused_aloud() {
     assert_eq!(refused.refusal.code, ErrorCode::ThrottlingException);
     assert_eq!(kept.len(), METHOD_REQUEST_BYTES / big.len() - 1, "less the small ones");
     calls.clear();
-    assert!(begun.iter().skip(1).chain(&kept).all(|begun| code(begun).is_some()));
+    assert!(begun.iter().skip(1).chain(&kept).all(|begun| code(&calls, begun).is_some()));
     assert_empty(&calls);
 }
 
@@ -175,11 +181,11 @@ fn an_identity_that_is_gone_ends_its_calls_and_not_those_of_others() {
     let [device_call, module_call, other_call] =
         [id(), module.clone(), other].map(|id| calls.begin(&id, call(5), at(0)).unwrap());
     calls.forget(&module);
-    assert_eq!(code(&module_call), Some((ErrorCode::ModuleNotFound, None)));
-    assert_eq!(code(&device_call), None);
+    assert_eq!(code(&calls, &module_call), Some((ErrorCode::ModuleNotFound, None)));
+    assert_eq!(code(&calls, &device_call), None);
     calls.forget_device(&"d".parse().unwrap());
-    assert_eq!(code(&device_call), Some((ErrorCode::DeviceNotFound, None)));
-    assert_eq!(code(&other_call), None);
+    assert_eq!(code(&calls, &device_call), Some((ErrorCode::DeviceNotFound, None)));
+    assert_eq!(code(&calls, &other_call), None);
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! The body of a connection state notification: a number by which readers tell the latest one.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -12,15 +9,18 @@ const FROM_1601: i128 = 11_644_473_600;
 /// Sequence numbers: 256 bits as 64 hexadecimal digits, compared as text. As in the service's example
 /// the time stands in front, in 100 ns since 1601; a counter behind it makes them grow strictly.
 #[derive(Debug, Default)]
-pub(super) struct SequenceNumbers(Mutex<(u128, u128)>);
+pub(super) struct SequenceNumbers {
+    ticks: u128,
+    count: u128,
+}
 
 impl SequenceNumbers {
-    pub(super) fn next(&self, now: Timestamp) -> String {
+    pub(super) fn next(&mut self, now: Timestamp) -> String {
         let ticks = u128::try_from((now.as_nanosecond() / 100) + FROM_1601 * 10_000_000).unwrap_or(0);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that is set back does not take the numbers with it.
-        *last = (last.0.max(ticks), last.1 + 1);
-        format!("{:032x}{:032x}", last.0, last.1)
+        self.ticks = self.ticks.max(ticks);
+        self.count += 1;
+        format!("{:032x}{:032x}", self.ticks, self.count)
     }
 }
 

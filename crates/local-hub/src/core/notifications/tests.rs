@@ -162,7 +162,7 @@ fn a_new_module_is_told_as_documented() {
     let mut twins = Twins::default();
     let now = "2022-05-27T18:49:38.4904785Z".parse().unwrap();
     twins.create(id.clone(), now);
-    let hub = Notifications::new("contoso-routing-hub", 1);
+    let mut hub = Notifications::new("contoso-routing-hub", 1);
     let event = hub.lifecycle(&id, true, &twins.get(&id).unwrap(), now);
     assert_eq!(
         body(&event),
@@ -199,9 +199,9 @@ fn a_deleted_device_is_told_with_what_was_in_its_twin() {
 /// The example of the event schemas has the same time in front, and counters of the service's behind it.
 #[test]
 fn a_connection_state_has_a_number_that_grows_strictly() {
-    let hub = Notifications::new("contoso-routing-hub", 1);
+    let mut hub = Notifications::new("contoso-routing-hub", 1);
     let id = Identity::device("contoso-device-1".parse().unwrap());
-    let number = |connected, time: &str| {
+    let mut number = |connected, time: &str| {
         let event = hub.connection_state(&id, connected, time.parse().unwrap());
         let told: Value = serde_json::from_str(body(&event)).unwrap();
         (

@@ -152,8 +152,8 @@ async fn packet_ids_go_round_without_zero_and_without_those_in_use() {
     let bench = Bench::new().await;
     let grant =
         bench.hub.authorize_device(&device(), None, Some(&bench.token(Duration::from_secs(60)))).unwrap();
-    let connection = bench.hub.connect(Identity::device(device()), &grant, None).unwrap();
-    let (mut mailbox, _) = Mailbox::open(bench.hub.clone(), connection, false);
+    let session = bench.hub.connect(Identity::device(device()), &grant, None).await.unwrap();
+    let (mut mailbox, _) = Mailbox::open(session, false).await.unwrap();
     mailbox.session.last_packet_id = u16::MAX - 1;
     mailbox.session.unacknowledged = vec![Unacknowledged { sequence_number: 1, packet_id: 1 }];
     let ids: Vec<u16> = (0..3).map(|_| mailbox.new_packet_id()).collect();

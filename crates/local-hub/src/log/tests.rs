@@ -1,6 +1,9 @@
-//! These tests cover order, places, bounds and seats of the log, without a clock or a socket.
+//! These tests cover order, beginnings, bounds and seats of the log, without a clock or a socket. Events are
+//! released as they are numbered; `visible` covers events that are not released yet.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod visible;
+
+use std::sync::atomic::AtomicUsize;
 
 use iothub_models::{Identity, TelemetryMessage};
 
@@ -9,8 +12,24 @@ use super::*;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MB: usize = 1024 * 1024;
 
+/// Writes the number and the body of an event, since the log does not care for the rest.
+const PLAIN: EventCodec = EventCodec {
+    encode: |event, position, out| {
+        out.extend_from_slice(format!("{} ", position.sequence_number).as_bytes());
+        out.extend_from_slice(&event.message.body);
+    },
+    decode: |bytes| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        Some(event("d", text.split_once(' ')?.1, 0))
+    },
+};
+
 fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn time_ms(seconds: i64) -> i64 {
+    time(seconds).as_millisecond()
 }
 
 fn event(device: &str, body: &str, seconds: i64) -> HubEvent {
@@ -18,18 +37,21 @@ fn event(device: &str, body: &str, seconds: i64) -> HubEvent {
     HubEvent::telemetry(TelemetryMessage::new(body), id, "1".into(), "{}".into(), time(seconds))
 }
 
-/// Writes the place and the body of an event, since the encoder decides about everything else that a reader
-/// gets.
-fn plain(event: &HubEvent, position: &Position, out: &mut BytesMut) {
-    out.extend_from_slice(format!("{} ", position.sequence_number).as_bytes());
-    out.extend_from_slice(&event.message.body);
-}
-
 fn log(partitions: usize, bytes: usize) -> EventLog {
-    EventLog::new(partitions, DAY, bytes, time(0), plain)
+    EventLog::new(partitions, DAY, bytes, time(0), PLAIN)
 }
 
-/// Counts what it is told.
+/// Appends events and releases them as they are numbered, as a hub does whose journal is in memory.
+fn add(log: &EventLog, batch: Vec<HubEvent>) {
+    log.append(batch, |numbered| log.release(numbered));
+}
+
+/// Returns the bodies of all visible events.
+fn bodies(log: &EventLog) -> Vec<String> {
+    log.kept().into_iter().map(|event| String::from_utf8(event.message.body).unwrap()).collect()
+}
+
+/// A listener that counts what it is told.
 #[derive(Clone, Debug, Default)]
 struct Counter(Arc<[AtomicUsize; 2]>);
 
@@ -76,7 +98,7 @@ fn a_device_s_events_are_in_one_partition_in_order_and_devices_spread() {
     let log = log(4, MB);
     let devices: Vec<_> = (0..100).map(|n| format!("device-{n}")).collect();
     for round in 0..3 {
-        log.append(devices.iter().map(|device| event(device, &format!("{device} {round}"), 0)).collect());
+        add(&log, devices.iter().map(|device| event(device, &format!("{device} {round}"), 0)).collect());
     }
     assert_eq!(log.telemetry_accepted(), 300);
     let mut seen = 0;
@@ -107,17 +129,12 @@ fn a_device_s_events_are_in_one_partition_in_order_and_devices_spread() {
 #[test]
 fn offsets_grow_and_times_never_go_back() {
     let log = log(1, MB);
-    log.append(vec![event("d", "a", 5), event("d", "b", 3), event("d", "c", 9)]);
-    let partition = log.partition(0).unwrap();
-    let kept: Vec<_> = partition.kept().map(|(time, _)| time - time_ms(0)).collect();
+    add(&log, vec![event("d", "a", 5), event("d", "b", 3), event("d", "c", 9)]);
+    let kept: Vec<_> = log.0.partitions[0].events().kept(3).map(|(time, _)| time - time_ms(0)).collect();
     assert_eq!(kept, [5_000, 5_000, 9_000]);
-    let last = partition.state().last.unwrap();
+    let last = log.state(0, time(9)).unwrap().last.unwrap();
     assert_eq!((last.sequence_number, last.enqueued_time), (2, time_ms(9)));
     assert!(last.offset > u64::try_from(time(0).as_nanosecond()).unwrap());
-}
-
-fn time_ms(seconds: i64) -> i64 {
-    time(seconds).as_millisecond()
 }
 
 /// This test names every kind of place, with the event there and without it: at the first event, between two
@@ -125,7 +142,7 @@ fn time_ms(seconds: i64) -> i64 {
 #[test]
 fn a_reader_begins_where_it_says() {
     let log = log(1, MB);
-    log.append(vec![event("d", "a", 0), event("d", "b", 10), event("d", "c", 10), event("d", "d", 20)]);
+    add(&log, vec![event("d", "a", 0), event("d", "b", 10), event("d", "c", 10), event("d", "d", 20)]);
     let offset_of = |number: u64| {
         let first = u64::try_from(time(0).as_nanosecond()).unwrap();
         first + number * 3
@@ -187,16 +204,16 @@ fn in_an_empty_partition_reading_begins_with_the_next_event_whatever_the_place()
         let never_used = log(1, MB);
         let mut reading = reader(&never_used, start);
         assert!(take(&mut reading).is_empty(), "{start:?}");
-        never_used.append(vec![event("d", "next", 0)]);
+        add(&never_used, vec![event("d", "next", 0)]);
         assert_eq!(take(&mut reading), ["0 next"], "{start:?}");
 
         let emptied = log(1, MB);
-        emptied.append(old.to_vec());
+        add(&emptied, old.to_vec());
         let day_later = time(24 * 60 * 60 + 1);
         assert!(emptied.state(0, day_later).unwrap().is_empty);
         let mut reading = reader(&emptied, start);
         assert!(take(&mut reading).is_empty(), "{start:?}");
-        emptied.append(vec![event("d", "next", 24 * 60 * 60 + 1)]);
+        add(&emptied, vec![event("d", "next", 24 * 60 * 60 + 1)]);
         assert_eq!(take(&mut reading), ["2 next"], "{start:?}");
     }
 }
@@ -206,12 +223,12 @@ fn a_waiting_reader_is_woken_once_for_a_batch() {
     let log = log(1, MB);
     let told = Counter::default();
     let mut reader = log.reader(0, "g", Start::EARLIEST, None, time(0), Box::new(told.clone())).unwrap();
-    log.append(vec![event("d", "a", 0)]);
+    add(&log, vec![event("d", "a", 0)]);
     assert_eq!(told.woken(), 0, "it has not said that it waits");
     assert_eq!(take(&mut reader), ["0 a"]);
     assert!(take(&mut reader).is_empty());
-    log.append(vec![event("d", "b", 0), event("d", "c", 0)]);
-    log.append(vec![event("d", "d", 0)]);
+    add(&log, vec![event("d", "b", 0), event("d", "c", 0)]);
+    add(&log, vec![event("d", "d", 0)]);
     assert_eq!(told.woken(), 1);
     assert_eq!(take(&mut reader), ["1 b", "2 c", "3 d"]);
     reader.give_back(2);
@@ -223,24 +240,24 @@ fn the_oldest_leave_by_size_and_a_reader_goes_on_with_the_oldest_left() {
     let log = log(1, 10 * (1_000 + 48 + 3));
     let body = "x".repeat(1_000);
     let mut reader = reader(&log, Start::EARLIEST);
-    log.append((0..8).map(|_| event("d", &body, 0)).collect());
+    add(&log, (0..8).map(|_| event("d", &body, 0)).collect());
     let mut into = Vec::new();
     assert_eq!(reader.take(2, MB, time(0), &mut into).unwrap().lost, 0);
-    log.append((0..8).map(|_| event("d", &body, 0)).collect());
+    add(&log, (0..8).map(|_| event("d", &body, 0)).collect());
     into.clear();
     let took = reader.take(100, MB, time(0), &mut into).unwrap();
     assert_eq!((took.lost, into.len()), (4, 10));
     assert!(into[0].starts_with(b"6 "));
     assert_eq!(took.state.first_sequence_number, 6);
     // The newest stays, however large it is.
-    log.append(vec![event("d", &"y".repeat(100_000), 0)]);
+    add(&log, vec![event("d", &"y".repeat(100_000), 0)]);
     assert_eq!(log.kept().len(), 1);
 }
 
 #[test]
 fn the_oldest_leave_by_age() {
     let log = log(1, MB);
-    log.append(vec![event("d", "a", 0), event("d", "b", 100)]);
+    add(&log, vec![event("d", "a", 0), event("d", "b", 100)]);
     let day = 24 * 60 * 60;
     assert!(!log.state(0, time(day)).unwrap().is_empty);
     assert_eq!(log.state(0, time(day + 1)).unwrap().first_sequence_number, 1);
@@ -253,7 +270,7 @@ fn the_oldest_leave_by_age() {
 #[test]
 fn a_batch_is_bounded_by_count_and_bytes_and_one_is_always_taken() {
     let log = log(1, MB);
-    log.append((0..4).map(|_| event("d", "12345678", 0)).collect());
+    add(&log, (0..4).map(|_| event("d", "12345678", 0)).collect());
     let mut reader = reader(&log, Start::EARLIEST);
     let mut into = Vec::new();
     reader.take(100, 25, time(0), &mut into).unwrap();
@@ -269,42 +286,42 @@ fn a_batch_is_bounded_by_count_and_bytes_and_one_is_always_taken() {
 fn five_readers_without_an_epoch_or_one_with() {
     let log = log(2, MB);
     let told = Counter::default();
-    let take_place = |partition, group: &str, epoch| {
+    let take_seat = |partition, group: &str, epoch| {
         log.reader(partition, group, Start::EARLIEST, epoch, time(0), Box::new(told.clone()))
     };
-    let mut five: Vec<_> = (0..5).map(|_| take_place(0, "g", None).unwrap()).collect();
-    assert_eq!(take_place(0, "g", None).unwrap_err(), ReaderRefused::TooMany);
-    let _others = [take_place(1, "g", None).unwrap(), take_place(0, "h", None).unwrap()];
+    let mut five: Vec<_> = (0..5).map(|_| take_seat(0, "g", None).unwrap()).collect();
+    assert_eq!(take_seat(0, "g", None).unwrap_err(), ReaderRefused::TooMany);
+    let _others = [take_seat(1, "g", None).unwrap(), take_seat(0, "h", None).unwrap()];
     drop(five.pop());
-    five.push(take_place(0, "g", None).unwrap());
+    five.push(take_seat(0, "g", None).unwrap());
 
-    let mut with_epoch = take_place(0, "g", Some(3)).unwrap();
+    let mut with_epoch = take_seat(0, "g", Some(3)).unwrap();
     assert_eq!(told.displaced(), 5);
     assert!(five[0].take(1, MB, time(0), &mut Vec::new()).is_none());
-    // Those that lost their places leave, and free nobody else's.
+    // Those that lost their seats leave, and free no other seat.
     drop(five);
     assert!(with_epoch.take(1, MB, time(0), &mut Vec::new()).is_some());
     for asked in [None, Some(2)] {
-        let refused = take_place(0, "g", asked).unwrap_err();
+        let refused = take_seat(0, "g", asked).unwrap_err();
         assert_eq!(refused, ReaderRefused::LowerEpoch { current: 3, asked });
     }
-    let equal = take_place(0, "g", Some(3)).unwrap();
+    let equal = take_seat(0, "g", Some(3)).unwrap();
     assert_eq!(told.displaced(), 6);
     drop(equal);
-    assert!(take_place(0, "g", None).is_ok());
-    assert_eq!(take_place(2, "g", None).unwrap_err(), ReaderRefused::NoSuchPartition(2));
+    assert!(take_seat(0, "g", None).is_ok());
+    assert_eq!(take_seat(2, "g", None).unwrap_err(), ReaderRefused::NoSuchPartition(2));
 }
 
 #[test]
 fn a_reset_begins_anew_and_readers_go_on() {
     let log = log(1, MB);
-    log.append(vec![event("d", "a", 0), event("d", "b", 0)]);
+    add(&log, vec![event("d", "a", 0), event("d", "b", 0)]);
     let before = log.state(0, time(0)).unwrap().last.unwrap();
     let mut reader = reader(&log, Start::EARLIEST);
     take(&mut reader);
     log.clear(time(0));
     assert_eq!((log.kept().len(), log.telemetry_accepted()), (0, 0));
-    log.append(vec![event("d", "c", 0)]);
+    add(&log, vec![event("d", "c", 0)]);
     assert_eq!(take(&mut reader), ["0 c"]);
     assert!(log.state(0, time(0)).unwrap().last.unwrap().offset > before.offset);
 }
@@ -313,7 +330,7 @@ fn a_reset_begins_anew_and_readers_go_on() {
 fn what_a_consumer_group_has_not_read_is_counted() {
     let log = log(2, MB);
     let devices: Vec<_> = (0..100).map(|n| format!("device-{n}")).collect();
-    log.append(devices.iter().map(|device| event(device, "x", 0)).collect());
+    add(&log, devices.iter().map(|device| event(device, "x", 0)).collect());
     assert_eq!(log.unread(), Unread { kept: 100, groups: BTreeMap::new() });
     let kept = |partition| log.state(partition, time(0)).unwrap().last.unwrap().sequence_number + 1;
     let (first, second) = (kept(0), kept(1));
