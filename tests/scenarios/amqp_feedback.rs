@@ -1,4 +1,5 @@
-//! Feedback over AMQP, frame by frame: its form, its settlements, and receivers that share, stall or leave.
+//! These tests receive feedback over AMQP, frame by frame: its form, its settlements, and receivers that share, stall or
+//! leave.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use fe2o3_amqp_types::messaging::message::__private::Deserializable;
 use fe2o3_amqp_types::messaging::{
     Accepted, Body, Data, DeliveryState, Message, Modified, Rejected, Released, Source, Target,
 };
-use fe2o3_amqp_types::performatives::{Attach, Detach, Disposition, Performative};
+use fe2o3_amqp_types::performatives::{Attach, Close, Detach, Disposition, Performative};
 use fe2o3_amqp_types::primitives::{Symbol, Value};
 use iothub_amqp_service::{C2dMessage, DeviceId};
 use iothub_auth::ManualClock;
-use iothub_local_hub::{LocalHub, RunningHub};
+use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::raw_amqp::{RawAmqp, condition};
+use crate::raw_amqp::{HOUR, RawAmqp, condition, token_for};
 use crate::raw_mqtt::soon;
 
 const FEEDBACK: &str = "/messages/servicebound/feedback";
@@ -57,7 +58,7 @@ fn device() -> DeviceId {
     "d1".parse().unwrap()
 }
 
-/// What was delivered on a link.
+/// A batch as it was delivered on a link.
 struct Received {
     delivery: u32,
     handle: u32,
@@ -83,7 +84,7 @@ impl Received {
     }
 }
 
-/// Attaches a receiver of feedback with so much credit.
+/// Attaches a receiver of feedback, and grants this credit.
 async fn attach(peer: &mut RawAmqp, handle: u32, second: bool, credit: u32) {
     let attach = Attach {
         name: format!("feedback-{handle}"),
@@ -145,7 +146,7 @@ async fn settle(peer: &mut RawAmqp, delivery: u32, settled: bool, state: Deliver
     peer.send(Performative::Disposition(disposition), &[]).await;
 }
 
-/// The hub's own word on a delivery, for a receiver that settles second.
+/// Returns the disposition with which the hub answers a receiver that settles second.
 async fn echo(peer: &mut RawAmqp) -> Disposition {
     loop {
         if let Performative::Disposition(disposition) = peer.recv().await.0 {
@@ -308,6 +309,63 @@ async fn a_link_or_connection_that_ends_gives_back_what_it_had() {
     let third = receive(&mut next).await;
     assert_eq!(third.message.header.map_or(0, |header| header.delivery_count), 0, "nobody refused it");
     settle(&mut next, third.delivery, true, accepted()).await;
+    all_completed(&bench).await;
+}
+
+/// A batch whose lock is over is held, too, until its receiver tells an outcome: with ten deliveries of each, 80 batches
+/// take the 800 places of a connection.
+#[tokio::test]
+async fn a_receiver_that_never_settles_holds_a_bounded_number_of_batches() {
+    let bench = Bench::new().await;
+    let mut peer = RawAmqp::authorized(&bench.hub).await;
+    // The token outlives the locks of all deliveries.
+    let token = token_for(&bench.hub, PolicyName::Service, "localhost", 24 * HOUR);
+    assert_eq!(peer.put_token(&token).await.status, 200);
+    attach(&mut peer, 2, false, 1000).await;
+    let mut first = None;
+    for batch in 0..80 {
+        bench.batch(&format!("m{batch}")).await;
+        for _ in 0..10 {
+            let received = receive(&mut peer).await;
+            first.get_or_insert(received.delivery);
+            bench.time.advance(LOCK);
+        }
+        all_completed(&bench).await;
+    }
+    bench.batch("last").await;
+    // Another connection has room.
+    let mut other = receiver(&bench, false).await;
+    let received = receive(&mut other).await;
+    assert_eq!(received.ids(), ["last"]);
+    settle(&mut other, received.delivery, true, DeliveryState::Released(Released {})).await;
+    let again = receive(&mut other).await;
+    drop(other);
+    // One settlement, even one that comes too late, makes room for one batch.
+    settle(&mut peer, first.unwrap(), true, accepted()).await;
+    let last = receive(&mut peer).await;
+    assert_eq!((last.ids(), last.tag == again.tag), (vec!["last".to_owned()], false));
+    settle(&mut peer, last.delivery, true, accepted()).await;
+    all_completed(&bench).await;
+}
+
+/// The receiver does not wait for its outcomes to come back.
+#[tokio::test]
+async fn an_outcome_counts_although_its_link_or_connection_ends_at_once() {
+    let bench = Bench::new().await;
+    let mut peer = receiver(&bench, true).await;
+    bench.batch("m1").await;
+    let first = receive(&mut peer).await;
+    settle(&mut peer, first.delivery, false, accepted()).await;
+    let detach = Detach { handle: Handle(first.handle), closed: true, error: None };
+    peer.send(Performative::Detach(detach), &[]).await;
+    all_completed(&bench).await;
+
+    attach(&mut peer, 3, true, 10).await;
+    bench.batch("m2").await;
+    let second = receive(&mut peer).await;
+    assert_eq!(second.ids(), ["m2"]);
+    settle(&mut peer, second.delivery, false, accepted()).await;
+    peer.send(Performative::Close(Close { error: None }), &[]).await;
     all_completed(&bench).await;
 }
 

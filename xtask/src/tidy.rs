@@ -1,6 +1,7 @@
 //! `cargo xtask tidy` checks the rules of the house that neither the compiler nor clippy knows. Each rule is a
 //! pure function over the files that were read, so that its tests show it a bad tree and see it fail.
 
+mod circles;
 mod examples;
 mod features;
 mod fidelity;
@@ -95,6 +96,7 @@ fn findings() -> Result<Vec<Finding>> {
     findings.extend(examples::check(&files));
     findings.extend(links::check(&files, &workspace::tracked_files()?.into_iter().collect()));
     findings.extend(seams::check(&files));
+    findings.extend(circles::check(&files));
     findings.extend(samples::check(&files));
     findings.extend(rooms::check(&rooms::packages(&metadata)));
     findings.extend(unused::check(&unused::packages(&metadata), &files));

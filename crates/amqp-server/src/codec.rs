@@ -1,5 +1,5 @@
-//! Bytes to values and back. Inbound bytes pass `scan` first, which is iterative and knows no
-//! recursion to exhaust; only then does `decode` build values. `encode` writes.
+//! This module turns bytes into values and back. Inbound bytes pass `scan` first, which is iterative, so that no
+//! nesting can exhaust the stack; only then does `decode` build values. `encode` writes.
 //!
 //! The codec is our own for three reasons: a general one leaves out what some clients need on the wire,
 //! its limits would have to be guarded from outside, and the clients we test with bring another, so that a
@@ -14,12 +14,7 @@ pub use encode::{Encode, MapWriter};
 pub(crate) use encode::{ListWriter, patch_u32, put_descriptor, put_symbol};
 pub use scan::{scan_message, scan_value};
 
-/// How deep lists, maps, arrays and descriptions may nest in inbound bytes.
-pub const MAX_DEPTH: usize = 32;
-
-/// How many values one inbound frame or message section may hold: a decoded value takes more memory
-/// than its bytes, and this bounds how much.
-pub const MAX_VALUES: usize = 16 * 1024;
+pub use crate::value::{MAX_DEPTH, MAX_VALUES};
 
 /// Constructor bytes (AMQP 1.0, part 1, section 1.6).
 pub(crate) mod constructor {
@@ -72,7 +67,7 @@ pub(crate) mod constructor {
         Array(usize),
     }
 
-    /// How the bytes after a constructor are laid out; `None` for one the standard does not define.
+    /// Returns the layout of the bytes after a constructor, or `None` if the standard does not define the constructor.
     pub(crate) fn layout(code: u8) -> Option<Layout> {
         Some(match code {
             NULL..=LIST_0 => Layout::Fixed(0),

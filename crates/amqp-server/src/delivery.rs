@@ -1,4 +1,4 @@
-//! Deliveries as a handler sees them: messages in both directions, their tags and their outcomes.
+//! This file has the deliveries of both directions as a handler sees them: their messages, tags, options and outcomes.
 
 use bytes::Bytes;
 
@@ -7,18 +7,18 @@ use crate::{
     message::Message,
 };
 
-/// One unsettled delivery, meaningful together with its [`crate::LinkId`].
+/// The id of an unsettled delivery, meaningful together with its [`crate::LinkId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(pub(crate) u32);
 
 /// A complete incoming message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
-    /// Its id, for a settlement later.
+    /// The id of the delivery, for a settlement later.
     pub id: DeliveryId,
     /// The sender's tag.
     pub tag: DeliveryTag,
-    /// Whether the sender settled it already and expects no answer.
+    /// True if the sender has settled the delivery and expects no answer.
     pub settled: bool,
     /// The message format; 0 is the standard's own.
     pub message_format: u32,
@@ -33,44 +33,44 @@ impl Delivery {
     }
 }
 
-/// The outcome the peer told for a message sent to it.
+/// The outcome that the peer told for a message sent to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SentDelivery {
-    /// Its id, for a settlement later.
+    /// The id of the delivery, for a settlement later.
     pub id: DeliveryId,
-    /// The tag it was sent with.
+    /// The tag with which the message was sent.
     pub tag: DeliveryTag,
     /// The peer's outcome. A peer that settles without one has not processed the message: `Released`,
     /// unless its source named another default.
     pub outcome: Outcome,
-    /// Whether the peer has settled and waits for nothing.
+    /// True if the peer has settled and waits for nothing.
     pub settled: bool,
 }
 
-/// A delivery's outcome (AMQP 1.0, part 3, section 3.4).
+/// The outcome of a delivery (AMQP 1.0, part 3, section 3.4).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Processed.
+    /// The message was processed.
     Accepted,
-    /// Invalid, will never be processed; the error says why, where the peer gave one.
+    /// The message is invalid and will never be processed; the error says why, if one was given.
     Rejected(Option<AmqpError>),
-    /// Not processed, send it again.
+    /// The message was not processed; send it again.
     Released,
-    /// Not processed, with remarks on the next attempt.
+    /// The message was not processed; the fields are remarks on the next attempt.
     Modified {
-        /// Count this as a failed attempt.
+        /// True if this counts as a failed attempt.
         delivery_failed: bool,
-        /// Do not send it on this link again.
+        /// True if the message must not be sent on this link again.
         undeliverable_here: bool,
     },
 }
 
-/// When a delivery is settled.
+/// The time at which a delivery is settled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Disposition {
-    /// With this outcome, as soon as the callback returns.
+    /// The delivery is settled with this outcome as soon as the callback returns.
     Now(Outcome),
-    /// By a later call of [`crate::ConnectionHandle::settle`] or [`crate::Links::settle`].
+    /// The delivery is settled by a later call of [`crate::ConnectionHandle::settle`] or [`crate::Links::settle`].
     Later,
 }
 
@@ -80,16 +80,60 @@ impl From<Outcome> for Disposition {
     }
 }
 
-/// How many messages an outgoing link may send.
+/// The credit of an outgoing link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credit {
-    /// Messages the peer has asked for and not got.
+    /// The number of messages that the peer has asked for and not got.
     pub available: u32,
-    /// Whether credit left over after this call is taken back.
+    /// True if credit that is left over after this call is taken back.
     pub drain: bool,
 }
 
-/// A delivery tag: up to 32 bytes that identify a delivery on its link while it is unsettled.
+/// The way in which a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendOptions {
+    /// The delivery tag; `None` lets the transport count. Tags of unsettled deliveries must differ.
+    pub tag: Option<DeliveryTag>,
+    /// True if the message is sent settled, so that nothing more is heard of it. The caller keeps to the link's
+    /// settle mode. Otherwise the peer's outcome comes to
+    /// [`on_outcome`](crate::ConnectionHandler::on_outcome).
+    pub settled: bool,
+    /// The message format; 0 is the standard's own.
+    pub message_format: u32,
+}
+
+impl SendOptions {
+    /// Returns the options of a message of which nothing more is heard.
+    pub const fn settled() -> Self {
+        Self { tag: None, settled: true, message_format: 0 }
+    }
+
+    /// Returns the options of a message with this tag, of which an outcome is still to come.
+    pub const fn unsettled(tag: DeliveryTag) -> Self {
+        Self { tag: Some(tag), settled: false, message_format: 0 }
+    }
+}
+
+/// The reason why a message was not taken for sending. Nothing of it went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer has no credit or window open, leaves too much unsettled, or is slow to read.
+    /// [`on_credit`](crate::ConnectionHandler::on_credit) comes when that has changed.
+    #[error("the peer takes no message at the moment")]
+    NoCredit,
+    /// The largest number of messages that may wait for credit is reached.
+    #[error("too many messages wait for the peer's credit")]
+    QueueFull,
+    /// The peer takes no message of this size on this link.
+    #[error("the message is larger than the peer takes")]
+    TooLarge,
+    /// The link is not attached, or it is an incoming one.
+    #[error("the link is not attached for sending")]
+    NotAttached,
+}
+
+/// Up to 32 bytes that identify a delivery on its link while it is unsettled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeliveryTag {
     len: u8,
@@ -97,17 +141,17 @@ pub struct DeliveryTag {
 }
 
 impl DeliveryTag {
-    /// The longest tag the standard allows.
+    /// The length of the longest tag that the standard allows.
     pub const MAX_LEN: usize = 32;
 
-    /// A tag of these bytes; `None` if there are more than 32.
+    /// Returns the tag of these bytes, or `None` if there are more than 32.
     pub fn new(tag: &[u8]) -> Option<Self> {
         let mut bytes = [0; Self::MAX_LEN];
         bytes.get_mut(..tag.len())?.copy_from_slice(tag);
         Some(Self { len: u8::try_from(tag.len()).ok()?, bytes })
     }
 
-    /// The tag's bytes.
+    /// Returns the bytes of the tag.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

@@ -1,28 +1,28 @@
-//! What goes wrong, in the protocol's own words: [`AmqpError`] travels on the wire, [`condition`]
-//! names the conditions this crate and its users send, [`ServeError`] and [`DecodeError`] stay local.
+//! This file has the errors of this crate. [`AmqpError`] travels on the wire, [`condition`] names the conditions that
+//! this crate and its users send, [`ServeError`] and [`DecodeError`] stay on this side.
 
 use std::fmt;
 
-use crate::value::{Map, Symbol};
+use crate::value::{MAX_DEPTH, MAX_VALUES, Map, Symbol};
 
-/// An AMQP error as it travels in detach, end, close and in the rejected outcome.
+/// An error as it travels in detach, end, close and in the rejected outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AmqpError {
     /// The symbolic condition, for example [`condition::NOT_FOUND`].
     pub condition: Symbol,
-    /// What a person reads. It goes to the peer: no secrets.
+    /// The text for a person. It goes to the peer, so it must hold no secrets.
     pub description: String,
     /// Further facts under symbol keys, such as a redirect's address.
     pub info: Map,
 }
 
 impl AmqpError {
-    /// An error without info.
+    /// Returns an error without an info map.
     pub fn new(condition: Symbol, description: impl Into<String>) -> Self {
         Self { condition, description: description.into(), info: Map::new() }
     }
 
-    /// The same error with an info map, whose keys are symbols.
+    /// Returns the same error with an info map, whose keys are symbols.
     #[must_use]
     pub fn with_info(self, info: Map) -> Self {
         Self { info, ..self }
@@ -65,7 +65,7 @@ pub mod condition {
         INVALID_FIELD = "amqp:invalid-field",
         /// The function is not offered.
         NOT_IMPLEMENTED = "amqp:not-implemented",
-        /// Another one holds the resource.
+        /// Another client holds the resource.
         RESOURCE_LOCKED = "amqp:resource-locked",
         /// A precondition does not hold.
         PRECONDITION_FAILED = "amqp:precondition-failed",
@@ -94,40 +94,40 @@ pub mod condition {
     }
 }
 
-/// Why bytes are not the AMQP value, frame or message they should be.
+/// The reason why bytes are not the AMQP value, frame or message that they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// A value ends beyond the bytes that are there.
     #[error("a value is longer than the bytes that carry it")]
     Truncated,
-    /// A constructor byte that AMQP 1.0 does not define, or one this crate does not read.
+    /// A constructor byte is one that AMQP 1.0 does not define or this crate does not read.
     #[error("the type constructor 0x{0:02x} is not supported")]
     UnknownConstructor(u8),
     /// Values nest deeper than [`crate::codec::MAX_DEPTH`].
-    #[error("values nest more than {} deep", crate::codec::MAX_DEPTH)]
+    #[error("values nest more than {} deep", MAX_DEPTH)]
     TooDeep,
-    /// More values than [`crate::codec::MAX_VALUES`] in one frame or message section.
-    #[error("more than {} values in one frame or section", crate::codec::MAX_VALUES)]
+    /// There are more values than [`crate::codec::MAX_VALUES`] in one frame or message section.
+    #[error("more than {} values in one frame or section", MAX_VALUES)]
     TooManyValues,
     /// A compound's size, count and content do not agree.
     #[error("a list, map or array does not have the size it states")]
     SizeMismatch,
-    /// Text that is not UTF-8, or a character that is none.
+    /// A text is not UTF-8, or a character is not one of Unicode.
     #[error("text is not valid Unicode")]
     NotUnicode,
     /// A field that must be there is missing.
     #[error("the field {0} is missing")]
     MissingField(&'static str),
-    /// A field has another type than the specification gives it.
+    /// A field has another type than the standard gives it.
     #[error("the field {0} has the wrong type")]
     WrongType(&'static str),
-    /// A descriptor other than those expected here.
+    /// A descriptor is not one of those that can stand here.
     #[error("unexpected descriptor in {0}")]
     UnexpectedDescriptor(&'static str),
 }
 
-/// Why [`crate::serve`] could not go on: the stream failed in a way that is not an ordinary end.
+/// The reason why [`crate::serve`] could not go on: the stream failed in a way that is not an ordinary end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {

@@ -1,5 +1,5 @@
-//! [`ConnectionHandle`]: how other tasks reach a connection. Commands wait in one bounded list that
-//! the connection takes as a whole, so that a burst of settlements becomes one write.
+//! [`ConnectionHandle`] is the way by which other tasks reach a connection. Their commands wait in one bounded list,
+//! which the connection's task takes as a whole, so that a burst of settlements becomes one write.
 
 use std::{
     collections::BTreeSet,
@@ -15,9 +15,9 @@ use crate::{
     error::AmqpError,
 };
 
-/// A cheap clone that reaches one connection from any task or thread. No method blocks or waits.
+/// The way to one connection from any task or thread. Clones are cheap, and no method blocks or waits.
 ///
-/// Once the connection is gone, everything is ignored: its links had their
+/// Once the connection is gone, every command is ignored: its links had their
 /// [`on_detach`](crate::ConnectionHandler::on_detach).
 #[derive(Clone, Debug)]
 pub struct ConnectionHandle {
@@ -31,20 +31,20 @@ struct Shared {
     max_commands: usize,
 }
 
-/// What waits for the connection's task.
+/// The commands and wakes that wait for the connection's task.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    pub(crate) commands: Vec<Command>,
-    /// Links to wake; waking twice is waking once.
+    pub(crate) commands: Vec<ConnectionCommand>,
+    /// The links to wake; waking twice is waking once.
     pub(crate) wakes: BTreeSet<LinkId>,
-    /// More commands came than fit: the connection must be closed rather than lose one silently.
+    /// True if more commands came than fit: the connection must be closed rather than lose one silently.
     pub(crate) overflow: bool,
     gone: bool,
 }
 
-/// Everything that can be asked of a connection from outside.
+/// A command that another task has for a connection.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ConnectionCommand {
     Settle(LinkId, DeliveryId, Outcome),
     Detach(LinkId, AmqpError),
     Close(AmqpError),
@@ -65,28 +65,28 @@ impl ConnectionHandle {
         }
     }
 
-    /// Settles a delivery answered with [`crate::Disposition::Later`]. Settling an unknown one, or one
-    /// whose link is gone, does nothing.
+    /// Settles a delivery of either direction that was answered with [`crate::Disposition::Later`]. A delivery that is
+    /// unknown or settled, or whose link is gone, is passed over.
     pub fn settle(&self, link: LinkId, delivery: DeliveryId, outcome: Outcome) {
-        self.push(Command::Settle(link, delivery, outcome));
+        self.push(ConnectionCommand::Settle(link, delivery, outcome));
     }
 
     /// Detaches a link with an error.
     pub fn detach(&self, link: LinkId, error: AmqpError) {
-        self.push(Command::Detach(link, error));
+        self.push(ConnectionCommand::Detach(link, error));
     }
 
     /// Closes the connection with an error.
     pub fn close(&self, error: AmqpError) {
-        self.push(Command::Close(error));
+        self.push(ConnectionCommand::Close(error));
     }
 
-    /// Whether the connection has ended.
+    /// Returns whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.lock().gone
     }
 
-    fn push(&self, command: Command) {
+    fn push(&self, command: ConnectionCommand) {
         let mut waiting = self.lock();
         if waiting.gone {
             return;
@@ -105,11 +105,12 @@ impl ConnectionHandle {
         self.shared.notify.notified().await;
     }
 
+    /// Takes the commands and wakes that wait.
     pub(crate) fn take(&self) -> Waiting {
         mem::take(&mut *self.lock())
     }
 
-    /// Everything asked from now on is ignored.
+    /// Has every command from now on ignored.
     pub(crate) fn mark_gone(&self) {
         *self.lock() = Waiting { gone: true, ..Waiting::default() };
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     attach::{AttachRequest, AttachVerdict, LinkId},
+    connection::ConnectionEnd,
     delivery::{Credit, Delivery, Disposition, SentDelivery},
     error::AmqpError,
     handle::ConnectionHandle,
@@ -37,11 +38,14 @@ pub trait ConnectionHandler: Send {
     /// handler takes.
     fn on_message(&mut self, link: LinkId, delivery: Delivery, links: &mut Links<'_>) -> Disposition;
 
-    /// The peer told the outcome of a delivery sent to it unsettled.
+    /// The peer told the outcome of a delivery that was sent to it unsettled. This is called once for a delivery.
     ///
     /// If the peer has not settled yet (`rcv-settle-mode` second), it waits for the answer: the
     /// outcome given here is sent back settled. Answer the peer's own outcome to agree; answer
-    /// [`crate::Outcome::Rejected`] if it came too late. If the peer has settled, the answer is ignored.
+    /// [`crate::Outcome::Rejected`] if it came too late. With [`Disposition::Later`] the peer waits until
+    /// [`ConnectionHandle::settle`] or [`Links::settle`]; until then the delivery counts towards
+    /// [`ConnectionConfig::max_unsettled`](crate::ConnectionConfig::max_unsettled). If the peer has settled, the
+    /// answer is ignored, and so is a settlement later.
     fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, links: &mut Links<'_>) -> Disposition;
 
     /// An outgoing link may send: credit came, a closed window or a full output opened again, or
@@ -114,26 +118,4 @@ pub struct RemoteOpen {
     pub hostname: Option<String>,
     /// The peer's connection properties, such as product and version.
     pub properties: Map,
-}
-
-/// The end of a connection.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum ConnectionEnd {
-    /// The peer closed it, with this error if any.
-    ClosedByPeer(Option<AmqpError>),
-    /// We closed it, with this error: a protocol violation, a limit, or a handler's or another task's wish.
-    Closed(AmqpError),
-    /// The peer went away without a close.
-    Disconnected,
-    /// The shutdown token was cancelled.
-    ShutDown,
-    /// The peer's first bytes were not a header we speak; it was told which one we do.
-    UnsupportedHeader,
-    /// The SASL layer failed or the credentials were refused.
-    SaslRefused,
-    /// No open within [`crate::ConnectionConfig::handshake_timeout`].
-    HandshakeTimedOut,
-    /// The peer did not read for [`crate::ConnectionConfig::write_timeout`].
-    SlowPeer,
 }

@@ -3,8 +3,8 @@
 //! text and messages only as bytes; their meaning is the handler's business.
 //!
 //! # The path of a frame
-//! [`serve`] reads in bulk and hands the bytes to the protocol state, which has no I/O. Every frame is
-//! scanned ([`codec::scan_value`]) before it is decoded, every message again once it is whole. Callbacks
+//! [`serve`] reads in bulk and hands the bytes to the protocol, which has no I/O: it keeps the state of the connection
+//! and calls the handler. Every frame is scanned ([`codec::scan_value`]) before it is decoded, every message again once it is whole. Callbacks
 //! append frames to one output buffer, which is written in one go. Acknowledgements may come later and
 //! from any thread, through the [`ConnectionHandle`].
 //!
@@ -61,6 +61,7 @@
 mod attach;
 pub mod codec;
 mod config;
+mod connection;
 mod delivery;
 mod error;
 mod frame;
@@ -79,11 +80,14 @@ pub use attach::{
 };
 pub use codec::{Encode, MapWriter};
 pub use config::{ConnectionConfig, UntrustedLimits};
-pub use delivery::{Credit, Delivery, DeliveryId, DeliveryTag, Disposition, Outcome, SentDelivery};
+pub use connection::ConnectionEnd;
+pub use delivery::{
+    Credit, Delivery, DeliveryId, DeliveryTag, Disposition, Outcome, SendError, SendOptions, SentDelivery,
+};
 pub use error::{AmqpError, DecodeError, ServeError, condition};
 pub use handle::ConnectionHandle;
-pub use handler::{ConnectionEnd, ConnectionHandler, RemoteOpen, SaslInit, SaslVerdict};
-pub use links::{Links, SendError, SendOptions};
+pub use handler::{ConnectionHandler, RemoteOpen, SaslInit, SaslVerdict};
+pub use links::Links;
 pub use message::{Body, Header, Message, MessageId, MessageWriter, Properties};
 pub use serve::serve;
 pub use value::{Array, Map, Symbol, Timestamp, Value};

@@ -1,16 +1,19 @@
-//! Messages: their sections (AMQP 1.0, part 3, section 3.2) as values, decoded leniently and written
-//! strictly. [`MessageWriter`] writes sections straight into a buffer where building a [`Message`]
-//! would be waste.
+//! This file has messages: their sections (AMQP 1.0, part 3, section 3.2) as values, which are decoded leniently and
+//! written strictly. [`MessageWriter`] writes sections straight into a buffer, where building a [`Message`] would be
+//! waste.
 
 mod decode;
 mod writer;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::value::{Map, Timestamp, Value};
+use crate::{
+    error::DecodeError,
+    value::{Map, Timestamp, Value},
+};
 pub use writer::MessageWriter;
 
-/// Section descriptors.
+/// The descriptors of the sections.
 mod section {
     pub(super) const HEADER: u8 = 0x70;
     pub(super) const DELIVERY_ANNOTATIONS: u8 = 0x71;
@@ -43,9 +46,9 @@ pub struct Message {
 }
 
 impl Message {
-    /// Decodes the bytes of a [`crate::Delivery`]. Bytes from elsewhere must pass
+    /// Returns the message that the bytes of a [`crate::Delivery`] are. Bytes from elsewhere must pass
     /// [`crate::codec::scan_message`] first. Data sections share memory with `bytes`.
-    pub fn decode(bytes: &Bytes) -> Result<Self, crate::DecodeError> {
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         decode::message(bytes)
     }
 
@@ -78,15 +81,15 @@ impl Message {
 /// The header section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Whether the message shall survive a restart.
+    /// True if the message is to survive a restart.
     pub durable: bool,
     /// The priority; the standard's default is 4.
     pub priority: Option<u8>,
-    /// Milliseconds the message is worth delivering.
+    /// The number of milliseconds for which the message is worth delivering.
     pub ttl: Option<u32>,
-    /// Whether no link delivered it before.
+    /// True if no link has delivered the message before.
     pub first_acquirer: bool,
-    /// How many deliveries failed before.
+    /// The number of deliveries that failed before.
     pub delivery_count: u32,
 }
 
@@ -95,33 +98,33 @@ pub struct Header {
 pub struct Properties {
     /// The message's id, with its type: a reply's correlation id must have the same.
     pub message_id: Option<MessageId>,
-    /// Who made the message.
+    /// The user who made the message.
     pub user_id: Option<Bytes>,
-    /// The node it is for.
+    /// The node to which the message goes.
     pub to: Option<String>,
-    /// A summary.
+    /// A summary of the message.
     pub subject: Option<String>,
-    /// Where answers go.
+    /// The node to which answers go.
     pub reply_to: Option<String>,
-    /// The id of the message this belongs to.
+    /// The id of the message to which this one belongs.
     pub correlation_id: Option<MessageId>,
-    /// The body's MIME type.
+    /// The MIME type of the body.
     pub content_type: Option<String>,
-    /// The body's encoding.
+    /// The encoding of the body.
     pub content_encoding: Option<String>,
-    /// When the message expires.
+    /// The time at which the message expires.
     pub absolute_expiry_time: Option<Timestamp>,
-    /// When it was made.
+    /// The time at which the message was made.
     pub creation_time: Option<Timestamp>,
-    /// The group it belongs to.
+    /// The group to which the message belongs.
     pub group_id: Option<String>,
-    /// Its place in the group.
+    /// The place of the message in its group.
     pub group_sequence: Option<u32>,
     /// The group for answers.
     pub reply_to_group_id: Option<String>,
 }
 
-/// A message id in one of the four types the standard allows.
+/// A message id, which has one of the four types that the standard allows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MessageId {
     /// `ulong`.
@@ -132,6 +135,17 @@ pub enum MessageId {
     Binary(Bytes),
     /// `string`.
     String(String),
+}
+
+impl From<MessageId> for Value {
+    fn from(id: MessageId) -> Self {
+        match id {
+            MessageId::Ulong(id) => Self::Ulong(id),
+            MessageId::Uuid(id) => Self::Uuid(id),
+            MessageId::Binary(id) => Self::Binary(id),
+            MessageId::String(id) => Self::String(id),
+        }
+    }
 }
 
 impl From<String> for MessageId {
@@ -146,10 +160,10 @@ impl From<&str> for MessageId {
     }
 }
 
-/// What a message carries.
+/// The body of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Body {
-    /// No body section at all.
+    /// There is no body section.
     #[default]
     Empty,
     /// One or more data sections.
@@ -161,13 +175,13 @@ pub enum Body {
 }
 
 impl Body {
-    /// One data section.
+    /// Returns a body of one data section.
     pub fn data(bytes: impl Into<Bytes>) -> Self {
         Self::Data(vec![bytes.into()])
     }
 
-    /// The bytes of the data sections one after the other, none for an empty body; `None` for other bodies.
-    /// Copies only when there are several sections.
+    /// Returns the bytes of the data sections one after the other, no bytes for an empty body, and `None` for other
+    /// bodies. Bytes are copied only if there are several sections.
     pub fn to_data(&self) -> Option<Bytes> {
         match self {
             Self::Empty => Some(Bytes::new()),

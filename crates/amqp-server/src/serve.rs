@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use self::wire::{Progress, Wire};
 use crate::{
     config::ConnectionConfig,
+    connection::{Connection, ConnectionEnd},
     error::{AmqpError, ServeError, condition},
-    handler::{ConnectionEnd, ConnectionHandler},
+    handler::ConnectionHandler,
     protocol::Protocol,
 };
 
@@ -49,9 +50,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: ConnectionHandler,
 {
-    let mut protocol = Protocol::new(config);
-    let result = run(stream, &mut protocol, &mut handler, shutdown).await;
-    let end = protocol.finish(&mut handler);
+    let mut protocol = Protocol::new(Connection::new(config), &mut handler);
+    let result = run(stream, &mut protocol, shutdown).await;
+    let end = protocol.finish();
     tracing::debug!(?end, "AMQP connection ended");
     match result {
         // A stream that ends without a farewell, also under TLS, is how many clients leave.
@@ -62,52 +63,51 @@ where
 
 async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: S,
-    protocol: &mut Protocol,
-    handler: &mut dyn ConnectionHandler,
+    protocol: &mut Protocol<'_>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let mut wire = Wire::new(stream);
-    let handle = protocol.handle().clone();
+    let handle = protocol.connection.handle().clone();
     let mut deadlines =
         Deadlines { started: Instant::now(), closing: None, draining: None, shut_down: false };
     let timer = sleep_until(deadlines.started);
     tokio::pin!(timer);
     loop {
-        if protocol.is_closed() && wire.is_drained(protocol) {
-            return wire.shut_down(protocol.config().close_timeout).await;
+        if protocol.connection.is_closed() && wire.is_drained(&protocol.connection) {
+            return wire.shut_down(protocol.connection.config().close_timeout).await;
         }
         if let Some(since) = deadlines.draining
             && !deadlines.shut_down
-            && (since.elapsed() >= protocol.config().drain_timeout || protocol.is_drained(handler))
+            && (since.elapsed() >= protocol.connection.config().drain_timeout || protocol.is_drained())
         {
             deadlines.shut_down = true;
-            protocol.shut_down(handler);
+            protocol.shut_down();
             continue;
         }
         // Another task's command may have been the proof.
-        protocol.ask_for_trust(handler);
-        let next = deadlines.next(protocol, &wire);
+        protocol.ask_for_trust();
+        let next = deadlines.next(&protocol.connection, &wire);
         // Deadlines mostly move away; an early ring is cheaper than moving the timer with each read.
         if timer.is_elapsed() || next < timer.deadline() {
             timer.as_mut().reset(next);
         }
         tokio::select! {
-            progress = wire.progress(protocol) => match progress? {
-                Progress::Read => protocol.receive(wire.input(), handler),
-                Progress::Room => protocol.dispatch(handler),
+            progress = wire.progress(&mut protocol.connection) => match progress? {
+                Progress::Read => protocol.receive(wire.input()),
+                Progress::Room => protocol.dispatch(),
                 Progress::Stalled => {}
                 Progress::End => return Ok(()),
             },
-            () = handle.notified() => protocol.run_commands(handler),
+            () = handle.notified() => protocol.run_commands(),
             () = shutdown.cancelled(), if deadlines.draining.is_none() => {
                 deadlines.draining = Some(Instant::now());
-                protocol.run_commands(handler);
+                protocol.run_commands();
             }
             () = &mut timer => {
-                if deadlines.ring(protocol, &mut wire) {
+                if deadlines.ring(&mut protocol.connection, &mut wire) {
                     return Ok(());
                 }
-                protocol.dispatch(handler);
+                protocol.dispatch();
             }
         }
     }
@@ -125,17 +125,17 @@ struct Deadlines {
 
 impl Deadlines {
     /// The next instant at which [`Deadlines::ring`] may have something to do.
-    fn next<S>(&mut self, protocol: &Protocol, wire: &Wire<S>) -> Instant {
-        let config = protocol.config();
-        let mut main = if protocol.is_closing() || protocol.is_closed() {
+    fn next<S>(&mut self, connection: &Connection, wire: &Wire<S>) -> Instant {
+        let config = connection.config();
+        let mut main = if connection.is_closing() || connection.is_closed() {
             *self.closing.get_or_insert_with(Instant::now) + config.close_timeout
         } else {
-            let main = if protocol.is_handshaking() {
+            let main = if connection.is_handshaking() {
                 self.started + config.handshake_timeout
             } else {
                 wire.last_read + config.idle_timeout * 2
             };
-            if protocol.is_trusted() { main } else { main.min(self.started + config.untrusted.timeout) }
+            if connection.is_trusted() { main } else { main.min(self.started + config.untrusted.timeout) }
         };
         if self.draining.is_some() && !self.shut_down {
             main = main.min(Instant::now() + DRAIN_POLL);
@@ -143,42 +143,42 @@ impl Deadlines {
         if let Some(since) = wire.stalled_since {
             return main.min(since + config.write_timeout);
         }
-        let heartbeat = protocol.heartbeat_interval().map(|interval| wire.last_write + interval);
+        let heartbeat = connection.heartbeat_interval().map(|interval| wire.last_write + interval);
         let shrink = wire.has_large_buffers.then(|| wire.last_traffic() + SHRINK_AFTER);
         [heartbeat, shrink].into_iter().flatten().fold(main, Instant::min)
     }
 
     /// Acts on the deadlines that have passed, and returns whether the connection ends at once.
-    fn ring<S>(&mut self, protocol: &mut Protocol, wire: &mut Wire<S>) -> bool {
+    fn ring<S>(&mut self, connection: &mut Connection, wire: &mut Wire<S>) -> bool {
         let now = Instant::now();
-        let config = protocol.config();
+        let config = connection.config();
         let ConnectionConfig { write_timeout, idle_timeout, close_timeout, handshake_timeout, .. } = *config;
         let trust_timeout = config.untrusted.timeout;
         if wire.stalled_since.is_some_and(|since| now >= since + write_timeout) {
             tracing::warn!("the peer reads nothing, dropping its AMQP connection");
-            protocol.end_as(ConnectionEnd::SlowPeer);
+            connection.end_as(ConnectionEnd::SlowPeer);
             return true;
         }
-        if protocol.is_closing() || protocol.is_closed() {
+        if connection.is_closing() || connection.is_closed() {
             if self.closing.is_some_and(|since| now >= since + close_timeout) {
                 return true;
             }
-        } else if protocol.is_handshaking() && now >= self.started + handshake_timeout {
-            protocol.time_out_handshake();
-        } else if !protocol.is_trusted() && now >= self.started + trust_timeout {
-            protocol.time_out_trust();
-        } else if protocol.is_handshaking() {
+        } else if connection.is_handshaking() && now >= self.started + handshake_timeout {
+            connection.time_out_handshake();
+        } else if !connection.is_trusted() && now >= self.started + trust_timeout {
+            connection.time_out_trust();
+        } else if connection.is_handshaking() {
             // Its deadline is still to come, and there are no heartbeats yet.
         } else if now >= wire.last_read + idle_timeout * 2 {
             let text = format!("nothing was received for twice the idle-time-out of {idle_timeout:?}");
-            protocol.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
-        } else if protocol.heartbeat_interval().is_some_and(|interval| now >= wire.last_write + interval)
-            && !protocol.has_output()
+            connection.close(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+        } else if connection.heartbeat_interval().is_some_and(|interval| now >= wire.last_write + interval)
+            && !connection.has_output()
         {
-            protocol.heartbeat();
+            connection.heartbeat();
         }
         if now >= wire.last_traffic() + SHRINK_AFTER {
-            wire.shrink(protocol);
+            wire.shrink(connection);
         }
         false
     }

@@ -1,21 +1,28 @@
-//! The values of AMQP 1.0 as plain Rust: [`Value`], [`Symbol`], [`Map`], [`Array`], [`Timestamp`].
-//! Bytes are read in [`crate::codec`]; nothing here parses.
+//! This file has the values of AMQP 1.0 as plain Rust: [`Value`], [`Symbol`], [`Map`], [`Array`], [`Timestamp`], and the
+//! limits of their number and depth. [`crate::codec`] reads and writes their bytes.
 
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
+
+/// The depth to which lists, maps, arrays and descriptions may nest in inbound bytes.
+pub const MAX_DEPTH: usize = 32;
+
+/// The number of values that one inbound frame or message section may hold. A decoded value takes more memory than its
+/// bytes, and this bounds how much.
+pub const MAX_VALUES: usize = 16 * 1024;
 
 /// An AMQP symbol: a name from a constrained domain, such as `amqp:not-found`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(Cow<'static, str>);
 
 impl Symbol {
-    /// A symbol known at compile time.
+    /// Returns a symbol that is known at compile time.
     pub const fn from_static(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }
 
-    /// The symbol's characters.
+    /// Returns the characters of the symbol.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -61,7 +68,7 @@ pub struct Timestamp(pub i64);
 /// strictly, so the width is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// No value.
+    /// `null`.
     Null,
     /// `boolean`.
     Bool(bool),
@@ -114,7 +121,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The characters of a string or a symbol.
+    /// Returns the characters of a string or a symbol.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -123,7 +130,7 @@ impl Value {
         }
     }
 
-    /// Any integer type, and a timestamp, as `i64` if it fits.
+    /// Returns the number of any integer type or of a timestamp, if it fits into `i64`.
     pub fn as_i64(&self) -> Option<i64> {
         match *self {
             Self::Ubyte(v) => Some(v.into()),
@@ -138,7 +145,7 @@ impl Value {
         }
     }
 
-    /// The bytes of a binary.
+    /// Returns the bytes of a binary.
     pub fn as_binary(&self) -> Option<&Bytes> {
         match self {
             Self::Binary(bytes) => Some(bytes),
@@ -146,7 +153,7 @@ impl Value {
         }
     }
 
-    /// The value inside a description, or the value itself. Filters come in both forms.
+    /// Returns the value inside a description, or the value itself. Filters come in both forms.
     pub fn undescribed(&self) -> &Self {
         match self {
             Self::Described(described) => &described.1,
@@ -171,30 +178,18 @@ from_for_value! {
     Array => Array,
 }
 
-impl From<crate::message::MessageId> for Value {
-    fn from(id: crate::message::MessageId) -> Self {
-        use crate::message::MessageId;
-        match id {
-            MessageId::Ulong(id) => Self::Ulong(id),
-            MessageId::Uuid(id) => Self::Uuid(id),
-            MessageId::Binary(id) => Self::Binary(id),
-            MessageId::String(id) => Self::String(id),
-        }
-    }
-}
-
-/// An AMQP map: entries in the order of the wire. Looking up is linear, since the maps of this
+/// An AMQP map, with its entries in the order of the wire. Looking up is linear, since the maps of this
 /// protocol are small.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Map(Vec<(Value, Value)>);
 
 impl Map {
-    /// An empty map.
+    /// Returns an empty map.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// The value under a string or symbol key of this name; a null value counts as absent.
+    /// Returns the value under a string or symbol key of this name; a null value counts as absent.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(k, v)| k.as_str() == Some(key) && *v != Value::Null).map(|(_, v)| v)
     }
@@ -205,24 +200,24 @@ impl Map {
         self.0.push((key.into(), value.into()));
     }
 
-    /// [`Map::push`], chained.
+    /// Returns the map with one more entry at the end; see [`Map::push`].
     #[must_use]
     pub fn with(mut self, key: impl Into<Value>, value: impl Into<Value>) -> Self {
         self.push(key, value);
         self
     }
 
-    /// The entries in order.
+    /// Returns the entries in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Value, &Value)> {
         self.0.iter().map(|(k, v)| (k, v))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -234,22 +229,22 @@ impl FromIterator<(Value, Value)> for Map {
     }
 }
 
-/// An AMQP array: values of one type, so it is made from one Rust type or read from the wire.
+/// An AMQP array. Its items have one type, so it is made from one Rust type or read from the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Array(pub(crate) Vec<Value>);
 
 impl Array {
-    /// An array of strings.
+    /// Returns an array of strings.
     pub fn of_strings<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Self {
         Self(items.into_iter().map(|s| Value::String(s.into())).collect())
     }
 
-    /// An array of symbols.
+    /// Returns an array of symbols.
     pub fn of_symbols<S: Into<Symbol>>(items: impl IntoIterator<Item = S>) -> Self {
         Self(items.into_iter().map(|s| Value::Symbol(s.into())).collect())
     }
 
-    /// The items, all of one type.
+    /// Returns the items, which all have one type.
     pub fn items(&self) -> &[Value] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Serves back ends over AMQP 1.0: they prove themselves on `$cbs`, send cloud-to-device messages to
+//! This module serves back ends over AMQP 1.0: they prove themselves on `$cbs`, send cloud-to-device messages to
 //! `/messages/devicebound`, learn the outcomes from `/messages/servicebound/feedback`, and read events at the
 //! Event Hubs-compatible endpoint, which is here too. `running` starts it. Each node has a file; the transport is
 //! the crate `iothub-amqp-server`, which knows nothing of IoT Hub.
@@ -18,6 +18,7 @@ mod redirect;
 mod replies;
 mod sasl;
 mod selector;
+mod worker;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::hub::Hub;
 use crate::listener::{self, Port};
 use iothub_amqp_server::ConnectionConfig;
 
-/// Bytes of unfinished messages on one connection: a few of the largest size.
+/// The number of bytes of unfinished messages on one connection: room for a few of the largest size.
 const MAX_PARTIAL_BYTES: usize = 1024 * 1024;
 
 /// Serves AMQP on a port until the hub ends, and then its readers until they have the events that were

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::protocol::Protocol;
+use crate::connection::Connection;
 
 /// The room that an idle connection keeps for reading.
 const MIN_READ: usize = 2 * 1024;
@@ -70,8 +70,8 @@ impl<S> Wire<S> {
     }
 
     /// Returns whether the stream has taken all output.
-    pub(super) fn is_drained(&self, protocol: &Protocol) -> bool {
-        !protocol.has_output() && !self.needs_flush
+    pub(super) fn is_drained(&self, connection: &Connection) -> bool {
+        !connection.has_output() && !self.needs_flush
     }
 
     pub(super) fn last_traffic(&self) -> Instant {
@@ -79,14 +79,14 @@ impl<S> Wire<S> {
     }
 
     /// Gives back the memory that a burst needed.
-    pub(super) fn shrink(&mut self, protocol: &mut Protocol) {
+    pub(super) fn shrink(&mut self, connection: &mut Connection) {
         self.has_large_buffers = false;
         self.read_size = MIN_READ;
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        if !protocol.has_output() {
-            *protocol.output() = BytesMut::new();
+        if !connection.has_output() {
+            *connection.output() = BytesMut::new();
         }
     }
 }
@@ -95,32 +95,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes waiting output and reads input, until there is something to do. Reading pauses while
     /// too much output waits. This is cancel safe: bytes are accounted for as soon as they
     /// are read or written.
-    pub(super) async fn progress(&mut self, protocol: &mut Protocol) -> io::Result<Progress> {
-        poll_fn(|cx| self.poll_progress(cx, protocol)).await
+    pub(super) async fn progress(&mut self, connection: &mut Connection) -> io::Result<Progress> {
+        poll_fn(|cx| self.poll_progress(cx, connection)).await
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>, protocol: &mut Protocol) -> Poll<io::Result<Progress>> {
+    fn poll_progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<io::Result<Progress>> {
         let was_stalled = self.stalled_since.is_some();
-        match self.poll_write_all(cx, protocol.output()) {
+        match self.poll_write_all(cx, connection.output()) {
             Poll::Ready(result) => result?,
             Poll::Pending if !was_stalled && self.stalled_since.is_some() => {
                 return Poll::Ready(Ok(Progress::Stalled));
             }
             Poll::Pending => {}
         }
-        if self.is_drained(protocol) && protocol.is_silent() {
-            if protocol.is_closed() {
+        if self.is_drained(connection) && connection.is_silent() {
+            if connection.is_closed() {
                 return Poll::Ready(Ok(Progress::Room));
             }
             if !self.is_shut_down && Pin::new(&mut self.stream).poll_shutdown(cx)?.is_ready() {
                 self.is_shut_down = true;
             }
         }
-        if protocol.has_room() {
-            if protocol.has_ready_links() {
+        if connection.has_room() {
+            if connection.has_ready_links() {
                 return Poll::Ready(Ok(Progress::Room));
             }
-            if let Poll::Ready(count) = self.poll_read(cx, protocol.bytes_within(MAX_READ)) {
+            if let Poll::Ready(count) = self.poll_read(cx, connection.bytes_within(MAX_READ)) {
                 return Poll::Ready(
                     count.map(|count| if count == 0 { Progress::End } else { Progress::Read }),
                 );

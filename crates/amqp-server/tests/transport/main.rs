@@ -12,5 +12,6 @@ mod nodes;
 mod peer;
 mod receiving;
 mod sending;
+mod settling;
 mod shape;
 mod untrusted;

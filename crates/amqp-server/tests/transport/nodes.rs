@@ -28,7 +28,8 @@ pub(crate) type Feed = Arc<Mutex<VecDeque<Bytes>>>;
 
 /// The nodes of one connection. Targets: `/accept`, `/reject`, `/later`, `/hold` (accepts when a feed is offered
 /// credit), `/small` (100 bytes), `/one` (a credit of 1), `/request` (answers on the session's `/reply` link).
-/// Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later`, `/reply`. Other addresses are refused.
+/// Sources: `/feed/settled`, `/feed/unsettled`, `/feed/later` (leaves outcomes to the test), `/feed/hold` (agrees to
+/// outcomes when it is offered credit), `/reply`. Other addresses are refused.
 pub(crate) struct Nodes {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) feed: Feed,
@@ -134,9 +135,16 @@ impl ConnectionHandler for Nodes {
     }
 
     fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, _: &mut Links<'_>) -> Disposition {
-        let outcome = sent.outcome.clone();
+        let answer = match self.links[&link].as_str() {
+            "/feed/later" => Disposition::Later,
+            "/feed/hold" => {
+                self.held.push((link, sent.id));
+                Disposition::Later
+            }
+            _ => sent.outcome.clone().into(),
+        };
         self.tell(Event::Outcome(link, sent));
-        if self.links[&link] == "/feed/later" { Disposition::Later } else { outcome.into() }
+        answer
     }
 
     fn on_credit(&mut self, link: LinkId, credit: Credit, links: &mut Links<'_>) {

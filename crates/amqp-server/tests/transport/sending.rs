@@ -17,7 +17,7 @@ use crate::{
     peer::{Peer, attach, config, data, flow, flow_fields, transfer},
 };
 
-fn outcome(event: Event) -> Option<(LinkId, SentDelivery)> {
+pub(crate) fn outcome(event: Event) -> Option<(LinkId, SentDelivery)> {
     if let Event::Outcome(link, sent) = event { Some((link, sent)) } else { None }
 }
 
@@ -25,7 +25,12 @@ fn attached(event: Event) -> Option<LinkId> {
     if let Event::Attach(request) = event { Some(request.link) } else { None }
 }
 
-fn disposition(first: u32, last: Option<u32>, settled: bool, state: Option<DeliveryState>) -> Performative {
+pub(crate) fn disposition(
+    first: u32,
+    last: Option<u32>,
+    settled: bool,
+    state: Option<DeliveryState>,
+) -> Performative {
     Performative::Disposition(Disposition {
         role: Role::Receiver,
         first,
@@ -37,12 +42,12 @@ fn disposition(first: u32, last: Option<u32>, settled: bool, state: Option<Deliv
 }
 
 impl Peer {
-    fn feed(&self, count: usize, size: usize) {
+    pub(crate) fn feed(&self, count: usize, size: usize) {
         let messages = (0..count).map(|n| Bytes::from(data(&vec![n as u8; size])));
         self.feed.lock().unwrap().extend(messages);
     }
 
-    fn fed(&self) -> usize {
+    pub(crate) fn fed(&self) -> usize {
         self.feed.lock().unwrap().len()
     }
 }

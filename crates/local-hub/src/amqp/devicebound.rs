@@ -6,14 +6,12 @@
 //! its outcome is known; the connection itself goes on meanwhile.
 
 use std::sync::{Arc, Weak};
-use std::thread;
 
-use iothub_amqp_server::{AmqpError, ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome, condition};
+use iothub_amqp_server::{ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
-use tokio::sync::mpsc;
 
+use super::worker::Worker;
 use super::{address, c2d_message, error};
-use crate::activity::Origin;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
 
@@ -29,7 +27,7 @@ pub(super) const MAX_LINKS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Attached(Arc<()>);
 
-/// A message on its way into the hub's queue.
+/// A message on its way into the queue of its device.
 #[derive(Debug)]
 struct Sent {
     link: LinkId,
@@ -39,28 +37,31 @@ struct Sent {
     message: C2dMessage,
 }
 
-/// The sending side of the worker of one connection. The worker ends when this is dropped.
+/// The messages of one connection that are on their way into the queues.
 #[derive(Debug)]
-pub(super) struct Worker(mpsc::Sender<Sent>);
+pub(super) struct Devicebound(Worker<Sent>);
 
-impl Worker {
+impl Devicebound {
+    /// Starts the worker of a connection.
     pub(super) fn spawn(hub: Hub, connection: ConnectionHandle) -> Self {
-        let (sender, receiver) = mpsc::channel(CREDIT as usize * MAX_LINKS);
-        let work = carry_over(hub, connection, receiver);
-        match Origin::here() {
-            Some(origin) => tokio::spawn(origin.scope(work)),
-            None => tokio::spawn(work),
+        let places = CREDIT as usize * MAX_LINKS;
+        let carry_over = {
+            let connection = connection.clone();
+            move |sent| carry_over(hub.clone(), connection.clone(), sent)
         };
-        Self(sender)
+        Self(Worker::spawn(connection, places, "the hub failed to keep a message", carry_over))
     }
 
-    /// Hands a message over; an error is the outcome to answer at once.
+    /// Hands a message over to the worker.
+    ///
+    /// # Errors
+    /// The message cannot be read. The error is the outcome to answer at once.
     pub(super) fn take(&self, link: LinkId, attached: &Attached, delivery: &Delivery) -> Result<(), Outcome> {
         let (recipients, message) = read(delivery).map_err(|refusal| rejected(&refusal))?;
         let attached = Arc::downgrade(&attached.0);
         let sent = Sent { link, attached, delivery: delivery.id, recipients, message };
         // Credit leaves room; should the worker be gone, the sender hears that nothing was kept.
-        self.0.try_send(sent).map_err(|_| Outcome::Released)
+        if self.0.take(sent) { Ok(()) } else { Err(Outcome::Released) }
     }
 }
 
@@ -81,30 +82,17 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
     Ok((recipients, c2d_message::read(message).map_err(invalid)?))
 }
 
-async fn carry_over(hub: Hub, connection: ConnectionHandle, mut sent: mpsc::Receiver<Sent>) {
-    let _watch = PanicWatch(connection.clone());
-    while let Some(Sent { link, attached, delivery, recipients, message }) = sent.recv().await {
-        if attached.strong_count() == 0 {
-            continue;
-        }
-        let outcome = match enqueue(&hub, &recipients, message).await {
-            Ok(()) => Outcome::Accepted,
-            Err(refusal) => rejected(&refusal),
-        };
-        connection.settle(link, delivery, outcome);
+/// Queues one message, and settles its delivery.
+async fn carry_over(hub: Hub, connection: ConnectionHandle, sent: Sent) {
+    let Sent { link, attached, delivery, recipients, message } = sent;
+    if attached.strong_count() == 0 {
+        return;
     }
-}
-
-/// The guard that closes the connection of a worker that panicked, which is a defect of ours, so that nobody waits
-/// for outcomes that no longer come.
-struct PanicWatch(ConnectionHandle);
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close(AmqpError::new(condition::INTERNAL_ERROR, "the hub failed to keep a message"));
-        }
-    }
+    let outcome = match enqueue(&hub, &recipients, message).await {
+        Ok(()) => Outcome::Accepted,
+        Err(refusal) => rejected(&refusal),
+    };
+    connection.settle(link, delivery, outcome);
 }
 
 /// Queues the message for the likeliest recipient that exists.

@@ -1,62 +1,155 @@
-//! The node `/messages/servicebound/feedback`: what became of cloud-to-device messages.
+//! This file serves the node `/messages/servicebound/feedback`, which tells back ends the outcomes of cloud-to-device
+//! messages; `nodes` calls it.
 //!
-//! A message is one batch: a JSON array of records, delivered under its lock token as delivery tag.
-//! Accepted or rejected, the batch is gone; released or modified, it comes again under another token, as it
-//! does when the lock's time is over. A receiver that settles second gets its own outcome back, settled.
-//! A link that ends gives back what it had.
+//! A message is one batch: a JSON array of records, delivered under its lock token as delivery tag. When its receiver
+//! accepts or rejects it, the batch is gone. When the receiver releases or modifies it, or the lock is over, the
+//! batch comes again under another token. A link that ends gives back the batches that it held.
+//!
+//! # Settling
+//! A lease changes nothing durable, so a batch is leased and sent within the callback of the transport. A settlement
+//! is a transition whose outcome comes later. One worker for each connection settles in the order in which
+//! the receiver told its outcomes, and only then gets a receiver that settles second its own outcome back, settled. An
+//! outcome that was told counts also when its link, or the whole connection, is gone before the worker comes to it.
+//!
+//! Each batch that leaves has a place in the worker's queue from then on, in which its settlement waits later, so that
+//! there is room for the settlement whenever it comes. When all places are taken, no further batch leaves until
+//! the worker has settled one.
 
 use std::collections::HashMap;
 
 use bytes::BytesMut;
 use iothub_amqp_server::{
-    Accept, AmqpError, AttachRequest, Body, Direction, Header, LinkId, Links, Map, Message, Outcome,
-    Properties, SendError, SendOptions, SenderSettleMode, SentDelivery, Symbol, Timestamp, condition,
+    Accept, AmqpError, AttachRequest, Body, ConnectionHandle, DeliveryId, Direction, Disposition, Header,
+    LinkId, Links, Map, Message, Outcome, Properties, SendError, SendOptions, SenderSettleMode, SentDelivery,
+    Symbol, Timestamp, condition,
 };
 use iothub_models::ErrorCode;
+use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::error::amqp_error;
 use super::grants::Grants;
+use super::worker::Worker;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 use crate::core::service::Service;
 use crate::hub::Hub;
 
-/// Links to this node that one connection may have.
+/// The number of links to this node that one connection may have.
 const MAX_LINKS: usize = 8;
-/// What official clients check a batch for.
+/// The number of batches that the links of one connection may hold together: 100 for each link.
+const MAX_HELD: usize = 100 * MAX_LINKS;
+/// The content type by which official clients know a batch.
 const CONTENT_TYPE: &str = "application/vnd.microsoft.iothub.feedback.json";
 const ENQUEUED_TIME: Symbol = Symbol::from_static("iothub-enqueuedtime");
 
 /// The links to this node of one connection.
 #[derive(Debug, Default)]
-pub(super) struct FeedbackLinks(HashMap<LinkId, Receiver>);
+pub(super) struct FeedbackLinks {
+    receivers: HashMap<LinkId, Receiver>,
+    /// The worker that settles, once there was a link.
+    settler: Option<Settler>,
+}
 
 /// A link on which a back end receives.
 #[derive(Debug)]
 struct Receiver {
-    hub: Hub,
-    /// The peer takes messages as settled when they are sent.
+    /// True if the peer takes messages as settled when they are sent.
     settled: bool,
-    /// Sent and not settled.
-    held: Vec<LockToken>,
+    /// The batches that were sent and whose outcome the peer has not told.
+    held: Vec<Held>,
     watch: AbortHandle,
 }
 
-/// However the link ends, with its connection cut off too, it gives back what it had.
+/// A batch that was leased, with the place of its settlement.
+#[derive(Debug)]
+struct Held {
+    lock: LockToken,
+    place: OwnedPermit<Settling>,
+}
+
+/// A settlement on its way to the hub.
+#[derive(Debug)]
+struct Settling {
+    lock: LockToken,
+    settlement: Settlement,
+    /// The outcome to send back, if the settlement is the receiver's.
+    echo: Option<Echo>,
+}
+
+/// The outcome that a receiver told, and gets back when the batch is settled.
+#[derive(Debug)]
+struct Echo {
+    link: LinkId,
+    delivery: DeliveryId,
+    outcome: Outcome,
+}
+
+/// The worker that settles the batches of one connection.
+#[derive(Debug)]
+struct Settler {
+    worker: Worker<Settling>,
+    /// Changes when a batch was settled, and with it a place in the worker's queue is free.
+    room: watch::Receiver<()>,
+}
+
+impl Settler {
+    fn spawn(hub: &Hub, connection: &ConnectionHandle) -> Self {
+        let (freed, room) = watch::channel(());
+        let settle = {
+            let (hub, connection) = (hub.clone(), connection.clone());
+            move |Settling { lock, settlement, echo }| {
+                let (hub, connection, freed) = (hub.clone(), connection.clone(), freed.clone());
+                async move {
+                    let settled = settle(&hub, lock, settlement).await;
+                    if let Some(Echo { link, delivery, outcome }) = echo {
+                        let outcome = match settled {
+                            Ok(()) => outcome,
+                            Err(lost) => Outcome::Rejected(Some(amqp_error(&lost))),
+                        };
+                        connection.settle(link, delivery, outcome);
+                    }
+                    freed.send_replace(());
+                }
+            }
+        };
+        let worker = Worker::spawn(connection.clone(), MAX_HELD, "the hub failed to settle feedback", settle);
+        Self { worker, room }
+    }
+
+    /// Leases the oldest batch that nobody has, if the settlement of another one has room.
+    fn lease(&self, hub: &Hub) -> Option<(Held, LeasedFeedback)> {
+        let place = self.worker.reserve()?;
+        let batch = hub.apply(Service::lease_feedback)?;
+        Some((Held { lock: batch.lock, place }, batch))
+    }
+}
+
+impl Held {
+    /// Hands the settlement of the batch to the worker.
+    fn settle(self, settlement: Settlement, echo: Option<Echo>) {
+        drop(self.place.send(Settling { lock: self.lock, settlement, echo }));
+    }
+}
+
+/// However the link ends, also with its connection cut off, it gives back the batches that it held.
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.watch.abort();
-        for lock in self.held.drain(..) {
-            // One whose lock was over before is back already.
-            let _lost =
-                self.hub.apply(|service, now| service.settle_feedback(now, lock, Settlement::Release));
+        for held in self.held.drain(..) {
+            // A batch whose lock was over before is back already, and the worker finds nothing to do.
+            held.settle(Settlement::Release, None);
         }
     }
 }
 
 impl FeedbackLinks {
+    /// Attaches a link, unless the client may not have it.
+    ///
+    /// # Errors
+    /// The client's token does not open this node, the link has the wrong direction, or there are too many.
     pub(super) fn attach(
         &mut self,
         request: &AttachRequest,
@@ -69,27 +162,25 @@ impl FeedbackLinks {
             let text = "/messages/servicebound/feedback gives messages and takes none";
             return Err(AmqpError::new(condition::NOT_ALLOWED, text));
         }
-        if self.0.len() == MAX_LINKS {
+        if self.receivers.len() == MAX_LINKS {
             let text = format!("a connection may have {MAX_LINKS} links to this node");
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
-        let receiver = Receiver {
-            hub: hub.clone(),
-            settled: request.sender_settle_mode == SenderSettleMode::Settled,
-            held: Vec::new(),
-            watch: watch(hub, request.link, links),
-        };
-        self.0.insert(request.link, receiver);
+        let connection = links.handle();
+        let settler = self.settler.get_or_insert_with(|| Settler::spawn(hub, connection));
+        let watch = watch(hub.feedback_ready(), settler.room.clone(), request.link, connection.clone());
+        let settled = request.sender_settle_mode == SenderSettleMode::Settled;
+        self.receivers.insert(request.link, Receiver { settled, held: Vec::new(), watch });
         Ok(Accept::default())
     }
 
     pub(super) fn has(&self, link: LinkId) -> bool {
-        self.0.contains_key(&link)
+        self.receivers.contains_key(&link)
     }
 
     /// Sends as many batches as the link takes.
     pub(super) fn deliver(&mut self, link: LinkId, hub: &Hub, grants: &Grants, links: &mut Links<'_>) {
-        let Some(receiver) = self.0.get_mut(&link) else { return };
+        let (Some(receiver), Some(settler)) = (self.receivers.get_mut(&link), &self.settler) else { return };
         if let Err(denied) = grants.check_service(hub.clock().now()) {
             return links.detach(link, amqp_error(&denied));
         }
@@ -97,81 +188,94 @@ impl FeedbackLinks {
             let unsettled = SendOptions::unsettled(lock.bytes().into());
             SendOptions { settled: receiver.settled, ..unsettled }
         };
-        // A batch is taken only when it can leave: taken and put back, it would be missing elsewhere.
+        // A batch is leased only when it can leave: leased and put back, it would be missing elsewhere.
         while links
             .may_send(link, SendOptions { settled: receiver.settled, ..SendOptions::settled() })
             .is_ok()
         {
-            let Some(batch) = hub.apply(Service::lease_feedback) else { return };
+            // Should there be no room for a settlement, the worker wakes the link when there is.
+            let Some((held, batch)) = settler.lease(hub) else { return };
             let encoded = match encode(&batch, &hub.config().name) {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     // Records of ours always can be written.
                     tracing::error!(%error, "a batch of feedback cannot be written as JSON");
-                    let _gone = settle(hub, batch.lock, Settlement::Reject);
+                    held.settle(Settlement::Reject, None);
                     continue;
                 }
             };
-            let sent = links.send(link, &encoded, options(batch.lock));
-            let settlement = match sent {
-                Ok(()) if receiver.settled => Settlement::Complete,
-                Ok(()) => {
-                    receiver.held.push(batch.lock);
-                    continue;
+            match links.send(link, &encoded, options(held.lock)) {
+                Ok(()) if receiver.settled => held.settle(Settlement::Complete, None),
+                Ok(()) => receiver.held.push(held),
+                Err(error) => {
+                    held.settle(Settlement::Release, None);
+                    if error == SendError::TooLarge {
+                        let length = encoded.len();
+                        let text =
+                            format!("a batch of feedback has {length} bytes, more than this link takes");
+                        links.detach(link, AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text));
+                    }
+                    return;
                 }
-                Err(_) => Settlement::Release,
-            };
-            // It was leased just now: the lock holds.
-            let _held = settle(hub, batch.lock, settlement);
-            match sent {
-                Ok(()) => {}
-                Err(SendError::TooLarge) => {
-                    let text =
-                        format!("a batch of feedback has {} bytes, more than this link takes", encoded.len());
-                    return links.detach(link, AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text));
-                }
-                Err(_) => return,
             }
         }
     }
 
-    /// Does as the receiver says, and answers what became of it.
-    pub(super) fn settle(&mut self, link: LinkId, sent: SentDelivery, hub: &Hub) -> Outcome {
-        let lost = || HubError::new(ErrorCode::DeviceMessageLockLost, "the delivery tag is no lock token");
-        let Some(lock) = LockToken::from_bytes(sent.tag.as_bytes()) else {
-            return Outcome::Rejected(Some(amqp_error(&lost())));
+    /// Settles a batch as its receiver says. The receiver gets its outcome back when the worker has settled the batch.
+    pub(super) fn settle(&mut self, link: LinkId, sent: &SentDelivery) -> Disposition {
+        let Some(held) = self.take_held(link, sent) else {
+            let text = "the link holds no batch under this delivery tag";
+            let lost = HubError::new(ErrorCode::DeviceMessageLockLost, text);
+            return Outcome::Rejected(Some(amqp_error(&lost))).into();
         };
-        if let Some(receiver) = self.0.get_mut(&link) {
-            receiver.held.retain(|held| *held != lock);
-        }
         let settlement = match &sent.outcome {
             Outcome::Accepted => Settlement::Complete,
             Outcome::Rejected(_) => Settlement::Reject,
             Outcome::Released | Outcome::Modified { .. } => Settlement::Abandon,
         };
-        match settle(hub, lock, settlement) {
-            Ok(()) => sent.outcome,
-            Err(lost) => Outcome::Rejected(Some(amqp_error(&lost))),
-        }
+        let echo = Echo { link, delivery: sent.id, outcome: sent.outcome.clone() };
+        held.settle(settlement, Some(echo));
+        Disposition::Later
+    }
+
+    /// Takes the batch that was sent as this delivery out of those that the link holds.
+    fn take_held(&mut self, link: LinkId, sent: &SentDelivery) -> Option<Held> {
+        let lock = LockToken::from_bytes(sent.tag.as_bytes())?;
+        let held = &mut self.receivers.get_mut(&link)?.held;
+        let position = held.iter().position(|held| held.lock == lock)?;
+        Some(held.remove(position))
     }
 
     pub(super) fn detach(&mut self, link: LinkId) {
-        self.0.remove(&link);
+        self.receivers.remove(&link);
     }
 }
 
-fn settle(hub: &Hub, lock: LockToken, settlement: Settlement) -> Result<(), HubError> {
-    hub.commit_with(crate::journal::Room::default(), |service, now| {
-        service.settle_feedback(now, lock, settlement)
-    })
-    .answer
+/// Settles a batch. To give a batch back changes nothing that must be kept, so this is done even while the hub keeps no
+/// changes.
+async fn settle(hub: &Hub, lock: LockToken, settlement: Settlement) -> Result<(), HubError> {
+    match settlement {
+        Settlement::Release => hub.apply(|service, now| service.settle_feedback(now, lock, settlement)),
+        _ => hub.commit(|service, now| service.settle_feedback(now, lock, settlement)).await,
+    }
 }
 
-/// Wakes the link whenever there may be a batch for it.
-fn watch(hub: &Hub, link: LinkId, links: &Links<'_>) -> AbortHandle {
-    let (mut ready, connection) = (hub.feedback_ready(), links.handle().clone());
+/// Starts a task that wakes the link whenever there may be a batch for it, or room for one more settlement.
+fn watch(
+    mut ready: watch::Receiver<()>,
+    mut room: watch::Receiver<()>,
+    link: LinkId,
+    connection: ConnectionHandle,
+) -> AbortHandle {
     let watching = tokio::spawn(async move {
-        while ready.changed().await.is_ok() && !connection.is_closed() {
+        loop {
+            let changed = tokio::select! {
+                changed = ready.changed() => changed,
+                changed = room.changed() => changed,
+            };
+            if changed.is_err() || connection.is_closed() {
+                return;
+            }
             connection.wake(link);
         }
     });

@@ -12,7 +12,7 @@ use iothub_amqp_server::{
 use iothub_models::ErrorCode;
 
 use super::address::Node;
-use super::devicebound::{self, Attached, Worker};
+use super::devicebound::{self, Attached, Devicebound};
 use super::error::{TRACKING_ID, amqp_error};
 use super::feedback::FeedbackLinks;
 use super::grants::Grants;
@@ -25,7 +25,7 @@ use crate::core::refusal::HubError;
 use crate::hub::Hub;
 use crate::listener::places::Place;
 
-/// One connection's view of the hub.
+/// The nodes of one connection, with the proofs that its client gave.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
@@ -37,7 +37,7 @@ pub(super) struct Nodes {
     management: Replies,
     readers: Readers,
     devicebound: HashMap<LinkId, Attached>,
-    worker: Option<Worker>,
+    worker: Option<Devicebound>,
     feedback: FeedbackLinks,
 }
 
@@ -75,7 +75,7 @@ impl Nodes {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         self.devicebound.insert(request.link, Attached::default());
-        self.worker.get_or_insert_with(|| Worker::spawn(self.hub.clone(), links.handle().clone()));
+        self.worker.get_or_insert_with(|| Devicebound::spawn(self.hub.clone(), links.handle().clone()));
         Ok(Accept { credit: devicebound::CREDIT, ..Accept::default() })
     }
 
@@ -200,9 +200,9 @@ impl ConnectionHandler for Nodes {
 
     fn on_outcome(&mut self, link: LinkId, sent: SentDelivery, _links: &mut Links<'_>) -> Disposition {
         if self.feedback.has(link) {
-            return self.feedback.settle(link, sent, &self.hub).into();
+            return self.feedback.settle(link, &sent);
         }
-        // Everything else goes out settled.
+        // All other nodes send settled.
         sent.outcome.into()
     }
 
@@ -240,7 +240,7 @@ impl ConnectionHandler for Nodes {
     }
 }
 
-/// The beginning of a client's text, for the log and for errors.
+/// Returns the beginning of a client's text, for the log and for errors.
 fn shown(text: &str) -> String {
     text.chars().take(200).collect()
 }

@@ -1,80 +1,22 @@
-//! This file begins and ends sessions, and keeps the two windows that bound transfers (AMQP 1.0, part 2,
-//! section 2.5). A session answers on the channel number that the peer chose.
+//! This file begins and ends sessions, and keeps the two windows that bound transfers (AMQP 1.0, part 2, section 2.5).
+//! `protocol` hands it the frames begin, end and flow. A session answers on the channel number that the peer chose.
 
-use std::collections::BTreeMap;
-
-use super::{Event, Fault, Protocol, link::Link};
+use super::{Connection, Fault, session::Session};
 use crate::{
     attach::SessionId,
-    delivery::{DeliveryTag, Outcome},
+    delivery::Outcome,
     error::{AmqpError, condition},
-    performative::{Begin, Flow, encode, encode::SessionFlow},
+    performative::{Begin, Flow, encode},
 };
 
-/// The number of transfers that we may send before the peer's next flow, as far as we are concerned.
-const OUTGOING_WINDOW: u32 = 2048;
-
-/// One session of a connection.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: SessionId,
-    /// True if we sent an end; frames that still come before the peer's are passed over.
-    pub(super) ending: bool,
-    /// The id of the next transfer frame from the peer.
-    pub(super) next_incoming_id: u32,
-    /// Transfer frames the peer may still send.
-    pub(super) incoming_window: u32,
-    /// The id of our next transfer frame.
-    pub(super) next_outgoing_id: u32,
-    /// Transfer frames the peer takes.
-    pub(super) remote_window: u32,
-    pub(super) next_delivery_id: u32,
-    /// The links by handle, on which we answer as well.
-    pub(super) links: BTreeMap<u16, Link>,
-    /// Deliveries to the peer without an outcome, by delivery id.
-    pub(super) sent: BTreeMap<u32, Sent>,
-    /// Deliveries from the peer we are not done with, by delivery id.
-    pub(super) received: BTreeMap<u32, Received>,
-    /// Deliveries accepted but not told yet: consecutive ids become one disposition.
-    pub(super) accepted: Option<(u32, u32)>,
-}
-
-/// A delivery we are not done with.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub(super) handle: u16,
-    /// The peer has settled it: it is told no outcome, but the delivery's credit stays in use.
-    pub(super) settled: bool,
-}
-
-/// A delivery the peer has not settled.
-#[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) handle: u16,
-    pub(super) tag: DeliveryTag,
-    /// The peer told an outcome and waits for ours.
-    pub(super) awaits_echo: bool,
-}
-
-impl Session {
-    pub(super) fn flow(&self) -> SessionFlow {
-        SessionFlow {
-            next_incoming_id: self.next_incoming_id,
-            incoming_window: self.incoming_window,
-            next_outgoing_id: self.next_outgoing_id,
-            outgoing_window: OUTGOING_WINDOW,
-        }
-    }
-}
-
-impl Protocol {
-    /// The session on a channel, unless it is ending or was never there.
+impl Connection {
+    /// Returns the session on a channel, unless it is ending or was never there.
     pub(super) fn session(&mut self, channel: u16) -> Option<&mut Session> {
         let session = self.sessions.get_mut(usize::from(channel))?.as_deref_mut()?;
         (!session.ending).then_some(session)
     }
 
-    /// The session a frame is for. `Ok(None)`: the session is ending, ignore the frame.
+    /// Returns the session that a frame is for, or `None` if the session is ending and the frame is to be ignored.
     ///
     /// # Errors
     /// There is no session on this channel.
@@ -88,7 +30,11 @@ impl Protocol {
         }
     }
 
-    pub(super) fn take_begin(&mut self, channel: u16, begin: &Begin) -> Result<(), Fault> {
+    /// Begins the session that the peer asks for.
+    ///
+    /// # Errors
+    /// The channel is in use or above the maximum, or the peer has as many sessions as it may have.
+    pub(crate) fn take_begin(&mut self, channel: u16, begin: &Begin) -> Result<(), Fault> {
         if channel >= self.config.max_sessions.max(1) {
             let text = format!("channel {channel} is above channel-max");
             return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
@@ -106,27 +52,20 @@ impl Protocol {
             let text = format!("channel {channel} is in use");
             return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
         }
-        let session = Box::new(Session {
-            id: SessionId(self.serial()),
-            ending: false,
-            next_incoming_id: begin.next_outgoing_id,
-            incoming_window: self.config.incoming_window,
-            next_outgoing_id: 0,
-            remote_window: begin.incoming_window,
-            next_delivery_id: 0,
-            links: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            received: BTreeMap::new(),
-            accepted: None,
-        });
+        let session = Box::new(Session::new(
+            SessionId(self.serial()),
+            begin.next_outgoing_id,
+            self.config.incoming_window,
+            begin.incoming_window,
+        ));
         let handle_max = self.handle_max().into();
         encode::begin(&mut self.output, channel, session.flow(), handle_max);
         self.sessions[place] = Some(session);
         Ok(())
     }
 
-    /// The peer ends a session; one that is not there has ended already.
-    pub(super) fn take_end(&mut self, channel: u16, error: Option<&AmqpError>) {
+    /// Ends a session because the peer does. A session that is not there has ended already.
+    pub(crate) fn take_end(&mut self, channel: u16, error: Option<&AmqpError>) {
         self.flush_accepted();
         if self.session(channel).is_some() {
             encode::end(&mut self.output, channel, None);
@@ -138,7 +77,7 @@ impl Protocol {
     }
 
     /// Ends a session with an error and waits for the peer to follow.
-    pub(super) fn end_session(&mut self, channel: u16, error: AmqpError) {
+    pub(crate) fn end_session(&mut self, channel: u16, error: AmqpError) {
         self.flush_accepted();
         if self.session(channel).is_some() {
             encode::end(&mut self.output, channel, Some(&error));
@@ -149,7 +88,7 @@ impl Protocol {
         }
     }
 
-    /// Ends all sessions without a word; a close says it for all of them.
+    /// Ends all sessions without a frame for each; a close ends them for the peer.
     pub(super) fn drop_sessions(&mut self, error: Option<&AmqpError>) {
         for channel in 0..self.sessions.len() {
             self.drop_links(u16::try_from(channel).unwrap_or(u16::MAX), error);
@@ -163,13 +102,17 @@ impl Protocol {
         session.received.clear();
         for (handle, link) in std::mem::take(&mut session.links) {
             if !link.detaching {
-                self.events.push_back(Event::Detached(link.id(channel, handle), error.cloned()));
+                self.detached.push_back((link.id(channel, handle), error.cloned()));
             }
             self.forget(&link);
         }
     }
 
-    pub(super) fn take_flow(&mut self, channel: u16, flow: &Flow) -> Result<(), Fault> {
+    /// Takes the peer's windows, and the credit of a link if the flow names one.
+    ///
+    /// # Errors
+    /// The flow names a link that is not attached.
+    pub(crate) fn take_flow(&mut self, channel: u16, flow: &Flow) -> Result<(), Fault> {
         let Some(session) = self.session(channel) else { return Ok(()) };
         // The peer counts from the last transfer it has seen; those on their way have used up its window.
         let on_the_way = session.next_outgoing_id.wrapping_sub(flow.next_incoming_id.unwrap_or(0));
@@ -184,7 +127,7 @@ impl Protocol {
     }
 
     /// Goes on with the links that waited for the session's window or for settlements.
-    pub(super) fn resume_session(&mut self, channel: u16) {
+    pub(crate) fn resume_session(&mut self, channel: u16) {
         let Some(session) = self.session(channel) else { return };
         let waiting: Vec<_> = session
             .links
@@ -204,6 +147,9 @@ impl Protocol {
     }
 
     /// Counts a transfer frame against the incoming window, and opens the window again in time.
+    ///
+    /// # Errors
+    /// The window was closed.
     pub(super) fn count_incoming(&mut self, channel: u16) -> Result<(), Fault> {
         let window = self.config.incoming_window.max(1);
         let Some(session) = self.session(channel) else { return Ok(()) };
@@ -221,7 +167,7 @@ impl Protocol {
     }
 
     /// Tells the peer which of its deliveries were accepted.
-    pub(super) fn flush_accepted(&mut self) {
+    pub(crate) fn flush_accepted(&mut self) {
         for (channel, session) in self.sessions.iter_mut().enumerate() {
             if let Some(range) = session.as_mut().and_then(|session| session.accepted.take()) {
                 let channel = u16::try_from(channel).unwrap_or(u16::MAX);

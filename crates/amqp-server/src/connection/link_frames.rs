@@ -1,117 +1,34 @@
-//! This file attaches and detaches links, and holds the state of a link in each direction.
+//! This file attaches and detaches links, and finds the link of a frame. `protocol` hands it the frames attach and
+//! detach and asks the handler between [`Connection::take_attach`] and [`Connection::finish_attach`].
 
-use std::collections::VecDeque;
-
-use bytes::{Bytes, BytesMut};
-
-use super::{Event, Fault, Protocol, session::Session};
+use super::{
+    Connection, Fault,
+    link::{Incoming, Link, Outgoing, Side},
+};
 use crate::{
     attach::{Accept, AttachRequest, AttachVerdict, Direction, LinkId, ReceiverSettleMode},
-    delivery::{DeliveryTag, Outcome},
     error::{AmqpError, condition},
-    handler::ConnectionHandler,
-    links::{Links, SendOptions},
     performative::{Attach, Detach, encode, encode::AttachReply},
+    value::Map,
 };
 
 /// The number of refused links of one session whose detach an untrusted peer may still owe. Some clients never
 /// send one.
 const MAX_UNTRUSTED_REFUSED: usize = 16;
 
-/// One link of a session.
-#[derive(Debug)]
-pub(super) struct Link {
-    serial: u32,
-    /// True if we sent a detach; frames that still come before the peer's are passed over.
-    pub(super) detaching: bool,
-    pub(super) side: Side,
-}
-
-/// The state of a link that depends on its direction.
-#[derive(Debug)]
-pub(super) enum Side {
-    Incoming(Incoming),
-    Outgoing(Outgoing),
-}
-
-/// A link the peer sends on. The default stands for a link that only waits for the peer's detach.
-#[derive(Debug, Default)]
-pub(super) struct Incoming {
-    /// The number of deliveries that may be on their way or unsettled.
-    pub(super) window: u32,
-    /// Deliveries the peer may still start.
-    pub(super) credit: u32,
-    pub(super) delivery_count: u32,
-    /// Deliveries started and not settled.
-    pub(super) unsettled: u32,
-    pub(super) max_message_size: u64,
-    pub(super) partial: Option<Partial>,
-}
-
-/// A delivery whose last transfer has not come.
-#[derive(Debug)]
-pub(super) struct Partial {
-    pub(super) id: u32,
-    pub(super) tag: DeliveryTag,
-    pub(super) message_format: u32,
-    pub(super) settled: bool,
-    pub(super) message: BytesMut,
-}
-
-/// A link we send on.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    /// Deliveries we may still start.
-    pub(super) credit: u32,
-    pub(super) delivery_count: u32,
-    pub(super) drain: bool,
-    pub(super) max_message_size: Option<u64>,
-    pub(super) default_outcome: Option<Outcome>,
-    pub(super) next_tag: u32,
-    /// Messages that wait for credit or window; only the first can be partly sent.
-    pub(super) queue: VecDeque<Queued>,
-    /// True if the link is among those to be offered credit.
-    pub(super) ready: bool,
-    /// True if the handler was refused for another reason than credit.
-    pub(super) blocked: bool,
-}
-
-/// A message that waits.
-#[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) message: Bytes,
-    pub(super) options: SendOptions,
-    /// The delivery id, the tag and the number of bytes that went, once the message is partly sent.
-    pub(super) started: Option<(u32, DeliveryTag, usize)>,
-}
-
-impl Link {
-    pub(super) fn id(&self, channel: u16, handle: u16) -> LinkId {
-        LinkId { serial: self.serial, channel, handle }
-    }
-
-    /// Returns whether something on this link waits for the session, and ends that wait.
-    pub(super) fn take_waiting(&mut self) -> bool {
-        match &mut self.side {
-            Side::Outgoing(outgoing) if !self.detaching => {
-                std::mem::take(&mut outgoing.blocked) || !outgoing.queue.is_empty()
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Protocol {
+impl Connection {
+    /// Returns the highest handle that the peer may use.
     pub(super) fn handle_max(&self) -> u16 {
         u16::try_from(self.config.handle_max).unwrap_or(u16::MAX)
     }
 
-    /// An attached link and its session.
-    pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
+    /// Returns a link, if it is attached.
+    fn link(&mut self, id: LinkId) -> Option<&mut Link> {
         let link = self.session(id.channel)?.links.get_mut(&id.handle)?;
         (link.serial == id.serial && !link.detaching).then_some(link)
     }
 
+    /// Returns a link, if it is attached and the peer sends on it.
     pub(super) fn incoming(&mut self, id: LinkId) -> Option<&mut Incoming> {
         match &mut self.link(id)?.side {
             Side::Incoming(incoming) => Some(incoming),
@@ -119,6 +36,7 @@ impl Protocol {
         }
     }
 
+    /// Returns a link, if it is attached and we send on it.
     pub(super) fn outgoing(&mut self, id: LinkId) -> Option<&mut Outgoing> {
         match &mut self.link(id)?.side {
             Side::Outgoing(outgoing) => Some(outgoing),
@@ -126,7 +44,11 @@ impl Protocol {
         }
     }
 
-    /// The link a frame with this handle is for. `Ok(None)`: it is detaching, ignore the frame.
+    /// Returns the link that a frame with this handle is for, or `None` if the link is detaching and the frame is to be
+    /// ignored.
+    ///
+    /// # Errors
+    /// No link is attached to this handle.
     pub(super) fn link_for(&mut self, channel: u16, handle: u32) -> Result<Option<LinkId>, Fault> {
         let Some(session) = self.session(channel) else { return Ok(None) };
         let found = u16::try_from(handle).ok().and_then(|key| Some((key, session.links.get(&key)?)));
@@ -139,20 +61,24 @@ impl Protocol {
         }
     }
 
-    pub(super) fn take_attach(
+    /// Returns the peer's request for a link, or `None` if nothing is to be asked: the session is ending, or the peer
+    /// was refused because it has as many links as an untrusted one may have.
+    ///
+    /// # Errors
+    /// The handle is in use or above the maximum.
+    pub(crate) fn take_attach(
         &mut self,
         channel: u16,
         attach: &Attach,
-        handler: &mut dyn ConnectionHandler,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<AttachRequest>, Fault> {
         let handle_max = self.handle_max();
         let serial = self.serial();
-        let Some(session) = self.session_for(channel)? else { return Ok(()) };
+        let Some(session) = self.session_for(channel)? else { return Ok(None) };
         let Some(handle) = u16::try_from(attach.handle).ok().filter(|handle| *handle <= handle_max) else {
             let text = format!("handle {} is above handle-max {handle_max}", attach.handle);
             return Err(Fault::Connection(AmqpError::new(condition::FRAMING_ERROR, text)));
         };
-        // A handle we have detached may be used again even before the peer's own detach: some clients
+        // A handle that we have detached may be used again even before the peer's own detach: some clients
         // never send one for a link that was refused.
         if session.links.get(&handle).is_some_and(|link| !link.detaching) {
             let text = format!("handle {handle} is attached already");
@@ -176,21 +102,24 @@ impl Protocol {
             let text = format!("a peer that has not proven who it is may have {most} links");
             tracing::info!(name = attach.name, "an AMQP link was refused: {text}");
             self.refuse(id, attach, &AmqpError::new(condition::UNAUTHORIZED_ACCESS, text));
-            return Ok(());
+            return Ok(None);
         }
-        let verdict = handler.on_attach(request, &mut Links { protocol: self });
+        Ok(Some(request))
+    }
+
+    /// Answers an attach with the handler's verdict.
+    pub(crate) fn finish_attach(&mut self, id: LinkId, attach: &Attach, verdict: AttachVerdict) {
         // The handler may have closed the connection meanwhile.
-        if self.session(channel).is_none() {
+        if self.session(id.channel).is_none() {
             if matches!(verdict, AttachVerdict::Accept(_)) {
-                self.events.push_back(Event::Detached(id, None));
+                self.detached.push_back((id, None));
             }
-            return Ok(());
+            return;
         }
         match verdict {
             AttachVerdict::Accept(accept) => self.accept(id, attach, &accept),
             AttachVerdict::Refuse(error) => self.refuse(id, attach, &error),
         }
-        Ok(())
     }
 
     /// Returns the limit for links if the peer is untrusted and has that many on its connection already; otherwise
@@ -212,6 +141,7 @@ impl Protocol {
         Ok((attached >= most).then_some(most))
     }
 
+    /// Attaches a link, and grants the peer its first credit if it sends on it.
     fn accept(&mut self, id: LinkId, attach: &Attach, accept: &Accept) {
         let limit = self.config.max_message_size;
         let max_message_size = accept.max_message_size.map_or(limit, |size| size.min(limit));
@@ -229,17 +159,7 @@ impl Protocol {
         };
         encode::attach(&mut self.output, id.channel, attach, &reply);
         let side = if attach.receiver {
-            Side::Outgoing(Outgoing {
-                credit: 0,
-                delivery_count: 0,
-                drain: false,
-                max_message_size: attach.max_message_size,
-                default_outcome: attach.default_outcome.clone(),
-                next_tag: 0,
-                queue: VecDeque::new(),
-                ready: false,
-                blocked: false,
-            })
+            Side::Outgoing(Outgoing::new(attach.max_message_size, attach.default_outcome.clone()))
         } else {
             Side::Incoming(Incoming {
                 window: accept.credit,
@@ -256,7 +176,7 @@ impl Protocol {
         self.grant(id);
     }
 
-    /// Answers with an attach, so that the peer has a link to be told about, and detaches it.
+    /// Refuses a link: answers with an attach, so that there is a link to which the error can belong, and detaches it.
     fn refuse(&mut self, id: LinkId, attach: &Attach, error: &AmqpError) {
         let reply = AttachReply {
             sender_settle_mode: attach.sender_settle_mode,
@@ -264,14 +184,12 @@ impl Protocol {
             echo_termini: false,
             max_message_size: self.config.max_message_size,
             offered_capabilities: &[],
-            properties: &crate::value::Map::new(),
+            properties: &Map::new(),
         };
         encode::attach(&mut self.output, id.channel, attach, &reply);
         encode::detach(&mut self.output, id.channel, attach.handle, true, Some(error));
-        // Kept until the peer's detach, so that its frames for the link are known to be stale.
-        let side = Side::Incoming(Incoming::default());
         if let Some(session) = self.session(id.channel) {
-            session.links.insert(id.handle, Link { serial: id.serial, detaching: true, side });
+            session.links.insert(id.handle, Link::stale(id.serial));
         }
     }
 
@@ -285,18 +203,16 @@ impl Protocol {
         let Some(session) = self.session(id.channel) else { return };
         session.forget_deliveries(id.handle);
         if let Some(link) = session.links.get_mut(&id.handle) {
-            link.detaching = true;
             // Only the name of the link stays; the bytes that it held go now.
-            let stale = Side::Incoming(Incoming::default());
-            let held =
-                Link { serial: id.serial, detaching: true, side: std::mem::replace(&mut link.side, stale) };
+            let held = std::mem::replace(link, Link::stale(id.serial));
             self.forget(&held);
         }
-        self.events.push_back(Event::Detached(id, Some(error)));
+        self.detached.push_back((id, Some(error)));
     }
 
-    /// The peer detaches; a link or session that is not there is gone already, which some clients overlook.
-    pub(super) fn take_detach(&mut self, channel: u16, detach: &Detach) {
+    /// Detaches a link because the peer does. A link or session that is not there is gone already, which some clients
+    /// overlook.
+    pub(crate) fn take_detach(&mut self, channel: u16, detach: &Detach) {
         self.flush_accepted();
         let Some(session) = self.session(channel) else { return };
         let Ok(handle) = u16::try_from(detach.handle) else { return };
@@ -304,12 +220,12 @@ impl Protocol {
         session.forget_deliveries(handle);
         if !link.detaching {
             encode::detach(&mut self.output, channel, detach.handle, detach.closed, None);
-            self.events.push_back(Event::Detached(link.id(channel, handle), detach.error.clone()));
+            self.detached.push_back((link.id(channel, handle), detach.error.clone()));
         }
         self.forget(&link);
     }
 
-    /// Gives back the bytes a link held.
+    /// Gives back the bytes that a link held.
     pub(super) fn forget(&mut self, link: &Link) {
         match &link.side {
             Side::Incoming(incoming) => {
@@ -321,13 +237,5 @@ impl Protocol {
                 self.queued_bytes = self.queued_bytes.saturating_sub(held);
             }
         }
-    }
-}
-
-impl Session {
-    /// Drops the unsettled deliveries of a link that goes away.
-    fn forget_deliveries(&mut self, handle: u16) {
-        self.sent.retain(|_, sent| sent.handle != handle);
-        self.received.retain(|_, received| received.handle != handle);
     }
 }

@@ -1,38 +1,47 @@
-//! This file takes messages from the peer: it keeps their credit, puts them together and settles them.
+//! This file takes messages from the peer: it keeps their credit, puts their transfers together and settles them.
+//! `protocol` gives each whole delivery to the handler.
 
-use bytes::{Bytes, BytesMut};
-
-use super::{Fault, Protocol, decode_error, link::Partial, session::Received};
+use super::{Connection, Fault, decode_error, link::Partial, session::Received};
 use crate::{
     attach::LinkId,
     codec,
-    delivery::{Delivery, DeliveryId, DeliveryTag, Disposition, Outcome},
+    delivery::{Delivery, DeliveryId, Outcome},
     error::{AmqpError, condition},
-    handler::ConnectionHandler,
-    links::Links,
     performative::{Transfer, encode, encode::LinkFlow},
 };
 
-impl Protocol {
-    pub(super) fn take_transfer(
+impl Connection {
+    /// Takes one transfer, and returns the delivery that is whole with it.
+    ///
+    /// # Errors
+    /// The transfer is against the rules, or beyond a window, a credit or a limit.
+    pub(crate) fn take_transfer(
         &mut self,
         channel: u16,
         transfer: &Transfer<'_>,
-        handler: &mut dyn ConnectionHandler,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<(LinkId, Delivery)>, Fault> {
         if self.session_for(channel)?.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         self.count_incoming(channel)?;
-        let Some(id) = self.link_for(channel, transfer.handle)? else { return Ok(()) };
-        match self.assemble(id, transfer) {
-            Ok(Some(delivery)) => self.deliver(id, delivery, handler),
-            Ok(None) => Ok(()),
-            Err(error) => Err(Fault::Link(id, error)),
+        let Some(id) = self.link_for(channel, transfer.handle)? else { return Ok(None) };
+        let Some(delivery) = self.assemble(id, transfer).map_err(|error| Fault::Link(id, error))? else {
+            return Ok(None);
+        };
+        // Nesting can straddle frames, so the scan of each was not enough.
+        codec::scan_message(&delivery.message).map_err(|e| Fault::Link(id, decode_error(&e)))?;
+        let DeliveryId(number) = delivery.id;
+        if let Some(session) = self.session(channel) {
+            let received = Received { handle: id.handle, settled: delivery.settled };
+            if session.received.insert(number, received).is_some() {
+                let text = format!("delivery-id {number} is in use");
+                return Err(Fault::Session(channel, AmqpError::new(condition::INVALID_FIELD, text)));
+            }
         }
+        Ok(Some((id, delivery)))
     }
 
-    /// Adds one transfer to the link's delivery, and returns it when it is whole.
+    /// Adds one transfer to the link's delivery, and returns the delivery when it is whole.
     fn assemble(&mut self, id: LinkId, transfer: &Transfer<'_>) -> Result<Option<Delivery>, AmqpError> {
         let budget = self.bytes_within(self.config.max_partial_bytes).saturating_sub(self.partial_bytes);
         let Some(link) = self.incoming(id) else {
@@ -93,40 +102,18 @@ impl Protocol {
         Ok(Some(partial.finish(transfer.payload)))
     }
 
-    fn deliver(
-        &mut self,
-        id: LinkId,
-        delivery: Delivery,
-        handler: &mut dyn ConnectionHandler,
-    ) -> Result<(), Fault> {
-        // Nesting can straddle frames, so the scan of each was not enough.
-        codec::scan_message(&delivery.message).map_err(|e| Fault::Link(id, decode_error(&e)))?;
-        let DeliveryId(number) = delivery.id;
-        let settled = delivery.settled;
-        if let Some(session) = self.session(id.channel) {
-            let before = session.received.insert(number, Received { handle: id.handle, settled });
-            if before.is_some() {
-                let text = format!("delivery-id {number} is in use");
-                return Err(Fault::Session(id.channel, AmqpError::new(condition::INVALID_FIELD, text)));
-            }
-        }
-        let disposition = handler.on_message(id, delivery, &mut Links { protocol: self });
-        if let Disposition::Now(outcome) = disposition {
-            self.settle_received(id, number, &outcome);
-        }
-        Ok(())
-    }
-
-    /// Settles a delivery of either direction.
-    pub(crate) fn settle(&mut self, link: LinkId, delivery: DeliveryId, outcome: Outcome) {
+    /// Settles a delivery of either direction. A delivery that is not known, or whose link is gone, is passed over.
+    pub(crate) fn settle(&mut self, link: LinkId, delivery: DeliveryId, outcome: &Outcome) {
         if self.outgoing(link).is_some() {
-            self.settle_sent(link, delivery.0, &outcome);
+            self.settle_sent(link, delivery, outcome);
         } else {
-            self.settle_received(link, delivery.0, &outcome);
+            self.settle_received(link, delivery, outcome);
         }
     }
 
-    fn settle_received(&mut self, id: LinkId, delivery: u32, outcome: &Outcome) {
+    /// Settles a delivery from the peer, and gives its credit back.
+    pub(crate) fn settle_received(&mut self, id: LinkId, delivery: DeliveryId, outcome: &Outcome) {
+        let DeliveryId(delivery) = delivery;
         if self.incoming(id).is_none() {
             return;
         }
@@ -140,33 +127,23 @@ impl Protocol {
         if settled {
             return self.release_credit(id);
         }
-        let extended = match (outcome, session.accepted) {
-            (Outcome::Accepted, Some((first, last)))
-                if last.wrapping_add(1) == delivery && delivery > first =>
-            {
-                Some((first, delivery))
-            }
-            (Outcome::Accepted, None) => Some((delivery, delivery)),
-            _ => None,
-        };
-        if extended.is_some() {
-            session.accepted = extended;
-        } else {
+        if !session.join_accepted(delivery, outcome) {
             self.flush_accepted();
             encode::disposition(&mut self.output, id.channel, true, (delivery, delivery), outcome);
         }
         self.release_credit(id);
     }
 
-    /// The sender settles deliveries on its own: nothing is left to tell it. The handler still has them,
-    /// so their credit comes back when it settles too.
-    pub(super) fn note_settled(&mut self, channel: u16, first: u32, last: u32) {
+    /// Notes that the peer has settled deliveries that it sent, so that it is told no outcome. The handler still has
+    /// them, so their credit comes back when it settles too.
+    pub(crate) fn note_settled(&mut self, channel: u16, first: u32, last: u32) {
         let Some(session) = self.session(channel) else { return };
         for received in session.received.range_mut(first..=last).map(|(_, received)| received) {
             received.settled = true;
         }
     }
 
+    /// Takes a settled delivery off the number of those that use the link's window.
     fn release_credit(&mut self, id: LinkId) {
         if let Some(link) = self.incoming(id) {
             link.unsettled = link.unsettled.saturating_sub(1);
@@ -185,6 +162,7 @@ impl Protocol {
         }
     }
 
+    /// Tells the peer the credit of an incoming link.
     pub(super) fn send_incoming_flow(&mut self, id: LinkId) {
         let Some(link) = self.incoming(id) else { return };
         let flow = LinkFlow {
@@ -196,38 +174,5 @@ impl Protocol {
         let Some(session) = self.session(id.channel) else { return };
         let session = session.flow();
         encode::flow(&mut self.output, id.channel, session, Some(flow));
-    }
-}
-
-impl Partial {
-    fn start(transfer: &Transfer<'_>) -> Result<Self, AmqpError> {
-        let invalid = |text: &str| AmqpError::new(condition::INVALID_FIELD, text);
-        let tag =
-            transfer.delivery_tag.ok_or_else(|| invalid("the first transfer of a delivery has no tag"))?;
-        Ok(Self {
-            id: transfer.delivery_id.ok_or_else(|| invalid("the first transfer of a delivery has no id"))?,
-            tag: DeliveryTag::new(tag).ok_or_else(|| invalid("a delivery-tag of more than 32 bytes"))?,
-            message_format: transfer.message_format.unwrap_or(0),
-            settled: false,
-            message: BytesMut::new(),
-        })
-    }
-
-    /// The whole delivery, with the payload of the last transfer.
-    fn finish(mut self, payload: &[u8]) -> Delivery {
-        // Copied, also when one frame held it all: a kept message must not keep the read buffer.
-        let message = if self.message.is_empty() {
-            Bytes::copy_from_slice(payload)
-        } else {
-            self.message.extend_from_slice(payload);
-            self.message.freeze()
-        };
-        Delivery {
-            id: DeliveryId(self.id),
-            tag: self.tag,
-            settled: self.settled,
-            message_format: self.message_format,
-            message,
-        }
     }
 }

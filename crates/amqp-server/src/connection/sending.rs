@@ -1,28 +1,27 @@
 //! This file sends messages to the peer: it keeps credit, windows and the queue, splits messages into frames, and
-//! takes their outcomes.
+//! takes their outcomes. Handlers send through [`Links`](crate::Links); `protocol` offers them credit and tells them
+//! the outcomes.
 
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
 use super::{
-    Fault, Protocol,
+    Connection, Fault,
     link::{Queued, Side},
     session::Sent,
 };
 use crate::{
     attach::LinkId,
-    delivery::{Credit, DeliveryId, DeliveryTag, Disposition as Settle, Outcome, SentDelivery},
-    error::{AmqpError, condition},
-    handler::ConnectionHandler,
-    links::{Links, SendError, SendOptions},
+    delivery::{Credit, DeliveryId, DeliveryTag, Outcome, SendError, SendOptions, SentDelivery},
     performative::{
         DeliveryState, Disposition, Flow,
         encode::{self, LinkFlow, MAX_TRANSFER_OVERHEAD, TransferHead},
     },
 };
 
-impl Protocol {
+impl Connection {
+    /// Returns the number of messages that a link may send now.
     pub(crate) fn credit(&mut self, link: LinkId) -> u32 {
         self.outgoing(link).map_or(0, |link| if link.queue.is_empty() { link.credit } else { 0 })
     }
@@ -32,6 +31,10 @@ impl Protocol {
         self.outgoing(link).is_some_and(|link| !link.queue.is_empty())
     }
 
+    /// Sends a message now, in as many frames as it needs.
+    ///
+    /// # Errors
+    /// The message cannot leave now, or is larger than the peer takes.
     pub(crate) fn send(&mut self, id: LinkId, message: &[u8], options: SendOptions) -> Result<(), SendError> {
         self.check_size(id, message.len())?;
         self.admit(id, options.settled)?;
@@ -48,6 +51,9 @@ impl Protocol {
     }
 
     /// Checks that a message may go out now; if not, the handler is called again when it may.
+    ///
+    /// # Errors
+    /// The link is not attached for sending, or a message would have to wait.
     pub(crate) fn admit(&mut self, id: LinkId, settled: bool) -> Result<(), SendError> {
         let has_room = self.has_room();
         let max_unsettled = self.config.max_unsettled;
@@ -68,6 +74,10 @@ impl Protocol {
         Ok(())
     }
 
+    /// Sends a message now, or keeps it until it can leave.
+    ///
+    /// # Errors
+    /// The queue is full, the link is not attached for sending, or the message is larger than the peer takes.
     pub(crate) fn enqueue(
         &mut self,
         id: LinkId,
@@ -180,6 +190,7 @@ impl Protocol {
         }
     }
 
+    /// Takes the credit that the peer grants a link, and sends the messages that waited for it.
     pub(super) fn take_link_flow(&mut self, channel: u16, handle: u32, flow: &Flow) -> Result<(), Fault> {
         let Some(id) = self.link_for(channel, handle)? else { return Ok(()) };
         if self.outgoing(id).is_none() {
@@ -196,6 +207,7 @@ impl Protocol {
         Ok(())
     }
 
+    /// Counts the credit of a flow, and sends the messages that waited for it.
     fn pump_with_credit(&mut self, id: LinkId, flow: &Flow) {
         if let Some(link) = self.outgoing(id) {
             // The peer counts from the last delivery it has seen; those on their way have used up its credit.
@@ -217,15 +229,18 @@ impl Protocol {
         }
     }
 
-    /// Lets the handler use a link's credit; takes back unused credit if the peer drains the link.
-    pub(super) fn offer_credit(&mut self, id: LinkId, handler: &mut dyn ConnectionHandler) {
-        let Some(link) = self.outgoing(id) else { return };
+    /// Returns the credit that the handler of a link may use now, if there is any. The link leaves the line of those
+    /// that are to be offered credit; [`Connection::finish_offer`] must follow when the handler was asked.
+    pub(crate) fn take_offer(&mut self, id: LinkId) -> Option<Credit> {
+        let link = self.outgoing(id)?;
         link.ready = false;
         let drain = link.drain;
         let available = self.credit(id);
-        if available > 0 {
-            handler.on_credit(id, Credit { available, drain }, &mut Links { protocol: self });
-        }
+        (available > 0).then_some(Credit { available, drain })
+    }
+
+    /// Takes back the credit that the handler left unused, if the peer drains the link.
+    pub(crate) fn finish_offer(&mut self, id: LinkId) {
         if let Some(link) = self.outgoing(id)
             && link.drain
             && link.queue.is_empty()
@@ -239,6 +254,7 @@ impl Protocol {
         }
     }
 
+    /// Tells the peer the credit that is left on an outgoing link.
     fn send_outgoing_flow(&mut self, id: LinkId, drain: bool) {
         let Some(link) = self.outgoing(id) else { return };
         let flow = LinkFlow {
@@ -252,49 +268,19 @@ impl Protocol {
         encode::flow(&mut self.output, id.channel, session, Some(flow));
     }
 
-    pub(super) fn take_disposition(
+    /// Returns the next delivery for which a disposition brings an outcome that the handler has not heard. `left` holds
+    /// the first and the last id that are still to be looked at; it is `None` once there are none.
+    pub(crate) fn next_outcome(
         &mut self,
         channel: u16,
+        left: &mut Option<(u32, u32)>,
         disposition: &Disposition,
-        handler: &mut dyn ConnectionHandler,
-    ) -> Result<(), Fault> {
-        let (first, last) = (disposition.first, disposition.last);
-        if last.wrapping_sub(first) > u32::MAX / 2 {
-            let text = format!("a disposition from {first} to {last}");
-            return Err(Fault::Session(channel, AmqpError::new(condition::INVALID_FIELD, text)));
-        }
-        // Ids are serial numbers: a range may run over the end.
-        let ranges = if first <= last {
-            [Some((first, last)), None]
-        } else {
-            [Some((first, u32::MAX)), Some((0, last))]
-        };
-        for (first, last) in ranges.into_iter().flatten() {
-            if disposition.receiver {
-                self.take_outcomes(channel, first, last, disposition, handler);
-            } else if disposition.settled {
-                self.note_settled(channel, first, last);
-            }
-        }
-        self.resume_session(channel);
-        Ok(())
-    }
-
-    /// The peer tells the outcome of deliveries sent to it.
-    fn take_outcomes(
-        &mut self,
-        channel: u16,
-        first: u32,
-        last: u32,
-        disposition: &Disposition,
-        handler: &mut dyn ConnectionHandler,
-    ) {
-        let mut from = first;
-        // The session is looked up each time, since handlers may end it.
-        while let Some(session) = self.session(channel)
-            && let Some((id, sent)) = session.sent.range_mut(from..=last).next()
-        {
+    ) -> Option<(LinkId, SentDelivery)> {
+        while let Some((first, last)) = *left {
+            let session = self.session(channel)?;
+            let (id, sent) = session.sent.range_mut(first..=last).next()?;
             let (id, handle, tag, echoing) = (*id, sent.handle, sent.tag, sent.awaits_echo);
+            *left = id.checked_add(1).filter(|next| *next <= last).map(|next| (next, last));
             let link = session.links.get(&handle);
             let default = link.and_then(|link| match &link.side {
                 Side::Outgoing(outgoing) => outgoing.default_outcome.clone(),
@@ -316,20 +302,15 @@ impl Protocol {
             // A peer that repeats itself, or settles after it told the outcome, has been heard.
             if !echoing && let (Some(link), Some(outcome)) = (link, outcome) {
                 let sent = SentDelivery { id: DeliveryId(id), tag, outcome, settled: disposition.settled };
-                let answer = handler.on_outcome(link, sent, &mut Links { protocol: self });
-                if let (Settle::Now(outcome), false) = (answer, disposition.settled) {
-                    self.settle_sent(link, id, &outcome);
-                }
-            }
-            match id.checked_add(1) {
-                Some(next) if next <= last => from = next,
-                _ => return,
+                return Some((link, sent));
             }
         }
+        None
     }
 
-    /// Settles a delivery we sent: the second step for a peer that settles second, or on our own.
-    pub(super) fn settle_sent(&mut self, id: LinkId, delivery: u32, outcome: &Outcome) {
+    /// Settles a delivery to the peer: the second step for a peer that settles second, or a settlement of our own.
+    pub(crate) fn settle_sent(&mut self, id: LinkId, delivery: DeliveryId, outcome: &Outcome) {
+        let DeliveryId(delivery) = delivery;
         if self.outgoing(id).is_none() {
             return;
         }
