@@ -22,7 +22,8 @@ const ACK: &str = "iothub-ack";
 /// The reason why a message is not a cloud-to-device message: one sentence for its sender.
 pub(super) type NotAMessage = String;
 
-/// Returns the cloud-to-device message that `message` is.
+/// Returns the cloud-to-device message that `message` is. A body of one data section shares the memory of the
+/// delivery that `message` was decoded from.
 pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
     let count = message.application_properties.iter().count();
     if count > PROPERTIES {
@@ -43,7 +44,7 @@ pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
         }
     }
     Ok(C2dMessage {
-        body: body(message.body)?.into(),
+        body: body(message.body)?,
         message_id: sent.message_id.map(|id| id_text("message-id", id)).transpose()?,
         correlation_id: sent.correlation_id.map(|id| id_text("correlation-id", id)).transpose()?,
         user_id: sent.user_id.filter(|id| !id.is_empty()).map(|id| utf8("user-id", &id)).transpose()?,

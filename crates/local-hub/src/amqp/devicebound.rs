@@ -1,13 +1,14 @@
 //! This file serves the node `/messages/devicebound`, which takes cloud-to-device messages from back ends; `nodes`
 //! calls it.
 //!
-//! A message is accepted on the wire only after the hub's queue has kept it. The transitions of the hub
-//! are asynchronous, so one worker per connection carries messages over in order and settles each when
-//! its outcome is known; the connection itself goes on meanwhile.
+//! A message is accepted on the wire only after the hub's queue has kept it. The transitions of the hub are
+//! asynchronous, so one worker for each connection takes its messages to the queue in their order and settles each
+//! when its outcome is known. Meanwhile the connection goes on.
 
 use std::sync::{Arc, Weak};
 use std::thread;
 
+use bytes::Bytes;
 use iothub_amqp_server::{AmqpError, ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome, condition};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use tokio::sync::mpsc;
@@ -54,7 +55,7 @@ impl Worker {
         Self(sender)
     }
 
-    /// Hands a message over; an error is the outcome to answer at once.
+    /// Hands a message to the worker. An error is the outcome to answer at once.
     pub(super) fn take(&self, link: LinkId, attached: &Attached, delivery: &Delivery) -> Result<(), Outcome> {
         let (recipients, message) = read(delivery).map_err(|refusal| rejected(&refusal))?;
         let attached = Arc::downgrade(&attached.0);
@@ -78,7 +79,13 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
     if recipients.is_empty() {
         return Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address"));
     }
-    Ok((recipients, c2d_message::read(message).map_err(invalid)?))
+    let mut message = c2d_message::read(message).map_err(invalid)?;
+    // The body is a part of the delivery, and the message may wait in the queue for two days. A small body beside large
+    // annotations, which no limit of the queue counts, would keep them all in memory: such a body is copied.
+    if message.body.len() < delivery.message.len() / 2 {
+        message.body = Bytes::copy_from_slice(&message.body);
+    }
+    Ok((recipients, message))
 }
 
 async fn carry_over(hub: Hub, connection: ConnectionHandle, mut sent: mpsc::Receiver<Sent>) {
@@ -107,9 +114,9 @@ impl Drop for PanicWatch {
     }
 }
 
-/// Queues the message for the likeliest recipient that exists.
+/// Queues the message for the first of the recipients that exists; they come in the order of their likelihood.
 async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Result<(), HubError> {
-    let recipient = recipients.iter().find(|id| hub.device(id).is_ok()).or_else(|| recipients.first());
+    let recipient = recipients.iter().find(|id| hub.has_device(id)).or_else(|| recipients.first());
     match recipient {
         Some(device) => hub.enqueue_c2d(device, message).await,
         None => Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address")),

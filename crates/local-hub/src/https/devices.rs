@@ -38,7 +38,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
+    // The keys in the body are wiped when they have been read.
+    let body = zeroize::Zeroizing::new(Vec::from(json_body(&headers, body).await?));
     let write = parsed(body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(

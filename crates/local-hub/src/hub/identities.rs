@@ -97,6 +97,11 @@ impl Hub {
         Ok(identity)
     }
 
+    /// Returns whether there is an identity of this device. It builds none, so it costs a look-up and reads no keys.
+    pub(crate) fn has_device(&self, device: &DeviceId) -> bool {
+        self.registry().device(device).is_some()
+    }
+
     /// Returns up to `top` identities, ordered by id.
     pub(crate) fn devices(&self, top: usize) -> Vec<DeviceIdentity> {
         let mut identities = self.registry().list(top);
