@@ -80,12 +80,15 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
         return Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address"));
     }
     let mut message = c2d_message::read(message).map_err(invalid)?;
-    // The body is a part of the delivery, and the message may wait in the queue for two days. A small body beside large
-    // annotations, which no limit of the queue counts, would keep them all in memory: such a body is copied.
-    if message.body.len() < delivery.message.len() / 2 {
-        message.body = Bytes::copy_from_slice(&message.body);
-    }
+    message.body = kept(message.body, &delivery.message);
     Ok((recipients, message))
+}
+
+/// Returns a body of a delivery as the queue keeps it, for up to two days: as a part of the delivery, which it keeps in
+/// memory, if it is at least half of it. Other bodies are copied. Otherwise one byte beside large annotations, which
+/// the queue's limits do not count, would keep them all in memory.
+fn kept(body: Bytes, delivery: &Bytes) -> Bytes {
+    if body.len() < delivery.len() / 2 { Bytes::copy_from_slice(&body) } else { body }
 }
 
 async fn carry_over(hub: Hub, connection: ConnectionHandle, mut sent: mpsc::Receiver<Sent>) {
@@ -125,4 +128,19 @@ async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Res
 
 fn rejected(refusal: &HubError) -> Outcome {
     Outcome::Rejected(Some(error::amqp_error(refusal)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_shares_its_delivery_s_memory_unless_it_is_a_small_part_of_it() {
+        let delivery = Bytes::from(vec![7; 100]);
+        for (len, shares) in [(100, true), (50, true), (49, false), (1, false)] {
+            let body = kept(delivery.slice(100 - len..), &delivery);
+            assert_eq!(body, vec![7; len]);
+            assert_eq!(delivery.as_ptr_range().contains(&body.as_ptr()), shares, "{len}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Serves `/devices` and `/devices/{id}`, the identity registry.
+//! This file serves `/devices` and `/devices/{id}`, the identities of devices. `router` calls it.
 
 use axum::body::Body;
 use axum::extract::State;

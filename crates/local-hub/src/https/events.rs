@@ -1,5 +1,6 @@
-//! Serves `/devices/{id}/messages/events`, and the same of a module: it takes telemetry over HTTPS, one message
-//! with its properties in headers, or a batch as JSON. A batch enters the hub as a whole.
+//! This file serves `/devices/{id}/messages/events`, and the same path of a module, where telemetry comes over HTTPS:
+//! one message with its properties in headers, or a batch of messages as JSON, which the hub keeps as a whole or not at
+//! all. `router` calls it.
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
@@ -80,7 +81,7 @@ pub(super) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A message as it was sent.
+/// A message as its sender wrote it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Telemetry {
     message: TelemetryMessage,
@@ -88,7 +89,7 @@ struct Telemetry {
 }
 
 impl Telemetry {
-    /// Takes a property by its header's name, and returns whether there is such a property.
+    /// Sets the property that has this header's name, and returns whether there is a property of that name.
     fn put(&mut self, name: &str, value: String) -> bool {
         let message = &mut self.message;
         let lower = name.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device.
+//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device. `router` calls it.
 
 use axum::body::Body;
 use axum::extract::State;
