@@ -10,9 +10,9 @@ use crate::{ComponentName, Properties};
 
 /// A device-to-cloud message.
 ///
-/// Every field but the body may be left out. The message may have 256 KB, properties included. The hub routes on the body
-/// only if `content_type` is `application/json` and `content_encoding` is `utf-8`, which
-/// [`json`](Self::json) and [`json_text`](Self::json_text) set.
+/// Every field but the body may be left out. The message may have 256 KB, properties included. The hub routes on the
+/// body only if `content_type` is `application/json` and `content_encoding` is `utf-8`, which [`json`](Self::json) and
+/// [`json_text`](Self::json_text) set.
 /// Source: *Create and read IoT Hub messages*.
 ///
 /// ```

@@ -1,4 +1,5 @@
-//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device. `router` calls it.
+//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device. `router` calls
+//! it.
 
 use axum::body::Body;
 use axum::extract::State;
