@@ -96,7 +96,7 @@ async fn it_does_what_the_page_says() {
 
     soon(hub.wait_until(|hub| !hub.telemetry().is_empty())).await;
     let first = &hub.telemetry()[0].message;
-    assert_eq!(first.body, br#"{"temperature":28.5}"#);
+    assert_eq!(first.body, r#"{"temperature":28.5}"#);
     assert_eq!(first.properties.get("unit"), Some("celsius"));
     assert_eq!(first.content_type.as_deref(), Some("application/json"));
 

@@ -433,7 +433,7 @@ async fn what_a_broken_connection_left_unfinished_is_not_queued_twice() {
     let mut peer = back_end(&hub).await;
     assert_eq!(peer.deliver(2, &second).await, Ok(()));
     let bodies: Vec<_> = taken(&hub, "d1").await.into_iter().map(|message| message.body).collect();
-    assert_eq!(bodies, [b"first".to_vec(), b"second".to_vec()]);
+    assert_eq!(bodies, ["first", "second"]);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn works_over_mqtt(hub: &RunningHub, string: &str, id: &DeviceId) {
     let mut messages = soon(client.c2d_messages()).await.unwrap();
     soon(hub.send_c2d(id, C2dMessage::new("down"))).await.unwrap();
     let received = soon(messages.next()).await.unwrap();
-    assert_eq!(received.body, b"down", "{id}");
+    assert_eq!(received.body, "down", "{id}");
     received.complete().unwrap();
     soon(hub.wait_until(|hub| hub.pending_c2d(id) == 0)).await;
     soon(client.shutdown()).await.unwrap();

@@ -33,7 +33,7 @@ impl Expected {
     fn of(event: &Event) -> Self {
         let system = &event.system_properties;
         Self {
-            body: event.body.clone(),
+            body: event.body.to_vec(),
             properties: event.properties.clone(),
             content_type: system.content_type.clone(),
             message_id: system.message_id.clone(),

@@ -76,7 +76,7 @@ async fn a_message_is_kept_with_its_properties_and_its_sender() {
     assert_eq!(bench.post(&policy, EVENTS, &[], "with a policy").await.status, StatusCode::NO_CONTENT);
 
     let events = bench.hub.telemetry();
-    let bodies: Vec<_> = events.iter().map(|event| event.message.body.as_slice()).collect();
+    let bodies: Vec<_> = events.iter().map(|event| &event.message.body[..]).collect();
     assert_eq!(bodies, [&br#"{"t":1}"#[..], b"from the module", b"with a policy"]);
     let message = &events[0].message;
     assert_eq!(message.message_id.as_deref(), Some("m1"));
@@ -100,7 +100,7 @@ async fn a_batch_is_kept_in_order_or_not_at_all() {
     let sent = bench.post(&bench.device, EVENTS, &[BATCH], batch).await;
     assert_eq!(sent.status, StatusCode::NO_CONTENT);
     let events = bench.hub.telemetry();
-    let bodies: Vec<_> = events.iter().map(|event| event.message.body.as_slice()).collect();
+    let bodies: Vec<_> = events.iter().map(|event| &event.message.body[..]).collect();
     assert_eq!(bodies, [b"a", b"b", b"c"]);
     assert_eq!(events[0].message.properties.get("Color"), Some("red"));
     assert_eq!(events[0].message.message_id.as_deref(), Some("m1"));

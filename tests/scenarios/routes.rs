@@ -159,7 +159,7 @@ async fn a_reader_gets_the_pair_of_one_change_with_its_properties() {
     let digital = soon(events.next()).await.unwrap().unwrap();
     let kept = hub.events();
     for (event, kept) in [(&twin, &kept[0]), (&digital, &kept[1])] {
-        assert_eq!(event.body_text(), String::from_utf8(kept.message.body.clone()).unwrap());
+        assert_eq!(event.body_text(), String::from_utf8(kept.message.body.to_vec()).unwrap());
         assert_eq!(event.properties, kept.message.properties);
         let system = &event.system_properties;
         assert_eq!(system.message_source.as_ref().map(MessageSource::as_str), Some(kept.source.as_str()));

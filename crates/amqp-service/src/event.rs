@@ -6,6 +6,7 @@ mod system_properties;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use iothub_models::Properties;
 
 pub use self::system_properties::{MessageSource, SystemProperties};
@@ -29,8 +30,8 @@ use crate::checkpoint::Checkpoint;
 pub struct Event {
     /// The partition it was read from. The events of one device are all in one partition, in order.
     pub partition_id: Arc<str>,
-    /// The content: of telemetry what the device sent, of a notification JSON.
-    pub body: Vec<u8>,
+    /// The content: the body that the device sent, or the JSON of a notification.
+    pub body: Bytes,
     /// Application properties: those the device set, or those that say what a notification is about.
     /// Values that are no text are shown as text.
     pub properties: Properties,
@@ -43,13 +44,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// The body as text; what is not UTF-8 is shown as replacement characters.
+    /// Returns the body as text. Bytes that are not UTF-8 become replacement characters.
     #[must_use]
     pub fn body_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// The place of this event in its partition, to go on after it another time.
+    /// Returns the place of this event in its partition, to go on after it another time.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

@@ -34,8 +34,8 @@
 //! not be renewed. Where a program turns the logging of the AMQP library on, the target `fe2o3_amqp` reports
 //! every ordinary disconnect as an error and is best filtered.
 //!
-//! Types of two other crates are part of this one's interface, and are here for programs that do not depend
-//! on them: [`serde_json`] for values of properties, [`jiff`] for times.
+//! Types of three other crates are part of this one's interface, and are here for programs that do not depend
+//! on them: [`serde_json`] for values of properties, [`bytes`] for bodies, [`jiff`] for times.
 
 // No public type is one of the AMQP library, which `amqp.rs` alone knows.
 
@@ -78,4 +78,4 @@ pub use iothub_models::{
     Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, InvalidBody, InvalidId, ModuleId,
     Properties, UnknownAcknowledgement,
 };
-pub use {jiff, serde_json};
+pub use {bytes, jiff, serde_json};

@@ -95,7 +95,7 @@ pub(crate) fn fuzzing_headers(text: &str) {
     let headers = pairs.filter_map(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
     let headers: axum::http::HeaderMap = headers.collect();
     events::fuzzing_single(&headers);
-    if let Ok(message) = message_headers::read_c2d(&headers, Vec::new()) {
+    if let Ok(message) = message_headers::read_c2d(&headers, bytes::Bytes::new()) {
         let leased = crate::core::c2d_queue::LeasedC2d {
             message: std::sync::Arc::new(message),
             lock: crate::core::lock::LockTokens::new(1).next(),

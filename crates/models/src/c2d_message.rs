@@ -1,8 +1,9 @@
-//! This file defines a cloud-to-device message, which a back end sends to one device. The crate that carries a
-//! message decides how it travels (topics, AMQP sections).
+//! This file defines a cloud-to-device message, which a back end sends to one device. The clients and the hub pass it
+//! around; the crate that carries it decides how it travels (topics, AMQP sections).
 
 use std::fmt;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::{Acknowledgement, Properties};
 
 /// A cloud-to-device message.
 ///
-/// Only the body is needed. The message may have 64 KB, properties included, and names and values of
+/// Every field but the body may be left out. The message may have 64 KB, properties included, and names and values of
 /// application properties are ASCII. Source: *Send cloud-to-device messages from an IoT hub*.
 ///
 /// ```
@@ -25,11 +26,11 @@ use crate::{Acknowledgement, Properties};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct C2dMessage {
-    /// The content, opaque to the hub.
-    pub body: Vec<u8>,
-    /// Set by the sender to match requests and replies; at most 128 characters.
+    /// The content, which the hub does not look into.
+    pub body: Bytes,
+    /// The id that the sender gives the message to match requests and replies; at most 128 characters.
     pub message_id: Option<String>,
-    /// Names the message this one answers.
+    /// The id of the message that this one answers.
     pub correlation_id: Option<String>,
     /// The name of the person or program that sent it.
     pub user_id: Option<String>,
@@ -37,19 +38,27 @@ pub struct C2dMessage {
     pub content_type: Option<String>,
     /// The encoding of the body, for example `utf-8`.
     pub content_encoding: Option<String>,
-    /// The time when the message is given up; by default one hour after it was sent, at most two days.
+    /// The time when the message expires: by default one hour after it was sent, at most two days after.
     pub expiry_time: Option<Timestamp>,
-    /// The outcomes that the sender wants to hear of; `None` says nothing, which means no feedback.
+    /// The outcomes that the sender wants feedback about. `None` leaves the property out, which means no feedback.
     pub ack: Option<Acknowledgement>,
-    /// Application properties.
+    /// The application properties.
     pub properties: Properties,
 }
 
 impl C2dMessage {
-    /// A message with this body and nothing else.
+    /// Returns a message with this body and no properties. A `Vec<u8>` or a `String` is taken over; a slice or a
+    /// `&str` is copied.
     #[must_use]
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
-        Self { body: body.into(), ..Self::default() }
+        Self::from_bytes(body.into().into())
+    }
+
+    /// Returns a message with this body and no properties. The message shares the body's memory and keeps all of it
+    /// alive, also if `body` is a small part of a large buffer.
+    #[must_use]
+    pub fn from_bytes(body: Bytes) -> Self {
+        Self { body, ..Self::default() }
     }
 
     /// Returns a message whose body is `value` written as JSON, which says so in `content_type` and
@@ -68,14 +77,14 @@ impl C2dMessage {
         })
     }
 
-    /// The same message with the application property `name` set to `value`.
+    /// Returns the same message with the application property `name` set to `value`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.insert(name, value);
         self
     }
 
-    /// The body as text; what is not UTF-8 is shown as replacement characters.
+    /// Returns the body as text. Bytes that are not UTF-8 become replacement characters.
     #[must_use]
     pub fn body_text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
@@ -99,8 +108,8 @@ impl C2dMessage {
             + self.properties.size()
     }
 
-    /// Every field by name, in the order the cloud-to-device tutorial prints them; what is absent
-    /// is `None`.
+    /// Returns every field's name and value, in the order in which the cloud-to-device tutorial prints them. The
+    /// value of an absent field is `None`.
     #[must_use]
     pub fn fields(&self) -> [(&'static str, String); 12] {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "None".to_owned());
@@ -122,7 +131,7 @@ impl C2dMessage {
     }
 }
 
-/// One `(name, value)` line per field.
+/// Writes one line, `(name, value)`, for each of [`C2dMessage::fields`].
 impl fmt::Display for C2dMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, value)) in self.fields().into_iter().enumerate() {

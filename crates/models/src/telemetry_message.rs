@@ -1,6 +1,7 @@
-//! This file defines a telemetry message, which a device sends to the hub. The crate that carries a message decides
-//! how it travels (topics, AMQP sections).
+//! This file defines a telemetry message, which a device sends to the hub. The device's client and the hub pass it
+//! around; the crate that carries it decides how it travels (topics, AMQP sections).
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,9 +10,9 @@ use crate::{ComponentName, Properties};
 
 /// A device-to-cloud message.
 ///
-/// Only the body is needed; the message may have 256 KB, properties included. The hub routes on the body
-/// only if `content_type` is `application/json` and `content_encoding` is `utf-8`, which
-/// [`json`](Self::json) and [`json_text`](Self::json_text) set.
+/// Every field but the body may be left out. The message may have 256 KB, properties included. The hub routes on the
+/// body only if `content_type` is `application/json` and `content_encoding` is `utf-8`, which [`json`](Self::json) and
+/// [`json_text`](Self::json_text) set.
 /// Source: *Create and read IoT Hub messages*.
 ///
 /// ```
@@ -22,18 +23,18 @@ use crate::{ComponentName, Properties};
 /// let message = TelemetryMessage::json(json!({"temperature": 31.5}))?
 ///     .property("temperatureAlert", "true")
 ///     .property("plant", "Redmond43");
-/// assert_eq!(message.body, br#"{"temperature":31.5}"#);
+/// assert_eq!(message.body, r#"{"temperature":31.5}"#);
 /// assert_eq!(message.properties.get("plant"), Some("Redmond43"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetryMessage {
-    /// The content, opaque to the hub unless it is said to be JSON.
-    pub body: Vec<u8>,
-    /// Set by the sender to recognise repeats; at most 128 characters.
+    /// The content. The hub looks into it only if `content_type` and `content_encoding` say that it is JSON.
+    pub body: Bytes,
+    /// The id that the sender gives the message to recognise repeats; at most 128 characters.
     pub message_id: Option<String>,
-    /// Names the message this one answers.
+    /// The id of the message that this one answers.
     pub correlation_id: Option<String>,
     /// The name of the person or program that sent it.
     pub user_id: Option<String>,
@@ -45,18 +46,26 @@ pub struct TelemetryMessage {
     pub creation_time: Option<Timestamp>,
     /// The Plug and Play component the message belongs to.
     pub component: Option<String>,
-    /// Application properties.
+    /// The application properties.
     pub properties: Properties,
 }
 
 impl TelemetryMessage {
-    /// A message with this body and nothing else.
+    /// Returns a message with this body and no properties. A `Vec<u8>` or a `String` is taken over; a slice or a
+    /// `&str` is copied.
     #[must_use]
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
-        Self { body: body.into(), ..Self::default() }
+        Self::from_bytes(body.into().into())
     }
 
-    /// A message whose body is `value` written as JSON, marked as JSON so that the hub can route on it.
+    /// Returns a message with this body and no properties. The message shares the body's memory and keeps all of it
+    /// alive, also if `body` is a small part of a large buffer.
+    #[must_use]
+    pub fn from_bytes(body: Bytes) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    /// Returns a message whose body is `value` written as JSON, marked as JSON so that the hub can route on it.
     ///
     /// The value is anything that serializes, or a reference to it: a struct that derives `Serialize`, a
     /// map, a [`serde_json::Value`]. Text becomes a JSON string; text that is JSON already goes to
@@ -68,8 +77,8 @@ impl TelemetryMessage {
         json_body(&value).map(Self::json_text)
     }
 
-    /// A message whose body is text that is JSON already, marked as JSON so that the hub can route on it.
-    /// Nothing checks the text here; routes that ask for the body of a message that is not JSON do not match.
+    /// Returns a message whose body is text that is JSON already, marked as JSON so that the hub can route on it.
+    /// The text is not checked here. If it is not JSON, no route whose condition asks for the body matches.
     #[must_use]
     pub fn json_text(body: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -79,14 +88,14 @@ impl TelemetryMessage {
         }
     }
 
-    /// The same message with the application property `name` set to `value`.
+    /// Returns the same message with the application property `name` set to `value`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.insert(name, value);
         self
     }
 
-    /// The same message as telemetry of a Plug and Play component.
+    /// Returns the same message as telemetry of a Plug and Play component.
     #[must_use]
     pub fn of_component(self, component: &ComponentName) -> Self {
         Self { component: Some(component.to_string()), ..self }
@@ -135,7 +144,7 @@ mod tests {
             (Ok(TelemetryMessage::json_text(r#"{"a": 1}"#)), r#"{"a": 1}"#),
         ] {
             let message = message.unwrap();
-            assert_eq!(String::from_utf8(message.body).unwrap(), body);
+            assert_eq!(message.body, body);
             assert_eq!(message.content_type.as_deref(), Some("application/json"));
             assert_eq!(message.content_encoding.as_deref(), Some("utf-8"));
         }
@@ -147,6 +156,19 @@ mod tests {
         let refused = TelemetryMessage::json(keys_are_no_text).unwrap_err();
         assert!(refused.to_string().contains("no form in JSON"), "{refused}");
         assert!(std::error::Error::source(&refused).is_some());
+    }
+
+    #[test]
+    fn a_vector_becomes_the_body_without_a_copy() {
+        for capacity in [3, 64] {
+            let mut body = Vec::with_capacity(capacity);
+            body.extend_from_slice(b"abc");
+            let memory = body.as_ptr();
+            let message = TelemetryMessage::new(body);
+            assert_eq!((message.body.as_ptr(), &message.body[..]), (memory, &b"abc"[..]));
+            let again = Vec::from(TelemetryMessage::from_bytes(message.body).body);
+            assert_eq!(again.as_ptr(), memory);
+        }
     }
 
     #[test]

@@ -18,10 +18,11 @@ use crate::{diagnosis, method_topics, twin_topics};
 #[expect(clippy::expect_used, reason = "a broken fuzz target must stop")]
 pub fn hub_message(topic: &str, body: &[u8]) {
     let identity = "HostName=h;DeviceId=d1;SharedAccessKey=a2V5".parse().expect("it is a connection string");
-    drop(Topics::new(&identity, None, None).c2d_message(topic, body));
+    let payload = Bytes::copy_from_slice(body);
+    drop(Topics::new(&identity, None, None).c2d_message(topic, &payload));
     match twin_topics::read(topic) {
         Some(TwinTopic::Answer { status, version, .. }) => {
-            let answer = Answer { status, version, body: Bytes::copy_from_slice(body) };
+            let answer = Answer { status, version, body: payload };
             for defect in [answer.twin().err(), answer.version().err()].into_iter().flatten() {
                 one_line(&identity.device_id, defect);
             }

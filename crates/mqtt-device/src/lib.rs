@@ -83,8 +83,8 @@
 //! A client is for one device or module. Registering devices, sending to them and reading what they send is
 //! the work of back ends: `iothub-rest-service` and `iothub-amqp-service`.
 //!
-//! Types of two other crates are part of this one's interface, and are here for programs that do not depend
-//! on them: [`serde_json`] for properties and payloads, [`jiff`] for times.
+//! Types of three other crates are part of this one's interface, and are here for programs that do not depend
+//! on them: [`serde_json`] for properties and payloads, [`bytes`] for bodies, [`jiff`] for times.
 
 // The path of a message through these files is in ARCHITECTURE.md.
 
@@ -143,4 +143,4 @@ pub use method_handlers::MethodHandlers;
 pub use methods::{DirectMethodCall, DirectMethods};
 pub use module_client::ModuleClient;
 pub use options::{OutboxLimits, ReconnectPolicy, WhenFull};
-pub use {jiff, serde_json};
+pub use {bytes, jiff, serde_json};

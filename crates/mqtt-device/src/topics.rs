@@ -22,14 +22,18 @@ const API_VERSION: &str = "2021-04-12";
 /// The name of this client.
 const CLIENT_TYPE: &str = concat!("iothub-rust/", env!("CARGO_PKG_VERSION"));
 
-/// Longest message, body and properties together.
+/// The longest message, body and properties together.
 /// Source: *IoT Hub quotas and throttling*, "Other limits".
 pub(crate) const MAX_MESSAGE: usize = 256 * 1024;
 
-/// Longest message id, in characters. Source: *Create and read IoT Hub messages*.
+/// The longest message id, in characters. Source: *Create and read IoT Hub messages*.
 const MAX_MESSAGE_ID: usize = 128;
 
-/// Longest topic that MQTT can carry.
+/// The size from which a cloud-to-device message shares the buffer that it was read into: half of the 8 KB that the
+/// buffer has unless a larger packet needs more.
+const SHARED_FROM: usize = 4 * 1024;
+
+/// The longest topic that MQTT can carry.
 const MAX_TOPIC: usize = u16::MAX as usize;
 
 /// The names of one device or module on one hub.
@@ -99,7 +103,7 @@ impl Topics {
         }
     }
 
-    /// The topic and the payload of a telemetry message.
+    /// Returns the topic and the payload of a telemetry message.
     pub(crate) fn telemetry(&self, message: TelemetryMessage) -> Result<(String, Bytes), Unsendable> {
         check(&message)?;
         let creation_time = message.creation_time.map(|time| format!("{time:.7}"));
@@ -128,7 +132,7 @@ impl Topics {
                 topic.len()
             )));
         }
-        Ok((topic, Bytes::from(message.body)))
+        Ok((topic, message.body))
     }
 
     /// Returns the filter to subscribe to for cloud-to-device messages.
@@ -136,10 +140,16 @@ impl Topics {
         format!("{}#", self.c2d)
     }
 
-    /// The cloud-to-device message that came on `topic`; `None` if the topic is for something else.
-    pub(crate) fn c2d_message(&self, topic: &str, body: &[u8]) -> Option<C2dMessage> {
+    /// Returns the cloud-to-device message that came on `topic`; `None` if the topic is not for such messages.
+    pub(crate) fn c2d_message(&self, topic: &str, payload: &Bytes) -> Option<C2dMessage> {
         let bag = topic.strip_prefix(self.c2d.as_str())?;
-        let mut message = C2dMessage::new(body);
+        // The payload is a part of the buffer that it was read into. The program may keep the message as long as it
+        // likes, so a small payload is copied, lest it keep the whole buffer alive.
+        let body = match payload.len() {
+            ..SHARED_FROM => Bytes::copy_from_slice(payload),
+            _ => payload.clone(),
+        };
+        let mut message = C2dMessage::from_bytes(body);
         for (name, value) in property_bag::pairs(bag) {
             let text = || Some(value.clone().into_owned());
             match &*name {

@@ -50,7 +50,7 @@ pub async fn run(
             Some(sent) = sends.join_next() => outcome(sent?),
             Some(message) = messages.next() => {
                 let event = Event::Received {
-                    body: message.body.clone(),
+                    body: message.body.to_vec(),
                     message_id: message.message_id.clone(),
                     correlation_id: message.correlation_id.clone(),
                 };

@@ -277,7 +277,7 @@ impl Device {
             Self::Ours { client, .. } => {
                 let text = |field: &str| message.get(field).and_then(Value::as_str).map(str::to_owned);
                 let message = TelemetryMessage {
-                    body: case.body(),
+                    body: case.body().into(),
                     message_id: text("message_id"),
                     correlation_id: text("correlation_id"),
                     user_id: text("user_id"),
@@ -367,7 +367,7 @@ async fn send_ours(site: &Site, id: &str, cases: &[MessageCase]) -> Result<Vec<O
         let text = |field: &str| source.get(field).and_then(Value::as_str).map(str::to_owned);
         let expiry_ms = case.expiry_in_s().map(|seconds| Timestamp::now().as_millisecond() + seconds * 1000);
         let message = C2dMessage {
-            body: message::body(&Value::Object(source.clone())),
+            body: message::body(&Value::Object(source.clone())).into(),
             message_id: text("message_id"),
             correlation_id: text("correlation_id"),
             user_id: text("user_id"),

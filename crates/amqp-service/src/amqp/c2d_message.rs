@@ -56,7 +56,7 @@ impl EncodedMessage {
             .chain(message.properties.iter())
             .map(|(name, value)| (name.to_owned(), SimpleValue::String(value.to_owned())))
             .collect();
-        let mut encoded = Message::from(Data(Binary::from(message.body)));
+        let mut encoded = Message::from(Data(Binary::from(Vec::from(message.body))));
         encoded.properties = Some(properties);
         if !application.is_empty() {
             encoded.application_properties = Some(ApplicationProperties(application));
@@ -67,6 +67,7 @@ impl EncodedMessage {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use fe2o3_amqp_types::messaging::message::__private::Serializable;
     use iothub_models::Acknowledgement;
 
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn a_message_with_everything_is_these_bytes() {
         let message = C2dMessage {
-            body: b"hi".to_vec(),
+            body: Bytes::from_static(b"hi"),
             message_id: Some("m1".into()),
             correlation_id: Some("c1".into()),
             user_id: Some("u1".into()),

@@ -1,10 +1,10 @@
 //! This file reads an event as it arrives in AMQP.
 //!
-//! | section | what |
+//! | section | content |
 //! |---|---|
-//! | message annotations | `x-opt-sequence-number` long, `x-opt-offset` string, `x-opt-enqueued-time` timestamp: without these three it is no event; and what the hub knows, under the names that [`SystemProperties`] lists |
-//! | properties | what the device set as system properties |
-//! | application properties | what the device set beside |
+//! | message annotations | `x-opt-sequence-number` long, `x-opt-offset` string, `x-opt-enqueued-time` timestamp: without these three it is no event; and the facts that the hub adds, under the names that [`SystemProperties`] lists |
+//! | properties | the system properties that the device set |
+//! | application properties | the application properties that the device set |
 //! | data | the body |
 //!
 //! Sources: *Create and read IoT Hub messages*, and the annotations the official Event Hubs clients read.
@@ -18,7 +18,7 @@ use serde_amqp::Value;
 use super::value::{id, integer, json, of_millis, shown, text, timestamp};
 use crate::event::{Event, MessageSource, SystemProperties};
 
-/// Reads an event; `None` if it lacks what makes it one.
+/// Reads an event; `None` if an annotation that every event has is missing, or the body is neither bytes nor text.
 pub(super) fn event(message: Message<Body<Value>>, partition_id: &Arc<str>) -> Option<Event> {
     let annotations = message.message_annotations.unwrap_or_default().0;
     let properties = message.properties.unwrap_or_default();
@@ -86,14 +86,14 @@ pub(super) fn event(message: Message<Body<Value>>, partition_id: &Arc<str>) -> O
     let application = message.application_properties.unwrap_or_default().0;
     Some(Event {
         partition_id: Arc::clone(partition_id),
-        body: body(message.body)?,
+        body: body(message.body)?.into(),
         properties: application.into_iter().map(|(name, value)| (name, shown(value))).collect(),
         system_properties: system,
         stream_restarts: 0,
     })
 }
 
-/// The bytes of a body; IoT Hub sends one data section.
+/// Returns the bytes of a body; `None` if it has another type. IoT Hub sends one data section.
 pub(super) fn body(body: Body<Value>) -> Option<Vec<u8>> {
     match body {
         Body::Data(sections) => {

@@ -126,10 +126,12 @@ mod tests {
             properties: [(printable.as_str(), printable.as_str()), ("empty", "")].into_iter().collect(),
             ..C2dMessage::default()
         };
-        message.body = vec![0xff; MAX_SIZE - message.size()];
+        let mut body = vec![0xff; MAX_SIZE - message.size()];
+        message.body = body.clone().into();
         check(&message).unwrap();
 
-        message.body.push(0);
+        body.push(0);
+        message.body = body.into();
         let (kind, shown) = refused(&message);
         assert_eq!(kind, ErrorKind::TooLarge);
         assert!(shown.contains("65537 bytes"), "{shown}");

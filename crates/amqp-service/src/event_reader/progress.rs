@@ -211,7 +211,7 @@ mod tests {
     fn event(number: i64) -> Event {
         Event {
             partition_id: "0".into(),
-            body: Vec::new(),
+            body: bytes::Bytes::new(),
             properties: iothub_models::Properties::new(),
             system_properties: SystemProperties::for_tests(number),
             stream_restarts: 0,

@@ -122,7 +122,7 @@ async fn a_message_of_64_kb_travels_in_more_than_one_frame() {
     let mut hub = ForeignHub::start().await;
     let sender = hub.sender().await;
     let mut message = C2dMessage { message_id: Some("m".into()), ..C2dMessage::default() };
-    message.body = vec![b'x'; 64 * 1024 - message.size()];
+    message.body = vec![b'x'; 64 * 1024 - message.size()].into();
     let expected = message.body.len();
     let (sent, ()) = tokio::join!(sender.send(device(), message), async {
         let arrival = hub.arrival().await;

@@ -19,10 +19,11 @@ use crate::core::limits::PROPERTIES;
 
 const ACK: &str = "iothub-ack";
 
-/// The reason why a message is not a cloud-to-device message: one sentence for its sender.
+/// The reason why a message is not a cloud-to-device message, as a sentence for its sender.
 pub(super) type NotAMessage = String;
 
-/// Returns the cloud-to-device message that `message` is.
+/// Returns the cloud-to-device message that `message` is. A body of one data section shares the memory of the
+/// delivery that `message` was decoded from.
 pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
     let count = message.application_properties.iter().count();
     if count > PROPERTIES {
@@ -43,7 +44,7 @@ pub(super) fn read(message: Message) -> Result<C2dMessage, NotAMessage> {
         }
     }
     Ok(C2dMessage {
-        body: body(message.body)?.into(),
+        body: body(message.body)?,
         message_id: sent.message_id.map(|id| id_text("message-id", id)).transpose()?,
         correlation_id: sent.correlation_id.map(|id| id_text("correlation-id", id)).transpose()?,
         user_id: sent.user_id.filter(|id| !id.is_empty()).map(|id| utf8("user-id", &id)).transpose()?,
@@ -107,6 +108,16 @@ mod tests {
     #[test]
     fn a_bare_body_is_a_message() {
         assert_eq!(read(message()), Ok(C2dMessage::new("hello")));
+    }
+
+    #[test]
+    fn a_body_shares_the_memory_of_the_delivery() {
+        let mut delivery = bytes::BytesMut::new();
+        message().encode(&mut delivery);
+        let delivery = delivery.freeze();
+        let body = read(Message::decode(&delivery).unwrap()).unwrap().body;
+        assert_eq!(body, "hello");
+        assert!(delivery.as_ptr_range().contains(&body.as_ptr()));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! This file serves the node `/messages/devicebound`, which takes cloud-to-device messages from back ends; `nodes`
 //! calls it.
 //!
-//! A message is accepted on the wire only after the hub's queue has kept it. The transitions of the hub
-//! are asynchronous, so one worker per connection carries messages over in order and settles each when
-//! its outcome is known; the connection itself goes on meanwhile.
+//! A message is accepted on the wire only after the hub's queue has kept it. The transitions of the hub are
+//! asynchronous, so one worker for each connection takes its messages to the queue in their order and settles each
+//! when its outcome is known. Meanwhile the connection goes on.
 
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use iothub_amqp_server::{ConnectionHandle, Delivery, DeliveryId, LinkId, Outcome};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 
@@ -79,7 +80,16 @@ fn read(delivery: &Delivery) -> Result<(Vec<DeviceId>, C2dMessage), HubError> {
     if recipients.is_empty() {
         return Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address"));
     }
-    Ok((recipients, c2d_message::read(message).map_err(invalid)?))
+    let mut message = c2d_message::read(message).map_err(invalid)?;
+    message.body = kept(message.body, &delivery.message);
+    Ok((recipients, message))
+}
+
+/// Returns a body of a delivery as the queue keeps it, for up to two days: as a part of the delivery, which it keeps in
+/// memory, if it is at least half of it. Other bodies are copied. Otherwise one byte beside large annotations, which
+/// the queue's limits do not count, would keep them all in memory.
+fn kept(body: Bytes, delivery: &Bytes) -> Bytes {
+    if body.len() < delivery.len() / 2 { Bytes::copy_from_slice(&body) } else { body }
 }
 
 /// Queues one message, and settles its delivery.
@@ -95,7 +105,7 @@ async fn carry_over(hub: Hub, connection: ConnectionHandle, sent: Sent) {
     connection.settle(link, delivery, outcome);
 }
 
-/// Queues the message for the likeliest recipient that exists.
+/// Queues the message for the first of the recipients that exists; they come in the order of their likelihood.
 async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Result<(), HubError> {
     let recipient = recipients
         .iter()
@@ -109,4 +119,19 @@ async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Res
 
 fn rejected(refusal: &HubError) -> Outcome {
     Outcome::Rejected(Some(error::amqp_error(refusal)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_shares_its_delivery_s_memory_unless_it_is_a_small_part_of_it() {
+        let delivery = Bytes::from(vec![7; 100]);
+        for (len, shares) in [(100, true), (50, true), (49, false), (1, false)] {
+            let body = kept(delivery.slice(100 - len..), &delivery);
+            assert_eq!(body, vec![7; len]);
+            assert_eq!(delivery.as_ptr_range().contains(&body.as_ptr()), shares, "{len}");
+        }
+    }
 }

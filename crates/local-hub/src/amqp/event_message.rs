@@ -127,7 +127,7 @@ fn expiry_time(text: &str) -> Option<Timestamp> {
     Some(Timestamp(time.as_millisecond()))
 }
 
-/// Reads back an event that [`write`] wrote.
+/// Reads back an event that [`write`] wrote; `None` if the bytes are not one.
 fn read(bytes: &Bytes) -> Option<HubEvent> {
     let mut known = Message::decode(bytes).ok()?;
     let annotations = std::mem::take(&mut known.message_annotations);
@@ -138,7 +138,8 @@ fn read(bytes: &Bytes) -> Option<HubEvent> {
     let enqueued = annotations.get(HUB_ENQUEUED_TIME)?.as_i64()?;
     let mut system_properties = other_annotations(&annotations);
     let mut message = TelemetryMessage {
-        body: known.body.to_data()?.to_vec(),
+        // Copied: the embedding program may keep the event, which must not keep the log's block of 64 KB alive.
+        body: Bytes::copy_from_slice(&known.body.to_data()?),
         message_id: known.properties.message_id.and_then(id_text),
         correlation_id: known.properties.correlation_id.and_then(id_text),
         user_id: known.properties.user_id.map(|id| String::from_utf8_lossy(&id).into_owned()),

@@ -1,9 +1,10 @@
-//! Serves `/digitaltwins/{id}/commands/{cmd}` and `/digitaltwins/{id}/components/{comp}/commands/{cmd}`: direct
-//! methods by their Plug and Play names. No model is asked whether there is such a command: the device says.
+//! This file serves `/digitaltwins/{id}/commands/{cmd}` and `/digitaltwins/{id}/components/{comp}/commands/{cmd}`,
+//! which call direct methods by their Plug and Play names. `router` calls it. It asks no model whether there is a
+//! command of this name: the device answers that.
 //!
-//! The body of an answer is the device's payload, its status a header.
+//! The body of an answer is the device's payload; the device's status is in a header.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -60,7 +61,8 @@ async fn invoke(
         let text = format!("the payload {}", NotJson::of(&payload, &error));
         return Err(HubError::new(ErrorCode::IotHubFormatError, text).into());
     }
-    let mut call = call(method, payload.into())?;
+    // Copied: the call may wait for minutes, and must not keep the connection's read buffer alive meanwhile.
+    let mut call = call(method, Bytes::copy_from_slice(&payload))?;
     if let Some(text) = query(uri, "responseTimeoutInSeconds") {
         call.response_timeout = response_timeout(&text)?;
     }

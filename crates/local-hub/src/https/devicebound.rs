@@ -1,7 +1,8 @@
-//! `/devices/{id}/messages/devicebound`: cloud-to-device messages, in from back ends, out to devices that
-//! fetch them; and `/devices/{id}/commands`, which only can be emptied.
+//! This file serves `/devices/{id}/messages/devicebound`, where back ends send cloud-to-device messages and devices
+//! fetch and settle them, and `/devices/{id}/commands`, which can only be emptied. `router` calls it; the queue is
+//! `hub`'s.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -10,37 +11,38 @@ use serde::Serialize;
 
 use super::error::{ApiError, json};
 use super::message_headers::{read_c2d, write_c2d};
-use super::request::{DeviceOfPath, body, lock_token, query};
+use super::request::{DeviceOfPath, kept_body, lock_token, query};
 use crate::core::lock::Settlement;
 use crate::hub::{DeviceSession, Hub};
 
-/// A back end sends. The official clients do it over AMQP; Azure IoT Explorer does it here.
+/// Queues a back end's message. The official clients send over AMQP; Azure IoT Explorer sends here.
 pub(super) async fn send(
     State(hub): State<Hub>,
     DeviceOfPath(id): DeviceOfPath,
     headers: HeaderMap,
     content: Body,
 ) -> Result<StatusCode, ApiError> {
-    let content = body(content).await?;
+    let content = kept_body(content).await?;
     let message = read_c2d(&headers, content)?;
     hub.commit(|service, now| service.enqueue_c2d(now, &id, message)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A device fetches the oldest message, or learns that there is none.
+/// Answers with the device's oldest message and locks it, or says that there is none.
 pub(super) async fn receive(
     State(hub): State<Hub>,
     DeviceOfPath(id): DeviceOfPath,
 ) -> Result<Response, ApiError> {
     let device = DeviceSession::of_request(&hub, Identity::device(id.clone()))?;
     Ok(match device.receive_message() {
-        Some(leased) => (StatusCode::OK, write_c2d(&id, &leased), Bytes::from(leased.message.body.clone()))
-            .into_response(),
+        Some(leased) => {
+            (StatusCode::OK, write_c2d(&id, &leased), leased.message.body.clone()).into_response()
+        }
         None => StatusCode::NO_CONTENT.into_response(),
     })
 }
 
-/// A device completes, or with `reject` in the query rejects.
+/// Completes a message that the device has locked; with `reject` in the query, rejects it.
 pub(super) async fn complete(
     state: State<Hub>,
     device: DeviceOfPath,
@@ -53,7 +55,7 @@ pub(super) async fn complete(
     settle(&state, &device, &path, &headers, settlement).await
 }
 
-/// A device abandons.
+/// Abandons a message that the device has locked.
 pub(super) async fn abandon(
     state: State<Hub>,
     device: DeviceOfPath,

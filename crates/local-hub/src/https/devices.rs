@@ -1,4 +1,4 @@
-//! Serves `/devices` and `/devices/{id}`, the identity registry.
+//! This file serves `/devices` and `/devices/{id}`, the identities of devices. `router` calls it.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -39,7 +39,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
+    // The keys in the body are wiped when they have been read.
+    let body = zeroize::Zeroizing::new(Vec::from(json_body(&headers, body).await?));
     let write = parsed(body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(

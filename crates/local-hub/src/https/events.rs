@@ -1,5 +1,6 @@
-//! Serves `/devices/{id}/messages/events`, and the same of a module: it takes telemetry over HTTPS, one message
-//! with its properties in headers, or a batch as JSON. A batch enters the hub as a whole.
+//! This file serves `/devices/{id}/messages/events`, and the same path of a module, where telemetry comes over HTTPS:
+//! one message with its properties in headers, or a batch of messages as JSON, which the hub keeps as a whole or not at
+//! all. `router` calls it.
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
@@ -12,7 +13,7 @@ mod batch;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
@@ -81,7 +82,7 @@ pub(super) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A message as it was sent.
+/// A message as its sender wrote it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Telemetry {
     message: TelemetryMessage,
@@ -89,7 +90,7 @@ struct Telemetry {
 }
 
 impl Telemetry {
-    /// Takes a property by its header's name, and returns whether there is such a property.
+    /// Sets the property that has this header's name, and returns whether there is a property of that name.
     fn put(&mut self, name: &str, value: String) -> bool {
         let message = &mut self.message;
         let lower = name.to_ascii_lowercase();
@@ -125,8 +126,8 @@ impl Telemetry {
     }
 }
 
-fn single(headers: &HeaderMap, body: Vec<u8>) -> Result<Telemetry, ApiError> {
-    let mut telemetry = Telemetry { message: TelemetryMessage::new(body), ..Telemetry::default() };
+fn single(headers: &HeaderMap, body: Bytes) -> Result<Telemetry, ApiError> {
+    let mut telemetry = Telemetry { message: TelemetryMessage::from_bytes(body), ..Telemetry::default() };
     for (name, value) in headers {
         let name = name.as_str();
         if name.starts_with("iothub-") || name == "dt-subject" {
@@ -155,11 +156,11 @@ pub(super) fn fuzzing_batch(body: &[u8]) {
 /// Opens the reading of a message's headers to the fuzz targets.
 #[cfg(fuzzing)]
 pub(super) fn fuzzing_single(headers: &HeaderMap) {
-    drop(single(headers, Vec::new()));
+    drop(single(headers, Bytes::new()));
 }
 
 /// Reads a batch whose messages have at most `limit` bytes together.
-async fn batch(content: Vec<u8>, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
+async fn batch(content: Bytes, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
     let entries = parsed(content, batch::parse).await?;
     let mut passed_over = PassedOver::default();
     let mut read = Vec::with_capacity(entries.len());
@@ -239,26 +240,26 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_read_as_the_official_clients_write_it() {
         let node = br#"[{"body": "aGVsbG8=", "properties":{"iothub-app-a":"1"}},{"body": ""}]"#;
-        let read = batch(node.to_vec(), 99).await.unwrap().value;
+        let read = batch(Bytes::from_static(node), 99).await.unwrap().value;
         assert_eq!(
-            (read[0].message.body.as_slice(), read[0].message.properties.get("a")),
+            (&read[0].message.body[..], read[0].message.properties.get("a")),
             (&b"hello"[..], Some("1"))
         );
         assert!(read.len() == 2 && read[1].message.body.is_empty());
         let plain = br#"[{"body":"aGVsbG8=","base64Encoded":false,"properties":{"iothub-app-n":5}}]"#;
-        let read = batch(plain.to_vec(), 99).await.unwrap().value;
+        let read = batch(Bytes::from_static(plain), 99).await.unwrap().value;
         assert_eq!(
-            (read[0].message.body.as_slice(), read[0].message.properties.get("n")),
+            (&read[0].message.body[..], read[0].message.properties.get("n")),
             (&b"aGVsbG8="[..], Some("5"))
         );
-        assert!(batch(b"[]".to_vec(), 99).await.unwrap().value.is_empty());
+        assert!(batch(Bytes::from_static(b"[]"), 99).await.unwrap().value.is_empty());
     }
 
     #[tokio::test]
     async fn a_batch_is_read_in_every_spelling_and_what_it_says_in_vain_is_named() {
         let sent = br#"[{"Body":"aGVsbG8=","BASE64ENCODED":"False","Properties":null,"id":7},
             {"body":"aGVsbG8=","base64Encoded":"true","properties":{"iothub-new":"?","iothub-app-a":"1"}}]"#;
-        let Read { value: read, passed_over } = batch(sent.to_vec(), 99).await.unwrap();
+        let Read { value: read, passed_over } = batch(Bytes::from_static(sent), 99).await.unwrap();
         assert_eq!(passed_over.names(), ["id, properties.iothub-new", ""]);
         assert_eq!((&*read[0].message.body, &*read[1].message.body), (&b"aGVsbG8="[..], &b"hello"[..]));
     }
@@ -266,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn an_application_property_with_the_name_of_a_system_property_stays_one() {
         let sent = br#"[{"body":"","properties":{"iothub-app-$.mid":"other","iothub-messageid":"m1"}}]"#;
-        let read = batch(sent.to_vec(), 99).await.unwrap().value;
+        let read = batch(Bytes::from_static(sent), 99).await.unwrap().value;
         assert_eq!(read[0].message.message_id.as_deref(), Some("m1"));
         assert_eq!(read[0].message.properties.get("$.mid"), Some("other"));
     }
@@ -277,7 +278,7 @@ mod tests {
             let properties: Vec<_> =
                 (0..count).map(|number| format!(r#""iothub-app-{number}":"""#)).collect();
             let sent = format!(r#"[{{"body":"","properties":{{{}}}}}]"#, properties.join(","));
-            let read = batch(sent.into_bytes(), 9_999).await;
+            let read = batch(sent.into(), 9_999).await;
             assert_eq!(read.is_ok(), taken, "{count}");
         }
     }
@@ -298,7 +299,7 @@ mod tests {
             r#"[{"body":"","properties":[]}]"#,
         ] {
             assert_eq!(
-                batch(bad.as_bytes().to_vec(), 99).await.unwrap_err().code(),
+                batch(bad.into(), 99).await.unwrap_err().code(),
                 ErrorCode::IotHubFormatError,
                 "{bad}"
             );

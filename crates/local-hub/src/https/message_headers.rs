@@ -5,6 +5,7 @@
 //! that case only. A name that no header can have is percent-encoded on its way out.
 //! Source: the service's REST reference, and the headers that official clients send and read.
 
+use axum::body::Bytes;
 use axum::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use jiff::Timestamp;
@@ -16,10 +17,10 @@ use crate::core::c2d_queue::LeasedC2d;
 /// The prefix of the name of an application property.
 pub(super) const APPLICATION: &str = "iothub-app-";
 
-/// Reads a request's message to a device.
-pub(super) fn read_c2d(headers: &HeaderMap, body: Vec<u8>) -> Result<C2dMessage, ApiError> {
+/// Reads the cloud-to-device message of a request, which has this body.
+pub(super) fn read_c2d(headers: &HeaderMap, body: Bytes) -> Result<C2dMessage, ApiError> {
     let invalid = |text: String| ApiError::new(ErrorCode::ArgumentInvalid, text);
-    let mut message = C2dMessage::new(body);
+    let mut message = C2dMessage::from_bytes(body);
     // Of the two encodings the one that is about the message counts.
     message.content_encoding =
         headers.get(CONTENT_ENCODING).map(|value| text("content-encoding", value)).transpose()?;
@@ -170,13 +171,13 @@ mod tests {
         ] {
             assert_eq!(headers[name].as_bytes(), value.as_bytes(), "{name}");
         }
-        assert_eq!(read_c2d(&headers, b"hello".to_vec()).unwrap(), message());
+        assert_eq!(read_c2d(&headers, Bytes::from_static(b"hello")).unwrap(), message());
     }
 
     #[test]
     fn the_wish_for_feedback_may_stand_among_the_application_properties() {
         let headers = [(HeaderName::from_static("iothub-app-iothub-ack"), "full".parse().unwrap())];
-        let read = read_c2d(&headers.into_iter().collect(), Vec::new()).unwrap();
+        let read = read_c2d(&headers.into_iter().collect(), Bytes::new()).unwrap();
         assert_eq!((read.ack, read.properties.len()), (Some(iothub_models::Acknowledgement::Full), 0));
     }
 
@@ -201,7 +202,7 @@ mod tests {
             [("iothub-ack", "maybe"), ("iothub-app-iothub-ack", "maybe"), ("iothub-expiry", "tomorrow")]
         {
             let headers = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
-            let refused = read_c2d(&headers, Vec::new()).unwrap_err();
+            let refused = read_c2d(&headers, Bytes::new()).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::ArgumentInvalid);
             assert!(format!("{refused:?}").contains(name));
         }

@@ -1,4 +1,5 @@
-//! Serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device.
+//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device. `router` calls
+//! it.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -32,7 +33,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
+    // The keys in the body are wiped when they have been read.
+    let body = zeroize::Zeroizing::new(Vec::from(json_body(&headers, body).await?));
     let write = parsed(body, device_json::parse_module).await?.logged(&id);
     if write.id() != id {
         let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());

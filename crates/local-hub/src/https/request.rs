@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
+use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use iothub_models::{DeviceId, ErrorCode, Identity};
 use percent_encoding::percent_decode_str;
@@ -143,8 +144,9 @@ fn is_json(media_type: &str) -> bool {
     subtype == "json" || subtype.ends_with("+json") || subtype.ends_with(".json")
 }
 
-/// Returns the whole body of a request whose content type says JSON, or which has no content type.
-pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+/// Returns the whole body of a request whose content type says JSON, or which has no content type. It may share the
+/// connection's read buffer, as that of [`body`] may.
+pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     if media_type(headers).is_some_and(|media_type| !is_json(&media_type)) {
         return Err(ApiError::new(
             ErrorCode::GenericUnsupportedMediaType,
@@ -180,38 +182,89 @@ where
     }
 }
 
-/// Returns the whole body of a request, whatever its type is.
-pub(super) async fn body(body: Body) -> Result<Vec<u8>, ApiError> {
-    match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
+/// Returns the whole body of a request, whatever its type is. A body that came in one piece is a part of the
+/// connection's read buffer and keeps all of it alive: the caller drops it with the request, or uses [`kept_body`].
+pub(super) async fn body(body: Body) -> Result<Bytes, ApiError> {
+    in_time(body, Memory::Shared).await
+}
+
+/// Returns the whole body of a request, whatever its type is, in memory of its own. This is for a body that outlives
+/// its request.
+pub(super) async fn kept_body(body: Body) -> Result<Bytes, ApiError> {
+    in_time(body, Memory::Own).await
+}
+
+/// The memory that a body is returned in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// The connection's read buffer if the body came in one piece, otherwise its own.
+    Shared,
+    Own,
+}
+
+async fn in_time(body: Body, memory: Memory) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body, memory)).await {
         Ok(collected) => collected,
         Err(_) => Err(ApiError::new(ErrorCode::GenericBadRequest, "the body did not arrive in time")),
     }
 }
 
-async fn collect(body: Body) -> Result<Vec<u8>, ApiError> {
+async fn collect(body: Body, memory: Memory) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
-    let mut collected = Vec::new();
+    // The only piece, until there is a second one, with which it is joined.
+    let mut only = Bytes::new();
+    let mut joined = BytesMut::new();
     let mut received = 0_usize;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk
             .map_err(|_| ApiError::new(ErrorCode::GenericBadRequest, "the body broke off before its end"))?;
+        let is_first = received == 0;
         received = received.saturating_add(chunk.len());
-        if received <= BODY_BYTES {
-            collected.extend_from_slice(&chunk);
-        } else if received > DRAINED_BYTES {
+        if received > DRAINED_BYTES {
             break;
+        } else if received > BODY_BYTES {
+            // Read and dropped, so that the sender finishes.
+        } else if is_first && memory == Memory::Shared {
+            only = chunk;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut only));
+            joined.extend_from_slice(&chunk);
         }
     }
     if received > BODY_BYTES {
         let text = format!("the body is too long: at most {BODY_BYTES} bytes are taken");
         return Err(ApiError::new(ErrorCode::MessageTooLarge, text));
     }
-    Ok(collected)
+    Ok(if joined.is_empty() { only } else { joined.freeze() })
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_shared_if_it_came_in_one_piece_and_joined_otherwise() {
+        let sent = |pieces: &[&Bytes]| {
+            let pieces: Vec<_> =
+                pieces.iter().map(|piece| Ok::<_, std::io::Error>(Bytes::clone(piece))).collect();
+            Body::from_stream(stream::iter(pieces))
+        };
+        let (none, a, b) = (Bytes::new(), Bytes::from(vec![b'a'; 9]), Bytes::from(vec![b'b'; 9]));
+        for pieces in [&[&a][..], &[&none, &a]] {
+            let (shared, own) = (body(sent(pieces)).await.unwrap(), kept_body(sent(pieces)).await.unwrap());
+            assert_eq!((&shared, &own), (&a, &a));
+            assert!(shared.as_ptr() == a.as_ptr() && own.as_ptr() != a.as_ptr());
+        }
+        for read in [body(sent(&[&a, &b])).await, kept_body(sent(&[&a, &none, &b])).await] {
+            assert_eq!(read.unwrap(), "aaaaaaaaabbbbbbbbb");
+        }
+        assert!(body(sent(&[])).await.unwrap().is_empty());
+        let large = Bytes::from(vec![0; BODY_BYTES]);
+        assert_eq!(body(sent(&[&large])).await.unwrap().len(), BODY_BYTES);
+        assert_eq!(body(sent(&[&large, &a])).await.unwrap_err().code(), ErrorCode::MessageTooLarge);
+    }
 
     #[test]
     fn every_version_a_client_sends_is_taken_and_no_nonsense() {

@@ -48,7 +48,7 @@ fn add(log: &EventLog, batch: Vec<HubEvent>) {
 
 /// Returns the bodies of all visible events.
 fn bodies(log: &EventLog) -> Vec<String> {
-    log.kept().into_iter().map(|event| String::from_utf8(event.message.body).unwrap()).collect()
+    log.kept().into_iter().map(|event| String::from_utf8(event.message.body.to_vec()).unwrap()).collect()
 }
 
 /// A listener that counts what it is told.

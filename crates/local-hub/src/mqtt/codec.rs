@@ -55,6 +55,8 @@ impl std::fmt::Debug for Connect {
 #[derive(Debug)]
 pub(super) struct Publish {
     pub topic: String,
+    /// The body, which is a part of the buffer that it was read into and keeps that buffer alive. A caller that
+    /// keeps the body longer than the buffer lasts copies it.
     pub payload: Bytes,
     pub qos: Qos,
     pub retain: bool,

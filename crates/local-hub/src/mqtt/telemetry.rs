@@ -6,6 +6,7 @@
 //! counts it (body, system property values, application names and values).
 //! Source: *Create and read IoT Hub messages*.
 
+use bytes::Bytes;
 use iothub_models::{Properties, TelemetryMessage};
 
 use super::codec::Publish;
@@ -51,9 +52,11 @@ pub(super) struct Telemetry {
     pub system_properties: Properties,
 }
 
-/// Reads a message with `bag` as its properties and at most `limit` bytes.
+/// Reads a message with `bag` as its properties and at most `limit` bytes. Its body is a part of the buffer that the
+/// connection read into, which is right for telemetry: it leaves the hub's memory with its batch, when the event log
+/// has written it into blocks of its own.
 pub(super) fn read(bag: &str, publish: &Publish, limit: usize) -> Result<Telemetry, TelemetryError> {
-    let mut message = TelemetryMessage::new(&publish.payload[..]);
+    let mut message = TelemetryMessage::from_bytes(publish.payload.clone());
     let mut system_properties = Properties::new();
     for (name, value) in property_bag::read(bag).map_err(TelemetryError::Bag)? {
         let value = value.into_owned();
@@ -86,17 +89,18 @@ pub(super) fn read(bag: &str, publish: &Publish, limit: usize) -> Result<Telemet
     Ok(Telemetry { message, system_properties })
 }
 
-/// Reads a will, which is telemetry that says so.
+/// Reads a will, which becomes telemetry with a property that says so.
 pub(super) fn read_will(bag: &str, will: &Publish, limit: usize) -> Result<Telemetry, TelemetryError> {
     let mut telemetry = read(bag, will, limit)?;
+    // A will is kept as long as its connection lasts. As a part of the CONNECT it would keep the whole packet in
+    // memory, and the password with it.
+    telemetry.message.body = Bytes::copy_from_slice(&telemetry.message.body);
     telemetry.message.properties.insert(WILL.0, WILL.1);
     Ok(telemetry)
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::core::sessions::Qos;
 
@@ -162,6 +166,14 @@ mod tests {
         };
         assert_eq!(creation("$.ctime=2026-11-21T02%3A30%3A00.1234567Z"), (true, 0));
         assert_eq!(creation("$.ctime=yesterday"), (false, 1));
+    }
+
+    #[test]
+    fn the_body_shares_the_memory_of_the_packet_and_that_of_a_will_does_not() {
+        let sent = publish("body");
+        let memory = sent.payload.as_ptr();
+        assert_eq!(read("", &sent, 99).unwrap().message.body.as_ptr(), memory);
+        assert_ne!(read_will("", &sent, 99).unwrap().message.body.as_ptr(), memory);
     }
 
     #[test]

@@ -128,7 +128,7 @@ async fn told(
 /// The same message that the programs make.
 pub(super) fn numbered_message(n: usize) -> TelemetryMessage {
     TelemetryMessage {
-        body: json!({"n": n}).to_string().into_bytes(),
+        body: json!({"n": n}).to_string().into(),
         message_id: Some(format!("m-{n}")),
         content_type: Some("application/json".to_owned()),
         content_encoding: Some("utf-8".to_owned()),
