@@ -13,18 +13,12 @@ pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod method_calls;
 pub(crate) mod notifications;
-pub(crate) mod packed;
 pub(crate) mod policies;
 pub(crate) mod refusal;
 pub(crate) mod registered;
 pub(crate) mod registry;
 pub(crate) mod routes;
 pub(crate) mod sessions;
-pub(crate) mod twin_document;
-pub(crate) mod twin_index;
-pub(crate) mod twin_limits;
-pub(crate) mod twin_query;
-pub(crate) mod twin_row;
 pub(crate) mod twins;
 
 /// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what

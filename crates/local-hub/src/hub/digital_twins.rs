@@ -1,4 +1,7 @@
-//! Digital twins: what twins are as Plug and Play shows them, read and patched.
+//! This file reads and patches digital twins, for HTTPS.
+//!
+//! A digital twin is the twin of a device as Plug and Play shows it, and no state of its own: a patch of it becomes a
+//! change of desired properties.
 
 use iothub_models::{DeviceId, DigitalTwin, DigitalTwinPatch, ErrorCode, Identity, Twin};
 
@@ -9,8 +12,8 @@ use crate::core::twins::{SectionWrite, TwinWrite};
 
 #[expect(clippy::unused_async, reason = "a change returns once it is kept, which later means written")]
 impl Hub {
-    /// A back end's change of desired properties, by way of the digital twin; the twin as it is then. A
-    /// patch without operations writes no section.
+    /// Makes a back end's change of a digital twin, and returns the twin as it is then. A patch without operations
+    /// writes no section.
     pub(crate) async fn patch_digital_twin(
         &self,
         device: &DeviceId,
@@ -31,7 +34,7 @@ impl Hub {
 }
 
 impl Hub {
-    /// The digital twin, and the ETag of the twin it shows.
+    /// Returns the digital twin, and the ETag of the twin that it shows.
     pub(crate) fn digital_twin(&self, device: &DeviceId) -> Result<(DigitalTwin, String), HubError> {
         let twin = self.twin(&Identity::device(device.clone()))?;
         Ok((DigitalTwin::from(&twin), twin.etag))

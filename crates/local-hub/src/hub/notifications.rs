@@ -1,9 +1,10 @@
-//! What the hub tells of its own transitions.
+//! This file tells readers of the event stream what the hub itself did: that a twin changed, that an identity was
+//! created, deleted, connected or disconnected.
 //!
-//! A transition calls these under its locks, so that events have the order of the changes, and nothing
-//! is made that no route wants.
+//! A transition calls these methods under its locks, so that the events have the order of the changes. An event that
+//! no route wants is not made.
 
-use iothub_models::Identity;
+use iothub_models::{Identity, ModelId};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -13,48 +14,38 @@ use crate::core::notifications::TwinChange;
 use crate::core::twins::{TwinState, Twins};
 
 impl Hub {
-    /// A twin before a change, if anybody wants to know of the change.
-    pub(super) fn before_change(&self, twins: &Twins, id: &Identity) -> Option<TwinState> {
-        self.wants_changes().then(|| twins.get(id).ok()).flatten()
-    }
-
-    fn wants_changes(&self) -> bool {
+    /// Returns whether a route wants to know of changes of twins, so that a change must return the twin before it.
+    pub(super) fn wants_changes(&self) -> bool {
         let routes = &self.config().routes;
         routes.want(EventSource::TwinChange) || routes.want(EventSource::DigitalTwinChange)
     }
 
-    /// The twin changed from `before`, which may be missing if nobody wants to know.
+    /// Tells that a twin changed, to the routes that want it.
     pub(super) fn tell_change(
         &self,
         twins: &Twins,
         id: &Identity,
         change: TwinChange<'_>,
-        before: Option<&TwinState>,
+        (before, after): (&TwinState, &TwinState),
         now: Timestamp,
     ) {
-        if !self.wants_changes() {
-            return;
-        }
-        let (Some(before), Ok(stored)) = (before, twins.stored(id)) else { return };
-        let Ok(after) = stored.state() else { return };
+        let model_id = after.model_id.as_ref().map_or("", ModelId::as_str);
         let routes = &self.config().routes;
-        let events =
-            self.0.notifications.twin_changed(routes, id, change, (before, &after), stored.model_id(), now);
-        self.tell(events, &|| stored.packed().to_value());
+        let events = self.0.notifications.twin_changed(routes, id, change, (before, after), model_id, now);
+        self.tell(events, &|| condition_twin(twins, id));
     }
 
-    /// An identity was created with its twin, or is about to be deleted with it.
+    /// Tells that an identity was created with its twin, or is about to be deleted with it.
     pub(super) fn tell_lifecycle(&self, twins: &Twins, id: &Identity, created: bool, now: Timestamp) {
         if !self.config().routes.want(EventSource::DeviceLifecycle) {
             return;
         }
-        let Ok(stored) = twins.stored(id) else { return };
-        let Ok(twin) = stored.state() else { return };
+        let Ok(twin) = twins.get(id) else { return };
         let event = self.0.notifications.lifecycle(id, created, &twin, now);
-        self.tell(vec![event], &|| stored.packed().to_value());
+        self.tell(vec![event], &|| condition_twin(twins, id));
     }
 
-    /// An identity connected or disconnected. Called under the registry's lock.
+    /// Tells that an identity connected or disconnected. The caller holds the lock of the registry.
     pub(super) fn tell_connection(&self, id: &Identity, connected: bool, now: Timestamp) {
         if self.config().routes.want(EventSource::DeviceConnectionState) {
             let event = self.0.notifications.connection_state(id, connected, now);
@@ -62,9 +53,10 @@ impl Hub {
         }
     }
 
-    /// The twin for the conditions of routes. Not for who holds the lock of the twins.
+    /// Returns the twin for the conditions of routes. The caller must not hold the lock of the twins, which this
+    /// method takes.
     pub(super) fn twin_of(&self, id: &Identity) -> Option<Value> {
-        lock(&self.0.twins).stored(id).ok().and_then(|stored| stored.packed().to_value())
+        condition_twin(&lock(&self.0.twins), id)
     }
 
     fn tell(&self, mut events: Vec<HubEvent>, twin: &dyn Fn() -> Option<Value>) {
@@ -73,4 +65,9 @@ impl Hub {
             self.0.events.append(events);
         }
     }
+}
+
+/// Returns the tags and properties of a twin, to which a condition refers as `$twin`.
+fn condition_twin(twins: &Twins, id: &Identity) -> Option<Value> {
+    twins.stored(id).ok()?.packed().to_value()
 }

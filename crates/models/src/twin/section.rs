@@ -1,6 +1,8 @@
 //! This file keeps one section of a twin: properties with the metadata that mirrors them and a version that only
 //! grows.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -65,11 +67,7 @@ impl TwinSection {
     /// begin with `$` at the root of the patch are the hub's own and are passed over.
     pub fn patch(&mut self, kind: SectionKind, patch: &Map<String, Value>, now: Timestamp) {
         self.version += 1;
-        let patch: Map<_, _> = patch
-            .iter()
-            .filter(|(key, _)| !key.starts_with('$'))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
+        let patch = without_own_names(patch);
         merge(&mut self.properties, &patch);
         let stamp = Stamp::new(kind, self.version, now);
         stamp.patched(&mut self.metadata, &self.properties, &patch);
@@ -91,6 +89,16 @@ impl TwinSection {
             self.metadata.insert(key.clone(), Value::Object(stamp.mirror(value)));
         }
     }
+}
+
+/// Returns the patch without the names at its root that begin with `$`. It is copied only if it has such names,
+/// since most patches have none and may be large.
+fn without_own_names(patch: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
+    if !patch.keys().any(|name| name.starts_with('$')) {
+        return Cow::Borrowed(patch);
+    }
+    let others = patch.iter().filter(|(name, _)| !name.starts_with('$'));
+    Cow::Owned(others.map(|(name, change)| (name.clone(), change.clone())).collect())
 }
 
 /// The metadata that is written for everything that one change touched.

@@ -35,13 +35,19 @@ impl Hub {
     fn changed(&mut self, change: TwinChange<'_>, model_id: &str, time: &str) -> Vec<HubEvent> {
         let now = time.parse().unwrap();
         let before = self.twins.get(&self.id).unwrap();
-        match change {
-            TwinChange::Reported(patch) => drop(self.twins.report(&self.id, patch, None, now).unwrap()),
-            TwinChange::Written(write) => {
-                drop(self.twins.write(&self.id, write, &Precondition::None, now).unwrap());
+        let after = match change {
+            TwinChange::Reported(patch) => {
+                self.twins.report(&self.id, patch, None, now, true).unwrap().twins.unwrap().1
             }
-        }
-        let after = self.twins.get(&self.id).unwrap();
+            TwinChange::Written(write) => {
+                self.twins
+                    .edit(&self.id)
+                    .unwrap()
+                    .write(write, &Precondition::None, now, false)
+                    .unwrap()
+                    .after
+            }
+        };
         self.notifications.twin_changed(&self.routes, &self.id, change, (&before, &after), model_id, now)
     }
 

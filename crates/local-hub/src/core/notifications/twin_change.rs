@@ -146,12 +146,12 @@ mod tests {
     fn report(twins: &mut Twins, patch: &Value, time: &str) -> String {
         let id = device();
         let patch = patch.as_object().unwrap();
-        twins.report(&id, patch, None, time.parse().unwrap()).unwrap();
+        twins.report(&id, patch, None, time.parse().unwrap(), false).unwrap();
         TwinChange::Reported(patch).body(&id, &twins.get(&id).unwrap()).to_string()
     }
 
     fn write(twins: &mut Twins, id: &Identity, write: &TwinWrite, time: &str) -> String {
-        twins.write(id, write, &Precondition::None, time.parse().unwrap()).unwrap();
+        twins.edit(id).unwrap().write(write, &Precondition::None, time.parse().unwrap(), false).unwrap();
         TwinChange::Written(write).body(id, &twins.get(id).unwrap()).to_string()
     }
 

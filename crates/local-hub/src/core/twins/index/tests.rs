@@ -1,11 +1,11 @@
-//! An index leaves nothing out, whatever is written while it is built.
+//! These tests check that an index leaves no twin out, whatever is written while it is built.
 
 use iothub_models::Identity;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::packed::Packer;
 use super::*;
-use crate::core::packed::Packer;
 
 type Kept = std::collections::BTreeMap<Identity, Box<[u8]>>;
 

@@ -61,7 +61,7 @@ impl Fleet {
     fn tag(&mut self, id: &str, tags: Value) {
         let write = TwinWrite { tags: Some(SectionWrite::Merge(map(tags))), desired: None };
         let id = Identity::device(id.parse().unwrap());
-        self.twins.write(&id, &write, &Precondition::None, now()).unwrap();
+        self.twins.edit(&id).unwrap().write(&write, &Precondition::None, now(), false).unwrap();
     }
 
     fn page(
