@@ -1,4 +1,4 @@
-//! The whole service as plain state and transitions: no sockets, no clock (`now` is an argument), no
+//! This room is the whole service as plain state and transitions: no sockets, no clock (`now` is an argument), no
 //! wire format. The protocol rooms reach it through [`Hub`](crate::hub::Hub) only.
 
 mod c2d_check;
@@ -21,8 +21,8 @@ pub(crate) mod routes;
 pub(crate) mod sessions;
 pub(crate) mod twins;
 
-/// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what
-/// a client reads back is what it saw first.
+/// Returns a time cut to 100 ns, the resolution of `.NET` and so of the service. A time is cut before it is kept, so
+/// that a client reads back the time that it saw first.
 pub(crate) fn truncated(time: jiff::Timestamp) -> jiff::Timestamp {
     let nanosecond = time.subsec_nanosecond() / 100 * 100;
     jiff::Timestamp::new(time.as_second(), nanosecond).unwrap_or(time)

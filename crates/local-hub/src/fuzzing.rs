@@ -31,7 +31,7 @@ pub fn https_body(body: &[u8]) {
         let _taken = taken(&mut twins, &id, &write);
         twins.get(&id).expect("what was written can be read");
         report(&mut twins, &id, body);
-        // Written once more onto what is there by now.
+        // The same desired properties are written again over the twin that has them.
         let _taken = taken(&mut twins, &id, &TwinWrite { tags: None, ..write });
         twins.get(&id).expect("what was written twice can be read");
     }

@@ -11,8 +11,8 @@ use super::{Hub, lock};
 use crate::core::refusal::HubError;
 use crate::core::twins::query::{Paging, QueryState, Slice};
 
-/// The time for which one slice of a query locks the state and keeps its thread. The evaluation of the twin that is
-/// read when it is over is finished. It is real time, whatever clock the hub has.
+/// The time for which one slice of a query locks the state and keeps its thread. A slice ends after
+/// the twin that is evaluated when the time is over. It is real time, whatever clock the hub has.
 const SLICE_TIME: Duration = Duration::from_millis(1);
 
 /// A page of a query's result.

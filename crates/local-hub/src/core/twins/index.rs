@@ -75,7 +75,7 @@ pub(super) fn find<'d>(path: &Path, document: Packed<'d>) -> Option<Packed<'d>> 
     })
 }
 
-/// One value of one twin. An entry with `None`, which is never kept, is less than all entries of its value.
+/// One value of one twin. `None` is never kept: it is where a search for a value begins, since it is less than every id.
 type Entry = (Key, Option<Identity>);
 
 #[derive(Debug)]
@@ -274,8 +274,8 @@ impl TwinIndexes {
             self.indexes.iter().find(|index| index.path == hint.path && index.built == Built::Whole)
         };
         let known = hints.iter().filter_map(|hint| whole(hint)?.candidates(&hint.constraint, after, most));
-        // With as many ids, the index with the fewest entries reaches furthest. An index that has fewer than `most`
-        // covers all twins.
+        // Of several full answers the one whose last id is greatest covers the most twins. An answer with fewer ids
+        // than `most` covers all twins; of several such answers the shortest is best.
         known.max_by(|left, right| {
             let ends = |ids: &Vec<Identity>| ids.len() < most;
             let fewer = || right.len().cmp(&left.len());

@@ -33,11 +33,12 @@ pub(crate) struct QueryState<'a> {
     pub(crate) twins: &'a mut Twins,
     pub(crate) queues: &'a C2dQueues,
     pub(crate) now: Timestamp,
-    /// Returns whether the slice has taken long enough, since the cost of one twin depends on the query.
+    /// Returns whether the slice has taken long enough. A number of twins alone does not bound its time, since the cost
+    /// of one twin depends on the query.
     pub(crate) is_over: &'a dyn Fn() -> bool,
 }
 
-/// A page in the making.
+/// A page that is being put together.
 #[derive(Debug)]
 pub(crate) struct Paging<'q> {
     query: &'q Query,
@@ -59,7 +60,7 @@ pub(crate) struct Paging<'q> {
     asked: bool,
 }
 
-/// A page.
+/// A finished page.
 #[derive(Debug)]
 pub(crate) struct Page {
     /// The items: a JSON array.
@@ -223,8 +224,8 @@ impl<'q> Paging<'q> {
     }
 }
 
-/// Compares two ids. The registry and the twins share the text of an id, so that comparing the address is mostly
-/// enough.
+/// Returns whether two ids are equal. The registry and the twins share the text of an id, so that comparing the
+/// addresses is mostly enough.
 fn same(left: &DeviceId, right: &DeviceId) -> bool {
     std::ptr::eq(left.as_str(), right.as_str()) || left == right
 }

@@ -173,7 +173,7 @@ fn a_device_s_modules_go_with_it() {
     assert!(twins.get(&neighbour).is_ok());
 }
 
-/// Desired properties of a few names each, so that changes meet what is there.
+/// Returns desired properties with few different names, so that changes meet properties that exist.
 fn properties(nulls: bool) -> impl Strategy<Value = Value> {
     let leaf = if nulls {
         prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!([2])), Just(json!({}))].boxed()
@@ -187,8 +187,8 @@ fn properties(nulls: bool) -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// A device that gets the twin once and then lays every change over it has the desired properties that
-    /// the hub has, whether a back end patched them or replaced them.
+    /// A device that reads its twin once, and then lays each change over it that it is told, has the desired properties
+    /// that the hub has, whether a back end patched or replaced them.
     #[test]
     fn changes_told_to_a_device_add_up_to_the_twin(
         changes in proptest::collection::vec(
