@@ -15,7 +15,6 @@ pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod method_calls;
 pub(crate) mod notifications;
-pub(crate) mod packed;
 pub(crate) mod policies;
 pub(crate) mod record;
 pub(crate) mod refusal;
@@ -24,15 +23,10 @@ pub(crate) mod registry;
 pub(crate) mod routes;
 pub(crate) mod service;
 pub(crate) mod sessions;
-pub(crate) mod twin_document;
-pub(crate) mod twin_index;
-pub(crate) mod twin_limits;
-pub(crate) mod twin_query;
-pub(crate) mod twin_row;
 pub(crate) mod twins;
 
-/// What `.NET`, and so the service, resolves: 100 ns. A time that is kept is cut to it, so that what
-/// a client reads back is what it saw first.
+/// Returns a time cut to 100 ns, the resolution of `.NET` and so of the service. A time is cut before it is kept, so
+/// that a client reads back the time that it saw first.
 pub(crate) fn truncated(time: jiff::Timestamp) -> jiff::Timestamp {
     let nanosecond = time.subsec_nanosecond() / 100 * 100;
     jiff::Timestamp::new(time.as_second(), nanosecond).unwrap_or(time)

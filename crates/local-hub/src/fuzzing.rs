@@ -1,12 +1,13 @@
-//! This file opens the parsers that foreign bytes reach to the fuzz targets. It exists only while fuzzing.
+//! This file gives the fuzz targets access to the parsers that foreign bytes reach. It exists only while fuzzing.
 
 use bytes::BytesMut;
 use iothub_models::{DeviceId, Identity};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::core::refusal::HubError;
 use crate::core::registry::Precondition;
-use crate::core::twins::{TwinWrite, Twins};
+use crate::core::twins::{TwinWrite, Twins, Written};
 
 /// Reads `text` as what an MQTT client chooses: client id, user name, topics, filters, property bags.
 pub fn mqtt_text(text: &str) {
@@ -26,21 +27,25 @@ pub fn https_body(body: &[u8]) {
     for write in crate::https::fuzzing_bodies(body) {
         let mut twins = Twins::default();
         let id = Identity::device("d1".parse().expect("it is an id"));
-        let now = Timestamp::UNIX_EPOCH;
-        twins.create(id.clone(), now);
-        let _taken = twins.write(&id, &write, &Precondition::None, now);
+        twins.create(id.clone(), Timestamp::UNIX_EPOCH);
+        let _taken = taken(&mut twins, &id, &write);
         twins.get(&id).expect("what was written can be read");
         report(&mut twins, &id, body);
-        // Written once more onto what is there by now.
-        let _taken = twins.write(&id, &TwinWrite { tags: None, ..write }, &Precondition::None, now);
+        // The same desired properties are written again over the twin that has them.
+        let _taken = taken(&mut twins, &id, &TwinWrite { tags: None, ..write });
         twins.get(&id).expect("what was written twice can be read");
     }
 }
 
-/// A device's patch of its reported properties.
+/// Makes a back end's change, or refuses it.
+fn taken(twins: &mut Twins, id: &Identity, write: &TwinWrite) -> Result<Written, HubError> {
+    twins.edit(id)?.write(write, &Precondition::None, Timestamp::UNIX_EPOCH, true)
+}
+
+/// Makes a device's change of its reported properties, or refuses it.
 fn report(twins: &mut Twins, id: &Identity, body: &[u8]) {
     if let Ok(patch) = serde_json::from_slice::<Map<String, Value>>(body) {
-        let _taken = twins.report(id, &patch, None, Timestamp::UNIX_EPOCH);
+        let _taken = twins.report(id, &patch, None, Timestamp::UNIX_EPOCH, true);
         twins.get(id).expect("what was reported can be read");
     }
 }

@@ -1,4 +1,5 @@
-//! This file answers queries: a page is read a slice at a time, and between two slices all locks are free.
+//! This file answers queries, for HTTPS and for the API of the running hub: a page is read a slice at a time, and
+//! between two slices all locks are free. What a slice reads is in `core/twins/query.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +9,29 @@ use serde_json::Value;
 
 use super::{Committed, Hub};
 use crate::core::refusal::HubError;
-use crate::core::twin_query::{Paging, Slice};
+use crate::core::twins::query::{Paging, Slice};
 use crate::journal::NotKept;
 
-/// The time that the state is locked for one slice of a query, and its thread taken: the evaluation of the
-/// twin that is read at that moment is finished. It is real time, whatever clock the hub has.
+/// The time for which one slice of a query locks the state and keeps its thread. A slice ends after
+/// the twin that is evaluated when the time is over. It is real time, whatever clock the hub has.
 const SLICE_TIME: Duration = Duration::from_millis(1);
 
-/// One page of a query's result.
+/// A page of a query's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryPage {
     /// The items: a JSON array.
     pub json: String,
-    /// The kind of the items, as the service's `x-ms-item-type` says it: `Twin`, `DeviceJob` or `Raw`.
+    /// The kind of the items, as the service's `x-ms-item-type` names it: `Twin`, `DeviceJob` or `Raw`.
     pub item_type: &'static str,
     /// The text that brings the next page; `None` after the last one.
     pub continuation: Option<String>,
 }
 
 impl QueryPage {
-    /// The items.
+    /// Returns the items, parsed.
     #[must_use]
     pub fn items(&self) -> Vec<Value> {
-        // The hub wrote it.
+        // The hub wrote the text, so that it can be parsed.
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 }
@@ -61,7 +62,7 @@ impl Hub {
             if slice != Slice::More {
                 break (paging.finish(slice)?, gate);
             }
-            // Others get their turn: changes of twins, and tasks of this thread.
+            // Now changes of twins and other tasks of this thread get their turn.
             tokio::task::yield_now().await;
         };
         // The gate of the last slice is behind those of all slices before it.

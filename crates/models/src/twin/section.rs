@@ -1,5 +1,9 @@
-//! This file keeps one section of a twin: properties with the metadata that mirrors them and a version that only
+//! This file defines one section of a twin: properties, the metadata that mirrors them, and a version that only
 //! grows.
+//!
+//! The local hub changes sections with it; clients read and write them.
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
@@ -54,30 +58,25 @@ pub struct TwinSection {
 }
 
 impl TwinSection {
-    /// The section of a new twin: no properties, version 1.
+    /// Creates the section of a new twin: no properties, version 1.
     #[must_use]
     pub fn new(created: Timestamp) -> Self {
         let metadata = [(LAST_UPDATED.to_owned(), Value::from(created.to_string()))].into_iter().collect();
         Self { properties: Map::new(), metadata, version: 1 }
     }
 
-    /// Lays `patch` over the properties, stamps what changed and moves to the next version. Names that
-    /// begin with `$` at the root of the patch are the hub's own and are passed over.
+    /// Lays `patch` over the properties, stamps the changed ones in the metadata, and moves to the next version. Names
+    /// at the root of the patch that begin with `$` are the hub's own and are ignored.
     pub fn patch(&mut self, kind: SectionKind, patch: &Map<String, Value>, now: Timestamp) {
         self.version += 1;
-        let patch: Map<_, _> = patch
-            .iter()
-            .filter(|(key, _)| !key.starts_with('$'))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
+        let patch = without_own_names(patch);
         merge(&mut self.properties, &patch);
         let stamp = Stamp::new(kind, self.version, now);
         stamp.patched(&mut self.metadata, &self.properties, &patch);
     }
 
-    /// Puts `properties` in the place of all there were, and moves to the next version. Names that begin with
-    /// `$` at the root are the hub's own and are passed over; so are members that are null, which a hub
-    /// refuses before.
+    /// Replaces all properties by `properties`, and moves to the next version. Names at the root that begin with `$`
+    /// are the hub's own and are ignored. Members that are null are ignored too; a hub refuses them before.
     pub fn replace(&mut self, kind: SectionKind, properties: &Map<String, Value>, now: Timestamp) {
         self.version += 1;
         self.properties = properties
@@ -93,7 +92,17 @@ impl TwinSection {
     }
 }
 
-/// The metadata that is written for everything that one change touched.
+/// Returns the patch without the names at its root that begin with `$`. It is copied only if it has such names,
+/// since most patches have none and may be large.
+fn without_own_names(patch: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
+    if !patch.keys().any(|name| name.starts_with('$')) {
+        return Cow::Borrowed(patch);
+    }
+    let others = patch.iter().filter(|(name, _)| !name.starts_with('$'));
+    Cow::Owned(others.map(|(name, change)| (name.clone(), change.clone())).collect())
+}
+
+/// The time, and for desired properties the version, that one change writes into the metadata of each property.
 struct Stamp {
     time: Value,
     version: Option<i64>,
@@ -104,7 +113,7 @@ impl Stamp {
         Self { time: now.to_string().into(), version: (kind == SectionKind::Desired).then_some(version) }
     }
 
-    /// A metadata node without members.
+    /// Returns a metadata node without members.
     fn node(&self) -> Map<String, Value> {
         let mut node = Map::new();
         self.mark(&mut node);
@@ -118,7 +127,7 @@ impl Stamp {
         }
     }
 
-    /// The metadata of a value that is new: every member of an object, an array as one.
+    /// Returns the metadata of a new value. Each member of an object has a node; an array has one as a whole.
     fn mirror(&self, value: &Value) -> Map<String, Value> {
         let mut node = self.node();
         for (key, member) in value.as_object().into_iter().flatten() {
@@ -157,8 +166,8 @@ impl Stamp {
     }
 }
 
-/// Returns whether `node` has metadata for the members of `value` that `change` did not bring: if not, the value
-/// was no object before and all of it is new.
+/// Returns whether `node` has metadata for each member of `value` that is not in `change`. If it has not, the value
+/// was no object before the change, and all of it is new.
 fn mirrors_object(
     node: &Map<String, Value>,
     value: &Map<String, Value>,

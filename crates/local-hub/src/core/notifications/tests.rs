@@ -1,5 +1,5 @@
-//! The events against the examples of *IoT Plug and Play service developer guide* and *Azure IoT Hub
-//! non-telemetry event schemas*, typed in by hand. Ids of events are the hub's own.
+//! These tests compare the events with the examples of *IoT Plug and Play service developer guide* and *Azure IoT Hub
+//! non-telemetry event schemas*, which were typed in by hand. The ids of events are made by the hub.
 
 use iothub_models::{Identity, Properties};
 use serde_json::{Map, Value, json};
@@ -35,13 +35,19 @@ impl Hub {
     fn changed(&mut self, change: TwinChange<'_>, model_id: &str, time: &str) -> Vec<HubEvent> {
         let now = time.parse().unwrap();
         let before = self.twins.get(&self.id).unwrap();
-        match change {
-            TwinChange::Reported(patch) => drop(self.twins.report(&self.id, patch, None, now).unwrap()),
-            TwinChange::Written(write) => {
-                drop(self.twins.write(&self.id, write, &Precondition::None, now).unwrap());
+        let after = match change {
+            TwinChange::Reported(patch) => {
+                self.twins.report(&self.id, patch, None, now, true).unwrap().twins.unwrap().1
             }
-        }
-        let after = self.twins.get(&self.id).unwrap();
+            TwinChange::Written(write) => {
+                self.twins
+                    .edit(&self.id)
+                    .unwrap()
+                    .write(write, &Precondition::None, now, false)
+                    .unwrap()
+                    .after
+            }
+        };
         self.notifications.twin_changed(&self.routes, &self.id, change, (&before, &after), model_id, now)
     }
 
@@ -60,7 +66,7 @@ fn properties(pairs: &[(&str, &str)]) -> Properties {
 
 const BOTH: [EventSource; 2] = [EventSource::TwinChange, EventSource::DigitalTwinChange];
 
-/// The pair that the service guide shows for a thermostat.
+/// The service guide shows this pair for a thermostat.
 #[test]
 fn a_report_of_a_thermostat_makes_the_documented_pair() {
     let mut hub = Hub::new(&BOTH);
@@ -99,7 +105,7 @@ fn a_report_of_a_thermostat_makes_the_documented_pair() {
     }
 }
 
-/// The pair that the service guide shows for a component; the time of its twin has five digits.
+/// The service guide shows this pair for a component; the time of its twin has five digits.
 #[test]
 fn a_report_of_a_component_makes_the_documented_pair() {
     let mut hub = Hub::new(&BOTH);
@@ -154,7 +160,7 @@ fn events_of_one_change_share_a_correlation_id_and_changes_do_not() {
     assert_ne!(id(&first[0]), id(&second[0]));
 }
 
-/// The example of the event schemas: a module was created.
+/// The example of the event schemas tells that a module was created.
 #[test]
 fn a_new_module_is_told_as_documented() {
     let id =
@@ -196,7 +202,7 @@ fn a_deleted_device_is_told_with_what_was_in_its_twin() {
     assert_eq!(told["properties"]["desired"]["$metadata"]["$lastUpdated"], "0001-01-01T00:00:00Z");
 }
 
-/// The example of the event schemas has the same time in front, and counters of the service's behind it.
+/// The example of the event schemas begins with the same time, followed by counters of the service.
 #[test]
 fn a_connection_state_has_a_number_that_grows_strictly() {
     let mut hub = Notifications::new("contoso-routing-hub", 1);
@@ -212,7 +218,7 @@ fn a_connection_state_has_a_number_that_grows_strictly() {
     let (operation, first) = number(true, "2022-05-26T20:34:16.2994452Z");
     assert_eq!(operation, "deviceConnected");
     assert_eq!((first.len(), &first[..32]), (64, "000000000000000001D8713FF7E08514"));
-    // The same instant, an earlier one, a later one.
+    // The times are the same instant, an earlier one and a later one.
     let mut last = first;
     for time in ["2022-05-26T20:34:16.2994452Z", "2021-01-01T00:00:00Z", "2022-05-26T20:34:16.2994453Z"] {
         let (operation, next) = number(false, time);

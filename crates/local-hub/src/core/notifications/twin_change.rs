@@ -1,5 +1,8 @@
-//! Bodies of twin change notifications: what was written with what the hub says about it, or the whole
-//! twin where it was replaced.
+//! This file makes the bodies of twin change notifications: the properties that were written and their metadata, or
+//! the whole twin where a section was replaced.
+//!
+//! [`Notifications`](super::Notifications) makes events of them. Lifecycle notifications use the body of a whole twin
+//! too.
 //!
 //! Source: *Azure IoT Hub non-telemetry event schemas* and *IoT Plug and Play service developer guide*.
 //! Neither shows a deletion; here it is told as it was written, with null.
@@ -9,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::core::twins::{SectionWrite, TwinState, TwinWrite};
 
-/// A change of a twin as it was asked for.
+/// A change of a twin, as the request had it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TwinChange<'a> {
     /// A back end wrote tags or desired properties.
@@ -19,12 +22,12 @@ pub(crate) enum TwinChange<'a> {
 }
 
 impl TwinChange<'_> {
-    /// What a reader finds as `opType`.
+    /// Returns the `opType` of the event.
     pub(super) const fn operation(self) -> &'static str {
         if self.replaces() { "replaceTwin" } else { "updateTwin" }
     }
 
-    /// Whether a section was put in the place of another one.
+    /// Returns whether the change replaced a section.
     const fn replaces(self) -> bool {
         const fn replaced(section: Option<&SectionWrite>) -> bool {
             matches!(section, Some(SectionWrite::Replace(_)))
@@ -35,7 +38,7 @@ impl TwinChange<'_> {
         }
     }
 
-    /// The body that tells of the change; `after` is the twin it made.
+    /// Returns the body that tells of the change, which left the twin `after`.
     pub(super) fn body(self, id: &Identity, after: &TwinState) -> Value {
         if self.replaces() {
             return whole(id, after);
@@ -62,7 +65,7 @@ impl TwinChange<'_> {
     }
 }
 
-/// A twin whole, without what belongs to its identity.
+/// Returns the body for a whole twin, without the properties of its identity.
 pub(super) fn whole(id: &Identity, twin: &TwinState) -> Value {
     let mut body = Map::new();
     body.insert("deviceId".to_owned(), id.device.as_str().into());
@@ -91,12 +94,12 @@ const fn patch(section: Option<&SectionWrite>) -> Option<&Map<String, Value>> {
     }
 }
 
-/// What of a section `patch` brought, with its metadata and the section's version.
+/// Returns the properties of a patch, with their metadata and the version of the section.
 fn changed(section: &TwinSection, patch: &Map<String, Value>) -> Value {
     shown(told(patch), touched(&section.metadata, patch), section)
 }
 
-/// Properties, then metadata, and the version last.
+/// Returns a section as it is shown: properties, then metadata, and the version last.
 fn shown(properties: Map<String, Value>, metadata: Map<String, Value>, section: &TwinSection) -> Value {
     let mut shown = properties;
     shown.insert("$metadata".to_owned(), Value::Object(metadata));
@@ -104,7 +107,7 @@ fn shown(properties: Map<String, Value>, metadata: Map<String, Value>, section: 
     Value::Object(shown)
 }
 
-/// The patch without the names that are the hub's own, which nobody can write.
+/// Returns the patch without the names at its root that are the hub's own, since they were not written.
 fn told(patch: &Map<String, Value>) -> Map<String, Value> {
     patch
         .iter()
@@ -113,7 +116,7 @@ fn told(patch: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// The metadata of what `patch` touched and did not delete.
+/// Returns the metadata of the properties that the patch changed and did not delete.
 fn touched(metadata: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
     let own = metadata.iter().filter(|(key, _)| key.starts_with('$'));
     let mut told: Map<String, Value> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -146,12 +149,12 @@ mod tests {
     fn report(twins: &mut Twins, patch: &Value, time: &str) -> String {
         let id = device();
         let patch = patch.as_object().unwrap();
-        twins.report(&id, patch, None, time.parse().unwrap()).unwrap();
+        twins.report(&id, patch, None, time.parse().unwrap(), false).unwrap();
         TwinChange::Reported(patch).body(&id, &twins.get(&id).unwrap()).to_string()
     }
 
     fn write(twins: &mut Twins, id: &Identity, write: &TwinWrite, time: &str) -> String {
-        twins.write(id, write, &Precondition::None, time.parse().unwrap()).unwrap();
+        twins.edit(id).unwrap().write(write, &Precondition::None, time.parse().unwrap(), false).unwrap();
         TwinChange::Written(write).body(id, &twins.get(id).unwrap()).to_string()
     }
 

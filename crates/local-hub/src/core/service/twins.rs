@@ -3,7 +3,9 @@
 //! HTTPS writes and reads twins for back ends, device sessions for devices. What a twin may contain is decided by
 //! `twins`; the bodies of events are made by `notifications`.
 
-use iothub_models::{DeviceId, DigitalTwinPatch, ErrorCode, Identity, Twin, TwinProperties, TwinSection};
+use std::borrow::Cow;
+
+use iothub_models::{DeviceId, DigitalTwinPatch, ErrorCode, Identity, ModelId, Twin, TwinProperties};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -13,10 +15,10 @@ use crate::core::event::{EventSource, HubEvent};
 use crate::core::notifications::TwinChange;
 use crate::core::record::Record;
 use crate::core::refusal::HubError;
-use crate::core::registry::Precondition;
-use crate::core::twin_query::{Paging, QueryState, Slice};
-use crate::core::twin_row::{Owner, TwinRow};
-use crate::core::twins::{SectionWrite, TwinState, TwinWrite};
+use crate::core::registry::{Precondition, Registry};
+use crate::core::twins::query::{Paging, QueryState, Slice};
+use crate::core::twins::row::{Owner, pending};
+use crate::core::twins::{Reported, SectionWrite, TwinState, TwinWrite, Written};
 
 impl Service {
     /// Makes a back end's change of tags and desired properties, and returns the twin as it is then. The connection of
@@ -28,10 +30,7 @@ impl Service {
         write: &TwinWrite,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
-        // A module of no device is not found for want of the device.
-        self.registry.check_device(&id.device)?;
-        let before = self.twins.get(id)?;
-        self.write_over(now, id, &before, write, precondition)
+        self.edit_twin(now, id, precondition, |_| Ok(Cow::Borrowed(write)))
     }
 
     /// Makes a back end's change of desired properties that is written as a patch of the digital twin, and returns
@@ -43,36 +42,50 @@ impl Service {
         patch: &DigitalTwinPatch,
         precondition: &Precondition,
     ) -> Result<Twin, HubError> {
-        let id = Identity::device(device.clone());
-        self.registry.check_device(device)?;
-        let before = self.twins.get(&id)?;
-        let mut write = TwinWrite::default();
-        if !patch.operations().is_empty() {
+        self.edit_twin(now, &device.into(), precondition, |twin| {
+            if patch.operations().is_empty() {
+                return Ok(Cow::Owned(TwinWrite::default()));
+            }
             let change = patch
-                .desired_change(&before.document.properties)
+                .desired_change(&twin.document.properties)
                 .map_err(|refused| HubError::new(ErrorCode::ArgumentInvalid, refused.to_string()))?;
-            write.desired = Some(SectionWrite::Merge(change));
-        }
-        self.write_over(now, &id, &before, &write, precondition)
+            Ok(Cow::Owned(TwinWrite { desired: Some(SectionWrite::Merge(change)), tags: None }))
+        })
     }
 
-    fn write_over(
+    /// Makes the change that `write` makes of the twin before it. The twin is unpacked once, for everybody who wants to
+    /// see it: the change, the events, and the answer.
+    fn edit_twin<'w>(
         &mut self,
         now: Timestamp,
         id: &Identity,
-        before: &TwinState,
-        write: &TwinWrite,
         precondition: &Precondition,
+        write: impl FnOnce(&TwinState) -> Result<Cow<'w, TwinWrite>, HubError>,
     ) -> Result<Twin, HubError> {
-        let change = self.twins.write(id, write, precondition, now).map_err(as_argument)?;
+        let wants_changes = self.wants_changes();
+        let owner = owner(&self.registry, id)?;
+        let edit = self.twins.edit(id)?;
+        let write = write(edit.twin())?;
+        let Written { before, after, change } = edit.write(&write, precondition, now, wants_changes)?;
         self.effects.record(|| Record::Twin(id.clone()));
-        self.tell_change(id, TwinChange::Written(write), Some(before), now);
+        let events = match &before {
+            Some(before) => self.notifications.twin_changed(
+                &self.routes,
+                id,
+                TwinChange::Written(&write),
+                (before, &after),
+                after.model_id.as_ref().map_or("", ModelId::as_str),
+                now,
+            ),
+            None => Vec::new(),
+        };
         if let Some(change) = change
             && let Some(number) = self.connections.current(id)
         {
             self.effects.told.push((number, change));
         }
-        let twin = self.twin(now, id)?;
+        let twin = owner.show(id, after, pending(id, &self.c2d, now));
+        self.tell(events, id);
         if let Some(section) = &write.desired {
             let version = twin.properties.desired.version;
             self.effects
@@ -93,28 +106,29 @@ impl Service {
         patch: &Map<String, Value>,
         expected: Option<i64>,
     ) -> Result<i64, HubError> {
-        let before = self.wants_changes().then(|| self.twins.get(id).ok()).flatten();
-        let version = self.twins.report(id, patch, expected, now)?;
+        let wants_changes = self.wants_changes();
+        let Reported { version, twins } = self.twins.report(id, patch, expected, now, wants_changes)?;
         self.effects.record(|| Record::Twin(id.clone()));
-        self.tell_change(id, TwinChange::Reported(patch), before.as_ref(), now);
+        if let Some((before, after)) = &twins {
+            let model_id = after.model_id.as_ref().map_or("", ModelId::as_str);
+            let change = TwinChange::Reported(patch);
+            let events =
+                self.notifications.twin_changed(&self.routes, id, change, (before, after), model_id, now);
+            self.tell(events, id);
+        }
         self.effects.happened(|| Happened::Reported(id.clone(), patch.len(), version));
         Ok(version)
     }
 
     /// Returns the twin as back ends see it.
     pub(crate) fn twin(&self, now: Timestamp, id: &Identity) -> Result<Twin, HubError> {
-        self.registry.check_device(&id.device)?;
-        let owner = Owner::of(&self.registry, id).ok_or_else(|| HubError::not_found(id))?;
-        let stored = self.twins.stored(id)?;
-        TwinRow::new(id, owner, stored, &self.c2d, now).twin()
+        let owner = owner(&self.registry, id)?;
+        Ok(owner.show(id, self.twins.get(id)?, pending(id, &self.c2d, now)))
     }
 
     /// Returns the twin as its device sees it: both sections, without metadata and without tags.
     pub(crate) fn twin_properties(&self, id: &Identity) -> Result<TwinProperties, HubError> {
-        let TwinState { document, .. } = self.twins.get(id)?;
-        let plain = |section: TwinSection| TwinSection { metadata: Map::new(), ..section };
-        let TwinProperties { desired, reported } = document.properties;
-        Ok(TwinProperties { desired: plain(desired), reported: plain(reported) })
+        self.twins.stored(id)?.plain_properties()
     }
 
     /// Returns the twin for the conditions of routes; `None` if there is no such identity.
@@ -140,30 +154,6 @@ impl Service {
         self.routes.want(EventSource::TwinChange) || self.routes.want(EventSource::DigitalTwinChange)
     }
 
-    /// Adds the events of a change of a twin, if a route takes them. `before` may be missing if no route does.
-    fn tell_change(
-        &mut self,
-        id: &Identity,
-        change: TwinChange<'_>,
-        before: Option<&TwinState>,
-        now: Timestamp,
-    ) {
-        if !self.wants_changes() {
-            return;
-        }
-        let (Some(before), Ok(stored)) = (before, self.twins.stored(id)) else { return };
-        let Ok(after) = stored.state() else { return };
-        let events = self.notifications.twin_changed(
-            &self.routes,
-            id,
-            change,
-            (before, &after),
-            stored.model_id(),
-            now,
-        );
-        self.tell(events, id);
-    }
-
     /// Adds the event that an identity was created with its twin, or is about to be deleted with it.
     pub(super) fn tell_lifecycle(&mut self, id: &Identity, created: bool, now: Timestamp) {
         if !self.routes.want(EventSource::DeviceLifecycle) {
@@ -182,11 +172,8 @@ impl Service {
     }
 }
 
-/// Returns a refusal as a back end gets it: a section that would be too large is an argument that is not valid. A
-/// device is told that it is too large.
-fn as_argument(refusal: HubError) -> HubError {
-    match refusal.code {
-        ErrorCode::MessageTooLarge => HubError { code: ErrorCode::ArgumentInvalid, ..refusal },
-        _ => refusal,
-    }
+/// Returns the identity that has the twin. For a module whose device is not registered, the refusal names the device.
+fn owner<'r>(registry: &'r Registry, id: &Identity) -> Result<Owner<'r>, HubError> {
+    registry.check_device(&id.device)?;
+    Owner::of(registry, id).ok_or_else(|| HubError::not_found(id))
 }

@@ -1,6 +1,6 @@
 //! These tests cover versions, ETags, preconditions and the changes that the device is told.
 
-use iothub_models::Identity;
+use iothub_models::{Identity, TwinSection, merge};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -32,7 +32,22 @@ fn replaced(value: Value) -> TwinWrite {
 }
 
 fn write(twins: &mut Twins, write: &TwinWrite) -> Result<Option<DesiredChange>, HubError> {
-    twins.write(&id(), write, &Precondition::None, Timestamp::UNIX_EPOCH)
+    Ok(write_if(twins, write, &Precondition::None, false)?.change)
+}
+
+fn write_if(
+    twins: &mut Twins,
+    write: &TwinWrite,
+    precondition: &Precondition,
+    wants_before: bool,
+) -> Result<Written, HubError> {
+    twins.edit(&id())?.write(write, precondition, Timestamp::UNIX_EPOCH, wants_before)
+}
+
+fn report(twins: &mut Twins, patch: Value, expected: Option<i64>) -> Result<i64, HubError> {
+    let reported = twins.report(&id(), &object(patch), expected, Timestamp::UNIX_EPOCH, false)?;
+    assert_eq!(reported.twins, None);
+    Ok(reported.version)
 }
 
 #[test]
@@ -51,8 +66,8 @@ fn each_section_has_its_own_version_and_tags_have_none() {
     assert_eq!(write(&mut twins, &tags), Ok(None));
     let change = write(&mut twins, &desired(json!({"p": 1, "gone": null}))).unwrap().unwrap();
     assert_eq!(change.version, 2);
-    assert_eq!(String::from_utf8(change.body).unwrap(), r#"{"p":1,"gone":null,"$version":2}"#);
-    assert_eq!(twins.report(&id(), &object(json!({"r": 1})), None, Timestamp::UNIX_EPOCH), Ok(2));
+    assert_eq!(change.body, r#"{"p":1,"gone":null,"$version":2}"#);
+    assert_eq!(report(&mut twins, json!({"r": 1}), None), Ok(2));
     let twin = twins.get(&id()).unwrap();
     assert_eq!((twin.etag.as_str(), twin.version), ("AAAAAAAAAAM=", 5));
     assert_eq!(Value::Object(twin.document.tags), json!({"plant": "a"}));
@@ -62,8 +77,9 @@ fn each_section_has_its_own_version_and_tags_have_none() {
 #[test]
 fn a_replaced_section_is_told_with_null_for_all_that_is_gone() {
     let mut twins = twins();
-    let mut told =
-        |change: TwinWrite| String::from_utf8(write(&mut twins, &change).unwrap().unwrap().body).unwrap();
+    let mut told = |change: TwinWrite| {
+        String::from_utf8(write(&mut twins, &change).unwrap().unwrap().body.to_vec()).unwrap()
+    };
     told(desired(json!({"a": 1, "b": 2})));
     assert_eq!(told(replaced(json!({"a": 1, "c": 100}))), r#"{"a":1,"b":null,"c":100,"$version":3}"#);
     assert_eq!(
@@ -97,13 +113,13 @@ fn a_stale_etag_and_a_stale_version_change_nothing() {
     let mut twins = twins();
     let before = twins.get(&id()).unwrap();
     let stale = Precondition::Etag("AAAAAAAAAAI=".to_owned());
-    let refused = twins.write(&id(), &desired(json!({"a": 1})), &stale, Timestamp::UNIX_EPOCH);
+    let refused = write_if(&mut twins, &desired(json!({"a": 1})), &stale, false);
     assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
-    let refused = twins.report(&id(), &object(json!({"a": 1})), Some(7), Timestamp::UNIX_EPOCH);
+    let refused = report(&mut twins, json!({"a": 1}), Some(7));
     assert_eq!(refused.unwrap_err().code, ErrorCode::PreconditionFailed);
     assert_eq!(twins.get(&id()).unwrap(), before);
     let fitting = Precondition::Etag(before.etag);
-    assert!(twins.write(&id(), &desired(json!({"a": 1})), &fitting, Timestamp::UNIX_EPOCH).is_ok());
+    assert!(write_if(&mut twins, &desired(json!({"a": 1})), &fitting, false).is_ok());
 }
 
 #[test]
@@ -112,14 +128,36 @@ fn what_is_over_a_limit_changes_nothing() {
     let before = twins.get(&id()).unwrap();
     for bad in [json!({"a.b": 1}), json!({"a": u64::MAX})] {
         assert!(write(&mut twins, &desired(bad.clone())).is_err());
-        assert!(twins.report(&id(), &object(bad), None, Timestamp::UNIX_EPOCH).is_err());
+        assert!(report(&mut twins, bad, None).is_err());
     }
     for key in 0..9 {
-        let patch = object(json!({ format!("k{key}"): "x".repeat(4000) }));
-        let result = twins.report(&id(), &patch, None, Timestamp::UNIX_EPOCH);
+        let result = report(&mut twins, json!({ format!("k{key}"): "x".repeat(4000) }), None);
         assert_eq!(result.is_ok(), key < 8, "{key}");
     }
     assert_eq!(twins.get(&id()).unwrap().document.properties.desired, before.document.properties.desired);
+}
+
+#[test]
+fn a_change_returns_the_twin_after_it_and_the_one_before_only_if_wanted() {
+    let mut twins = twins();
+    let first = twins.get(&id()).unwrap();
+    let written = write_if(&mut twins, &desired(json!({"a": 1})), &Precondition::None, true).unwrap();
+    assert_eq!(written.before.as_ref(), Some(&first));
+    assert_eq!(written.after, twins.get(&id()).unwrap());
+    let again = write_if(&mut twins, &TwinWrite::default(), &Precondition::None, false).unwrap();
+    assert_eq!((again.before, again.change), (None, None));
+    assert_eq!(again.after, twins.get(&id()).unwrap());
+    let patch = object(json!({"r": {"s": 1}}));
+    let reported = twins.report(&id(), &patch, None, Timestamp::UNIX_EPOCH, true).unwrap();
+    assert_eq!(reported, Reported { version: 2, twins: Some((again.after, twins.get(&id()).unwrap())) });
+}
+
+#[test]
+fn a_twin_that_is_only_looked_at_stays_as_it_is() {
+    let mut twins = twins();
+    let id = id();
+    let seen = twins.edit(&id).unwrap().twin().clone();
+    assert_eq!(twins.get(&id).unwrap(), seen);
 }
 
 #[test]
@@ -135,7 +173,7 @@ fn a_device_s_modules_go_with_it() {
     assert!(twins.get(&neighbour).is_ok());
 }
 
-/// Desired properties of a few names each, so that changes meet what is there.
+/// Returns desired properties with few different names, so that changes meet properties that exist.
 fn properties(nulls: bool) -> impl Strategy<Value = Value> {
     let leaf = if nulls {
         prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!([2])), Just(json!({}))].boxed()
@@ -149,8 +187,8 @@ fn properties(nulls: bool) -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// A device that gets the twin once and then lays every change over it has the desired properties that
-    /// the hub has, whether a back end patched them or replaced them.
+    /// A device that reads its twin once, and then lays each change over it that it is told, has the desired properties
+    /// that the hub has, whether a back end patched or replaced them.
     #[test]
     fn changes_told_to_a_device_add_up_to_the_twin(
         changes in proptest::collection::vec(

@@ -1,9 +1,10 @@
-//! Indexes over the values at paths of twins that queries ask for often: which twins have this value, or
-//! one that begins so.
+//! [`TwinIndexes`] finds the twins that have a given value at a path, or a text that begins with a given one, for
+//! paths that queries ask for often.
 //!
-//! An index is a hint and no more: it may name twins that a query does not select, and never leaves out
-//! one that it does. It is built a piece at a time, and every change of a twin is brought to what is
-//! built already. There are few, and the one that nobody asked for longest makes room.
+//! A set of twins tells it of each change, and a query asks it for candidates. An index gives a hint and no answer:
+//! it may name twins that the query does not select, and never leaves out one that it does. An index is built a piece
+//! at a time; a change of a twin is brought to the part that is built already. The number of indexes is bounded: a
+//! new one takes the place of the one that was not asked for longest.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -15,30 +16,30 @@ use serde_json::Value;
 
 use super::packed::Packed;
 
-/// Indexes over twins of one kind.
+/// The most indexes over the devices' twins, and over the modules' twins.
 const MAX_INDEXES: usize = 6;
-/// Paths that are counted before they have an index.
+/// The most paths without an index whose queries are counted.
 const MAX_COUNTED: usize = 32;
-/// A path gets its index when this many queries asked for it.
+/// The number of queries after which a path gets its index.
 const ASKED: u32 = 2;
-/// Bytes of a text that the index tells apart.
+/// The length to which a text is cut: the index does not tell longer texts apart that begin alike.
 const TEXT_BYTES: usize = 64;
-/// Entries that may be gathered for one answer; with more, reading the twins themselves is quicker.
+/// The most entries that are gathered for one query; with more, reading the twins themselves is quicker.
 const MAX_GATHERED: usize = 8 * 1024;
 
-/// What the index knows of a value: a byte for its type, and the value. Equal values have equal keys.
+/// A value in the index: one byte for its type, and the value. Equal values have equal keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(Arc<[u8]>);
 
 impl Key {
-    /// Objects and arrays equal nothing, and have none.
+    /// Returns the key of a value. Objects and arrays have no key, since a query never finds them equal to anything.
     fn new(value: &Value) -> Option<Self> {
         Some(match value {
             Value::Null => Self(Arc::from(*b"0")),
             Value::Bool(false) => Self(Arc::from(*b"1")),
             Value::Bool(true) => Self(Arc::from(*b"2")),
             Value::Number(number) => {
-                // As queries compare them: as floats, and zero without a sign.
+                // Queries compare numbers as floats, and zero has no sign for them.
                 let number = number.as_f64()? + 0.0;
                 let mut key = *b"3--------";
                 key[1..].copy_from_slice(&number.to_be_bytes());
@@ -66,7 +67,7 @@ impl Key {
     }
 }
 
-/// The value at a path of tags or properties.
+/// Returns the value at a path of tags or properties.
 pub(super) fn find<'d>(path: &Path, document: Packed<'d>) -> Option<Packed<'d>> {
     path.rest().iter().try_fold(document.member(path.first())?, |value, segment| match segment {
         Segment::Name(name) => value.member(name),
@@ -74,7 +75,7 @@ pub(super) fn find<'d>(path: &Path, document: Packed<'d>) -> Option<Packed<'d>> 
     })
 }
 
-/// One value of one twin. `None` comes before every id.
+/// One value of one twin. `None` is never kept: it is where a search for a value begins, since it is less than every id.
 type Entry = (Key, Option<Identity>);
 
 #[derive(Debug)]
@@ -82,14 +83,16 @@ struct Index {
     path: Path,
     entries: BTreeSet<Entry>,
     built: Built,
-    /// When it was asked for last; see [`TwinIndexes::now`].
+    /// The number of the query that asked for it last; see [`TwinIndexes::now`].
     asked: u64,
 }
 
+/// The part of an index that is built.
 #[derive(Debug, PartialEq, Eq)]
 enum Built {
-    /// For all ids up to this one.
+    /// It has all twins whose ids are not greater than this one.
     UpTo(Option<Identity>),
+    /// It has all twins.
     Whole,
 }
 
@@ -102,13 +105,13 @@ impl Index {
     }
 
     fn insert(&mut self, key: Key, id: &Identity) {
-        // Many twins have one value: they share its bytes.
+        // Many twins have the same value: they share the bytes of its key.
         let mut same = self.entries.range((Included((key.clone(), None)), Unbounded));
         let key = same.next().filter(|(known, _)| *known == key).map_or(key, |(known, _)| known.clone());
         self.entries.insert((key, Some(id.clone())));
     }
 
-    /// The ids after `after` with this value, in their order.
+    /// Returns the ids of twins with this value that are greater than `after`, in ascending order.
     fn ids<'i>(&'i self, key: &'i Key, after: Option<&Identity>) -> impl Iterator<Item = &'i Identity> {
         let from = (key.clone(), after.cloned());
         self.entries
@@ -117,7 +120,8 @@ impl Index {
             .filter_map(|(_, id)| id.as_ref())
     }
 
-    /// The first `most` ids after `after` that the constraint admits, in their order.
+    /// Returns the first `most` ids greater than `after` that the constraint admits, in ascending order; `None` if
+    /// it would take too many entries to find them.
     fn candidates(
         &self,
         constraint: &Constraint,
@@ -160,18 +164,19 @@ impl Index {
     }
 }
 
-/// The indexes over twins of one kind.
+/// The indexes over the devices' twins, or over the modules' twins.
 #[derive(Debug, Default)]
 pub(crate) struct TwinIndexes {
     indexes: Vec<Index>,
-    /// Paths without an index, and how many queries asked for them; the latest last.
+    /// Paths without an index, each with the number of queries that asked for it. The latest one is last.
     counted: Vec<(Path, u32)>,
-    /// Grows with every query.
+    /// The number of queries so far.
     now: u64,
 }
 
 impl TwinIndexes {
-    /// A query asks for these. A path that was asked for often enough gets an index, which is to be built.
+    /// Counts a query with these hints. A path that was asked for often enough gets an index, which has no twins
+    /// until [`build`](Self::build) adds them.
     pub(crate) fn ask(&mut self, hints: &[Hint]) {
         self.now += 1;
         for hint in hints {
@@ -207,7 +212,7 @@ impl TwinIndexes {
         self.indexes.push(Index { path, entries: BTreeSet::new(), built, asked: self.now });
     }
 
-    /// Brings a change of a twin to the indexes.
+    /// Brings the change of a twin from `old` to `new` to all indexes; either is `None` where there is no twin.
     pub(super) fn changed(&mut self, id: &Identity, old: Option<Packed<'_>>, new: Option<Packed<'_>>) {
         for index in &mut self.indexes {
             if !index.covers(id) {
@@ -227,8 +232,8 @@ impl TwinIndexes {
         }
     }
 
-    /// Takes up to `most` more twins into an index that is not whole; whether one still is not.
-    /// `twins` gives those after an id.
+    /// Adds up to `most` more twins to an index that is not complete, and returns whether there are more to add.
+    /// `twins` returns the twins whose ids are greater than an id.
     pub(super) fn build<'t, I>(&mut self, most: usize, twins: impl Fn(Option<&Identity>) -> I) -> bool
     where
         I: Iterator<Item = (&'t Identity, Packed<'t>)>,
@@ -254,8 +259,11 @@ impl TwinIndexes {
         self.indexes.iter().any(|index| index.built != Built::Whole)
     }
 
-    /// The next ids after `after`, at most `most` and in their order, among which all twins are that the
-    /// hints admit, up to the last of them; `None` if no index knows. Fewer than `most` are all there are.
+    /// Returns up to `most` candidate ids greater than `after`, in ascending order; `None` if no complete index fits
+    /// the hints.
+    ///
+    /// A candidate need not match. No twin between `after` and the last candidate matches without being one, and
+    /// after fewer than `most` candidates no twin matches.
     pub(crate) fn candidates(
         &self,
         hints: &[Hint],
@@ -266,7 +274,8 @@ impl TwinIndexes {
             self.indexes.iter().find(|index| index.path == hint.path && index.built == Built::Whole)
         };
         let known = hints.iter().filter_map(|hint| whole(hint)?.candidates(&hint.constraint, after, most));
-        // The sparsest one reaches furthest with as many ids; one that ends reaches to the end.
+        // Of several full answers the one whose last id is greatest covers the most twins. An answer with fewer ids
+        // than `most` covers all twins; of several such answers the shortest is best.
         known.max_by(|left, right| {
             let ends = |ids: &Vec<Identity>| ids.len() < most;
             let fewer = || right.len().cmp(&left.len());

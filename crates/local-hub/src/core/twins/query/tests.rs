@@ -46,7 +46,7 @@ impl Fleet {
     }
 
     fn create(&mut self, id: &str) {
-        // A proof that costs no random bytes.
+        // With a certificate, the registry makes no keys, which would cost random bytes.
         let authentication = iothub_models::AuthenticationType::CertificateAuthority;
         let write = DeviceWrite { authentication, ..DeviceWrite::new(id.parse().unwrap()) };
         self.registry.put(write, &Precondition::None, now()).unwrap();
@@ -62,7 +62,7 @@ impl Fleet {
     fn tag(&mut self, id: &str, tags: Value) {
         let write = TwinWrite { tags: Some(SectionWrite::Merge(map(tags))), desired: None };
         let id = Identity::device(id.parse().unwrap());
-        self.twins.write(&id, &write, &Precondition::None, now()).unwrap();
+        self.twins.edit(&id).unwrap().write(&write, &Precondition::None, now(), false).unwrap();
     }
 
     fn page(
@@ -74,8 +74,7 @@ impl Fleet {
         self.page_within(query, most, progress, &|| false).0
     }
 
-    /// Returns a page like [`Fleet::page`], and how many slices there were, with slices that end when
-    /// `is_over` says so.
+    /// Returns a page like [`Fleet::page`], and the number of slices. A slice ends when `is_over` returns true.
     fn page_within(
         &mut self,
         query: &Query,
@@ -147,7 +146,7 @@ fn the_last_page_says_so_and_none_is_empty() {
     assert_eq!(fleet.all("SELECT COUNT() AS n FROM devices"), [json!({"n": 30})]);
 }
 
-/// The cost of one twin depends on the query, so a slice also ends when its time is over.
+/// A slice also ends when its time is over, since the cost of one twin depends on the query.
 #[test]
 fn a_slice_whose_time_is_over_ends_after_one_twin_and_the_page_is_the_same() {
     let mut fleet = Fleet::of(30);
@@ -266,7 +265,7 @@ fn with_an_index_or_without_one_the_result_is_the_same() {
         "SELECT * FROM devices WHERE tags.plant IN ['p3', 'p4']",
         "SELECT * FROM devices WHERE STARTSWITH(tags.plant, 'p')",
     ];
-    // One page that takes many slices.
+    // This one page takes many slices.
     let whole = fleet.pages("SELECT deviceId FROM devices WHERE NOT tags.plant = 'x'", SLICE * 2);
     assert_eq!((whole.len(), whole[0].len()), (1, SLICE * 2));
     let scanned: Vec<_> = texts.iter().map(|text| fleet.all(text)).collect();

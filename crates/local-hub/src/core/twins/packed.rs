@@ -1,25 +1,27 @@
-//! This file writes JSON as bytes that are walked without being parsed: a value deep in a document is found
-//! by stepping over everything before it, and nothing is allocated on the way.
+//! This file writes JSON as bytes that can be searched without being parsed: a value deep in a document is found
+//! by stepping over everything before it, and the search allocates no memory.
 //!
-//! A value is a tag and, where it has one, a body; bodies of text, arrays and objects begin with their
-//! length in bytes, so that they can be stepped over. Numbers keep their kind (`1` and `1.0` differ when
-//! written), objects the order of their members.
+//! Twins are kept in this form, and queries and indexes read it. It is never written to disk.
+//!
+//! A value is one byte for its type, its tag, and for most types a body. The bodies of text, arrays and objects begin
+//! with their length in bytes, so that they can be stepped over. Numbers keep their kind (`1` and `1.0` differ when
+//! they are written as JSON), and objects keep the order of their members.
 
 use serde_json::{Map, Number, Value};
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
 const TRUE: u8 = 2;
-/// A whole number; zigzag, then as a length.
+/// A whole number, written as a length after zigzag encoding.
 const INTEGER: u8 = 3;
-/// A whole number that only fits without a sign.
+/// A whole number above the range of `i64`.
 const UNSIGNED: u8 = 4;
 const FLOAT: u8 = 5;
 const TEXT: u8 = 6;
 const ARRAY: u8 = 7;
 const OBJECT: u8 = 8;
 
-/// Names that stand in every twin, most of them once for each of its properties: one byte each.
+/// Names that are in every twin, most of them once for each of its properties. Each is written as one byte.
 const KNOWN_NAMES: [&str; 8] = [
     "$lastUpdated",
     "$lastUpdatedVersion",
@@ -40,12 +42,13 @@ impl Packer {
         self.0.into()
     }
 
-    /// Writes an object, whose members `write` writes with [`name`](Self::name) and a value each.
+    /// Writes an object. `write` writes its members, each with [`name`](Self::name) and a value.
     pub(crate) fn object(&mut self, write: impl FnOnce(&mut Self)) {
         self.0.push(OBJECT);
         self.sized(write);
     }
 
+    /// Writes the name of a member; its value must follow.
     pub(crate) fn name(&mut self, name: &str) -> &mut Self {
         let head = name_head(name);
         self.length(head);
@@ -55,6 +58,7 @@ impl Packer {
         self
     }
 
+    /// Writes all members of an object that `write` of [`object`](Self::object) has begun.
     pub(crate) fn members(&mut self, members: &Map<String, Value>) {
         for (name, member) in members {
             self.name(name).value(member);
@@ -80,6 +84,11 @@ impl Packer {
         }
     }
 
+    /// Writes a copy of a value that is packed already.
+    pub(crate) fn copy(&mut self, value: Packed<'_>) {
+        self.0.extend_from_slice(value.bytes());
+    }
+
     fn number(&mut self, number: &Number) {
         if let Some(number) = number.as_i64() {
             self.0.push(INTEGER);
@@ -93,10 +102,10 @@ impl Packer {
         }
     }
 
-    /// Writes everything that `write` writes, after its length.
+    /// Writes the length of what `write` writes, followed by it.
     fn sized(&mut self, write: impl FnOnce(&mut Self)) {
         let at = self.0.len();
-        // Most are short: one byte is kept free for the length, and made more if it takes more.
+        // Most bodies are short: one byte is left free for the length, and replaced if the length needs more.
         self.0.push(0);
         write(self);
         let length = (self.0.len() - at - 1) as u64;
@@ -109,7 +118,7 @@ impl Packer {
         }
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    /// Writes a number in seven bits per byte, the lowest first; the top bit says that more bytes follow.
     fn length(&mut self, mut length: u64) {
         while length >= 0x80 {
             self.0.push(length.to_le_bytes()[0] | 0x80);
@@ -119,7 +128,8 @@ impl Packer {
     }
 }
 
-/// A value that was written by a [`Packer`]. Bytes that were not give no value, and do no harm.
+/// A value that was written by a [`Packer`], at the beginning of these bytes. Other bytes may be read as no value or
+/// as a wrong one, and never cause a panic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packed<'a>(&'a [u8]);
 
@@ -128,13 +138,13 @@ impl<'a> Packed<'a> {
         Self(bytes)
     }
 
-    /// The member of an object.
+    /// Returns the value of an object's member.
     pub(crate) fn member(self, name: &str) -> Option<Self> {
         let mut members = self.body(OBJECT)?;
         let head = name_head(name);
         while !members.is_empty() {
             let (found, rest) = read_length(members)?;
-            // A known name is its head and nothing more.
+            // A known name has a head and no text.
             let size = if found & 1 == 1 { 0 } else { usize::try_from(found >> 1).ok()? };
             let (text, value) = rest.split_at_checked(size)?;
             if found == head && (size == 0 || text == name.as_bytes()) {
@@ -145,7 +155,7 @@ impl<'a> Packed<'a> {
         None
     }
 
-    /// The item of an array.
+    /// Returns an item of an array.
     pub(crate) fn item(self, index: usize) -> Option<Self> {
         let mut items = self.body(ARRAY)?;
         for _ in 0..index {
@@ -154,25 +164,51 @@ impl<'a> Packed<'a> {
         (!items.is_empty()).then_some(Self(items))
     }
 
-    /// Returns whether it is an object or an array.
+    /// Returns whether the value is an object or an array.
     pub(crate) fn is_composite(self) -> bool {
         matches!(self.0.first(), Some(&(ARRAY | OBJECT)))
     }
 
+    /// Returns the text, if the value is one.
     pub(crate) fn text(self) -> Option<&'a str> {
         std::str::from_utf8(self.body(TEXT)?).ok()
     }
 
+    /// Returns the value, unpacked.
     pub(crate) fn to_value(self) -> Option<Value> {
         read(self.0).map(|(value, _)| value)
     }
 
-    /// The members of an object.
+    /// Returns the members of an object, unpacked.
     pub(crate) fn to_map(self) -> Option<Map<String, Value>> {
-        match self.to_value()? {
-            Value::Object(members) => Some(members),
-            _ => None,
+        self.members_without(None)
+    }
+
+    /// Returns the members of an object, unpacked, except for the one with this name.
+    pub(crate) fn to_map_without(self, name: &str) -> Option<Map<String, Value>> {
+        self.members_without(Some(name))
+    }
+
+    fn members_without(self, without: Option<&str>) -> Option<Map<String, Value>> {
+        let mut left = self.body(OBJECT)?;
+        let mut members = Map::new();
+        while !left.is_empty() {
+            let (name, value) = read_name(left)?;
+            if without == Some(name) {
+                left = skip(value)?;
+                continue;
+            }
+            let (member, rest) = read(value)?;
+            members.insert(name.to_owned(), member);
+            left = rest;
         }
+        Some(members)
+    }
+
+    /// Returns the bytes of the value and no others.
+    fn bytes(self) -> &'a [u8] {
+        let after = skip(self.0).map_or(0, <[u8]>::len);
+        &self.0[..self.0.len() - after]
     }
 
     fn body(self, tag: u8) -> Option<&'a [u8]> {
@@ -185,7 +221,8 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Returns the number that stands before a name: its length, or its place among those that are known.
+/// Returns the number that is written before a name: its length, or its position in [`KNOWN_NAMES`]. The lowest bit
+/// tells the two apart.
 fn name_head(name: &str) -> u64 {
     match KNOWN_NAMES.iter().position(|known| *known == name) {
         Some(known) => (known as u64) << 1 | 1,
@@ -218,7 +255,7 @@ fn read_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(name).ok()?, rest))
 }
 
-/// Returns the bytes behind the first value.
+/// Returns the bytes after the first value.
 fn skip(bytes: &[u8]) -> Option<&[u8]> {
     let (tag, rest) = bytes.split_first()?;
     match *tag {
@@ -232,7 +269,7 @@ fn skip(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The first value, and what stands behind it.
+/// Returns the first value, unpacked, and the bytes after it.
 fn read(bytes: &[u8]) -> Option<(Value, &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     Some(match *tag {
@@ -263,17 +300,7 @@ fn read(bytes: &[u8]) -> Option<(Value, &[u8])> {
             }
             (Value::Array(items), skip(bytes)?)
         }
-        OBJECT => {
-            let mut left = Packed(bytes).body(OBJECT)?;
-            let mut members = Map::new();
-            while !left.is_empty() {
-                let (name, rest) = read_name(left)?;
-                let (member, rest) = read(rest)?;
-                members.insert(name.to_owned(), member);
-                left = rest;
-            }
-            (Value::Object(members), skip(bytes)?)
-        }
+        OBJECT => (Value::Object(Packed(bytes).to_map()?), skip(bytes)?),
         _ => return None,
     })
 }
@@ -342,7 +369,7 @@ mod tests {
         fn what_was_packed_comes_out_again(value in value()) {
             let bytes = packed(&value);
             let again = Packed::new(&bytes).to_value().unwrap();
-            // As text, which the order of members is a part of.
+            // They are compared as text, since the order of members counts.
             prop_assert_eq!(again.to_string(), value.to_string());
         }
 

@@ -1,32 +1,35 @@
-//! [`TwinRow`] shows a twin as back ends and queries see it: the document that is kept, and the facts of its
-//! identity.
+//! [`TwinRow`] shows a twin as queries see it, and [`Owner::show`] as back ends read it: the document that is kept,
+//! and the facts of the identity that it belongs to.
+//!
+//! The pages of a query make a row of each twin that they read. The transitions that answer a back end with a twin
+//! call [`Owner::show`] with the twin that they have unpacked already. Neither of them changes anything.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use iothub_models::{
-    AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Identity, Twin,
+    AuthenticationType, DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, Identity, ModelId, Twin,
 };
 use iothub_query::{Path, Row, Segment};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::c2d_queue::C2dQueues;
-use super::refusal::HubError;
-use super::registered::Registered;
-use super::registry::{Device, Module, Registry};
-use super::twin_index::find;
-use super::twins::Stored;
+use super::document::{Stored, TwinState};
+use super::index::find;
+use crate::core::c2d_queue::C2dQueues;
+use crate::core::refusal::HubError;
+use crate::core::registered::Registered;
+use crate::core::registry::{Device, Module, Registry};
 
-/// The identity that has the twin.
+/// The identity that a twin belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner<'a> {
     Device(&'a Device),
     Module(&'a Module),
 }
 
-/// A twin and everything that is shown with it.
+/// A twin that a query reads, and everything that is shown with it.
 #[derive(Debug)]
 pub(crate) struct TwinRow<'a> {
     pub(crate) id: &'a Identity,
@@ -34,13 +37,14 @@ pub(crate) struct TwinRow<'a> {
     stored: &'a Stored,
     queues: &'a C2dQueues,
     now: Timestamp,
-    /// The whole of `tags` and of `properties`, once a query named an object or an array in it. A query may
-    /// name hundreds of them, and to unpack each of them anew takes a second for one large twin.
+    /// All of `tags` and all of `properties`, each unpacked when the query first names an object or an array in it.
+    /// A query may name hundreds of them; to unpack each of them by itself would take a second for one large twin.
     tags: OnceCell<Option<Value>>,
     properties: OnceCell<Option<Value>>,
 }
 
 impl<'a> Owner<'a> {
+    /// Returns the identity, or `None` if it is not registered.
     pub(crate) fn of(registry: &'a Registry, id: &Identity) -> Option<Self> {
         match id.module {
             None => registry.device(&id.device).map(Self::Device),
@@ -55,7 +59,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Modules have no status of their own: they are shown enabled.
+    /// Returns the status. Modules have no status of their own and are shown enabled.
     const fn status(self) -> DeviceStatus {
         match self {
             Self::Device(device) => device.status,
@@ -97,6 +101,40 @@ impl<'a> Owner<'a> {
             Self::Module(_) => Vec::new(),
         }
     }
+
+    /// Returns the twin of this identity as back ends read it. `pending` is the number of its cloud-to-device
+    /// messages, which [`pending`] counts.
+    pub(crate) fn show(self, id: &Identity, twin: TwinState, pending: u32) -> Twin {
+        let registered = self.registered();
+        let mut identity = DeviceIdentity::new(id.device.clone());
+        identity.etag = registered.etag();
+        identity.status = self.status();
+        identity.status_reason = self.status_reason().map(str::to_owned);
+        identity.status_updated_time = self.status_updated().unwrap_or(identity.status_updated_time);
+        identity.connection_state = registered.connection_state();
+        identity.last_activity_time = registered.last_activity().unwrap_or(identity.last_activity_time);
+        identity.cloud_to_device_message_count = pending;
+        identity.authentication.kind = registered.authentication_type();
+        identity.authentication.x509_thumbprint = Some(registered.thumbprints());
+        let mut shown = Twin::new(identity, twin.document.tags, twin.document.properties);
+        shown.module_id.clone_from(&id.module);
+        shown.capabilities = self.capabilities();
+        shown.device_scope = self.device_scope(&id.device);
+        shown.parent_scopes = self.parent_scopes();
+        shown.etag = twin.etag;
+        twin.model_id.as_ref().map_or("", ModelId::as_str).clone_into(&mut shown.model_id);
+        shown.version = twin.version;
+        shown
+    }
+}
+
+/// Returns the number of cloud-to-device messages that wait for an identity. Messages are sent to devices; modules
+/// have none.
+pub(crate) fn pending(id: &Identity, queues: &C2dQueues, now: Timestamp) -> u32 {
+    match id.module {
+        None => u32::try_from(queues.alive(&id.device, now)).unwrap_or(u32::MAX),
+        Some(_) => 0,
+    }
 }
 
 impl<'a> TwinRow<'a> {
@@ -117,40 +155,16 @@ impl<'a> TwinRow<'a> {
         path.rest().iter().try_fold(whole.as_ref()?, below)
     }
 
-    /// The whole twin.
+    /// Returns the whole twin.
     pub(crate) fn twin(&self) -> Result<Twin, HubError> {
-        let state = self.stored.state()?;
-        let (owner, registered) = (self.owner, self.owner.registered());
-        let mut identity = DeviceIdentity::new(self.id.device.clone());
-        identity.etag = registered.etag();
-        identity.status = owner.status();
-        identity.status_reason = owner.status_reason().map(str::to_owned);
-        identity.status_updated_time = owner.status_updated().unwrap_or(identity.status_updated_time);
-        identity.connection_state = registered.connection_state();
-        identity.last_activity_time = registered.last_activity().unwrap_or(identity.last_activity_time);
-        identity.cloud_to_device_message_count = self.pending();
-        identity.authentication.kind = registered.authentication_type();
-        identity.authentication.x509_thumbprint = Some(registered.thumbprints());
-        let mut twin = Twin::new(identity, state.document.tags, state.document.properties);
-        twin.module_id.clone_from(&self.id.module);
-        twin.capabilities = owner.capabilities();
-        twin.device_scope = owner.device_scope(&self.id.device);
-        twin.parent_scopes = owner.parent_scopes();
-        twin.etag = state.etag;
-        self.stored.model_id().clone_into(&mut twin.model_id);
-        twin.version = state.version;
-        Ok(twin)
+        Ok(self.owner.show(self.id, self.stored.state()?, self.pending()))
     }
 
     fn pending(&self) -> u32 {
-        match self.id.module {
-            None => u32::try_from(self.queues.alive(&self.id.device, self.now)).unwrap_or(u32::MAX),
-            // Messages are sent to devices.
-            Some(_) => 0,
-        }
+        pending(self.id, self.queues, self.now)
     }
 
-    /// A property of the twin beside tags and properties.
+    /// Returns a property of the twin other than tags, desired and reported properties.
     fn property(&self, name: &str) -> Option<Value> {
         let (owner, registered) = (self.owner, self.owner.registered());
         match name {
@@ -190,7 +204,7 @@ fn json<T: Serialize>(value: T) -> Option<Value> {
     serde_json::to_value(value).ok()
 }
 
-/// The year 1 if never, as in the twin.
+/// Returns a time as it is shown in the twin: the year 1 if there is none.
 fn time(time: Option<Timestamp>) -> Option<Value> {
     match time {
         Some(time) => Some(time.to_string().into()),

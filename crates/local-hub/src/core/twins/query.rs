@@ -1,7 +1,10 @@
-//! [`Paging`] answers a query over twins, a slice at a time: a page is put together from slices, and between
-//! two of them the state is free for others. Nothing is kept between pages but the position.
+//! [`Paging`] answers a query over twins with one page, which it puts together from slices.
 //!
-//! Only those twins are read that an index or the order of ids admits, where there is one.
+//! The hub calls it a slice at a time, and frees the state for other transitions between two slices. What a page needs
+//! to begin where the one before it ended is in its [`Progress`], which the client carries; the hub keeps nothing
+//! between two pages.
+//!
+//! A slice reads the twins that an index or the order of the ids admits, or all twins where neither is of use.
 
 use std::collections::BTreeSet;
 
@@ -10,54 +13,57 @@ use iothub_query::{Aggregation, Collection, Constraint, Hint, ItemKind, Query};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::c2d_queue::C2dQueues;
-use super::continuation::{Position, Progress};
-use super::refusal::HubError;
-use super::registry::Registry;
-use super::twin_row::{Owner, TwinRow};
-use super::twins::{TwinSet, Twins};
+use super::row::{Owner, TwinRow};
+use super::{TwinSet, Twins};
+use crate::core::c2d_queue::C2dQueues;
+use crate::core::continuation::{Position, Progress};
+use crate::core::refusal::HubError;
+use crate::core::registry::Registry;
 
-/// Twins that one slice reads at most; fewer are not worth an index.
+/// The most twins that one slice reads. A set with no more twins gets no index.
 const SLICE: usize = 1024;
-/// Items that one slice writes at most.
+/// The most items that one slice writes.
 const SLICE_ITEMS: usize = 128;
-/// A page that has grown to this many bytes ends, whatever number of items was asked for. Ours.
+/// The size at which a page ends, whatever number of items was asked for. The service documents no such size.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The state a slice reads.
+/// The state that a slice reads.
 pub(crate) struct QueryState<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) twins: &'a mut Twins,
     pub(crate) queues: &'a C2dQueues,
     pub(crate) now: Timestamp,
-    /// Returns whether the slice has taken long enough, since the cost of one twin depends on the query.
+    /// Returns whether the slice has taken long enough. A number of twins alone does not bound its time, since the cost
+    /// of one twin depends on the query.
     pub(crate) is_over: &'a dyn Fn() -> bool,
 }
 
-/// A page in the making.
+/// A page that is being put together.
 #[derive(Debug)]
 pub(crate) struct Paging<'q> {
     query: &'q Query,
     hints: Vec<Hint>,
-    /// Items the page may have.
+    /// The most items of the page.
     most: usize,
-    /// The page so far: a JSON array without its end.
+    /// The page so far: a JSON array without its closing bracket.
     body: Vec<u8>,
     items: usize,
     /// The last twin that was read.
     read: Option<Identity>,
     /// The twin of the last item.
     shown: Option<Identity>,
+    /// The number of items that the query's TOP still allows.
     left: u64,
-    /// The groups of queries whose rows are groups, and how many of them earlier pages showed.
+    /// For a query whose items are groups: the groups so far, and the number of them that earlier pages showed.
     groups: Option<(Aggregation<'q>, u64)>,
+    /// Whether the indexes have counted this query.
     asked: bool,
 }
 
-/// A page.
+/// A finished page.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// An array.
+    /// The items: a JSON array.
     pub(crate) json: String,
     /// The number of its items.
     pub(crate) rows: usize,
@@ -68,8 +74,9 @@ pub(crate) struct Page {
 /// The result of reading a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slice {
+    /// There are more twins to read for this page.
     More,
-    /// The page is full, and there is another unless TOP says no.
+    /// The page is full, and another follows unless TOP is reached.
     Full,
     /// There are no more twins.
     End,
@@ -96,12 +103,12 @@ impl<'q> Paging<'q> {
         }
     }
 
-    /// Reads the next twins.
+    /// Reads the next slice of twins.
     pub(crate) fn slice(&mut self, state: QueryState<'_>) -> Result<Slice, HubError> {
         let set = match self.query.collection() {
             Collection::Devices => state.twins.devices(),
             Collection::Modules => state.twins.modules(),
-            // No job has run on any device.
+            // The hub runs no jobs.
             Collection::Jobs => return Ok(Slice::End),
         };
         if set.len() > SLICE {
@@ -134,7 +141,7 @@ impl<'q> Paging<'q> {
         }
         let after = self.read.clone();
         let mut last: Option<&Identity> = None;
-        // Identities stand in the same order as twins: both are walked side by side.
+        // The registry and the twins have the same order, so that both are walked side by side.
         let mut devices = state.registry.devices_after(after.as_ref().map(|id| &id.device));
         for (number, (id, stored)) in set.after(after.as_ref()).enumerate() {
             if number == SLICE || self.items == enough || number > 0 && is_over() {
@@ -155,8 +162,8 @@ impl<'q> Paging<'q> {
         Ok(Slice::End)
     }
 
-    /// Puts what the query makes of a twin on the page; whether there is no room for it. A page that is
-    /// full is only known not to be the last one when there is something for the next.
+    /// Adds the item that the query makes of a twin to the page, unless the page is full, and returns whether the page
+    /// is finished. A full page is finished when there is an item for the next page, or when TOP is reached.
     fn take(&mut self, row: &TwinRow<'_>) -> Result<bool, HubError> {
         if let Some((groups, _)) = &mut self.groups {
             groups.add(row).map_err(|error| HubError::new(ErrorCode::ArgumentInvalid, error.to_string()))?;
@@ -193,7 +200,7 @@ impl<'q> Paging<'q> {
         Ok(())
     }
 
-    /// The page, once a slice found it full or found the end.
+    /// Returns the page. `slice` is the result of its last slice: the page is full, or there are no more twins.
     pub(crate) fn finish(mut self, slice: Slice) -> Result<Page, HubError> {
         let next = match self.groups.take() {
             Some((groups, shown)) => {
@@ -217,12 +224,14 @@ impl<'q> Paging<'q> {
     }
 }
 
-/// Both stores share the text of an id, so that it need not be read to be compared.
+/// Returns whether two ids are equal. The registry and the twins share the text of an id, so that comparing the
+/// addresses is mostly enough.
 fn same(left: &DeviceId, right: &DeviceId) -> bool {
     std::ptr::eq(left.as_str(), right.as_str()) || left == right
 }
 
-/// The next ids among which all selected twins are, in their order; fewer than a slice are all.
+/// Returns up to a slice of candidate ids greater than `after`, in ascending order; `None` if all twins must be read.
+/// A candidate need not match. After fewer candidates than a slice no twin matches.
 fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&Identity>) -> Option<Vec<Identity>> {
     let of_id = hints.iter().find(|hint| hint.path.first() == "deviceId" && hint.path.rest().is_empty());
     if let Some(hint) = of_id {
@@ -231,7 +240,7 @@ fn candidates(set: &TwinSet, hints: &[Hint], after: Option<&Identity>) -> Option
     set.indexes.candidates(hints, after, SLICE)
 }
 
-/// The ids after `after` whose device the constraint admits.
+/// Returns up to a slice of ids greater than `after` whose device the constraint admits, in ascending order.
 fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&Identity>) -> Vec<Identity> {
     let wanted: BTreeSet<DeviceId> = match constraint {
         Constraint::Eq(value) => device_id(value).into_iter().collect(),
@@ -240,7 +249,7 @@ fn ids(set: &TwinSet, constraint: &Constraint, after: Option<&Identity>) -> Vec<
             let begins = |id: &&Identity| id.device.as_str().starts_with(prefix.as_str());
             let slice = |ids: &mut dyn Iterator<Item = &Identity>| ids.take(SLICE).cloned().collect();
             return match (prefix.parse().map(Identity::device), after) {
-                // What is no id begins none.
+                // No id begins with a text that is no id.
                 (Err(_), _) if !prefix.is_empty() => Vec::new(),
                 (Ok(first), after) if after.is_none_or(|after| *after < first) => {
                     slice(&mut set.from(&first).map(|(id, _)| id).take_while(begins))

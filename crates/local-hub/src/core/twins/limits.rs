@@ -1,5 +1,7 @@
 //! This file checks that the properties in a request, and the section that a change would leave, are within
-//! the limits of twins: sizes, depth, names, values. [`twins`](super::twins) calls it for every change.
+//! the limits of twins: sizes, depth, names and values.
+//!
+//! Every change of a twin calls it, a back end's and a device's. The change itself is made elsewhere.
 //!
 //! Source: *Understand and use device twins in IoT Hub*, "Tags and properties format" and "Device twin
 //! size"; for `#` and blanks in names and null within arrays, the service's behaviour.
@@ -7,22 +9,22 @@
 use iothub_models::ErrorCode;
 use serde_json::{Map, Value};
 
-use super::refusal::HubError;
+use crate::core::refusal::HubError;
 
-/// Size of all tags.
+/// The most bytes of all tags.
 const TAGS_BYTES: usize = 8 * 1024;
-/// Size of all desired, and of all reported properties.
+/// The most bytes of all desired properties, and of all reported properties.
 const PROPERTIES_BYTES: usize = 32 * 1024;
-/// Longest name, in bytes.
+/// The most bytes of a name.
 const KEY_BYTES: usize = 1024;
-/// Longest string, in bytes.
+/// The most bytes of a string.
 const STRING_BYTES: usize = 4 * 1024;
-/// Objects and arrays within each other, below the section itself.
+/// The most objects and arrays within each other, not counting the section itself.
 const DEPTH: usize = 10;
-/// Whole numbers between these.
+/// The range of whole numbers.
 const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
 
-/// The part of a twin a limit is about.
+/// The part of a twin that a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Tags,
@@ -50,16 +52,18 @@ impl Section {
 /// The meaning of null in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nulls {
-    /// The property of this name is deleted, as in a patch. Within an array nothing can be deleted, so null
+    /// The property of this name is deleted, as in a patch. A patch cannot delete an item of an array, so null
     /// is refused there.
     Delete,
-    /// Null is no value of a property, as in a replacement.
+    /// Null is refused, as in a replacement.
     Refused,
 }
 
-/// Checks the properties that a request brings. Names at the root that begin with `$` are the hub's own:
-/// they are passed over here, as they are when the change is made. A device may send only `$version` and
-/// `$metadata`; a back end may send whole twins back, whatever such names they have.
+/// Checks the properties in a request.
+///
+/// Names at the root that begin with `$` are the hub's own. They are ignored here, and ignored again when the change
+/// is made, since a back end may send back a whole twin that it read. A device may send only `$version` and
+/// `$metadata`; every other such name is refused.
 pub(crate) fn check_change(
     section: Section,
     change: &Map<String, Value>,
@@ -78,7 +82,7 @@ pub(crate) fn check_change(
     Ok(())
 }
 
-/// Checks the size of a section as a change would leave it.
+/// Checks the size of a section that a change would leave.
 pub(crate) fn check_size(section: Section, properties: &Map<String, Value>) -> Result<(), HubError> {
     let (bytes, limit) = (size_of_members(properties), section.bytes());
     if bytes > limit {
@@ -143,7 +147,8 @@ fn check_value(
     }
 }
 
-/// Names count their bytes, strings their characters without control characters, numbers 8, booleans 4.
+/// Returns the size of a value as the service counts it: the bytes of a name, the characters of a string without
+/// control characters, 8 for a number, and 4 for a boolean.
 fn size_of(value: &Value) -> usize {
     match value {
         Value::Null => 0,
@@ -257,7 +262,7 @@ mod tests {
             size_of(&json!({"ab": "c\u{7}\u{e9}", "n": 1.5, "t": true, "l": [1, "x"]})),
             4 + 9 + 5 + 10
         );
-        // Eight properties of 4 KB with names of one byte, less those bytes.
+        // There are eight properties, whose names and values have 4 KB each.
         let mut full: Map<_, _> =
             (b'a'..b'i').map(|key| (char::from(key).to_string(), json!("x".repeat(4095)))).collect();
         assert_eq!(check_size(Section::Reported, &full), Ok(()));

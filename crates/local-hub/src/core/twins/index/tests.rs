@@ -1,11 +1,11 @@
-//! An index leaves nothing out, whatever is written while it is built.
+//! These tests check that an index leaves no twin out, whatever is written while it is built.
 
 use iothub_models::Identity;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::packed::Packer;
 use super::*;
-use crate::core::packed::Packer;
 
 type Kept = std::collections::BTreeMap<Identity, Box<[u8]>>;
 
@@ -151,11 +151,11 @@ proptest! {
             after.as_ref().is_none_or(|after| *id > after) && hints[0].constraint.admits(value.as_ref())
         });
         for (id, _) in admitted {
-            // Up to the last candidate; up to the end where there are fewer than were asked for.
+            // Nothing is left out up to the last candidate, or up to the end if there are fewer than were asked for.
             let reached = found.len() < most || found.last().is_some_and(|last| id <= last);
             prop_assert!(!reached || found.contains(id), "{} is missing in {:?}", id, found);
         }
-        // What is found beyond is no more than a long text with the same beginning.
+        // A candidate that does not match is a long text with the same beginning.
         prop_assert!(found.iter().all(|id| kept.contains_key(id)));
     }
 }
