@@ -9,6 +9,7 @@ pub(crate) mod device_write;
 pub(crate) mod event;
 pub(crate) mod event_log;
 pub(crate) mod feedback;
+pub(crate) mod grant;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod method_calls;

@@ -42,6 +42,7 @@ use crate::core::policies::{Policies, PolicyName};
 use crate::core::registry::Registry;
 use crate::core::sessions::Sessions;
 use crate::core::twins::Twins;
+use crate::lifecycle::Lifecycle;
 use crate::repeats::Repeats;
 
 /// Partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
@@ -58,10 +59,7 @@ struct Inner {
     activity: ActivityLog,
     policies: Policies,
     continuations: Continuations,
-    shutdown: CancellationToken,
-    amqp_shutdown: CancellationToken,
-    /// The token that cuts the AMQP connections there are; connections that come later get a new one.
-    amqp_cut: Mutex<CancellationToken>,
+    lifecycle: Lifecycle,
     registry: Mutex<Registry>,
     twins: Mutex<Twins>,
     c2d: Mutex<C2dQueues>,
@@ -106,9 +104,7 @@ impl Hub {
             repeats: Repeats::default(),
             feedback_ready: watch::Sender::new(()),
             changes: watch::Sender::new(()),
-            shutdown: CancellationToken::new(),
-            amqp_shutdown: CancellationToken::new(),
-            amqp_cut: Mutex::default(),
+            lifecycle: Lifecycle::default(),
             // As long as the hub keeps its keys, pages can be asked for, also after a restart.
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
             config,
@@ -140,26 +136,14 @@ impl Hub {
         &self.0.policies
     }
 
-    /// Returns the token that is cancelled when the hub ends: listeners stop, connections of devices and
-    /// those over HTTPS close.
+    /// Returns the tasks of the hub, and its signals to end.
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.0.lifecycle
+    }
+
+    /// Returns the token that is cancelled when the hub ends; see [`Lifecycle::shutdown`].
     pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
-    }
-
-    /// Returns the token that is cancelled when the hub ends and no device is connected any more: AMQP
-    /// connections close once their readers have the events that devices were told were accepted.
-    pub(crate) fn amqp_shutdown(&self) -> &CancellationToken {
-        &self.0.amqp_shutdown
-    }
-
-    /// Returns the token that is cancelled when the AMQP connection that asks for it is to be cut.
-    pub(crate) fn amqp_cut(&self) -> CancellationToken {
-        lock(&self.0.amqp_cut).clone()
-    }
-
-    /// Cuts all AMQP connections, without a word to their peers.
-    pub(crate) fn cut_amqp(&self) {
-        std::mem::take(&mut *lock(&self.0.amqp_cut)).cancel();
+        self.0.lifecycle.shutdown()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

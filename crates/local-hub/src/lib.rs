@@ -39,6 +39,7 @@ mod error;
 pub mod fuzzing;
 mod https;
 mod hub;
+mod lifecycle;
 mod listener;
 mod mqtt;
 mod ports;
@@ -46,6 +47,7 @@ mod ready_file;
 mod repeats;
 mod running;
 mod state_dir;
+mod tasks;
 mod tls;
 
 pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};

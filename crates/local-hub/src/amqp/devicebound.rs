@@ -13,9 +13,9 @@ use iothub_models::{C2dMessage, DeviceId, ErrorCode};
 use tokio::sync::mpsc;
 
 use super::{address, c2d_message, error};
-use crate::activity::Origin;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::accepted::Permit;
 
 /// The number of messages that one link may have under way.
 pub(super) const CREDIT: u32 = 100;
@@ -44,13 +44,10 @@ struct Sent {
 pub(super) struct Worker(mpsc::Sender<Sent>);
 
 impl Worker {
-    pub(super) fn spawn(hub: Hub, connection: ConnectionHandle) -> Self {
+    /// Starts the worker of a connection.
+    pub(super) fn spawn(hub: Hub, connection: ConnectionHandle, permit: &Permit) -> Self {
         let (sender, receiver) = mpsc::channel(CREDIT as usize * MAX_LINKS);
-        let work = carry_over(hub, connection, receiver);
-        match Origin::here() {
-            Some(origin) => tokio::spawn(origin.scope(work)),
-            None => tokio::spawn(work),
-        };
+        permit.spawn("the worker of /messages/devicebound", carry_over(hub, connection, receiver));
         Self(sender)
     }
 

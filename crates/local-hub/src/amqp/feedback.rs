@@ -16,11 +16,12 @@ use iothub_models::ErrorCode;
 use tokio::task::AbortHandle;
 
 use super::error::amqp_error;
-use super::grants::Grants;
 use crate::core::feedback::LeasedFeedback;
+use crate::core::grant::Grants;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::accepted::Permit;
 
 /// Links to this node that one connection may have.
 const MAX_LINKS: usize = 8;
@@ -60,6 +61,7 @@ impl FeedbackLinks {
         request: &AttachRequest,
         hub: &Hub,
         grants: &Grants,
+        permit: &Permit,
         links: &Links<'_>,
     ) -> Result<Accept, AmqpError> {
         grants.check_service(hub.clock().now()).map_err(|denied| amqp_error(&denied))?;
@@ -75,7 +77,7 @@ impl FeedbackLinks {
             hub: hub.clone(),
             settled: request.sender_settle_mode == SenderSettleMode::Settled,
             held: Vec::new(),
-            watch: watch(hub, request.link, links),
+            watch: watch(hub, request.link, permit, links),
         };
         self.0.insert(request.link, receiver);
         Ok(Accept::default())
@@ -159,14 +161,13 @@ impl FeedbackLinks {
 }
 
 /// Wakes the link whenever there may be a batch for it.
-fn watch(hub: &Hub, link: LinkId, links: &Links<'_>) -> AbortHandle {
+fn watch(hub: &Hub, link: LinkId, permit: &Permit, links: &Links<'_>) -> AbortHandle {
     let (mut ready, connection) = (hub.feedback_ready(), links.handle().clone());
-    let watching = tokio::spawn(async move {
+    permit.spawn("the watch of a link for feedback", async move {
         while ready.changed().await.is_ok() && !connection.is_closed() {
             connection.wake(link);
         }
-    });
-    watching.abort_handle()
+    })
 }
 
 fn encode(batch: &LeasedFeedback, hub_name: &str) -> Result<BytesMut, serde_json::Error> {

@@ -7,9 +7,9 @@
 use iothub_amqp_server::{Array, Map, Message, Symbol, Timestamp, Value, condition};
 
 use super::error::ARGUMENT_ERROR;
-use super::grants::Grants;
 use super::readers::partition_index;
 use super::replies::Answer;
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 
 const EVENT_HUB: &str = "com.microsoft:eventhub";

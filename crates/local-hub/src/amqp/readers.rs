@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use super::address::PartitionAddress;
 use super::error::{ARGUMENT_ERROR, ARGUMENT_OUT_OF_RANGE, amqp_error};
-use super::grants::Grants;
 use super::selector;
 use crate::activity::ReaderActivity;
 use crate::core::event_log::{EventReader, Listener, PartitionState, ReaderRefused};
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 
 /// The number of events taken from the log at a time.

@@ -39,7 +39,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = parsed(body, device_json::parse).await?.logged(&id);
+    let write = parsed(&hub, body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(
             ErrorCode::ArgumentInvalid,

@@ -33,7 +33,7 @@ pub(super) async fn patch(
         let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(body)).map_err(|error| refused(&error))?;
         Ok::<_, ApiError>((patch, passed_over(body)))
     };
-    let (patch, passed_over) = parsed(body, read).await?;
+    let (patch, passed_over) = parsed(&hub, body, read).await?;
     passed_over.log(&format_args!("the digital twin {device}"));
     let twin = hub.patch_digital_twin(&device, &patch, &precondition(&headers)?).await?;
     let location = format!("https://{}/digitaltwins/{device}", hub.config().host_names.preferred());

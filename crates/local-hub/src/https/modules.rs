@@ -33,7 +33,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = zeroize::Zeroizing::new(json_body(&headers, body).await?);
-    let write = parsed(body, device_json::parse_module).await?.logged(&id);
+    let write = parsed(&hub, body, device_json::parse_module).await?.logged(&id);
     if write.id() != id {
         let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());
         return Err(ApiError::new(ErrorCode::ArgumentInvalid, text));

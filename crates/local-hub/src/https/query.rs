@@ -27,7 +27,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Result<Response, ApiError> {
     let most = page_size(&headers)?;
-    let body = parsed(json_body(&headers, body).await?, root).await?;
+    let body = parsed(&hub, json_body(&headers, body).await?, root).await?;
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };

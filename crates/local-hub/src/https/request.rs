@@ -16,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use super::error::ApiError;
 use crate::core::lock::LockToken;
 use crate::core::registry::Precondition;
+use crate::hub::Hub;
 
 /// Longest body of a request. The limit is ours: the largest body that the service takes is smaller.
 pub(super) const BODY_BYTES: usize = 1024 * 1024;
@@ -158,8 +159,9 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>
 /// ten milliseconds.
 const PARSED_IN_PLACE: usize = 64 * 1024;
 
-/// Parses a body without holding up the other tasks of this thread if it is large.
+/// Parses a body, a large one without holding up the other tasks of this thread.
 pub(super) async fn parsed<B, T, E>(
+    hub: &Hub,
     body: B,
     parse: impl FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
 ) -> Result<T, ApiError>
@@ -172,7 +174,7 @@ where
     if body.as_ref().len() <= PARSED_IN_PLACE {
         return Ok(parse(body.as_ref())?);
     }
-    let parsing = tokio::task::spawn_blocking(move || parse(body.as_ref()));
+    let parsing = hub.lifecycle().intake().spawn_blocking(move || parse(body.as_ref()));
     match parsing.await {
         Ok(parsed) => Ok(parsed?),
         // The task panicked, or the runtime ends.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
-use crate::listener::places::Place;
+use crate::listener::accepted::Permit;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
@@ -174,8 +174,8 @@ async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Requ
     };
     match authorized.and_then(|()| request::check_api_version(request.uri())) {
         Ok(()) => {
-            if let Some(place) = request.extensions().get::<Arc<Place>>() {
-                place.prove();
+            if let Some(permit) = request.extensions().get::<Arc<Permit>>() {
+                permit.place().prove();
             }
             next.run(request).await
         }

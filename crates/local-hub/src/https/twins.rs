@@ -46,7 +46,7 @@ async fn write(
     section: fn(Map<String, Value>) -> SectionWrite,
 ) -> Result<Response, ApiError> {
     let body = json_body(headers, body).await?;
-    let write = parsed(body, move |body| twin_json::parse(body, section)).await?.logged(id);
+    let write = parsed(hub, body, move |body| twin_json::parse(body, section)).await?.logged(id);
     Ok(twin(&hub.write_twin(id, &write, &precondition(headers)?).await?))
 }
 

@@ -9,8 +9,8 @@ use iothub_models::{DeviceStatus, ErrorCode, Identity, ModelId};
 use jiff::Timestamp;
 
 use super::{Hub, lock};
-use crate::authorize::{Denied, DeviceGrant};
 use crate::core::connections::{Opened, Signals};
+use crate::core::grant::{Denied, DeviceGrant};
 use crate::core::method_calls::{CallFailure, MethodAnswer, MethodRequest};
 use crate::core::sessions::Session;
 

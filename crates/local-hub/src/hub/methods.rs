@@ -25,7 +25,9 @@ impl Hub {
         loop {
             let until = match &*phase.borrow_and_update() {
                 // A hub that ends also ends the device's connection: whichever is seen first, it is the reason.
-                Phase::Done(Err(_)) if self.0.shutdown.is_cancelled() => return Err(CallFailure::shutdown()),
+                Phase::Done(Err(_)) if self.0.lifecycle.shutdown().is_cancelled() => {
+                    return Err(CallFailure::shutdown());
+                }
                 Phase::Done(outcome) => {
                     if let Ok(MethodAnswer { status, payload }) = outcome {
                         self.0.activity.method(id, &name, (*status, payload.len()), since);
@@ -38,7 +40,7 @@ impl Hub {
                 // The last thing a call says stays readable, so an error is no more than an ending.
                 _changed = phase.changed() => {}
                 () = clock.sleep_until(until) => lock(&self.0.methods).expire(id, number, clock.now()),
-                () = self.0.shutdown.cancelled() => return Err(CallFailure::shutdown()),
+                () = self.0.lifecycle.shutdown().cancelled() => return Err(CallFailure::shutdown()),
             }
         }
     }

@@ -1,7 +1,8 @@
 //! [`Shares`] decides how many connections each service may have: its share of the file descriptors that this
 //! process may open, so that a flood on one port leaves the others theirs.
 //!
-//! The library only reads the process's limit. Raising it is for the program to decide.
+//! The builder divides once, when the hub starts. The library only reads the process's limit. Raising it is for the
+//! program to decide.
 
 use super::places::Places;
 

@@ -19,8 +19,8 @@ use super::telemetry::{self, Telemetry, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
 use super::user_name;
 use super::wire::{Progress, Wire};
-use crate::authorize::{Denied, DeviceGrant};
 use crate::core::event::HubEvent;
+use crate::core::grant::{Denied, DeviceGrant};
 use crate::hub::Hub;
 
 /// The longest time that a peer may take until its CONNECT is answered.
@@ -61,7 +61,7 @@ impl Sender {
         Self {
             id: id.clone(),
             generation_id: Arc::clone(&grant.generation_id),
-            auth_method: grant.auth_method().into(),
+            auth_method: grant.credential.auth_method().into(),
             model_id: model_id.map(|id| id.as_str().into()),
         }
     }
@@ -191,7 +191,7 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
         sender,
         will,
         max_silence: if keep_alive.is_zero() { MAX_SILENCE } else { keep_alive.min(MAX_SILENCE) },
-        token_deadline: grant.expiry.checked_add(TOKEN_GRACE).unwrap_or(Timestamp::MAX),
+        token_deadline: grant.credential.expiry().checked_add(TOKEN_GRACE).unwrap_or(Timestamp::MAX),
     };
     Ok((admitted, session_present))
 }

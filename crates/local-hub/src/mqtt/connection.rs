@@ -1,7 +1,7 @@
 //! This file serves the connection of one device or module: it handles each packet, sends the messages that wait,
 //! and ends the connection.
 //!
-//! `mqtt` starts it for each TLS stream. Packets are handled a read batch at a time. The telemetry of a batch
+//! `mqtt` starts it for each accepted connection. Packets are handled a read batch at a time. The telemetry of a batch
 //! enters the hub in one transition, and the answers are written after it, in order and at once. The hub does not
 //! push into a connection: the connection pulls messages from its `mailbox` when it has room. While a peer does
 //! not take its output, the hub reads from it up to a bound only, and disconnects it after a while.
@@ -31,7 +31,7 @@ use crate::core::method_calls::MethodAnswer;
 use crate::core::refusal::HubError;
 use crate::core::sessions::{Qos, TooManySubscriptions};
 use crate::hub::Hub;
-use crate::listener::places::Place;
+use crate::listener::Accepted;
 
 /// The number of bytes of waiting output from which on the hub reads no more packets and fetches no more messages.
 const OUTPUT_BOUND: usize = 256 * 1024;
@@ -94,8 +94,8 @@ impl Ended {
     }
 }
 
-/// Serves one connection from its first byte to its last. `place` is told when its device is let in.
-pub(super) async fn run<S>(hub: Hub, stream: S, place: Arc<Place>)
+/// Serves one connection from its first byte to its last, and keeps its place from when its device is let in.
+pub(super) async fn run<S>(hub: Hub, Accepted { stream, permit }: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -106,7 +106,7 @@ where
     };
     match admitted {
         Ok(admitted) => {
-            place.prove();
+            permit.place().prove();
             wire.trust();
             let mut connection = Connection::new(hub, wire, admitted);
             let ended = connection.serve().await;
