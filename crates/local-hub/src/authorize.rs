@@ -157,7 +157,7 @@ impl Hub {
             .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
     }
 
-    /// The code for an identity that is not in the registry.
+    /// Returns the code for an identity that is not in the registry.
     fn unknown_code(&self, id: &Identity) -> ErrorCode {
         let known_device = id.module.is_some() && self.device(&id.device).is_ok();
         if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
@@ -188,8 +188,9 @@ fn covered(covers: bool, token: &SasToken, resource: &[&str]) -> Result<(), Deni
 /// the device or module itself.
 ///
 /// Microsoft's .NET device client encodes an id before it encodes the whole `sr`, so an id such as `a:b` is still
-/// encoded once (`a%3Ab`) when the token has been decoded. It is taken here, where the key belongs to one identity,
-/// so that the scope cannot open another's door; a policy's key opens every door, and its scopes are exact.
+/// encoded once (`a%3Ab`) when the token has been decoded. Such a scope is taken here, where the key belongs to one
+/// identity, so that the scope cannot name another one. A policy's key is good for every identity, so its scopes are
+/// exact.
 fn covers_encoded(scope: &SasScope, resource: &[&str]) -> bool {
     let own = scope.segments();
     own.len() <= resource.len()

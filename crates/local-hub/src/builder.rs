@@ -1,4 +1,5 @@
-//! [`LocalHubBuilder`] takes everything that can be chosen about a hub, and starts its parts in order.
+//! [`LocalHubBuilder`] takes everything that can be chosen about a hub, and starts its parts in order: state folder,
+//! ports, state, and one listener for each port. Programs and tests call it; the hub that runs is a [`RunningHub`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -137,7 +138,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// Has the hub know a device from the start.
+    /// Adds a device that the hub has from the start.
     #[must_use]
     pub fn device(mut self, id: DeviceId) -> Self {
         self.devices.push(id);
@@ -227,7 +228,7 @@ impl LocalHubBuilder {
         let tls = TlsAcceptor::from(state.certificates.server_config(&[])?);
         let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
         let (intake, rooms) = (hub.lifecycle().intake(), hub.lifecycle().rooms());
-        rooms.spawn("timer", hub.clone().keep_time());
+        rooms.spawn("the timer of messages and feedback", hub.clone().keep_time());
         let Shares { mqtts, amqps, amqp, https } = Shares::new(hub.config().limits.connections);
         for listener in listeners.mqtts {
             let tls = Some(tls.clone());
@@ -235,10 +236,9 @@ impl LocalHubBuilder {
             let port = Port { name: "mqtts", transport, listener, tls, places, tasks };
             intake.spawn("mqtts", mqtt::serve(hub.clone(), port));
         }
-        let amqp_listeners =
-            listeners.amqps.into_iter().map(|listener| ("amqps", listener, Some(&tls), &amqps));
+        let secured = listeners.amqps.into_iter().map(|listener| ("amqps", listener, Some(&tls), &amqps));
         let plain = listeners.amqp.into_iter().map(|listener| ("amqp", listener, None, &amqp));
-        for (name, listener, tls, places) in amqp_listeners.chain(plain) {
+        for (name, listener, tls, places) in secured.chain(plain) {
             let (transport, tasks, places) = (ActivityTransport::Amqp, rooms.clone(), places.clone());
             let port = Port { name, transport, listener, tls: tls.cloned(), places, tasks };
             rooms.spawn(name, amqp::serve(hub.clone(), port));

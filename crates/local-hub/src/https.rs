@@ -1,8 +1,8 @@
 //! This module serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file
 //! of its own, and one table in `router` says who may use what.
 //!
-//! The builder starts it. The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded by size and by
-//! time; the listener bounds the number of connections.
+//! The builder starts it. The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded
+//! by size and by time; the listener bounds the number of connections.
 
 mod authentication_json;
 mod call_error;
@@ -114,7 +114,7 @@ async fn serve_connection(hub: Hub, router: Router, Accepted { stream, permit }:
         .map_request(move |request: Request<Incoming>| {
             begin.begin_request();
             let mut request = router::normalized(request.map(Body::new));
-            // The router proves its place once the request is authorized.
+            // The router marks its peer as proven once the request is authorized.
             request.extensions_mut().insert(Arc::clone(&permit));
             request
         })

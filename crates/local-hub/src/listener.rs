@@ -60,9 +60,8 @@ where
 {
     let shutdown = hub.lifecycle().shutdown();
     loop {
-        let Some(accepted) = shutdown.run_until_cancelled(port.listener.accept()).await else { return };
-        // Apart from the wait above: a connection that was accepted must not be dropped unseen.
-        let Some(placed) = shutdown.run_until_cancelled(placed(hub, &port, accepted)).await else { return };
+        let placed = async { placed(hub, &port, port.listener.accept().await).await };
+        let Some(placed) = shutdown.run_until_cancelled(placed).await else { return };
         let Some((stream, permit)) = placed else { continue };
         let (hub, tls, transport, room) = (hub.clone(), port.tls.clone(), port.transport, room.clone());
         Arc::clone(&permit).serve(async move {

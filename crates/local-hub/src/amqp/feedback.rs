@@ -1,9 +1,10 @@
-//! The node `/messages/servicebound/feedback`: what became of cloud-to-device messages.
+//! This file serves the node `/messages/servicebound/feedback`, which tells back ends the outcomes of the
+//! cloud-to-device messages that they sent; `nodes` calls it.
 //!
 //! A message is one batch: a JSON array of records, delivered under its lock token as delivery tag.
 //! Accepted or rejected, the batch is gone; released or modified, it comes again under another token, as it
 //! does when the lock's time is over. A receiver that settles second gets its own outcome back, settled.
-//! A link that ends gives back what it had.
+//! A link that ends gives back the batches that it held.
 
 use std::collections::HashMap;
 
@@ -23,9 +24,9 @@ use crate::core::refusal::HubError;
 use crate::hub::Hub;
 use crate::listener::accepted::Permit;
 
-/// Links to this node that one connection may have.
+/// The number of links to this node that one connection may have.
 const MAX_LINKS: usize = 8;
-/// What official clients check a batch for.
+/// The content type of a batch, which official clients check.
 const CONTENT_TYPE: &str = "application/vnd.microsoft.iothub.feedback.json";
 const ENQUEUED_TIME: Symbol = Symbol::from_static("iothub-enqueuedtime");
 
@@ -37,14 +38,15 @@ pub(super) struct FeedbackLinks(HashMap<LinkId, Receiver>);
 #[derive(Debug)]
 struct Receiver {
     hub: Hub,
-    /// The peer takes messages as settled when they are sent.
+    /// True if the peer takes messages as settled when they are sent.
     settled: bool,
-    /// Sent and not settled.
+    /// The locks of the batches that were sent and are not settled.
     held: Vec<LockToken>,
+    /// The task that wakes the link.
     watch: AbortHandle,
 }
 
-/// However the link ends, with its connection cut off too, it gives back what it had.
+/// However the link ends, also when its connection is cut, it gives back the batches that it held.
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.watch.abort();
@@ -135,7 +137,7 @@ impl FeedbackLinks {
         }
     }
 
-    /// Does as the receiver says, and answers what became of it.
+    /// Settles a batch as the receiver says, and returns the outcome that the receiver is told.
     pub(super) fn settle(&mut self, link: LinkId, sent: SentDelivery, hub: &Hub) -> Outcome {
         let lost = || HubError::new(ErrorCode::DeviceMessageLockLost, "the delivery tag is no lock token");
         let Some(lock) = LockToken::from_bytes(sent.tag.as_bytes()) else {
@@ -160,7 +162,7 @@ impl FeedbackLinks {
     }
 }
 
-/// Wakes the link whenever there may be a batch for it.
+/// Starts the task that wakes the link whenever there may be a batch for it.
 fn watch(hub: &Hub, link: LinkId, permit: &Permit, links: &Links<'_>) -> AbortHandle {
     let (mut ready, connection) = (hub.feedback_ready(), links.handle().clone());
     permit.spawn("the watch of a link for feedback", async move {

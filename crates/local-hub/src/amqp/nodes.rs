@@ -25,7 +25,7 @@ use crate::core::refusal::HubError;
 use crate::hub::Hub;
 use crate::listener::accepted::Permit;
 
-/// One connection's view of the hub.
+/// The handler of one connection: its links, and what its proofs allow.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
@@ -243,7 +243,7 @@ impl ConnectionHandler for Nodes {
     }
 }
 
-/// The beginning of a client's text, for the log and for errors.
+/// Returns the beginning of a client's text, for the log and for errors.
 fn shown(text: &str) -> String {
     text.chars().take(200).collect()
 }

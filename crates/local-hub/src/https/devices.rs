@@ -1,4 +1,4 @@
-//! Serves `/devices` and `/devices/{id}`, the identity registry.
+//! This file serves `/devices` and `/devices/{id}`, the identity registry; `router` leads here.
 
 use axum::body::Body;
 use axum::extract::State;

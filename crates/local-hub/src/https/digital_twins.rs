@@ -1,4 +1,5 @@
-//! Serves `/digitaltwins/{id}`: it reads and patches twins as Plug and Play shows them.
+//! This file serves `/digitaltwins/{id}`, to which `router` leads: it reads and patches twins as Plug and Play shows
+//! them.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -1,5 +1,7 @@
-//! Serves `/devices/{id}/messages/events`, and the same of a module: it takes telemetry over HTTPS, one message
-//! with its properties in headers, or a batch as JSON. A batch enters the hub as a whole.
+//! This file serves `/devices/{id}/messages/events`, and the same path of a module: it takes telemetry over HTTPS, one
+//! message with its properties in headers, or a batch as JSON. `router` leads here.
+//!
+//! A batch enters the hub as a whole:
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
@@ -81,7 +83,7 @@ pub(super) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A message as it was sent.
+/// A telemetry message with the system properties that have no field in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Telemetry {
     message: TelemetryMessage,

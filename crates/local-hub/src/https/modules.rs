@@ -1,4 +1,5 @@
-//! Serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device.
+//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device; `router` leads
+//! here.
 
 use axum::body::Body;
 use axum::extract::State;

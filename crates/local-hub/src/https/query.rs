@@ -1,4 +1,4 @@
-//! Serves `/devices/query`: it answers queries, page by page.
+//! This file serves `/devices/query`, to which `router` leads: it answers queries, page by page.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -162,7 +162,8 @@ fn who(method: &Method, path: &str, uri: &Uri) -> Option<Who> {
     back_end.map(|(_, _, any_of)| Who::BackEnd(any_of)).or_else(|| device().map(|_| Who::Device))
 }
 
-/// Lets a request through if its route is in a table and its bearer may use it.
+/// Passes a request on to its route if the route is in a table and the bearer may use it; then the peer is a stranger
+/// no more.
 async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
     let authorized = match who(request.method(), path.as_str(), request.uri()) {
         Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
@@ -232,14 +233,14 @@ fn token(request: &Request) -> Result<&str, ApiError> {
     Ok(header.to_str().unwrap_or_default())
 }
 
-/// The parts of a path, decoded.
+/// Returns the parts of a path, decoded.
 fn segments(uri: &Uri) -> Vec<Cow<'_, str>> {
     let parts = uri.path().split('/').filter(|part| !part.is_empty());
     parts.map(|part| percent_decode_str(part).decode_utf8_lossy()).collect()
 }
 
-/// Takes a slash off the end of the path, which some official clients send, and writes names that clients
-/// spell in several ways in one.
+/// Returns the request without a slash at the end of its path, which some official clients send, and with one
+/// spelling of the names that clients spell in several ways.
 pub(super) fn normalized(mut request: Request<Body>) -> Request<Body> {
     let uri = request.uri();
     let mut after_messages = false;

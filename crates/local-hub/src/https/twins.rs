@@ -1,4 +1,4 @@
-//! Serves `/twins/{id}` and `/twins/{id}/modules/{mid}`: it reads, patches and replaces twins.
+//! This file serves `/twins/{id}` and `/twins/{id}/modules/{mid}`, to which `router` leads: it reads, patches and replaces twins.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -53,7 +53,7 @@ impl Connection {
         }
     }
 
-    /// The session of the identity, if there is one; a clean one discards it.
+    /// Returns the session of the identity, if there is one; a clean one discards it.
     pub(crate) fn open_session(&self, clean: bool) -> Option<Session> {
         // Under the registry's lock, so that a session is not opened for a device that is being deleted.
         let _registry = self.hub.registry();

@@ -30,9 +30,9 @@ pub(crate) struct Places(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Connections that may be open at a time.
+    /// The number of connections that may be open at a time.
     most: usize,
-    /// Strangers among them.
+    /// The number of strangers that may be among them.
     most_strangers: usize,
     state: Mutex<State>,
     /// Rings when a connection has ended.
@@ -41,7 +41,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections whose [`Place`] is not dropped yet, those that were told to leave included.
+    /// The number of connections whose [`Place`] is not dropped yet, including those that were told to leave.
     open: usize,
     /// The numbers of the connections that were told to leave and have not ended yet.
     leaving: BTreeSet<u64>,

@@ -26,7 +26,7 @@ use crate::hub::Hub;
 /// The longest time that a peer may take until its CONNECT is answered.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Longest time that a device may be silent, whatever keep-alive it asks for.
+/// The longest time that a device may be silent, whatever keep-alive it asks for.
 /// Source: *Communicate with your IoT hub using the MQTT protocol*, "Default keep-alive timeout".
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
 
@@ -41,9 +41,9 @@ pub(super) struct Admitted {
     pub sender: Sender,
     /// The will, which is published unless the device sends a DISCONNECT.
     pub will: Option<Telemetry>,
-    /// Longest time between two packets of the device.
+    /// The longest time between two packets of the device.
     pub max_silence: Duration,
-    /// The instant at which the connection ends because its token has expired for [`TOKEN_GRACE`].
+    /// The instant at which the connection ends because its credential has expired for [`TOKEN_GRACE`].
     pub token_deadline: Timestamp,
 }
 
