@@ -1,7 +1,9 @@
 //! This module serves back ends over AMQP 1.0: they prove themselves on `$cbs`, send cloud-to-device messages to
 //! `/messages/devicebound`, learn the outcomes from `/messages/servicebound/feedback`, and read events at the
-//! Event Hubs-compatible endpoint, which is here too. `running` starts it. Each node has a file; the transport is
-//! the crate `iothub-amqp-server`, which knows nothing of IoT Hub.
+//! Event Hubs-compatible endpoint, which is here too.
+//!
+//! The builder starts it. Each node has a file; the transport is the crate `iothub-amqp-server`, which knows nothing
+//! of IoT Hub.
 
 mod address;
 mod c2d_message;
@@ -10,7 +12,6 @@ mod devicebound;
 mod error;
 pub(crate) mod event_message;
 mod feedback;
-mod grants;
 mod management;
 mod nodes;
 mod readers;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use self::nodes::Nodes;
 use self::redirect::Listener;
 use crate::hub::Hub;
-use crate::listener::{self, Port};
+use crate::listener::{self, Accepted, Port};
 use iothub_amqp_server::ConnectionConfig;
 
 /// The number of bytes of unfinished messages on one connection: room for a few of the largest size.
@@ -44,13 +45,12 @@ pub(crate) async fn serve(hub: Hub, port: Port) {
     let here = Listener { tls: port.tls.is_some(), port: number };
     let room = {
         let hub = hub.clone();
-        move |stream, place| {
-            let nodes = Nodes::new(hub.clone(), here, place);
-            let serving =
-                iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, hub.amqp_shutdown().clone());
-            let cut = hub.amqp_cut();
+        move |Accepted { stream, permit }| {
+            let nodes = Nodes::new(hub.clone(), here, permit);
+            let shutdown = hub.lifecycle().amqp_shutdown().clone();
+            let serving = iothub_amqp_server::serve(stream, Arc::clone(&config), nodes, shutdown);
             async move {
-                if let Some(Err(error)) = cut.run_until_cancelled(serving).await {
+                if let Err(error) = serving.await {
                     tracing::debug!(%error, "an AMQP connection broke");
                 }
             }

@@ -1,20 +1,19 @@
-//! Decides which peer may use which address: every request and every connection passes here.
+//! This file decides which peer may use which address: every request and every connection passes here.
 //!
-//! A peer learns an error code and nothing more; the protocol room that words the refusal tells the
-//! true reason to the hub's activity. It never holds a token or a key.
+//! The protocol rooms ask, and get a grant or a refusal of `core::grant`. A peer learns an error code and nothing
+//! more; the protocol room that words the refusal tells the true reason to the hub's activity. A reason never holds a
+//! token or a key.
 //! Signatures are compared in constant time, by `iothub-auth`. Which identities there are is told only to the
 //! bearer of a policy's token.
 //! Source: *Control access to IoT Hub using shared access signatures*.
 
 mod amqp;
 
-use std::sync::Arc;
-
 use iothub_auth::{CLOCK_SKEW, SasScope, SasToken, SharedAccessKey};
 use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, Identity, ModuleId};
-use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
+use crate::core::grant::{Credential, Denied, DeviceGrant, ServiceGrant, Signer};
 use crate::core::policies::{Permission, Policy};
 use crate::core::registered::Credentials;
 use crate::hub::Hub;
@@ -24,70 +23,6 @@ const KEYS: usize = 2;
 
 /// The key that signatures are compared with where there is no identity whose key it could be.
 const NOBODYS_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-/// The refusal of a peer: the code is for the peer, the reason for the hub's activity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Denied {
-    pub(crate) code: ErrorCode,
-    pub(crate) reason: String,
-}
-
-impl Denied {
-    fn unauthorized(reason: impl Into<String>) -> Self {
-        Self { code: ErrorCode::IotHubUnauthorizedAccess, reason: reason.into() }
-    }
-}
-
-/// The permissions of a back end, and their expiry.
-#[derive(Clone, Debug)]
-pub(crate) struct ServiceGrant {
-    pub(crate) policy: Policy,
-    /// The path below the host that the token opens, segment by segment; empty if it opens the whole host.
-    pub(crate) scope: Vec<String>,
-    /// True if the token was signed as clients of Event Hubs sign, so that it opens nothing but events.
-    pub(crate) events_only: bool,
-    pub(crate) expiry: Timestamp,
-}
-
-/// A device or module that proved who it is.
-#[derive(Clone, Debug)]
-pub(crate) struct DeviceGrant {
-    /// The identity's generation at that moment; a connection is only opened while it is the same.
-    pub(crate) generation_id: Arc<str>,
-    /// The owner of the key with which the token was signed.
-    pub(crate) scope: GrantScope,
-    /// The expiry of the token.
-    pub(crate) expiry: Timestamp,
-}
-
-/// The owner of the key with which a device's token was signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GrantScope {
-    /// The device itself.
-    Device,
-    /// The module itself.
-    Module,
-    /// A shared access policy.
-    Hub,
-}
-
-impl DeviceGrant {
-    /// The value that the service writes to telemetry as `iothub-connection-auth-method`.
-    /// Source: *Create and read IoT Hub messages*.
-    pub(crate) const fn auth_method(&self) -> &'static str {
-        match self.scope {
-            GrantScope::Device => {
-                r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
-            }
-            GrantScope::Module => {
-                r#"{"scope":"module","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
-            }
-            GrantScope::Hub => {
-                r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
-            }
-        }
-    }
-}
 
 impl Hub {
     /// Checks that the bearer of `sas_token` may use `resource` (the path below the host) with one of the
@@ -135,7 +70,7 @@ impl Hub {
         }
         let token = self.token_for_host(sas_token)?;
         let identity = self.peek(|service, _| service.credentials(id));
-        let scope = if let Some(name) = token.policy() {
+        let signer = if let Some(name) = token.policy() {
             covered(token.scope().covers(&resource), &token, &resource)?;
             let policy = self.policy(name)?;
             token
@@ -145,11 +80,11 @@ impl Hub {
                 let reason = format!("policy {} lacks the permission DeviceConnect", policy.name);
                 return Err(Denied::unauthorized(reason));
             }
-            GrantScope::Hub
+            Signer::Policy
         } else {
             covered(covers_encoded(&token.scope(), &resource), &token, &resource)?;
             self.verify_own_key(id, identity.as_ref(), &token)?;
-            if id.module.is_some() { GrantScope::Module } else { GrantScope::Device }
+            if id.module.is_some() { Signer::Module } else { Signer::Device }
         };
         let Some(identity) = identity else {
             let code = self.unknown_code(id);
@@ -158,7 +93,8 @@ impl Hub {
         if identity.status == DeviceStatus::Disabled {
             return Err(Denied { code: ErrorCode::DeviceDisabled, reason: "the device is disabled".into() });
         }
-        Ok(DeviceGrant { generation_id: identity.generation_id, scope, expiry: token.expiry() })
+        let credential = Credential::Sas { signer, expiry: token.expiry() };
+        Ok(DeviceGrant { generation_id: identity.generation_id, credential })
     }
 
     /// Checks a token that names no policy against the keys of the identity.
@@ -221,7 +157,7 @@ impl Hub {
             .ok_or_else(|| Denied::unauthorized(format!("there is no shared access policy {name:?}")))
     }
 
-    /// The code for an identity that is not in the registry.
+    /// Returns the code for an identity that is not in the registry.
     fn unknown_code(&self, id: &Identity) -> ErrorCode {
         let known_device = id.module.is_some() && self.peek(|service, _| service.has_device(&id.device));
         if known_device { ErrorCode::ModuleNotFound } else { ErrorCode::DeviceNotFound }
@@ -252,8 +188,9 @@ fn covered(covers: bool, token: &SasToken, resource: &[&str]) -> Result<(), Deni
 /// the device or module itself.
 ///
 /// Microsoft's .NET device client encodes an id before it encodes the whole `sr`, so an id such as `a:b` is still
-/// encoded once (`a%3Ab`) when the token has been decoded. It is taken here, where the key belongs to one identity,
-/// so that the scope cannot open another's door; a policy's key opens every door, and its scopes are exact.
+/// encoded once (`a%3Ab`) when the token has been decoded. Such a scope is taken here, where the key belongs to one
+/// identity, so that the scope cannot name another one. A policy's key is good for every identity, so its scopes are
+/// exact.
 fn covers_encoded(scope: &SasScope, resource: &[&str]) -> bool {
     let own = scope.segments();
     own.len() <= resource.len()

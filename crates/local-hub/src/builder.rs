@@ -1,4 +1,5 @@
-//! [`LocalHubBuilder`] takes everything that can be chosen about a hub, and starts its parts in order.
+//! [`LocalHubBuilder`] takes everything that can be chosen about a hub, and starts its parts in order: state folder,
+//! ports, state, and one listener for each port. Programs and tests call it; the hub that runs is a [`RunningHub`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio_rustls::TlsAcceptor;
 
+use crate::activity::ActivityTransport;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
@@ -138,7 +140,7 @@ impl LocalHubBuilder {
         self
     }
 
-    /// Has the hub know a device from the start.
+    /// Adds a device that the hub has from the start.
     #[must_use]
     pub fn device(mut self, id: DeviceId) -> Self {
         self.devices.push(id);
@@ -235,26 +237,29 @@ impl LocalHubBuilder {
 
         let tls = TlsAcceptor::from(state.certificates.server_config(&[])?);
         let https_tls = TlsAcceptor::from(state.certificates.server_config(https::ALPN)?);
-        let mut running = RunningHub::new(hub.clone(), opened, state_dir, devices);
-        running.spawn(hub.clone().keep_time());
+        let (intake, rooms) = (hub.lifecycle().intake(), hub.lifecycle().rooms());
+        rooms.spawn("the timer of messages and feedback", hub.clone().keep_time());
         let Shares { mqtts, amqps, amqp, https } = Shares::new(hub.config().limits.connections);
         for listener in listeners.mqtts {
-            let port = Port { name: "mqtts", listener, tls: Some(tls.clone()), places: mqtts.clone() };
-            running.spawn_intake(mqtt::serve(hub.clone(), port));
+            let tls = Some(tls.clone());
+            let (transport, tasks, places) = (ActivityTransport::Mqtt, intake.clone(), mqtts.clone());
+            let port = Port { name: "mqtts", transport, listener, tls, places, tasks };
+            intake.spawn("mqtts", mqtt::serve(hub.clone(), port));
         }
-        for listener in listeners.amqps {
-            let port = Port { name: "amqps", listener, tls: Some(tls.clone()), places: amqps.clone() };
-            running.spawn(amqp::serve(hub.clone(), port));
-        }
-        for listener in listeners.amqp {
-            let port = Port { name: "amqp", listener, tls: None, places: amqp.clone() };
-            running.spawn(amqp::serve(hub.clone(), port));
+        let secured = listeners.amqps.into_iter().map(|listener| ("amqps", listener, Some(&tls), &amqps));
+        let plain = listeners.amqp.into_iter().map(|listener| ("amqp", listener, None, &amqp));
+        for (name, listener, tls, places) in secured.chain(plain) {
+            let (transport, tasks, places) = (ActivityTransport::Amqp, rooms.clone(), places.clone());
+            let port = Port { name, transport, listener, tls: tls.cloned(), places, tasks };
+            rooms.spawn(name, amqp::serve(hub.clone(), port));
         }
         for listener in listeners.https {
-            let port = Port { name: "https", listener, tls: Some(https_tls.clone()), places: https.clone() };
-            running.spawn_intake(https::serve(hub.clone(), port));
+            let tls = Some(https_tls.clone());
+            let (transport, tasks, places) = (ActivityTransport::Https, intake.clone(), https.clone());
+            let port = Port { name: "https", transport, listener, tls, places, tasks };
+            intake.spawn("https", https::serve(hub.clone(), port));
         }
-        Ok(running)
+        Ok(RunningHub::new(hub, opened, state_dir, devices))
     }
 
     /// Returns the state that the hub runs with: the state that was kept, and new keys and certificates where

@@ -10,6 +10,7 @@ pub(crate) mod device_write;
 pub(crate) mod effects;
 pub(crate) mod event;
 pub(crate) mod feedback;
+pub(crate) mod grant;
 pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod lock;

@@ -1,8 +1,8 @@
-//! Serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file of its
-//! own, and one table in `router` says who may use what.
+//! This module serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file
+//! of its own, and one table in `router` says who may use what.
 //!
-//! The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded by size and by
-//! time; the listener bounds the number of connections.
+//! The builder starts it. The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded
+//! by size and by time; the listener bounds the number of connections.
 
 mod authentication_json;
 mod call_error;
@@ -41,14 +41,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
 use self::guard::{Guarded, Phases};
 use self::strict_reader::StrictReader;
 use crate::hub::Hub;
-use crate::listener::places::Place;
-use crate::listener::{self, Port};
+use crate::listener::{self, Accepted, Port};
 
 /// The protocols that the listener offers by ALPN.
 pub(crate) const ALPN: &[&[u8]] = &[b"http/1.1"];
@@ -64,7 +62,7 @@ pub(crate) async fn serve(hub: Hub, port: Port) {
     let router = router::router(hub.clone());
     let room = {
         let hub = hub.clone();
-        move |stream, place| serve_connection(hub.clone(), router.clone(), stream, place)
+        move |accepted| serve_connection(hub.clone(), router.clone(), accepted)
     };
     listener::serve(&hub, port, room).await;
 }
@@ -107,19 +105,17 @@ pub(crate) fn fuzzing_headers(text: &str) {
     }
 }
 
-async fn serve_connection<S>(hub: Hub, router: Router, stream: S, place: Arc<Place>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// Serves the requests of one connection. The permit goes with each request.
+async fn serve_connection(hub: Hub, router: Router, Accepted { stream, permit }: Accepted) {
     let phases = Phases::new();
-    let stream = Guarded::new(stream, phases.clone(), Arc::clone(&place));
+    let stream = Guarded::new(stream, phases.clone(), Arc::clone(&permit));
     let (begin, end) = (phases.clone(), phases);
     let service = router
         .map_request(move |request: Request<Incoming>| {
             begin.begin_request();
             let mut request = router::normalized(request.map(Body::new));
-            // The router proves the place once the request is authorized.
-            request.extensions_mut().insert(Arc::clone(&place));
+            // The router marks its peer as proven once the request is authorized.
+            request.extensions_mut().insert(Arc::clone(&permit));
             request
         })
         .map_result(move |answered| {

@@ -14,7 +14,7 @@ mod query;
 mod session;
 mod signals;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use iothub_auth::Clock;
 use tokio::sync::watch;
@@ -33,6 +33,7 @@ use crate::core::policies::{Policies, PolicyName};
 use crate::core::routes::Routes;
 use crate::core::service::{Seeds, Service};
 use crate::journal::{Gate, Journal, Keep};
+use crate::lifecycle::Lifecycle;
 use crate::log::{EventCodec, EventLog};
 use crate::repeats::Repeats;
 
@@ -50,12 +51,9 @@ struct Inner {
     activity: ActivityLog,
     policies: Policies,
     continuations: Continuations,
+    lifecycle: Lifecycle,
     /// The routes, which decide about telemetry without the service's lock. The service has the same ones.
     routes: Arc<Routes>,
-    shutdown: CancellationToken,
-    amqp_shutdown: CancellationToken,
-    /// The token that cuts the AMQP connections there are; connections that come later get a new one.
-    amqp_cut: Mutex<CancellationToken>,
     service: Mutex<Guarded>,
     /// The event stream, which locks its partitions itself, each for one batch.
     log: EventLog,
@@ -91,9 +89,7 @@ impl Hub {
             outlets,
             routes,
             repeats: Repeats::default(),
-            shutdown: CancellationToken::new(),
-            amqp_shutdown: CancellationToken::new(),
-            amqp_cut: Mutex::default(),
+            lifecycle: Lifecycle::default(),
             // As long as the hub keeps its keys, pages can be asked for, also after a restart.
             continuations: Continuations::new(policies.key(PolicyName::IotHubOwner)),
             config,
@@ -125,26 +121,14 @@ impl Hub {
         &self.0.policies
     }
 
-    /// Returns the token that is cancelled when the hub ends: listeners stop, connections of devices and
-    /// those over HTTPS close.
+    /// Returns the tasks of the hub, and its signals to end.
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.0.lifecycle
+    }
+
+    /// Returns the token that is cancelled when the hub ends; see [`Lifecycle::shutdown`].
     pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.0.shutdown
-    }
-
-    /// Returns the token that is cancelled when the hub ends and no device is connected any more: AMQP
-    /// connections close once their readers have the events that devices were told were accepted.
-    pub(crate) fn amqp_shutdown(&self) -> &CancellationToken {
-        &self.0.amqp_shutdown
-    }
-
-    /// Returns the token that is cancelled when the AMQP connection that asks for it is to be cut.
-    pub(crate) fn amqp_cut(&self) -> CancellationToken {
-        self.0.amqp_cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Cuts all AMQP connections, without a word to their peers.
-    pub(crate) fn cut_amqp(&self) {
-        std::mem::take(&mut *self.0.amqp_cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+        self.0.lifecycle.shutdown()
     }
 
     /// Returns a value that changes whenever there may be a batch of feedback to receive.

@@ -40,6 +40,7 @@ pub mod fuzzing;
 mod https;
 mod hub;
 mod journal;
+mod lifecycle;
 mod listener;
 mod log;
 mod mqtt;
@@ -48,6 +49,7 @@ mod ready_file;
 mod repeats;
 mod running;
 mod state_dir;
+mod tasks;
 mod tls;
 
 pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};

@@ -1,25 +1,32 @@
 //! This file accepts connections: one loop for every port, with a bound on connections and a deadline on the
 //! TLS handshake. The protocol rooms start one such loop for each of their ports and serve the connections
 //! that it accepts.
+//!
+//! A connection gets its [`Permit`] first, so that a stranger is counted before it costs anything, and becomes an
+//! [`Accepted`] once its handshake is done. `places` says which connection ends when there are too many, `shares` how
+//! many there may be, and `faults` has the faults that can be ordered for a connection.
 
+pub(crate) mod accepted;
+pub(crate) mod faults;
 pub(crate) mod places;
 pub(crate) mod shares;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use self::places::{Place, Places};
-use crate::activity::{Origin, refused};
+pub(crate) use self::accepted::Accepted;
+use self::accepted::Permit;
+use self::places::Places;
+use crate::activity::{ActivityTransport, Origin, refused};
 use crate::hub::Hub;
+use crate::tasks::Tasks;
 
 /// A connection in the clear, or under TLS.
 pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
@@ -30,84 +37,74 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// could not be accepted waits in the operating system's backlog.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A port: its name in the log, its listener, its TLS if it has any, and the places of its service.
+/// A port: its name in the log, its transport, its listener, its TLS if it has any, the places of its service, and the
+/// group of its connections' tasks.
 pub(crate) struct Port {
     pub(crate) name: &'static str,
+    pub(crate) transport: ActivityTransport,
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) places: Places,
+    pub(crate) tasks: Tasks,
 }
 
-/// Accepts on a port until the hub ends, and runs `room` on every connection in a task of its own; returns
-/// when all of them have ended.
+/// Accepts on a port until the hub ends, and runs `room` on every connection in a task of its own, which belongs to
+/// the port's group. Those tasks go on when this returns.
 ///
-/// The room must call [`Place::prove`] once its peer has proven who it is. Until then the connection is cut
-/// when its place is needed.
+/// The room must call [`Place::prove`](places::Place::prove) once its peer has proven who it is. Until then the
+/// connection is cut when its place is needed.
 pub(crate) async fn serve<F, R>(hub: &Hub, port: Port, room: F)
 where
-    F: Fn(Stream, Arc<Place>) -> R + Clone + Send + 'static,
+    F: Fn(Accepted) -> R + Clone + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    let Port { name, listener, tls, places } = port;
-    let mut connections = JoinSet::new();
+    let shutdown = hub.lifecycle().shutdown();
     loop {
-        let accepted = tokio::select! {
-            biased;
-            () = hub.shutdown().cancelled() => break,
-            Some(ended) = connections.join_next() => {
-                report(name, ended);
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        // Not within the `select!`, where a connection that ends meanwhile would drop the new one.
-        let placed = hub.shutdown().run_until_cancelled(placed(name, hub, &places, accepted)).await;
-        let Some(Some((stream, place, origin))) = placed else { continue };
-        let (hub, tls, room) = (hub.clone(), tls.clone(), room.clone());
-        connections.spawn(origin.scope(async move {
-            let place = Arc::new(place);
-            let own = Arc::clone(&place);
-            let served = async move {
-                // A peer in the middle of its handshake has nothing that could be lost.
-                match hub.shutdown().run_until_cancelled(secure(stream, tls)).await {
+        let placed = async { placed(hub, &port, port.listener.accept().await).await };
+        let Some(placed) = shutdown.run_until_cancelled(placed).await else { return };
+        let Some((stream, permit)) = placed else { continue };
+        let (hub, tls, transport, room) = (hub.clone(), port.tls.clone(), port.transport, room.clone());
+        Arc::clone(&permit).serve(async move {
+            // A peer in the middle of its handshake has nothing that could be lost.
+            match hub.lifecycle().shutdown().run_until_cancelled(secure(stream, tls)).await {
+                Some(Ok(stream)) => {
+                    let stream = hub.lifecycle().open_connections().enter(transport, stream);
                     // Boxed, so that a peer that never finishes its handshake does not cost the memory that
                     // serving it would take.
-                    Some(Ok(stream)) => Box::pin(room(stream, own)).await,
-                    Some(Err(error)) => not_made(&error),
-                    None => {}
+                    Box::pin(room(Accepted { stream, permit })).await;
                 }
-            };
-            let _cut = place.leave().run_until_cancelled(served).await;
-        }));
-    }
-    while let Some(ended) = connections.join_next().await {
-        report(name, ended);
+                Some(Err(error)) => not_made(&error),
+                None => {}
+            }
+        });
     }
 }
 
-/// Returns a connection that was just accepted, with its place; tells of it and returns `None` if there is no
+/// Returns a connection that was just accepted, with its permit; tells of it and returns `None` if there is no
 /// place.
 async fn placed(
-    name: &'static str,
     hub: &Hub,
-    places: &Places,
+    port: &Port,
     accepted: io::Result<(TcpStream, SocketAddr)>,
-) -> Option<(TcpStream, Place, Origin)> {
+) -> Option<(TcpStream, Arc<Permit>)> {
+    let Port { name, transport, places, tasks, .. } = port;
     match accepted {
-        Ok((stream, peer)) => match places.take(hub.clock().now()).await {
-            Ok((place, made_room)) => {
-                if made_room {
-                    let text = "a connection was cut for a newer one: its peer had not proven who it is";
-                    hub.repeats().warn(name, format_args!("{text}"));
+        Ok((stream, peer)) => {
+            let origin = Origin::new(hub.activity().clone(), *transport, peer);
+            match places.take(tasks.abort_token(), hub.clock().now()).await {
+                Ok((place, made_room)) => {
+                    if made_room {
+                        let text = "a connection was cut for a newer one: its peer had not proven who it is";
+                        hub.repeats().warn(name, format_args!("{text}"));
+                    }
+                    Some((stream, Permit::new(place, origin, tasks, name)))
                 }
-                Some((stream, place, Origin::new(hub.activity().clone(), name, peer)))
+                Err(full) => {
+                    origin.scope(async { refused("connect", &full).tell() }).await;
+                    None
+                }
             }
-            Err(full) => {
-                let origin = Origin::new(hub.activity().clone(), name, peer);
-                origin.scope(async { refused("connect", &full).tell() }).await;
-                None
-            }
-        },
+        }
         // The peer left before it was accepted.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
         Err(error) => {
@@ -138,12 +135,5 @@ fn not_made(error: &io::Error) {
         tracing::debug!(%error, "a peer left before its connection was made");
     } else {
         refused("TLS handshake", error).tell();
-    }
-}
-
-/// Logs a connection's task that panicked, which is a defect of ours; the others go on.
-fn report(name: &str, ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(name, %error, "a connection's task failed");
     }
 }

@@ -1,6 +1,6 @@
 //! This module serves devices and modules over MQTT 3.1.1.
 //!
-//! `running` starts it. There is one task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam
+//! The builder starts it. There is one task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam
 //! to the packet library, [`admission`] lets a device in or tells it why not, [`connection`] serves it. The
 //! meaning of topics is in [`topics`], [`filters`], [`property_bag`] and [`telemetry`]; [`mailbox`] holds the
 //! messages that wait for the device.
@@ -34,7 +34,7 @@ use crate::listener::{self, Port};
 pub(crate) async fn serve(hub: Hub, port: Port) {
     let room = {
         let hub = hub.clone();
-        move |stream, place| connection::run(hub.clone(), stream, place)
+        move |accepted| connection::run(hub.clone(), accepted)
     };
     listener::serve(&hub, port, room).await;
 }

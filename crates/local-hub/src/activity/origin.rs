@@ -1,9 +1,9 @@
 //! [`Origin`] names the connection whose task is running in the records of what that connection causes.
 //!
-//! Everything that a peer causes happens in the task of its connection. That task carries the transport, the
+//! Everything that a peer causes happens in a task of its connection. That task carries the transport, the
 //! peer's address and the hub's log with it as a task-local value, so that neither the hub's transitions nor
-//! the code that words a refusal need them as arguments. Work that a connection hands to another task is
-//! wrapped in [`Origin::here`].
+//! the code that words a refusal need them as arguments. The [`Permit`](crate::listener::accepted::Permit) of the
+//! connection starts its tasks in their origin.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,20 +20,14 @@ tokio::task_local! {
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     log: ActivityLog,
-    transport: Option<ActivityTransport>,
-    peer: Option<SocketAddr>,
+    transport: ActivityTransport,
+    peer: SocketAddr,
 }
 
 impl Origin {
-    /// Returns the origin of a connection from `peer` to the listener of this name.
-    pub(crate) fn new(log: ActivityLog, listener: &str, peer: SocketAddr) -> Self {
-        let transport = match listener {
-            "mqtts" => Some(ActivityTransport::Mqtt),
-            "amqps" | "amqp" => Some(ActivityTransport::Amqp),
-            "https" => Some(ActivityTransport::Https),
-            _ => None,
-        };
-        Self { log, transport, peer: Some(peer) }
+    /// Returns the origin of a connection from `peer`.
+    pub(crate) const fn new(log: ActivityLog, transport: ActivityTransport, peer: SocketAddr) -> Self {
+        Self { log, transport, peer }
     }
 
     /// Returns the origin of the task that is running; `None` outside of a connection's task.
@@ -43,8 +37,8 @@ impl Origin {
 
     /// Names the connection in a record.
     pub(super) const fn name(&self, record: &mut Activity) {
-        record.transport = self.transport;
-        record.peer = self.peer;
+        record.transport = Some(self.transport);
+        record.peer = Some(self.peer);
     }
 
     /// Runs a connection's work: what it causes is told as coming from this connection.

@@ -9,9 +9,9 @@
 use iothub_amqp_server::{Body, Message, Value};
 
 use super::address;
-use super::grants::Grants;
 use super::replies::Answer;
 use crate::activity::refused;
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 
 /// The name of the request in a refusal.

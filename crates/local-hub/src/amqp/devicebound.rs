@@ -15,6 +15,7 @@ use super::worker::Worker;
 use super::{address, c2d_message, error};
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
+use crate::listener::accepted::Permit;
 
 /// The number of messages that one link may have under way.
 pub(super) const CREDIT: u32 = 100;
@@ -44,13 +45,13 @@ pub(super) struct Devicebound(Worker<Sent>);
 
 impl Devicebound {
     /// Starts the worker of a connection.
-    pub(super) fn spawn(hub: Hub, connection: ConnectionHandle) -> Self {
+    pub(super) fn spawn(hub: Hub, connection: ConnectionHandle, permit: &Permit) -> Self {
         let places = CREDIT as usize * MAX_LINKS;
         let carry_over = {
             let connection = connection.clone();
             move |sent| carry_over(hub.clone(), connection.clone(), sent)
         };
-        Self(Worker::spawn(connection, places, "the hub failed to keep a message", carry_over))
+        Self(Worker::spawn(connection, permit, places, "the hub failed to keep a message", carry_over))
     }
 
     /// Hands a message over to the worker.

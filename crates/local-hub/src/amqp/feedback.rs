@@ -29,13 +29,14 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::error::amqp_error;
-use super::grants::Grants;
 use super::worker::Worker;
 use crate::core::feedback::LeasedFeedback;
+use crate::core::grant::Grants;
 use crate::core::lock::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 use crate::core::service::Service;
 use crate::hub::Hub;
+use crate::listener::accepted::Permit;
 
 /// The number of links to this node that one connection may have.
 const MAX_LINKS: usize = 8;
@@ -96,7 +97,7 @@ struct Settler {
 }
 
 impl Settler {
-    fn spawn(hub: &Hub, connection: &ConnectionHandle) -> Self {
+    fn spawn(hub: &Hub, connection: &ConnectionHandle, permit: &Permit) -> Self {
         let (freed, room) = watch::channel(());
         let settle = {
             let (hub, connection) = (hub.clone(), connection.clone());
@@ -115,7 +116,8 @@ impl Settler {
                 }
             }
         };
-        let worker = Worker::spawn(connection.clone(), MAX_HELD, "the hub failed to settle feedback", settle);
+        let worker =
+            Worker::spawn(connection.clone(), permit, MAX_HELD, "the hub failed to settle feedback", settle);
         Self { worker, room }
     }
 
@@ -155,6 +157,7 @@ impl FeedbackLinks {
         request: &AttachRequest,
         hub: &Hub,
         grants: &Grants,
+        permit: &Permit,
         links: &Links<'_>,
     ) -> Result<Accept, AmqpError> {
         grants.check_service(hub.clock().now()).map_err(|denied| amqp_error(&denied))?;
@@ -167,8 +170,9 @@ impl FeedbackLinks {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         let connection = links.handle();
-        let settler = self.settler.get_or_insert_with(|| Settler::spawn(hub, connection));
-        let watch = watch(hub.feedback_ready(), settler.room.clone(), request.link, connection.clone());
+        let settler = self.settler.get_or_insert_with(|| Settler::spawn(hub, connection, permit));
+        let watch =
+            watch(hub.feedback_ready(), settler.room.clone(), request.link, connection.clone(), permit);
         let settled = request.sender_settle_mode == SenderSettleMode::Settled;
         self.receivers.insert(request.link, Receiver { settled, held: Vec::new(), watch });
         Ok(Accept::default())
@@ -266,8 +270,9 @@ fn watch(
     mut room: watch::Receiver<()>,
     link: LinkId,
     connection: ConnectionHandle,
+    permit: &Permit,
 ) -> AbortHandle {
-    let watching = tokio::spawn(async move {
+    permit.spawn("the watch of a link for feedback", async move {
         loop {
             let changed = tokio::select! {
                 changed = ready.changed() => changed,
@@ -278,8 +283,7 @@ fn watch(
             }
             connection.wake(link);
         }
-    });
-    watching.abort_handle()
+    })
 }
 
 fn encode(batch: &LeasedFeedback, hub_name: &str) -> Result<BytesMut, serde_json::Error> {

@@ -7,9 +7,9 @@
 use iothub_amqp_server::{Array, Map, Message, Symbol, Timestamp, Value, condition};
 
 use super::error::ARGUMENT_ERROR;
-use super::grants::Grants;
 use super::readers::partition_index;
 use super::replies::Answer;
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 
 const EVENT_HUB: &str = "com.microsoft:eventhub";
@@ -19,7 +19,7 @@ const UNAUTHORIZED: Symbol = condition::UNAUTHORIZED_ACCESS;
 /// The year 1, which the service gives as the time of the last event if nothing was enqueued.
 const NEVER: i64 = -62_135_596_800_000;
 
-/// Answers one request.
+/// Returns the answer to one request.
 pub(super) fn respond(request: &Message, hub: &Hub, grants: &Grants) -> Answer {
     if grants.check_any_event(&hub.config().name, hub.clock().now()).is_err() {
         return Answer::refusal(401, Some(UNAUTHORIZED), "Unauthorized access");

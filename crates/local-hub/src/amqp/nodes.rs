@@ -15,21 +15,21 @@ use super::address::Node;
 use super::devicebound::{self, Attached, Devicebound};
 use super::error::{TRACKING_ID, amqp_error};
 use super::feedback::FeedbackLinks;
-use super::grants::Grants;
 use super::readers::Readers;
 use super::redirect::{self, Listener};
 use super::replies::Replies;
 use super::{cbs, management, sasl};
 use crate::activity::refused;
+use crate::core::grant::Grants;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
-use crate::listener::places::Place;
+use crate::listener::accepted::Permit;
 
-/// The nodes of one connection, with the proofs that its client gave.
+/// The handler of one connection: its links, and what its proofs allow.
 pub(super) struct Nodes {
     hub: Hub,
     listener: Listener,
-    place: Arc<Place>,
+    permit: Arc<Permit>,
     /// The host name by which the client came.
     host: Option<String>,
     grants: Grants,
@@ -42,11 +42,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn new(hub: Hub, listener: Listener, place: Arc<Place>) -> Self {
+    pub(super) fn new(hub: Hub, listener: Listener, permit: Arc<Permit>) -> Self {
         Self {
             hub,
             listener,
-            place,
+            permit,
             host: None,
             grants: Grants::default(),
             cbs: Replies::new("$cbs"),
@@ -75,7 +75,9 @@ impl Nodes {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         self.devicebound.insert(request.link, Attached::default());
-        self.worker.get_or_insert_with(|| Devicebound::spawn(self.hub.clone(), links.handle().clone()));
+        self.worker.get_or_insert_with(|| {
+            Devicebound::spawn(self.hub.clone(), links.handle().clone(), &self.permit)
+        });
         Ok(Accept { credit: devicebound::CREDIT, ..Accept::default() })
     }
 
@@ -108,7 +110,7 @@ impl Nodes {
     /// Keeps the connection's place for as long as one of its proofs is good.
     fn keep_place(&self) {
         if let Some(expiry) = self.grants.expiry() {
-            self.place.prove_until(expiry);
+            self.permit.place().prove_until(expiry);
         }
     }
 
@@ -160,7 +162,9 @@ impl ConnectionHandler for Nodes {
         let accepted = match Node::parse(address) {
             Some(Node::Cbs) => self.cbs.attach(&request),
             Some(Node::DeviceBound) => self.attach_devicebound(&request, links),
-            Some(Node::Feedback) => self.feedback.attach(&request, &self.hub, &self.grants, links),
+            Some(Node::Feedback) => {
+                self.feedback.attach(&request, &self.hub, &self.grants, &self.permit, links)
+            }
             Some(Node::Events(suffix)) => Err(self.redirect(&suffix)),
             Some(Node::Management) => self.attach_management(&request),
             Some(Node::Partition(address)) => {
@@ -257,12 +261,12 @@ mod tests {
     use iothub_auth::Clock;
 
     use super::*;
-    use crate::activity::{ActivityLog, Origin};
+    use crate::activity::{ActivityLog, ActivityTransport, Origin};
 
     async fn told(error: AmqpError) -> Vec<String> {
         let log = ActivityLog::new("hub", Clock::real());
         let mut activity = log.stream();
-        let origin = Origin::new(log, "amqps", ([127, 0, 0, 1], 1).into());
+        let origin = Origin::new(log, ActivityTransport::Amqp, ([127, 0, 0, 1], 1).into());
         origin.scope(async move { tell_refusal("attach x".to_owned(), &error) }).await;
         std::iter::from_fn(|| activity.try_next()).map(|record| record.reason.clone().unwrap()).collect()
     }

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 
 use super::address::PartitionAddress;
 use super::error::{ARGUMENT_ERROR, ARGUMENT_OUT_OF_RANGE, amqp_error};
-use super::grants::Grants;
 use super::selector;
 use crate::activity::ReaderActivity;
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 use crate::log::{EventReader, Listener, PartitionState, ReaderRefused};
 

@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use iothub_amqp_server::{SaslInit, SaslVerdict, Symbol};
 
-use super::grants::Grants;
 use crate::activity::refused;
+use crate::core::grant::Grants;
 use crate::hub::Hub;
 
 /// The mechanisms that the hub offers: those of the official Python and Event Hubs clients. `EXTERNAL` joins

@@ -2,7 +2,7 @@
 //! transitions that may take their time: the callback of the transport returns at once, the connection goes on, and
 //! the job settles its delivery when the outcome is known. `devicebound` and `feedback` have one for each connection.
 //!
-//! A worker outlives its connection until the jobs that it was given are done. Whether a job still counts when its link
+//! A worker outlives its connection until the jobs that it was given are done, and the end of the hub waits for it. Whether a job still counts when its link
 //! is gone is for the job to say.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use iothub_amqp_server::{AmqpError, ConnectionHandle, condition};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 
-use crate::activity::Origin;
+use crate::listener::accepted::Permit;
 
 /// The sending side of a worker. The worker ends once this and all places that were reserved are gone.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ impl<J: Send + 'static> Worker<J> {
     /// connection is closed with `failure` as the reason.
     pub(super) fn spawn<W, F>(
         connection: ConnectionHandle,
+        permit: &Permit,
         places: usize,
         failure: &'static str,
         mut work: W,
@@ -38,10 +39,7 @@ impl<J: Send + 'static> Worker<J> {
                 work(job).await;
             }
         };
-        match Origin::here() {
-            Some(origin) => tokio::spawn(origin.scope(run)),
-            None => tokio::spawn(run),
-        };
+        permit.spawn("the worker of an AMQP connection", run);
         Self(sender)
     }
 

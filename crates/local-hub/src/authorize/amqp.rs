@@ -1,4 +1,4 @@
-//! Decides which AMQP connections may use the addresses of a back end, before it is known which of them a
+//! This file decides which AMQP connections may use the addresses of a back end, before it is known which of them a
 //! connection wants. `amqp/cbs` and `amqp/sasl` call it.
 //!
 //! Clients of Event Hubs sign with the text of the key, those of IoT Hub with the bytes that the text encodes.
@@ -10,7 +10,7 @@ use iothub_auth::{CLOCK_SKEW, SharedAccessKey};
 use jiff::Timestamp;
 use ring::hmac;
 
-use super::{Denied, ServiceGrant};
+use crate::core::grant::{Denied, ServiceGrant};
 use crate::core::policies::{Permission, Policy};
 use crate::hub::Hub;
 

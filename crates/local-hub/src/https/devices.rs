@@ -1,4 +1,4 @@
-//! This file serves `/devices` and `/devices/{id}`, the identities of devices. `router` calls it.
+//! This file serves `/devices` and `/devices/{id}`, the identity registry; `router` leads here.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -41,7 +41,7 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     // The keys in the body are wiped when they have been read.
     let body = zeroize::Zeroizing::new(Vec::from(json_body(&headers, body).await?));
-    let write = parsed(body, device_json::parse).await?.logged(&id);
+    let write = parsed(&hub, body, device_json::parse).await?.logged(&id);
     if write.device_id != id {
         return Err(ApiError::new(
             ErrorCode::ArgumentInvalid,

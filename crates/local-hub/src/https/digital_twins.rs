@@ -1,4 +1,5 @@
-//! Serves `/digitaltwins/{id}`: it reads and patches twins as Plug and Play shows them.
+//! This file serves `/digitaltwins/{id}`, to which `router` leads: it reads and patches twins as Plug and Play shows
+//! them.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -36,7 +37,7 @@ pub(super) async fn patch(
         let patch = DigitalTwinPatch::parse(&clamp_whole_numbers(body)).map_err(|error| refused(&error))?;
         Ok::<_, ApiError>((patch, passed_over(body)))
     };
-    let (patch, passed_over) = parsed(body, read).await?;
+    let (patch, passed_over) = parsed(&hub, body, read).await?;
     passed_over.log(&format_args!("the digital twin {device}"));
     let precondition = precondition(&headers)?;
     let patched = hub.commit(|service, now| service.patch_digital_twin(now, &device, &patch, &precondition));

@@ -26,8 +26,8 @@ use super::json_object::{Parsed, boolean, field, object, text, wrong_type};
 use super::message_headers::{self, APPLICATION};
 use super::passed_over::{PassedOver, Read};
 use super::request::{IdentityOfPath, body, media_type, parsed};
-use crate::authorize::DeviceGrant;
 use crate::core::event::HubEvent;
+use crate::core::grant::DeviceGrant;
 use crate::core::limits::PROPERTIES;
 use crate::core::refusal::{HubError, too_many_properties};
 use crate::hub::{DeviceSession, Hub};
@@ -58,13 +58,14 @@ pub(super) async fn post(
     let limit = hub.config().limits.telemetry_message_bytes;
     let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
     let messages = if is_batch {
-        batch(content, limit).await?.logged(&sender)
+        let entries = parsed(&hub, content, batch::parse).await?;
+        messages_of(entries, limit).await?.logged(&sender)
     } else {
         vec![single(&headers, content)?]
     };
     check_size(messages.iter().map(Telemetry::size).sum(), limit)?;
     let now = hub.clock().now();
-    let auth_method: Arc<str> = grant.auth_method().into();
+    let auth_method: Arc<str> = grant.credential.auth_method().into();
     let event = |telemetry: Telemetry| {
         let generation_id = Arc::clone(&grant.generation_id);
         let mut event = HubEvent::telemetry(
@@ -82,7 +83,7 @@ pub(super) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A message as its sender wrote it.
+/// A telemetry message with the system properties that have no field in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Telemetry {
     message: TelemetryMessage,
@@ -159,9 +160,11 @@ pub(super) fn fuzzing_single(headers: &HeaderMap) {
     drop(single(headers, Bytes::new()));
 }
 
-/// Reads a batch whose messages have at most `limit` bytes together.
-async fn batch(content: Bytes, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
-    let entries = parsed(content, batch::parse).await?;
+/// Reads the messages of a batch, which have at most `limit` bytes together.
+async fn messages_of(
+    entries: Vec<Map<String, Value>>,
+    limit: usize,
+) -> Result<Read<Vec<Telemetry>>, ApiError> {
     let mut passed_over = PassedOver::default();
     let mut read = Vec::with_capacity(entries.len());
     let mut size = 0;
@@ -211,6 +214,10 @@ fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn batch(content: Bytes, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
+        messages_of(super::batch::parse(&content)?, limit).await
+    }
 
     #[test]
     fn properties_have_the_meaning_of_their_names() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::listener::places::Place;
+use crate::listener::accepted::Permit;
 
 /// The longest time that a client may take for the head of a request, and a stranger for anything.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -91,16 +91,16 @@ impl Phases {
 pub(super) struct Guarded<S> {
     stream: S,
     phases: Phases,
-    place: Arc<Place>,
+    permit: Arc<Permit>,
     reading: Pin<Box<Sleep>>,
     /// The timer that runs while the client takes nothing.
     writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, phases: Phases, place: Arc<Place>) -> Self {
+    pub(super) fn new(stream: S, phases: Phases, permit: Arc<Permit>) -> Self {
         let reading = Box::pin(tokio::time::sleep(HEAD_TIMEOUT));
-        Self { stream, phases, place, reading, writing: None }
+        Self { stream, phases, permit, reading, writing: None }
     }
 
     /// Fails if the client has taken nothing for too long.
@@ -128,7 +128,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return read;
         }
-        let Some(deadline) = self.phases.deadline(self.place.is_proven()) else { return Poll::Pending };
+        let Some(deadline) = self.phases.deadline(self.permit.place().is_proven()) else {
+            return Poll::Pending;
+        };
         if self.reading.deadline() != deadline {
             self.reading.as_mut().reset(deadline);
         }
@@ -168,22 +170,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
+    use iothub_auth::Clock;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
+    use crate::activity::ActivityLog;
 
     struct Bench {
         client: DuplexStream,
         server: Guarded<DuplexStream>,
         phases: Phases,
-        place: Arc<Place>,
+        permit: Arc<Permit>,
     }
 
     fn bench() -> Bench {
         let (client, server) = tokio::io::duplex(64);
-        let (phases, place) = (Phases::new(), Arc::new(Place::alone()));
-        let server = Guarded::new(server, phases.clone(), Arc::clone(&place));
-        Bench { client, server, phases, place }
+        let permit = Permit::alone(&ActivityLog::new("hub", Clock::real()));
+        let phases = Phases::new();
+        let server = Guarded::new(server, phases.clone(), Arc::clone(&permit));
+        Bench { client, server, phases, permit }
     }
 
     /// Returns the time that the server waits for more, until it gives up.
@@ -199,8 +204,8 @@ mod tests {
         let mut stranger = bench();
         assert_eq!(patience(&mut stranger.server).await, HEAD_TIMEOUT);
 
-        let Bench { mut client, mut server, place, .. } = bench();
-        place.prove();
+        let Bench { mut client, mut server, permit, .. } = bench();
+        permit.place().prove();
         client.write_all(b"GET / HT").await.unwrap();
         assert_eq!(server.read(&mut [0; 64]).await.unwrap(), 8);
         tokio::time::sleep(HEAD_TIMEOUT / 2).await;
@@ -212,11 +217,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_takes_the_time_it_takes_and_a_proven_client_may_be_idle() {
-        let Bench { mut client, mut server, phases, place } = bench();
+        let Bench { mut client, mut server, phases, permit } = bench();
         client.write_all(b"head").await.unwrap();
         assert_eq!(server.read(&mut [0; 64]).await.unwrap(), 4);
         phases.begin_request();
-        place.prove();
+        permit.place().prove();
         let waiting = tokio::time::timeout(IDLE_TIMEOUT * 2, server.read(&mut [0; 64])).await;
         assert!(waiting.is_err(), "a request that is being answered has deadlines of its own");
         phases.end_request();

@@ -1,5 +1,5 @@
-//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device. `router` calls
-//! it.
+//! This file serves `/devices/{id}/modules` and `/devices/{id}/modules/{mid}`, the modules of a device; `router` leads
+//! here.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -35,7 +35,7 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     // The keys in the body are wiped when they have been read.
     let body = zeroize::Zeroizing::new(Vec::from(json_body(&headers, body).await?));
-    let write = parsed(body, device_json::parse_module).await?.logged(&id);
+    let write = parsed(&hub, body, device_json::parse_module).await?.logged(&id);
     if write.id() != id {
         let text = format!("deviceId and moduleId are {} in the body and {id} in the path", write.id());
         return Err(ApiError::new(ErrorCode::ArgumentInvalid, text));

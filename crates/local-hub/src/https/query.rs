@@ -1,4 +1,4 @@
-//! Serves `/devices/query`: it answers queries, page by page.
+//! This file serves `/devices/query`, to which `router` leads: it answers queries, page by page.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -27,7 +27,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Result<Response, ApiError> {
     let most = page_size(&headers)?;
-    let body = parsed(json_body(&headers, body).await?, root).await?;
+    let body = parsed(&hub, json_body(&headers, body).await?, root).await?;
     let Some(query) = text(&body, "query")? else {
         return Err(ApiError::new(ErrorCode::ArgumentNull, "query is missing"));
     };

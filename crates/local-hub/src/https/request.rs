@@ -17,8 +17,9 @@ use percent_encoding::percent_decode_str;
 use super::error::ApiError;
 use crate::core::lock::LockToken;
 use crate::core::registry::Precondition;
+use crate::hub::Hub;
 
-/// Longest body of a request. The limit is ours: the largest body that the service takes is smaller.
+/// The largest number of bytes in the body of a request. The limit is ours: the largest body that the service takes is smaller.
 pub(super) const BODY_BYTES: usize = 1024 * 1024;
 
 /// The number of bytes that are still read of a body that is too long, so that its sender finishes and reads the
@@ -31,7 +32,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first version of the service's interface.
 const OLDEST_API_VERSION: &str = "2016-02-03";
 
-/// Refuses a request without an `api-version` the service could know: `YYYY-MM-DD`, with or without
+/// Checks that a request has an `api-version` that the service could know: `YYYY-MM-DD`, with or without
 /// `-preview`, not before the oldest. All versions are served alike.
 pub(super) fn check_api_version(uri: &Uri) -> Result<(), ApiError> {
     let value = query(uri, "api-version");
@@ -160,8 +161,10 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, 
 /// ten milliseconds.
 const PARSED_IN_PLACE: usize = 64 * 1024;
 
-/// Parses a body without holding up the other tasks of this thread if it is large.
+/// Returns what `parse` reads in a body. A large body is parsed on another thread, where it holds up no task; a
+/// shutdown waits for it.
 pub(super) async fn parsed<B, T, E>(
+    hub: &Hub,
     body: B,
     parse: impl FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
 ) -> Result<T, ApiError>
@@ -174,7 +177,7 @@ where
     if body.as_ref().len() <= PARSED_IN_PLACE {
         return Ok(parse(body.as_ref())?);
     }
-    let parsing = tokio::task::spawn_blocking(move || parse(body.as_ref()));
+    let parsing = hub.lifecycle().intake().spawn_blocking(move || parse(body.as_ref()));
     match parsing.await {
         Ok(parsed) => Ok(parsed?),
         // The task panicked, or the runtime ends.

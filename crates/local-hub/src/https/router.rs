@@ -22,7 +22,7 @@ use super::{
 };
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
-use crate::listener::places::Place;
+use crate::listener::accepted::Permit;
 
 const DEVICES: &str = "/devices";
 const DEVICE: &str = "/devices/{id}";
@@ -162,7 +162,8 @@ fn who(method: &Method, path: &str, uri: &Uri) -> Option<Who> {
     back_end.map(|(_, _, any_of)| Who::BackEnd(any_of)).or_else(|| device().map(|_| Who::Device))
 }
 
-/// Lets a request through if its route is in a table and its bearer may use it.
+/// Passes a request on to its route if the route is in a table and the bearer may use it; then the peer is a stranger
+/// no more.
 async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Request, next: Next) -> Response {
     let authorized = match who(request.method(), path.as_str(), request.uri()) {
         Some(Who::BackEnd(any_of)) => authorize(&hub, &request, any_of),
@@ -174,8 +175,8 @@ async fn authorized(State(hub): State<Hub>, path: MatchedPath, mut request: Requ
     };
     match authorized.and_then(|()| request::check_api_version(request.uri())) {
         Ok(()) => {
-            if let Some(place) = request.extensions().get::<Arc<Place>>() {
-                place.prove();
+            if let Some(permit) = request.extensions().get::<Arc<Permit>>() {
+                permit.place().prove();
             }
             next.run(request).await
         }
@@ -232,14 +233,14 @@ fn token(request: &Request) -> Result<&str, ApiError> {
     Ok(header.to_str().unwrap_or_default())
 }
 
-/// The parts of a path, decoded.
+/// Returns the parts of a path, decoded.
 fn segments(uri: &Uri) -> Vec<Cow<'_, str>> {
     let parts = uri.path().split('/').filter(|part| !part.is_empty());
     parts.map(|part| percent_decode_str(part).decode_utf8_lossy()).collect()
 }
 
-/// Takes a slash off the end of the path, which some official clients send, and writes names that clients
-/// spell in several ways in one.
+/// Returns the request without a slash at the end of its path, which some official clients send, and with one
+/// spelling of the names that clients spell in several ways.
 pub(super) fn normalized(mut request: Request<Body>) -> Request<Body> {
     let uri = request.uri();
     let mut after_messages = false;

@@ -1,4 +1,4 @@
-//! Serves `/twins/{id}` and `/twins/{id}/modules/{mid}`: it reads, patches and replaces twins.
+//! This file serves `/twins/{id}` and `/twins/{id}/modules/{mid}`, to which `router` leads: it reads, patches and replaces twins.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -46,7 +46,7 @@ async fn write(
     section: fn(Map<String, Value>) -> SectionWrite,
 ) -> Result<Response, ApiError> {
     let body = json_body(headers, body).await?;
-    let write = parsed(body, move |body| twin_json::parse(body, section)).await?.logged(id);
+    let write = parsed(hub, body, move |body| twin_json::parse(body, section)).await?.logged(id);
     let precondition = precondition(headers)?;
     Ok(twin(&hub.commit(|service, now| service.write_twin(now, id, &write, &precondition)).await?))
 }

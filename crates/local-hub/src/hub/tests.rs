@@ -7,11 +7,11 @@ use iothub_models::{
 };
 
 use super::*;
-use crate::authorize::{DeviceGrant, GrantScope};
 use crate::config::{ConsumerGroups, HostNames};
 use crate::core::connections::CloseReason;
 use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
+use crate::core::grant::{Credential, DeviceGrant, Signer};
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
 use crate::core::registry::Precondition;
@@ -43,11 +43,8 @@ fn id(text: &str) -> DeviceId {
 
 pub(super) async fn create(hub: &Hub, name: &str) -> DeviceGrant {
     let created = hub.put_device(DeviceWrite::new(id(name)), &Precondition::None).await.unwrap();
-    DeviceGrant {
-        generation_id: created.generation_id.into(),
-        scope: GrantScope::Device,
-        expiry: jiff::Timestamp::MAX,
-    }
+    let credential = Credential::Sas { signer: Signer::Device, expiry: jiff::Timestamp::MAX };
+    DeviceGrant { generation_id: created.generation_id.into(), credential }
 }
 
 async fn connect(hub: &Hub, name: &str, grant: &DeviceGrant) -> DeviceSession {
@@ -135,7 +132,7 @@ async fn telemetry_counts_as_activity_and_wakes_who_waits() {
             message,
             Identity::device(id("d1")),
             generation,
-            grant.auth_method().into(),
+            grant.credential.auth_method().into(),
             hub.clock().now(),
         )
     };

@@ -1,12 +1,15 @@
-//! [`Places`] counts the open connections of one service (MQTT, AMQP or HTTPS) and decides who leaves when
+//! [`Places`] counts the open connections of one service (MQTT, AMQP or HTTPS) and decides which one must end when
 //! there is no room for another one.
+//!
+//! `listener` takes a place for each connection, and the [`Permit`](super::accepted::Permit) of the connection keeps
+//! it. The protocol rooms say when the peer has proven itself.
 //!
 //! A peer that has not proven who it is yet is a stranger. When places run out, the oldest stranger leaves:
 //! a client that means well proves itself soon after it came, so the oldest one is the least likely to do
 //! so. Refusing the newcomer instead would let a few thousand idle peers lock every device out. A peer that
 //! has proven itself keeps its place, unless its tokens have expired and no stranger is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,9 +30,9 @@ pub(crate) struct Places(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Connections that may be open at a time.
+    /// The number of connections that may be open at a time.
     most: usize,
-    /// Strangers among them.
+    /// The number of strangers that may be among them.
     most_strangers: usize,
     state: Mutex<State>,
     /// Rings when a connection has ended.
@@ -38,10 +41,10 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections whose [`Place`] is not dropped yet, those that were told to leave included.
+    /// The number of connections whose [`Place`] is not dropped yet, including those that were told to leave.
     open: usize,
-    /// Connections that were told to leave and have not ended yet.
-    leaving: usize,
+    /// The numbers of the connections that were told to leave and have not ended yet.
+    leaving: BTreeSet<u64>,
     /// The number of the next place. The lower a number is, the older the connection is.
     next: u64,
     /// The strangers that were not told to leave, and since when they are here.
@@ -69,22 +72,25 @@ impl Places {
     /// Returns a place for a stranger that just connected, and whether another one had to leave for it. Waits
     /// until that one has ended.
     ///
+    /// `leave` is the token that is cancelled when the stranger must leave in its turn. It may be cancelled for
+    /// another reason, such as the end of the hub, and must belong to this one connection.
+    ///
     /// # Errors
     /// [`Full`] if everybody here has proven who they are.
     ///
     /// # Cancel safety
     /// A stranger may have been told to leave although no place was returned.
-    pub(crate) async fn take(&self, now: Timestamp) -> Result<(Place, bool), Full> {
+    pub(crate) async fn take(&self, leave: CancellationToken, now: Timestamp) -> Result<(Place, bool), Full> {
         let mut made_room = false;
         loop {
             let ended = self.0.ended.notified();
             let wait_until = {
                 let mut state = self.lock();
                 if state.has_room(&self.0) {
-                    return Ok((state.enter(self.clone()), made_room));
+                    return Ok((state.enter(self.clone(), leave), made_room));
                 }
                 match state.left_alone_until() {
-                    _ if state.leaving > 0 => None,
+                    _ if !state.leaving.is_empty() => None,
                     Some(until) if until > Instant::now() => Some(until),
                     _ if state.tell_to_leave(now) => {
                         made_room = true;
@@ -104,7 +110,7 @@ impl Places {
     /// whether there was one.
     pub(crate) fn make_room(&self, now: Timestamp) -> bool {
         let mut state = self.lock();
-        state.leaving > 0 || state.tell_to_leave(now)
+        !state.leaving.is_empty() || state.tell_to_leave(now)
     }
 
     /// Returns how many connections may be unproven at a time.
@@ -121,14 +127,13 @@ impl Places {
 
 impl State {
     fn has_room(&self, bounds: &Inner) -> bool {
-        self.open < bounds.most && self.strangers.len() + self.leaving < bounds.most_strangers
+        self.open < bounds.most && self.strangers.len() + self.leaving.len() < bounds.most_strangers
     }
 
-    fn enter(&mut self, places: Places) -> Place {
+    fn enter(&mut self, places: Places, leave: CancellationToken) -> Place {
         let number = self.next;
         self.next += 1;
         self.open += 1;
-        let leave = CancellationToken::new();
         self.strangers.insert(number, (leave.clone(), Instant::now()));
         Place { places, number, leave, proven: AtomicBool::new(false) }
     }
@@ -139,14 +144,14 @@ impl State {
     }
 
     fn tell_to_leave(&mut self, now: Timestamp) -> bool {
-        let oldest = self.strangers.pop_first().map(|(_, (leave, _))| leave).or_else(|| {
-            let expired =
-                self.expiring.iter().find(|(_, (_, until))| *until < now).map(|(number, _)| *number);
-            Some(self.expiring.remove(&expired?)?.0)
+        let oldest = self.strangers.pop_first().map(|(number, (leave, _))| (number, leave)).or_else(|| {
+            let expired = self.expiring.iter().find(|(_, (_, until))| *until < now);
+            let number = expired.map(|(number, _)| *number)?;
+            Some((number, self.expiring.remove(&number)?.0))
         });
-        let Some(leave) = oldest else { return false };
+        let Some((number, leave)) = oldest else { return false };
         leave.cancel();
-        self.leaving += 1;
+        self.leaving.insert(number);
         true
     }
 }
@@ -166,12 +171,13 @@ impl Place {
     pub(crate) fn alone() -> Self {
         let places = Places::new(1, 1);
         let mut state = places.lock();
-        let place = state.enter(places.clone());
+        let place = state.enter(places.clone(), CancellationToken::new());
         drop(state);
         place
     }
 
-    /// Returns the token that is cancelled when this connection must end to make room for another one.
+    /// Returns the token that is cancelled when this connection must end to make room for another one, or with the
+    /// hub.
     pub(crate) const fn leave(&self) -> &CancellationToken {
         &self.leave
     }
@@ -193,8 +199,8 @@ impl Place {
     pub(crate) fn prove_until(&self, until: Timestamp) {
         self.proven.store(true, Ordering::Relaxed);
         let mut state = self.places.lock();
-        // Whoever was told to leave is in neither list, and stays out of them.
-        let stays = !self.leave.is_cancelled();
+        // A connection that was told to leave is in neither list, and stays out of them.
+        let stays = !state.leaving.contains(&self.number);
         state.strangers.remove(&self.number);
         state.expiring.remove(&self.number);
         if stays && until < Timestamp::MAX {
@@ -212,9 +218,7 @@ impl Drop for Place {
         state.open -= 1;
         state.strangers.remove(&self.number);
         state.expiring.remove(&self.number);
-        if self.leave.is_cancelled() {
-            state.leaving -= 1;
-        }
+        state.leaving.remove(&self.number);
         drop(state);
         self.places.0.ended.notify_waiters();
     }
@@ -228,8 +232,12 @@ mod tests {
         Timestamp::UNIX_EPOCH
     }
 
+    async fn take(places: &Places) -> Result<(Place, bool), Full> {
+        places.take(CancellationToken::new(), now()).await
+    }
+
     async fn enter(places: &Places) -> Place {
-        places.take(now()).await.unwrap().0
+        take(places).await.unwrap().0
     }
 
     /// Starts a connection that ends when it is told to.
@@ -243,16 +251,16 @@ mod tests {
         let proven = enter(&places).await;
         proven.prove();
         let (second, third) = (connection(enter(&places).await), connection(enter(&places).await));
-        let (fourth, made_room) = places.take(now()).await.unwrap();
+        let (fourth, made_room) = take(&places).await.unwrap();
         assert!(made_room && second.is_finished() && !third.is_finished() && !proven.leave().is_cancelled());
         fourth.prove();
         let fifth = enter(&places).await;
         assert!(third.is_finished());
         fifth.prove();
-        assert_eq!(places.take(now()).await.unwrap_err(), Full(3));
+        assert_eq!(take(&places).await.unwrap_err(), Full(3));
         assert!(!places.make_room(now()));
         drop(proven);
-        assert!(!places.take(now()).await.unwrap().1);
+        assert!(!take(&places).await.unwrap().1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +268,7 @@ mod tests {
         let places = Places::new(100, 2);
         let (first, second) = (enter(&places).await, enter(&places).await);
         let start = Instant::now();
-        let mut third = Box::pin(places.take(now()));
+        let mut third = Box::pin(take(&places));
         assert!(futures_util::poll!(&mut third).is_pending());
         tokio::time::advance(LEFT_ALONE / 2).await;
         first.prove();
@@ -268,7 +276,7 @@ mod tests {
         assert!(!made_room && !second.leave().is_cancelled());
         assert_eq!(start.elapsed(), LEFT_ALONE / 2);
         let second = connection(second);
-        assert!(places.take(now()).await.unwrap().1);
+        assert!(take(&places).await.unwrap().1);
         assert_eq!(start.elapsed(), LEFT_ALONE);
         assert!(second.is_finished());
     }
@@ -277,17 +285,17 @@ mod tests {
     async fn strangers_have_a_bound_of_their_own() {
         let places = Places::new(100, 2);
         let (first, _second) = (connection(enter(&places).await), enter(&places).await);
-        let (third, made_room) = places.take(now()).await.unwrap();
+        let (third, made_room) = take(&places).await.unwrap();
         assert!(made_room && first.is_finished());
         third.prove();
-        assert!(!places.take(now()).await.unwrap().1, "who proved itself is no stranger");
+        assert!(!take(&places).await.unwrap().1, "who proved itself is no stranger");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_waits_until_the_other_one_has_ended() {
         let places = Places::new(1, 1);
         let first = enter(&places).await;
-        let mut second = Box::pin(places.take(now()));
+        let mut second = Box::pin(take(&places));
         assert!(futures_util::poll!(&mut second).is_pending() && !first.leave().is_cancelled());
         tokio::time::advance(LEFT_ALONE).await;
         assert!(futures_util::poll!(&mut second).is_pending() && first.leave().is_cancelled());
@@ -297,7 +305,7 @@ mod tests {
         drop(first);
         assert!(second.await.unwrap().1);
         assert_eq!(places.lock().open, 0);
-        assert_eq!(places.lock().leaving, 0);
+        assert!(places.lock().leaving.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,7 +315,7 @@ mod tests {
         expired.prove_until(Timestamp::from_second(-1).unwrap());
         let expired = connection(expired);
         let stranger = connection(enter(&places).await);
-        let (third, _) = places.take(now()).await.unwrap();
+        let (third, _) = take(&places).await.unwrap();
         assert!(stranger.is_finished() && !expired.is_finished());
         third.prove_until(Timestamp::from_second(1).unwrap());
         let fourth = enter(&places).await;
@@ -315,6 +323,6 @@ mod tests {
         // A token that was renewed counts.
         fourth.prove_until(Timestamp::from_second(-1).unwrap());
         fourth.prove_until(Timestamp::from_second(1).unwrap());
-        assert!(places.take(now()).await.is_err());
+        assert!(take(&places).await.is_err());
     }
 }

@@ -1,20 +1,21 @@
 //! [`Shares`] decides how many connections each service may have: its share of the file descriptors that this
 //! process may open, so that a flood on one port leaves the others theirs.
 //!
-//! The library only reads the process's limit. Raising it is for the program to decide.
+//! The builder divides once, when the hub starts. The library only reads the process's limit. Raising it is for the
+//! program to decide.
 
 use super::places::Places;
 
-/// File descriptors kept for everything but connections: standard streams, the event loop, listening
+/// The number of file descriptors kept for everything but connections: standard streams, the event loop, listening
 /// sockets, the state folder, and one connection for each listener that was accepted before there was a
 /// place for it.
 const RESERVED: usize = 48;
 
-/// Strangers that the MQTT and the HTTPS port may have at a time. What all strangers together may take of the
-/// process's memory stays with the process, since the allocator does not give it back: below 30 MB.
+/// The number of strangers that the MQTT and the HTTPS port may each have at a time. All strangers together take less
+/// than 30 MB of memory. It is bounded so low because the allocator does not give it back to the system.
 const STRANGERS: usize = 512;
 
-/// Strangers on the AMQP port, and on the one without TLS: together as many.
+/// The number of strangers on the AMQP port, and on the one without TLS: together as many.
 const AMQPS_STRANGERS: usize = 384;
 const AMQP_STRANGERS: usize = 128;
 

@@ -19,15 +19,15 @@ use super::telemetry::{self, Telemetry, TelemetryError};
 use super::topics::{self, PublishTopic, TopicError};
 use super::user_name;
 use super::wire::{Progress, Wire};
-use crate::authorize::{Denied, DeviceGrant};
 use crate::core::event::HubEvent;
+use crate::core::grant::{Denied, DeviceGrant};
 use crate::hub::Hub;
 use crate::journal::NotKept;
 
 /// The longest time that a peer may take until its CONNECT is answered.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Longest time that a device may be silent, whatever keep-alive it asks for.
+/// The longest time that a device may be silent, whatever keep-alive it asks for.
 /// Source: *Communicate with your IoT hub using the MQTT protocol*, "Default keep-alive timeout".
 const MAX_SILENCE: Duration = Duration::from_secs(1767);
 
@@ -42,9 +42,9 @@ pub(super) struct Admitted {
     pub sender: Sender,
     /// The will, which is published unless the device sends a DISCONNECT.
     pub will: Option<Telemetry>,
-    /// Longest time between two packets of the device.
+    /// The longest time between two packets of the device.
     pub max_silence: Duration,
-    /// The instant at which the connection ends because its token has expired for [`TOKEN_GRACE`].
+    /// The instant at which the connection ends because its credential has expired for [`TOKEN_GRACE`].
     pub token_deadline: Timestamp,
 }
 
@@ -62,7 +62,7 @@ impl Sender {
         Self {
             id: id.clone(),
             generation_id: Arc::clone(&grant.generation_id),
-            auth_method: grant.auth_method().into(),
+            auth_method: grant.credential.auth_method().into(),
             model_id: model_id.map(|id| id.as_str().into()),
         }
     }
@@ -194,7 +194,7 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
         sender,
         will,
         max_silence: if keep_alive.is_zero() { MAX_SILENCE } else { keep_alive.min(MAX_SILENCE) },
-        token_deadline: grant.expiry.checked_add(TOKEN_GRACE).unwrap_or(Timestamp::MAX),
+        token_deadline: grant.credential.expiry().checked_add(TOKEN_GRACE).unwrap_or(Timestamp::MAX),
     };
     Ok((admitted, session_present))
 }

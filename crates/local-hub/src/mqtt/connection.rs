@@ -1,7 +1,7 @@
 //! This file serves the connection of one device or module: it handles each packet, sends the messages that wait,
 //! and ends the connection.
 //!
-//! `mqtt` starts it for each TLS stream. Packets are handled a read batch at a time. The telemetry of a batch
+//! `mqtt` starts it for each accepted connection. Packets are handled a read batch at a time. The telemetry of a batch
 //! enters the hub in one transition, and the answers are written after it, in order and at once. The hub does not
 //! push into a connection: the connection pulls messages from its `mailbox` when it has room. While a peer does
 //! not take its output, the hub reads from it up to a bound only, and disconnects it after a while.
@@ -34,10 +34,10 @@ use crate::core::method_calls::MethodAnswer;
 use crate::core::sessions::Qos;
 use crate::hub::{Committed, Hub, Reserved};
 use crate::journal::{Gate, NotKept, Room};
-use crate::listener::places::Place;
+use crate::listener::Accepted;
 
-/// Serves one connection from its first byte to its last. `place` is told when its device is let in.
-pub(super) async fn run<S>(hub: Hub, stream: S, place: Arc<Place>)
+/// Serves one connection from its first byte to its last, and keeps its place from when its device is let in.
+pub(super) async fn run<S>(hub: Hub, Accepted { stream, permit }: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -48,7 +48,7 @@ where
     };
     match admitted {
         Ok(admitted) => {
-            place.prove();
+            permit.place().prove();
             wire.trust();
             let mut connection = Connection::new(hub, wire, admitted);
             let ended = connection.serve().await;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
 use iothub_models::{C2dMessage, DeviceId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::connection;
-use crate::activity::Origin;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
@@ -17,7 +16,8 @@ use crate::core::policies::{Policies, new_key};
 use crate::core::registry::Precondition;
 use crate::hub::Hub;
 use crate::journal::Memory;
-use crate::listener::places::Place;
+use crate::listener::Accepted;
+use crate::listener::accepted::Permit;
 
 /// The real time that a test waits for bytes that should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,9 +65,15 @@ impl Bench {
     /// Opens a connection that has sent nothing yet, with this much room for bytes on the way.
     pub(super) fn open(&self, room: usize) -> Peer {
         let (stream, own) = tokio::io::duplex(room);
-        let place = std::sync::Arc::new(Place::alone());
-        let origin = Origin::new(self.hub.activity().clone(), "mqtts", ([127, 0, 0, 1], 1).into());
-        Peer { stream, served: tokio::spawn(origin.scope(connection::run(self.hub.clone(), own, place))) }
+        let permit = Permit::alone(self.hub.activity());
+        let (ended, served) = oneshot::channel();
+        let work = connection::run(self.hub.clone(), Accepted { stream: own, permit: Arc::clone(&permit) });
+        permit.serve(async move {
+            work.await;
+            // A test may have stopped to wait.
+            let _unheard = ended.send(());
+        });
+        Peer { stream, served }
     }
 
     /// Opens a connection of `d1` that was let in.
@@ -161,7 +167,7 @@ pub(super) fn c2d_packet(first: u8, packet_id: Option<u16>, body: &str) -> Vec<u
 /// The other end of a connection.
 pub(super) struct Peer {
     pub stream: DuplexStream,
-    pub served: JoinHandle<()>,
+    pub served: oneshot::Receiver<()>,
 }
 
 impl Peer {
