@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{File, Finding};
 
 /// The folders that are checked, each with the file of the same name beside it. A further room is one line here.
-const ROOMS: &[&str] = &["crates/amqp-server/src"];
+const ROOMS: &[&str] = &["crates/amqp-server/src", "crates/local-hub/src/core"];
 
 /// The files of a room, each with the files of the room that it names.
 type Imports<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;

@@ -9,7 +9,7 @@
 use iothub_amqp_server::{Body, Message, Value};
 
 use super::address;
-use super::replies::Answer;
+use super::replies::Reply;
 use crate::activity::refused;
 use crate::core::grant::Grants;
 use crate::hub::Hub;
@@ -18,7 +18,7 @@ use crate::hub::Hub;
 const PUT_TOKEN: &str = "put token";
 
 /// Checks a put-token request and remembers the grant that its token proves.
-pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> Answer {
+pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> Reply {
     let property =
         |name| request.application_properties.get(name).and_then(Value::as_str).unwrap_or_default();
     if property("operation") != "put-token" {
@@ -38,18 +38,18 @@ pub(super) fn put_token(request: &Message, hub: &Hub, grants: &mut Grants) -> An
             let of_event_hub = address::audience_entity(property("name"))
                 .is_some_and(|entity| entity.eq_ignore_ascii_case(&hub.config().name));
             let (status, description) = if of_event_hub { (202, "Accepted") } else { (200, "OK") };
-            Answer { status, description: description.to_owned(), condition: None, body: Value::Null }
+            Reply { status, description: description.to_owned(), condition: None, body: Value::Null }
         }
         // The official Python client reads the description after its C core has freed it; a short one is
         // still whole then, and the client raises the right error.
         Err(denied) => {
             refused(PUT_TOKEN, &denied.reason).code(denied.code).tell();
-            Answer::refusal(401, None, "Unauthorized access")
+            Reply::refusal(401, None, "Unauthorized access")
         }
     }
 }
 
-fn refusal(status: i32, text: &'static str) -> Answer {
+fn refusal(status: i32, text: &'static str) -> Reply {
     refused(PUT_TOKEN, &text).tell();
-    Answer::refusal(status, None, text)
+    Reply::refusal(status, None, text)
 }

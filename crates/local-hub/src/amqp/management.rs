@@ -8,7 +8,7 @@ use iothub_amqp_server::{Array, Map, Message, Symbol, Timestamp, Value, conditio
 
 use super::error::ARGUMENT_ERROR;
 use super::readers::partition_index;
-use super::replies::Answer;
+use super::replies::Reply;
 use crate::core::grant::Grants;
 use crate::hub::Hub;
 
@@ -20,14 +20,14 @@ const UNAUTHORIZED: Symbol = condition::UNAUTHORIZED_ACCESS;
 const NEVER: i64 = -62_135_596_800_000;
 
 /// Returns the answer to one request.
-pub(super) fn respond(request: &Message, hub: &Hub, grants: &Grants) -> Answer {
+pub(super) fn respond(request: &Message, hub: &Hub, grants: &Grants) -> Reply {
     if grants.check_any_event(&hub.config().name, hub.clock().now()).is_err() {
-        return Answer::refusal(401, Some(UNAUTHORIZED), "Unauthorized access");
+        return Reply::refusal(401, Some(UNAUTHORIZED), "Unauthorized access");
     }
     let property =
         |name| request.application_properties.get(name).and_then(Value::as_str).unwrap_or_default();
     if !property("operation").eq_ignore_ascii_case("READ") {
-        return Answer::refusal(400, Some(ARGUMENT_ERROR), "the operation on $management must be READ");
+        return Reply::refusal(400, Some(ARGUMENT_ERROR), "the operation on $management must be READ");
     }
     let name = property("name");
     let found = if !name.eq_ignore_ascii_case(&hub.config().name) {
@@ -41,13 +41,13 @@ pub(super) fn respond(request: &Message, hub: &Hub, grants: &Grants) -> Answer {
             }
             other => {
                 let text = format!("the type must be {EVENT_HUB} or {PARTITION}, not {other:?}");
-                return Answer::refusal(400, Some(ARGUMENT_ERROR), text);
+                return Reply::refusal(400, Some(ARGUMENT_ERROR), text);
             }
         }
     };
     match found {
-        Ok(body) => Answer { status: 200, description: "OK".to_owned(), condition: None, body: body.into() },
-        Err(text) => Answer::refusal(404, Some(condition::NOT_FOUND), text),
+        Ok(body) => Reply { status: 200, description: "OK".to_owned(), condition: None, body: body.into() },
+        Err(text) => Reply::refusal(404, Some(condition::NOT_FOUND), text),
     }
 }
 

@@ -22,7 +22,7 @@ const MAX_REQUEST_BYTES: u64 = 32 * 1024;
 
 /// What is answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) status: i32,
     pub(super) description: String,
     /// What went wrong, for programs.
@@ -30,7 +30,7 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
-impl Answer {
+impl Reply {
     pub(super) fn refusal(status: i32, condition: Option<Symbol>, description: impl Into<String>) -> Self {
         Self { status, description: description.into(), condition, body: Value::Null }
     }
@@ -103,7 +103,7 @@ impl Replies {
     }
 
     /// Answers a request that came on `link`, as soon as the link for it is there.
-    pub(super) fn answer(&mut self, link: LinkId, request: Message, answer: Answer, links: &mut Links<'_>) {
+    pub(super) fn answer(&mut self, link: LinkId, request: Message, answer: Reply, links: &mut Links<'_>) {
         let Some((_, session)) = self.requests.iter().find(|(known, _)| *known == link).copied() else {
             return;
         };

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use super::c2d_check::check;
 use super::kept::{Kept, Position};
 use super::limits::Limits;
-use super::lock::{Lock, LockToken, LockTokens, Settlement};
+use super::lock_token::{Lock, LockToken, LockTokens, Settlement};
 use super::refusal::HubError;
 use super::truncated;
 

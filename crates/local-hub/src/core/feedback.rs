@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::kept::{Kept, Position};
 use super::limits::{FEEDBACK_BATCH_DELAY, FEEDBACK_BATCH_RECORDS, Limits};
-use super::lock::{Lock, LockToken, LockTokens, Settlement};
+use super::lock_token::{Lock, LockToken, LockTokens, Settlement};
 use super::truncated;
 
 /// A batch handed out.

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use super::device_write::Proof;
 use super::policies::new_key;
+use super::precondition::Precondition;
 use super::refusal::HubError;
-use super::registry::Precondition;
 use super::truncated;
 
 /// What a connection has to know of an identity to be let in.
@@ -87,13 +87,7 @@ impl Registered {
     }
 
     pub(super) fn check(&self, precondition: &Precondition) -> Result<(), HubError> {
-        match precondition {
-            Precondition::Etag(etag) if *etag != self.etag() => Err(HubError::new(
-                ErrorCode::PreconditionFailed,
-                "the etag in If-Match is not that of the identity: read the identity again, and repeat the change on it",
-            )),
-            _ => Ok(()),
-        }
+        precondition.check(&self.etag(), "identity")
     }
 
     pub(super) fn credentials(&self, status: DeviceStatus) -> Credentials {

@@ -16,20 +16,10 @@ use jiff::Timestamp;
 
 pub(crate) use self::modules::Module;
 use super::device_write::DeviceWrite;
+use super::precondition::Precondition;
 use super::refusal::HubError;
 use super::registered::{Credentials, LastActivity, Registered};
 use super::truncated;
-
-/// The state that a request expects (`If-Match`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Precondition {
-    /// Nothing: a write creates, and only creates.
-    None,
-    /// The wildcard: whatever is there, but something must be.
-    Exists,
-    /// This ETag and no other.
-    Etag(String),
-}
 
 /// One device.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ use super::effects::{Effects, Happened};
 use super::feedback::Feedback;
 use super::kept::Kept;
 use super::limits::Limits;
-use super::lock::LockTokens;
+use super::lock_token::LockTokens;
 use super::method_calls::MethodCalls;
 use super::notifications::Notifications;
 use super::record::Record;

@@ -31,8 +31,8 @@ use self::document::TwinDocument;
 pub(crate) use self::document::{Stored, TwinState};
 use self::index::TwinIndexes;
 use self::limits::{Nulls, Section, check_change, check_size};
+use super::precondition::Precondition;
 use super::refusal::HubError;
-use super::registry::Precondition;
 use super::truncated;
 
 /// The twins of all devices, or of all modules, in the order of their ids.
@@ -202,7 +202,7 @@ impl TwinEdit<'_> {
         wants_before: bool,
     ) -> Result<Written, HubError> {
         let Self { id, stored, indexes, twin } = self;
-        check_etag(&twin.etag, precondition)?;
+        precondition.check(&twin.etag, "twin")?;
         let before = wants_before.then(|| twin.clone());
         let mut document = twin.document;
         let change = write.apply(&mut document, truncated(now))?;
@@ -262,16 +262,6 @@ impl TwinSet {
 fn replace(id: &Identity, stored: &mut Stored, new: Stored, indexes: &mut TwinIndexes) {
     indexes.changed(id, Some(stored.packed()), Some(new.packed()));
     *stored = new;
-}
-
-fn check_etag(etag: &str, precondition: &Precondition) -> Result<(), HubError> {
-    match precondition {
-        Precondition::Etag(expected) if expected != etag => Err(HubError::new(
-            ErrorCode::PreconditionFailed,
-            "the etag in If-Match is not that of the twin: read the twin again, and repeat the change on it",
-        )),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

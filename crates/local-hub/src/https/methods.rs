@@ -16,7 +16,7 @@ use crate::hub::Hub;
 
 /// The answer of the device, with its payload as the device wrote it, or `null` if it wrote no payload.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct MethodResult<'a> {
     status: i32,
     payload: Option<&'a RawValue>,
 }
@@ -30,5 +30,5 @@ pub(super) async fn post(
     let call = method_json::parse(&json_body(&headers, body).await?)?.logged(&id);
     let MethodAnswer { status, payload } = hub.call_method(&id, call).await?;
     // It was checked when it came: it is JSON or empty.
-    Ok(json(StatusCode::OK, &Answer { status, payload: serde_json::from_slice(&payload).ok() }))
+    Ok(json(StatusCode::OK, &MethodResult { status, payload: serde_json::from_slice(&payload).ok() }))
 }

@@ -11,9 +11,9 @@ use super::{DeviceSession, Hub};
 use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
-use crate::core::lock::Settlement;
+use crate::core::lock_token::Settlement;
+use crate::core::precondition::Precondition;
 use crate::core::record::Record;
-use crate::core::registry::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 

@@ -15,13 +15,13 @@ use bytes::BytesMut;
 use iothub_models::Identity;
 
 use crate::core::c2d_queue::LeasedC2d;
-use crate::core::lock::{LockToken, Settlement};
+use crate::core::lock_token::{LockToken, Settlement};
 use crate::core::method_calls::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::DeviceSession;
 use crate::journal::{Gate, NotKept, Room};
 
-use super::twin::{self, Answer};
+use super::twin::{self, TwinAnswer};
 use super::{codec, filters, method, topics};
 
 /// The number of messages on their way to a device at once. Clients acknowledge in their own time, and the strictest
@@ -107,7 +107,7 @@ impl Mailbox {
     }
 
     /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
-    pub(super) fn answer(&self, answer: &Answer, output: &mut BytesMut) {
+    pub(super) fn answer(&self, answer: &TwinAnswer, output: &mut BytesMut) {
         if self.covers(&answer.topic) {
             self.write(&answer.topic, &answer.body, output);
         }

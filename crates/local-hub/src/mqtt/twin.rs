@@ -51,9 +51,9 @@ enum Expected {
     NotANumber,
 }
 
-/// Topic and body of an answer.
+/// The topic and the body of an answer to a request about the twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct TwinAnswer {
     pub(super) topic: String,
     pub(super) body: Vec<u8>,
 }
@@ -88,7 +88,7 @@ impl TwinRequest {
         body: &[u8],
         room: Room,
         now: Timestamp,
-    ) -> Committed<Answer> {
+    ) -> Committed<TwinAnswer> {
         let Committed { answer: done, gate } = match self.operation {
             Operation::Get => {
                 let Committed { answer, gate } = device.twin_properties();
@@ -104,7 +104,7 @@ impl TwinRequest {
             }
         };
         let answer = match done {
-            Ok((status, version, body)) => Answer { topic: self.topic(status, version), body },
+            Ok((status, version, body)) => TwinAnswer { topic: self.topic(status, version), body },
             Err(refusal) => self.refusal(device.id(), &refusal, now),
         };
         Committed { answer, gate }
@@ -116,7 +116,7 @@ impl TwinRequest {
     }
 
     /// Returns the refusal as an answer, with the body from which the official Node client takes an error.
-    fn refusal(&self, id: &Identity, refusal: &HubError, now: Timestamp) -> Answer {
+    fn refusal(&self, id: &Identity, refusal: &HubError, now: Timestamp) -> TwinAnswer {
         let tracking_id = Uuid::new_v4().simple().to_string();
         let operation = match self.operation {
             Operation::Get => "read twin",
@@ -129,7 +129,7 @@ impl TwinRequest {
             "message": refusal.text,
             "timestampUtc": truncated(now).to_string(),
         });
-        Answer { topic: self.topic(refusal.code.http_status(), None), body: body.to_string().into() }
+        TwinAnswer { topic: self.topic(refusal.code.http_status(), None), body: body.to_string().into() }
     }
 }
 

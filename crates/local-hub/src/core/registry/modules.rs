@@ -6,9 +6,10 @@
 use iothub_models::{AuthenticationType, DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
 use jiff::Timestamp;
 
-use super::{Precondition, Registry};
+use super::Registry;
 use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
 use crate::core::limits::MODULES_PER_DEVICE;
+use crate::core::precondition::Precondition;
 use crate::core::refusal::HubError;
 use crate::core::registered::Registered;
 

@@ -12,10 +12,10 @@ use super::Service;
 use crate::core::connections::CloseReason;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::effects::Happened;
+use crate::core::precondition::Precondition;
 use crate::core::record::Record;
 use crate::core::refusal::HubError;
 use crate::core::registered::{Credentials, LastActivity};
-use crate::core::registry::Precondition;
 
 impl Service {
     /// Creates a device, or with a precondition replaces what may be written of it, and returns it with its keys.

@@ -14,7 +14,7 @@ use super::Service;
 use crate::core::c2d_queue::LeasedC2d;
 use crate::core::effects::Happened;
 use crate::core::feedback::LeasedFeedback;
-use crate::core::lock::{LockToken, Settlement};
+use crate::core::lock_token::{LockToken, Settlement};
 use crate::core::record::Record;
 use crate::core::refusal::HubError;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use iothub_models::{Acknowledgement, ErrorCode, FeedbackStatus};
 
-use crate::core::lock::Settlement;
+use crate::core::lock_token::Settlement;
 
 const HOUR: u64 = 3600;
 const LOCK: u64 = 60;

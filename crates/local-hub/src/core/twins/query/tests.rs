@@ -11,8 +11,8 @@ use super::*;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::kept::Kept;
 use crate::core::limits::Limits;
-use crate::core::lock::LockTokens;
-use crate::core::registry::Precondition;
+use crate::core::lock_token::LockTokens;
+use crate::core::precondition::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 struct Fleet {
