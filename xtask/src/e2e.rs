@@ -14,14 +14,14 @@ mod twins;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use iothub_programs::steps::{Status, Step, human, table};
+use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::hub::Hub;
 use self::reader::Reader;
-use crate::steps::{Status, Step, human, table};
-use crate::workspace;
 
 /// The arguments of the command line.
 #[derive(Args)]

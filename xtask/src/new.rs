@@ -7,10 +7,10 @@ mod readme;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 
 use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::workspace;
 
 /// The variables that samples read, in the order in which their user sets them.
 const VARIABLES: [&str; 3] = [SERVICE_STRING, DEVICE_ID, DEVICE_STRING];

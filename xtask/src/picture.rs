@@ -7,13 +7,13 @@ mod svg;
 
 use std::time::Duration;
 
+use iothub_programs::program::{self, Program};
+use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use self::svg::{Color, Pane, Row};
-use crate::program::{self, Program};
 use crate::variables::{self, DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::workspace;
 
 const PICTURE: &str = "docs/images/hub-log.svg";
 const DEVICE: &str = "my-device";

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
@@ -10,7 +11,6 @@ use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
 use iothub_mqtt_device::DeviceClient;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Messages before anything is measured: caches, buffers and TCP windows find their size.
 const WARM_UP: usize = 500;

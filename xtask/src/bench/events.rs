@@ -9,6 +9,7 @@ mod reader;
 
 use std::time::{Duration, Instant};
 
+use iothub_programs::steps::table;
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
@@ -21,7 +22,6 @@ use self::device::Device;
 use self::reader::RawReader;
 use super::memory::resident;
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Messages of each round of taking.
 const TAKEN: usize = 200_000;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -11,7 +12,6 @@ use iothub_mqtt_device::{DeviceClient, DeviceConnectionString};
 use iothub_rest_service::ServiceClient;
 
 use super::server::{self, Server};
-use crate::steps::table;
 
 const DEVICES: usize = 1000;
 /// Connecting at once.

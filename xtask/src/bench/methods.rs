@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use iothub_programs::steps::table;
 use anyhow::{Result, ensure};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
@@ -11,7 +12,6 @@ use iothub_rest_service::{DeviceId, DirectMethodRequest, ServiceClient};
 use tokio::task::JoinSet;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Calls before anything is measured: connections are made, buffers find their size.
 const WARM_UP: usize = 500;

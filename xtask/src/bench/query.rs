@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
@@ -15,7 +16,6 @@ use iothub_rest_service::ServiceClient;
 use serde_json::json;
 
 use super::memory::resident;
-use crate::steps::table;
 
 const POPULATIONS: [usize; 3] = [1_000, 10_000, 100_000];
 const PAGE: usize = 100;

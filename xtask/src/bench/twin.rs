@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
@@ -11,7 +12,6 @@ use iothub_rest_service::{DeviceId, Precondition, ServiceClient, TwinPatch};
 use serde_json::json;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Changes before anything is measured.
 const WARM_UP: usize = 200;

@@ -1,12 +1,12 @@
 //! Walks through the cloud-to-device tutorial in the order of its page: registers a device, starts it, sends it two
 //! messages, sees them arrive, stops it.
 
+use iothub_programs::program::Program;
 use anyhow::{Result, bail};
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs, copy_string, device_needs, register};
-use crate::program::Program;
 
 /// The number of messages that `send_c2d` sends.
 const MESSAGES: usize = 2;

@@ -8,6 +8,7 @@ mod event;
 use std::path::Path;
 use std::time::Duration;
 
+use iothub_programs::program::Program;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 use self::event::Event;
 use super::hub::Hub;
 use super::reader::{Reader, SERVICE_STRING, SOON, command};
-use crate::program::Program;
 
 /// A property that both devices report when they start.
 const MAXIMUM: &str = "maxTempSinceLastReboot";

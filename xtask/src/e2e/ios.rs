@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use iothub_programs::program::{self, Program};
 use anyhow::{Context, Result, bail};
 use iothub_rest_service::ServiceClient;
 
@@ -11,7 +12,6 @@ use super::hub::Hub;
 use super::reader::{DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::screens;
 use super::settings::{copy_string, device_needs, refuses, register};
-use crate::program::{self, Program};
 
 /// How long a hub may collect feedback before it tells.
 pub(super) const BATCH: Duration = Duration::from_secs(15);

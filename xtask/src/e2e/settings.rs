@@ -3,11 +3,11 @@
 //!
 //! The walks of all tutorials call it.
 
+use iothub_programs::program;
 use anyhow::{Result, bail};
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING, SOON, command};
-use crate::program;
 
 pub(super) async fn register(hub: &Hub, id: &str) -> Result<()> {
     let mut create = command("iothub", &[(SERVICE_STRING, hub.owner())]);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use iothub_programs::program::Program;
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use iothub_rest_service::{ServiceClient, Twin};
@@ -10,7 +11,6 @@ use iothub_rest_service::{ServiceClient, Twin};
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs, copy_string, device_needs, register};
-use crate::program::Program;
 
 const PLANT: &str = "Devices in Redmond43 plant";
 const CELLULAR: &str = "Devices in Redmond43 plant using cellular network";

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 use iothub_auth::{AdjustableClock, DeviceConnectionString, DeviceCredential};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::DeviceId;
@@ -12,9 +14,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::plain::Plain;
-use crate::program::Program;
 pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::{variables, workspace};
+use crate::variables;
 
 /// The device that every page registers.
 pub(super) const MY_DEVICE: &str = "my-device";

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
+use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use crate::bench::server::Server;
-use crate::workspace;
 
 pub(super) struct Official {
     pub(super) name: &'static str,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{Form, MAXIMUM};
-use crate::program::Program;
 
 /// An event, in the parts that `read_events` prints.
 #[derive(Clone, Debug)]
