@@ -10,9 +10,9 @@ mod start;
 mod strangers;
 mod twin;
 
-use iothub_programs::workspace;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use iothub_programs::workspace;
 
 /// The arguments of the command line.
 #[derive(Args)]

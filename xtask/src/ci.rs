@@ -5,11 +5,11 @@
 use std::process::Command;
 use std::time::Instant;
 
+use anyhow::{Context, Result};
+use clap::Args;
 use iothub_programs::steps::{human, table};
 use iothub_programs::tools::{Missing, exists};
 use iothub_programs::workspace;
-use anyhow::{Context, Result};
-use clap::Args;
 
 use crate::{docs, e2e, fuzz, interop, mistakes, pages, tidy};
 

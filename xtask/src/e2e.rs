@@ -14,10 +14,10 @@ mod twins;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use iothub_programs::steps::{Status, Step, human, table};
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use iothub_programs::steps::{Status, Step, human, table};
+use iothub_programs::workspace;
 use serde::Serialize;
 
 use self::hub::Hub;

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::steps::{human, table};
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 
 /// What cargo-fuzz passes too, without the sanitizers, which need another compiler: coverage counters
 /// and comparisons, through which libFuzzer finds its way.

@@ -2,8 +2,8 @@
 //! and all programs of the tutorials, and gives the hub a folder to keep its keys in; what is on screen after that is
 //! the hub's own.
 
-use iothub_programs::workspace;
 use anyhow::Result;
+use iothub_programs::workspace;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     workspace::build_programs()?;

@@ -14,10 +14,10 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use iothub_programs::tools::Missing;
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use iothub_programs::tools::Missing;
+use iothub_programs::workspace;
 
 const PAGE: &str = "docs/troubleshooting.md";
 

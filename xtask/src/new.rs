@@ -7,8 +7,8 @@ mod readme;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 
 use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 

@@ -11,10 +11,10 @@ mod walk;
 
 use std::process::Command;
 
-use iothub_programs::tools::{Missing, exists};
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use iothub_programs::tools::{Missing, exists};
+use iothub_programs::workspace;
 
 use self::blocks::{Block, Mark};
 use crate::ci;

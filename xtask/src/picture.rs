@@ -7,9 +7,9 @@ mod svg;
 
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::program::{self, Program};
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use self::svg::{Color, Pane, Row};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::language::Language;
-use super::ours::Site;
+use super::site::Site;
 use super::{
     digital_twins, events, faults, feedback, methods, pairings, registries, scopes, telemetry, twins,
 };

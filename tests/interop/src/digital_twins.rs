@@ -15,7 +15,8 @@ use self::device::Device;
 use self::service::Service;
 use super::cases::Case;
 use super::language::Language;
-use super::ours::{LINE, Site};
+use super::site::Site;
+use super::talk::LINE;
 
 /// How often a digital twin is read until it is as it should be.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::reader::{Events, Kind, Reader, Span};
 use self::sending::{Sent, Source};
 use super::cases::Case;
-use super::ours::Site;
+use super::site::Site;
 
 /// The consumer group of those that take partitions from each other; the rest read in the default one.
 pub(super) const OWNERS: &str = "owners";

@@ -6,14 +6,15 @@ mod setup;
 use std::fs;
 use std::sync::Arc;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
+use iothub_programs::program::Program;
 use serde_json::{Map, Value};
 
 use self::setup::{MODULE, Setup, setup};
 use super::cases::Case;
 use super::language::{Language, folder};
-use super::ours::{LINE, PLAIN_ENDPOINT, Site};
+use super::site::{PLAIN_ENDPOINT, Site};
+use super::talk::LINE;
 
 /// Another key than any device or policy has.
 const WRONG_KEY: &str = "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9uZ3dyb25nd3I=";

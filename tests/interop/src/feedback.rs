@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
 use iothub_amqp_service::FeedbackReceiver;
+use iothub_programs::program::Program;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::cases::Case;
+use super::device::Device;
 use super::language::Language;
-use super::ours::{Device, LINE, Site};
-use super::talk;
+use super::site::Site;
+use super::talk::{self, LINE};
 
 /// A little more than a batch of feedback waits for.
 const BATCH: Duration = Duration::from_secs(16);
@@ -99,10 +100,7 @@ fn message(id: &str, ack: &str, properties: Value) -> Value {
 }
 
 async fn send(site: &Site, sender: Language, device: &str, messages: &[Value]) -> Result<()> {
-    let name = sender.program("send_c2d");
-    let mut command = site.command(&name);
-    command.arg(device).env("IOTHUB_CONNECTION_STRING", site.owner_string());
-    let mut program = Program::start(&name, command)?;
+    let mut program = site.start_back_end(sender, "send_c2d", &[device])?;
     program.type_line(&Value::from(messages).to_string()).await?;
     program.close_input();
     for message in messages {
@@ -115,9 +113,8 @@ async fn send(site: &Site, sender: Language, device: &str, messages: &[Value]) -
 
 async fn http_device(site: &Site, id: &str) -> Result<Program> {
     let identity = site.create_device(id).await?;
-    let mut command = site.command("node/http_device.js");
-    command.env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(&identity)?);
-    let mut program = Program::start("node/http_device.js", command)?;
+    let credential = site.credential(&identity)?;
+    let mut program = site.start_device(Language::Node, "http_device", &[], &credential)?;
     talk::expect(&mut program, "connected").await?;
     Ok(program)
 }
@@ -171,10 +168,7 @@ impl Receiver {
         if language == Language::Rust {
             return Ok(Self::Ours(FeedbackReceiver::builder(site.owner().clone()).connect().await?));
         }
-        let name = language.program("feedback");
-        let mut command = site.command(&name);
-        command.args(["--abandon", "1"]).env("IOTHUB_CONNECTION_STRING", site.owner_string());
-        let mut program = Program::start(&name, command)?;
+        let mut program = site.start_back_end(language, "feedback", &["--abandon", "1"])?;
         talk::expect(&mut program, "connected").await?;
         Ok(Self::Theirs(Box::new(program)))
     }

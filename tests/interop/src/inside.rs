@@ -6,19 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use iothub_programs::program::Program;
-use iothub_programs::steps::{human, table};
-use iothub_programs::workspace;
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt as _;
 use iothub_auth::{AdjustableClock, ServiceConnectionString};
 use iothub_local_hub::{LocalHub, PolicyName, Ports};
+use iothub_programs::program::Program;
+use iothub_programs::steps::{human, table};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use super::InsideOptions;
 use super::cases::{self, Case, Hub};
 use super::events;
-use super::ours::Site;
+use super::site::Site;
 
 /// Most of a case is waiting; more at once would only wait for a processor.
 const AT_ONCE: usize = 4;
@@ -36,8 +36,9 @@ pub(super) fn run(options: &InsideOptions) -> Result<()> {
 }
 
 async fn run_cases(options: &InsideOptions) -> Result<()> {
-    let (cases, skipped): (Vec<Case>, Vec<Case>) =
-        cases::all(options.work.only.as_deref())?.into_iter().partition(|case| case.can_run(&options.language));
+    let (cases, skipped): (Vec<Case>, Vec<Case>) = cases::all(options.work.only.as_deref())?
+        .into_iter()
+        .partition(|case| case.can_run(&options.language));
     if cases.is_empty() && skipped.is_empty() {
         bail!("no case has that name");
     }

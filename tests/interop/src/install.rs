@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use iothub_programs::workspace::run;
 use anyhow::{Context, Result};
+use iothub_programs::workspace::run;
 
 use super::language::{Language, folder};
 

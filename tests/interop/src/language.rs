@@ -1,26 +1,29 @@
-//! Whose programs run, and what each needs from its surroundings.
+//! [`Language`] names the client of a program, ours or one of Microsoft's, and [`command`] starts a program on one of
+//! Microsoft's clients with the surroundings that it needs.
 
 use std::path::{Path, PathBuf};
 
-use iothub_programs::workspace;
 use clap::ValueEnum;
+use iothub_programs::workspace;
 use tokio::process::Command;
 
-/// Whose client: ours, or Microsoft's in one of three languages.
+/// A client: ours, or Microsoft's in one of three languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Language {
+    /// Ours.
     Rust,
     Python,
     Node,
-    /// Microsoft's, which has a client of Event Hubs only.
+    /// Microsoft's in Rust, which knows Event Hubs only.
     AzureRust,
 }
 
 impl Language {
-    /// Those that have devices and back ends.
+    /// The clients of devices and back ends.
     pub(super) const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Node];
-    /// Those whose packages are installed.
+    /// The clients whose packages [`install`](super::install) installs.
     pub(super) const INSTALLED: [Self; 3] = [Self::Python, Self::Node, Self::AzureRust];
+    /// Microsoft's clients of devices and back ends.
     pub(super) const OFFICIAL: [Self; 2] = [Self::Python, Self::Node];
 
     pub(super) const fn name(self) -> &'static str {
@@ -32,12 +35,12 @@ impl Language {
         }
     }
 
-    /// The language of a program, from its path in `tests/interop`.
+    /// Returns the language of a program, from its path in `tests/interop`.
     pub(super) fn of_program(program: &str) -> Option<Self> {
         Self::INSTALLED.into_iter().find(|language| program.starts_with(language.name()))
     }
 
-    /// What must be installed on the machine.
+    /// Returns the tools that must be on the machine.
     pub(super) const fn tools(self) -> &'static [&'static str] {
         match self {
             // Whoever runs this has cargo.
@@ -47,7 +50,7 @@ impl Language {
         }
     }
 
-    /// A path for [`command`]: `device` becomes `python/device.py` or `node/device.js`.
+    /// Returns the path of a program for [`command`]: `device` becomes `python/device.py` or `node/device.js`.
     pub(super) fn program(self, name: &str) -> String {
         match self {
             Self::Rust => name.to_owned(),
@@ -58,13 +61,16 @@ impl Language {
     }
 }
 
-/// The folder of the programs.
+/// Returns the folder of the programs.
 pub(super) fn folder() -> PathBuf {
     workspace::root().join("tests/interop")
 }
 
-/// One of the programs, ready but for its arguments, input and connection string. `ca` is the hub's CA:
-/// each client looks for it in a variable of its own.
+/// The seconds after which a program ends by itself; the deadline of a case is later.
+const PROGRAM_DEADLINE_S: &str = "120";
+
+/// Returns the command of a program, which lacks its arguments and its connection string. `ca` is the hub's CA: each
+/// client looks for it in a variable of its own.
 pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
     let mut command = match Language::of_program(program) {
         Some(Language::Python) => Command::new(installed.join("py/bin/python")),
@@ -78,7 +84,7 @@ pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
         command.env(variable, ca);
     }
     command.env("NODE_PATH", installed.join("node/node_modules"));
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("INTEROP_DEADLINE_S", PROGRAM_DEADLINE_S);
     for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(variable);
     }

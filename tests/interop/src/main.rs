@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod cases;
+mod device;
 mod digital_twins;
 mod events;
 mod faults;
@@ -16,11 +17,12 @@ mod install;
 mod language;
 mod message;
 mod methods;
-mod ours;
 mod pairings;
 mod record;
 mod registries;
 mod scopes;
+mod sender;
+mod site;
 mod talk;
 mod telemetry;
 mod twins;

@@ -1,8 +1,10 @@
-//! The messages of `tests/interop/messages.json`: what goes in, and whether what came out is the same.
+//! [`MessageCase`] is a message of `tests/interop/messages.json`. Devices and back ends send it, and
+//! [`MessageCase::difference`] compares it with the message that was seen at the other end.
 
 use std::fs;
 
 use anyhow::{Context, Result};
+use iothub_models::Properties;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -16,7 +18,7 @@ const FIELDS: &[&str] =
 #[derive(Clone, Debug)]
 pub(super) struct MessageCase(Value);
 
-/// All cases.
+/// Returns all cases of the file.
 pub(super) fn cases() -> Result<Vec<MessageCase>> {
     let path = folder().join("messages.json");
     let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -34,50 +36,62 @@ impl MessageCase {
         self.0[name].as_bool().unwrap_or(false)
     }
 
-    /// Whether a sender in this language can send it to a device.
+    /// Returns whether a sender in this language can send it to a device.
     pub(super) fn is_c2d_for(&self, sender: Language) -> bool {
         let can = |senders: &Vec<Value>| senders.iter().any(|name| name == sender.name());
         self.flag("c2d") && self.0["senders"].as_array().is_none_or(can)
     }
 
-    /// Whether a device can send it.
+    /// Returns whether a device can send it.
     pub(super) fn is_telemetry(&self) -> bool {
         self.flag("telemetry")
     }
 
-    /// Whether the hub refuses it as a cloud-to-device message: its properties are not ASCII.
+    /// Returns whether the hub refuses it as a cloud-to-device message: its properties are not ASCII.
     pub(super) fn is_refused_as_c2d(&self) -> bool {
         self.flag("non_ascii")
     }
 
-    /// Whether the documentation leaves it open, so that a refusal aloud is right too.
+    /// Returns whether the documentation leaves open if it may be sent, so that a refusal is right too.
     pub(super) fn may_be_refused(&self) -> bool {
         self.flag("outside_documented_set")
     }
 
-    /// Whether the file gives only the size of its body, because it would fill the file.
+    /// Returns whether the file gives only the size of its body, which would fill the file.
     pub(super) fn is_large(&self) -> bool {
         !self.0["message"]["body_size"].is_null()
     }
 
-    /// The message as the programs read it, with the case's name beside it.
+    /// Returns the message as the programs read it, with the name of the case beside it.
     pub(super) fn message(&self) -> Map<String, Value> {
         let mut message = self.0["message"].as_object().cloned().unwrap_or_default();
         message.insert("name".to_owned(), self.name().into());
         message
     }
 
-    /// How long the message lives, if it says so.
+    /// Returns the seconds after which the message expires, if it does.
     pub(super) fn expiry_in_s(&self) -> Option<i64> {
         self.0["message"]["expiry_in_s"].as_i64()
     }
 
+    /// Returns a field of the message, if it is there and text.
+    pub(super) fn text(&self, field: &str) -> Option<String> {
+        self.0["message"][field].as_str().map(str::to_owned)
+    }
+
+    /// Returns the application properties of the message.
+    pub(super) fn properties(&self) -> Properties {
+        let properties = self.0["message"]["properties"].as_object().into_iter().flatten();
+        properties.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+    }
+
+    /// Returns the bytes of the message's body.
     pub(super) fn body(&self) -> Vec<u8> {
         body(&self.0["message"])
     }
 
-    /// What differs between this message and what a device saw; `None` if nothing does. `expiry_ms` is
-    /// what the sender said it asked for.
+    /// Returns the first difference between this message and one that was seen, or `None` if they are the same.
+    /// `expiry_ms` is the expiry that the sender said it asked for.
     pub(super) fn difference(
         &self,
         seen: &Value,
@@ -108,7 +122,12 @@ impl MessageCase {
     }
 }
 
-/// `body_hex`, or `body_text`, or `body_size` bytes of the repeated alphabet.
+/// Returns application properties in the form of the programs' lines.
+pub(super) fn shown_properties(properties: &Properties) -> Value {
+    properties.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+/// Returns the bytes of a body: `body_hex`, or `body_text`, or `body_size` bytes of the repeated alphabet.
 pub(super) fn body(message: &Value) -> Vec<u8> {
     if let Some(hex) = message["body_hex"].as_str() {
         let digits: Vec<u8> =

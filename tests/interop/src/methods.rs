@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
+use iothub_models::Identity;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::device::Device;
-use self::service::{Answer, Call, Service};
+use self::service::{Call, MethodOutcome, Service};
 use self::table::Table;
 use super::cases::Case;
 use super::language::Language;
-use super::ours::Site;
+use super::site::Site;
 
 /// The number of calls in flight to one device.
 const TOGETHER: usize = 100;
@@ -68,7 +69,7 @@ async fn of_a_device(site: Arc<Site>, service: Language, device: Language) -> Re
         let answer = back_end.invoke(&call, &payload.value).await?;
         if payload.is_refused {
             ensure!(
-                matches!(answer, Answer::Refused { status: 400 | 413, .. }),
+                matches!(answer, MethodOutcome::Refused { status: 400 | 413, .. }),
                 "{}: should be refused: {answer:?}",
                 payload.name
             );
@@ -175,7 +176,7 @@ async fn timeouts(site: Arc<Site>, service: Language, device: Language) -> Resul
     // its subscription: it would be called before its program listens.
     let id = format!("{id}-late");
     let credential = site.credential(&site.create_device(&id).await?)?;
-    let late = Call { device: id.parse()?, ..late };
+    let late = Call { identity: Identity::device(id.parse()?), ..late };
     let (answer, device) = tokio::join!(back_end.invoke(&late, &never), connect(SOON, &credential));
     let mut device = device?;
     refused(&answer?, 504, Duration::from_secs(6)).context("it came, and did not answer")?;
@@ -201,27 +202,27 @@ async fn timeouts_as_text(site: Arc<Site>) -> Result<()> {
     back_end.end().await
 }
 
-fn same(answer: &Answer, status: i64, payload: &Value) -> Result<()> {
+fn same(answer: &MethodOutcome, status: i64, payload: &Value) -> Result<()> {
     match answer {
-        Answer::Done { status: found, payload: answered } => {
+        MethodOutcome::Done { status: found, payload: answered } => {
             ensure!(*found == status, "status {found} where {status} was answered");
             ensure!(answered == payload, "{} where {} was answered", short(answered), short(payload));
             Ok(())
         }
-        Answer::Refused { status, took } => bail!("refused with {status} after {took:?}"),
+        MethodOutcome::Refused { status, took } => bail!("refused with {status} after {took:?}"),
     }
 }
 
-fn refused(answer: &Answer, status: u64, after: Duration) -> Result<()> {
+fn refused(answer: &MethodOutcome, status: u64, after: Duration) -> Result<()> {
     match answer {
-        Answer::Refused { status: found, took } => {
+        MethodOutcome::Refused { status: found, took } => {
             ensure!(*found == status, "refused with {found} where {status} is right");
             // The hub is a little early, since Node's client gives up at the very instant.
             let early = after.saturating_sub(Duration::from_millis(500));
             ensure!(*took >= early && *took < after + SLACK, "refused after {took:?} and not {after:?}");
             Ok(())
         }
-        Answer::Done { status, payload } => bail!("answered with {status} and {}", short(payload)),
+        MethodOutcome::Done { status, payload } => bail!("answered with {status} and {}", short(payload)),
     }
 }
 

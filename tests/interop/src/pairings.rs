@@ -6,9 +6,11 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::cases::Case;
+use super::device::Device;
 use super::language::Language;
 use super::message::{self, MessageCase};
-use super::ours::{Device, Outcome, Site, send};
+use super::sender::{SendOutcome, send};
+use super::site::Site;
 
 /// How many messages wait for a device that has not connected yet.
 const WAITING: usize = 3;
@@ -40,12 +42,12 @@ async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> R
     let mut expected = Vec::new();
     for (case, outcome) in cases.iter().zip(outcomes) {
         match outcome {
-            Outcome::Sent { .. } if case.is_refused_as_c2d() => {
+            SendOutcome::Sent { .. } if case.is_refused_as_c2d() => {
                 bail!("{}: accepted, though its properties are not ASCII", case.name());
             }
-            Outcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
-            Outcome::Refused(_) if case.is_refused_as_c2d() || case.may_be_refused() => {}
-            Outcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
+            SendOutcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
+            SendOutcome::Refused(_) if case.is_refused_as_c2d() || case.may_be_refused() => {}
+            SendOutcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
         }
     }
 
@@ -104,8 +106,8 @@ async fn waiting(site: Arc<Site>, device: Language) -> Result<()> {
     let mut expected = Vec::new();
     for (case, outcome) in cases.iter().zip(send(&site, Language::Rust, &id, &cases).await?) {
         match outcome {
-            Outcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
-            Outcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
+            SendOutcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
+            SendOutcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
         }
     }
     let mut device_program = Device::start(&site, device, &identity).await?;

@@ -8,11 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use iothub_programs::workspace;
 use anyhow::{Context, Result, ensure};
 use iothub_auth::{ServiceConnectionString, SharedAccessKey, client_config, ring_provider};
 use iothub_local_hub::{LocalHub, PolicyName, Ports};
 use iothub_models::{C2dMessage, DeviceIdentity, SymmetricKeys};
+use iothub_programs::workspace;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -23,10 +23,13 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use self::split::{Protocol, Splitter};
 use super::InsideOptions;
+use super::device::Device;
 use super::language::Language;
 use super::message::{self, MessageCase};
-use super::ours::{Device, LINE, Outcome, Site, send};
 use super::registries::Registry;
+use super::sender::{SendOutcome, send};
+use super::site::Site;
+use super::talk::LINE;
 
 /// The key of everything in a recording, so that its tokens can be verified: 32 times the letter k.
 const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
@@ -86,7 +89,7 @@ async fn sender(site: &Site, language: Language) -> Result<()> {
     let mut cases = message::cases()?;
     cases.retain(|case| every_sender(case) && !case.is_large());
     let outcomes = send(site, language, DEVICE, &cases).await?;
-    ensure!(outcomes.iter().any(|outcome| matches!(outcome, Outcome::Sent { .. })), "nothing was sent");
+    ensure!(outcomes.iter().any(|outcome| matches!(outcome, SendOutcome::Sent { .. })), "nothing was sent");
     Ok(())
 }
 

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, ensure};
 use iothub_models::{DeviceIdentity, DeviceStatus};
+use iothub_programs::program::Program;
 use serde_json::{Value, json};
 
 use super::cases::Case;
 use super::language::Language;
-use super::ours::{LINE, Site};
+use super::site::Site;
+use super::talk::{self, LINE};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -28,27 +29,16 @@ pub(super) struct Registry(Program);
 
 impl Registry {
     pub(super) fn start(site: &Site, language: Language) -> Result<Self> {
-        let program = language.program("registry");
-        let mut command = site.command(&program);
-        command.env("IOTHUB_CONNECTION_STRING", site.owner_string());
-        Ok(Self(Program::start(&program, command)?))
+        Ok(Self(site.start_back_end(language, "registry", &[])?))
     }
 
     pub(super) async fn call(&mut self, command: Value) -> Result<Value> {
-        self.0.type_line(&command.to_string()).await?;
-        let line = self.0.next_line(LINE).await?.context("the registry program ended")?;
-        let answer: Value = serde_json::from_str(&line).context("the registry program printed no JSON")?;
-        Ok(answer)
+        talk::ask(&mut self.0, &command).await
     }
 
-    /// A call that must succeed.
+    /// Makes a call that must succeed.
     pub(super) async fn result(&mut self, command: Value) -> Result<Value> {
-        let op = command["op"].clone();
-        let answer = self.call(command).await?;
-        if answer["event"] != "result" {
-            return Err(self.0.complaint(format!("should have done {op}")));
-        }
-        Ok(answer)
+        talk::result(&mut self.0, &command).await
     }
 
     pub(super) async fn end(mut self) -> Result<()> {

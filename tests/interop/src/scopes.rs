@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use iothub_programs::program::Program;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::cases::Case;
 use super::language::Language;
-use super::ours::{LINE, Site};
 use super::registries::Registry;
-use super::talk::ask;
+use super::site::Site;
+use super::talk::{LINE, ask};
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |language: Language| {
@@ -53,10 +52,7 @@ async fn edge_and_leaf(site: Arc<Site>, language: Language) -> Result<()> {
     ensure!(refused["event"] == "error" && refused["status"] == 400, "an unknown scope gave {refused}");
     registry.end().await?;
 
-    let program = language.program("twin_service");
-    let mut command = site.command(&program);
-    command.env("IOTHUB_CONNECTION_STRING", site.owner_string());
-    let mut twins = Program::start(&program, command)?;
+    let mut twins = site.start_back_end(language, "twin_service", &[])?;
     for (device, parents) in [(&top, json!([])), (&nested, json!([top_scope])), (&leaf, json!([scope]))] {
         let answer = ask(&mut twins, &json!({"op": "get", "device_id": device["device_id"]})).await?;
         let twin = &answer["twin"];

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 
 use super::cases::Case;
+use super::device::Device;
 use super::language::Language;
 use super::message;
-use super::ours::{Device, Site};
+use super::site::Site;
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |language: Language| {

@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
+use iothub_models::{DeviceId, Identity, ModuleId};
 use serde_json::{Map, Value, json};
 
 use self::device::Device;
-use self::service::{Answer, Owner, Service, Write};
+use self::service::{Service, TwinOutcome, Write};
 use self::steps::{Section, difference, properties, steps};
 use super::cases::Case;
 use super::language::Language;
-use super::ours::Site;
+use super::site::Site;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -47,34 +48,34 @@ pub(super) fn cases() -> Vec<Case> {
 
 async fn every_step(site: Arc<Site>, service: Language, device: Language) -> Result<()> {
     let id = format!("twin-{}-{}", service.name(), device.name());
-    let identity = site.create_device(&id).await?;
-    both_sides(&site, service, device, &Owner::device(&id)?, &site.credential(&identity)?).await
+    let credential = site.credential(&site.create_device(&id).await?)?;
+    both_sides(&site, service, device, &Identity::device(id.parse()?), &credential).await
 }
 
 async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Result<()> {
     let id = format!("module-{}-{}", service.name(), device.name());
     site.create_device(&id).await?;
-    let owner = Owner { device: id.parse()?, module: Some("cam".parse()?) };
-    let module = owner.module.as_ref().context("a module")?;
+    let (device_id, module_id): (DeviceId, ModuleId) = (id.parse()?, "cam".parse()?);
+    let identity = Identity::from((&device_id, &module_id));
     let mut back_end = Service::start(&site, service)?;
-    back_end.create_module(&owner.device, module).await?;
-    ensure!(back_end.modules(&owner.device).await? == ["cam"], "the module is not in the list");
+    back_end.create_module(&device_id, &module_id).await?;
+    ensure!(back_end.modules(&device_id).await? == ["cam"], "the module is not in the list");
 
-    let credential = site.module_credential(&owner.device, module).await?;
+    let credential = site.module_credential(&device_id, &module_id).await?;
     let mut device = Device::start(&site, device, &credential).await?;
     let patch = object(json!({"interval": 30, "zone": {"name": "Ω"}}));
-    change_desired(&mut back_end, &mut device, &owner, patch.clone(), &patch).await?;
+    change_desired(&mut back_end, &mut device, &identity, patch.clone(), &patch).await?;
     let reported = object(json!({"status": "scanning"}));
     ensure!(device.report(&reported).await?, "the hub refused reported properties of a module");
-    let twin = back_end.get(&owner).await?;
+    let twin = back_end.get(&identity).await?;
     ensure!(twin["moduleId"] == "cam" && twin["deviceId"] == id.as_str(), "another twin: {twin}");
     same(&twin, Section::Reported, &reported)?;
-    let of_device = back_end.get(&Owner::device(&id)?).await?;
+    let of_device = back_end.get(&device_id.clone().into()).await?;
     same(&of_device, Section::Desired, &Map::new()).context("the device's own twin")?;
     device.stop().await?;
 
-    back_end.delete_module(&owner.device, module).await?;
-    ensure!(back_end.modules(&owner.device).await?.is_empty(), "the module is still in the list");
+    back_end.delete_module(&device_id, &module_id).await?;
+    ensure!(back_end.modules(&device_id).await?.is_empty(), "the module is still in the list");
     back_end.end().await
 }
 
@@ -83,7 +84,7 @@ async fn both_sides(
     site: &Site,
     service: Language,
     device: Language,
-    owner: &Owner,
+    identity: &Identity,
     credential: &DeviceConnectionString,
 ) -> Result<()> {
     let mut back_end = Service::start(site, service)?;
@@ -95,22 +96,22 @@ async fn both_sides(
         let named = || format!("desired, {}", step.name());
         match change.then {
             Some(then) => {
-                change_desired(&mut back_end, &mut device, owner, change.patch, &then)
+                change_desired(&mut back_end, &mut device, identity, change.patch, &then)
                     .await
                     .with_context(named)?;
                 known = then;
             }
             None => {
                 let write = Write::desired(change.patch);
-                let answer = back_end.update(owner, &write, None).await.with_context(named)?;
-                let Answer::Refused(400) = answer else { bail!("{}: not refused: {answer:?}", named()) };
-                same(&back_end.get(owner).await?, Section::Desired, &known).with_context(named)?;
+                let answer = back_end.update(identity, &write, None).await.with_context(named)?;
+                let TwinOutcome::Refused(400) = answer else { bail!("{}: not refused: {answer:?}", named()) };
+                same(&back_end.get(identity).await?, Section::Desired, &known).with_context(named)?;
             }
         }
     }
     let seen = device.twin().await?;
     ensure_same(&known, &seen["desired"]).context("the device's own view of desired")?;
-    replace(&mut back_end, &mut device, owner, &known).await?;
+    replace(&mut back_end, &mut device, identity, &known).await?;
 
     let mut known = Map::new();
     for step in steps()? {
@@ -119,7 +120,7 @@ async fn both_sides(
         let taken = device.report(&change.patch).await.with_context(named)?;
         ensure!(taken == change.then.is_some(), "{}: the hub should have decided otherwise", named());
         known = change.then.unwrap_or(known);
-        same(&back_end.get(owner).await?, Section::Reported, &known).with_context(named)?;
+        same(&back_end.get(identity).await?, Section::Reported, &known).with_context(named)?;
     }
     let seen = device.twin().await?;
     ensure_same(&known, &seen["reported"]).context("the device's own view of reported")?;
@@ -131,13 +132,13 @@ async fn both_sides(
 async fn change_desired(
     back_end: &mut Service,
     device: &mut Device,
-    owner: &Owner,
+    identity: &Identity,
     patch: Map<String, Value>,
     then: &Map<String, Value>,
 ) -> Result<()> {
-    let before = version(&back_end.get(owner).await?)?;
-    let twin = match back_end.update(owner, &Write::desired(patch.clone()), None).await? {
-        Answer::Done(twin) => twin,
+    let before = version(&back_end.get(identity).await?)?;
+    let twin = match back_end.update(identity, &Write::desired(patch.clone()), None).await? {
+        TwinOutcome::Done(twin) => twin,
         other => bail!("the hub did not take it: {other:?}"),
     };
     same(&twin, Section::Desired, then)?;
@@ -164,16 +165,16 @@ async fn told(device: &mut Device, version: i64, patch: &Map<String, Value>) -> 
 async fn replace(
     back_end: &mut Service,
     device: &mut Device,
-    owner: &Owner,
+    identity: &Identity,
     known: &Map<String, Value>,
 ) -> Result<()> {
     let new = object(json!({"only": {"this": 1}}));
     let tags = object(json!({"plant": "Redmond43"}));
     let write = Write { tags: Some(tags.clone()), desired: Some(new.clone()) };
-    let twin = match back_end.replace(owner, &write).await? {
-        Answer::Unsupported => return Ok(()),
-        Answer::Done(twin) => twin,
-        Answer::Refused(status) => bail!("the replacement was refused with {status}"),
+    let twin = match back_end.replace(identity, &write).await? {
+        TwinOutcome::Unsupported => return Ok(()),
+        TwinOutcome::Done(twin) => twin,
+        TwinOutcome::Refused(status) => bail!("the replacement was refused with {status}"),
     };
     same(&twin, Section::Desired, &new).context("replaced")?;
     ensure_same(&tags, &twin["tags"]).context("tags, replaced")?;
@@ -185,7 +186,7 @@ async fn replace(
 /// After each replacement the device's client keeps the new desired properties, and none that are gone.
 async fn replaced(site: Arc<Site>, device: Language) -> Result<()> {
     let id = format!("replaced-{}", device.name());
-    let owner = Owner::device(&id)?;
+    let identity = Identity::device(id.parse()?);
     let credential = site.credential(&site.create_device(&id).await?)?;
     let mut back_end = Service::start(&site, Language::Rust)?;
     let mut device = Device::start(&site, device, &credential).await?;
@@ -199,7 +200,7 @@ async fn replaced(site: Arc<Site>, device: Language) -> Result<()> {
     ] {
         let new = object(new);
         let write = Write { tags: None, desired: Some(new.clone()) };
-        let Answer::Done(twin) = back_end.replace(&owner, &write).await? else {
+        let TwinOutcome::Done(twin) = back_end.replace(&identity, &write).await? else {
             bail!("the replacement by {new:?} was not taken");
         };
         known = device.kept(&known, version(&twin)?).await?;
@@ -212,12 +213,12 @@ async fn replaced(site: Arc<Site>, device: Language) -> Result<()> {
 /// Changes made while the device has no connection, and one after it is back.
 async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
     let id = format!("away-{}", device.name());
-    let owner = Owner::device(&id)?;
+    let identity = Identity::device(id.parse()?);
     let credential = site.credential(&site.create_device(&id).await?)?;
     let mut back_end = Service::start(&site, Language::Rust)?;
     let mut device = Device::start(&site, device, &credential).await?;
     let before = object(json!({"kept": 1, "gone": {"x": 1}}));
-    change_desired(&mut back_end, &mut device, &owner, before.clone(), &before).await?;
+    change_desired(&mut back_end, &mut device, &identity, before.clone(), &before).await?;
 
     // Python's client reads the twin again when it reconnects, and can hear the answer only if it was
     // read once before.
@@ -225,9 +226,9 @@ async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
 
     device.sleep(&credential).await?;
     for patch in [json!({"gone": null, "new": [1]}), json!({"new": [2], "last": "Ω"})] {
-        back_end.update(&owner, &Write::desired(object(patch)), None).await?;
+        back_end.update(&identity, &Write::desired(object(patch)), None).await?;
     }
-    let twin = back_end.get(&owner).await?;
+    let twin = back_end.get(&identity).await?;
     let known = object(json!({"kept": 1, "new": [2], "last": "Ω"}));
     same(&twin, Section::Desired, &known)?;
     device.wake().await?;
@@ -237,12 +238,12 @@ async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
     let caught_up = device.caught_up(&before, version(&twin)?).await?;
     ensure_same(&known, &Value::Object(caught_up)).context("what it was told after it was away")?;
     let then = object(json!({"kept": 2, "new": [2], "last": "Ω"}));
-    change_desired(&mut back_end, &mut device, &owner, object(json!({"kept": 2})), &then)
+    change_desired(&mut back_end, &mut device, &identity, object(json!({"kept": 2})), &then)
         .await
         .context("after it came back")?;
     let reported = object(json!({"back": true}));
     ensure!(device.report(&reported).await?, "reported properties were refused after it came back");
-    same(&back_end.get(&owner).await?, Section::Reported, &reported)?;
+    same(&back_end.get(&identity).await?, Section::Reported, &reported)?;
     device.stop().await
 }
 
@@ -250,24 +251,24 @@ async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
 async fn etags(site: Arc<Site>, service: Language) -> Result<()> {
     let id = format!("etag-{}", service.name());
     site.create_device(&id).await?;
-    let owner = Owner::device(&id)?;
+    let identity = Identity::device(id.parse()?);
     let mut back_end = Service::start(&site, service)?;
     let tags = |n: u32| Write { tags: Some(object(json!({"n": n, "gone": null}))), desired: None };
     let etag = |twin: &Value| twin["etag"].as_str().map(str::to_owned).context("a twin without etag");
 
-    let first = etag(&back_end.get(&owner).await?)?;
-    let Answer::Done(twin) = back_end.update(&owner, &tags(1), Some(&first)).await? else {
+    let first = etag(&back_end.get(&identity).await?)?;
+    let TwinOutcome::Done(twin) = back_end.update(&identity, &tags(1), Some(&first)).await? else {
         bail!("the right etag was refused");
     };
     let second = etag(&twin)?;
     ensure!(second != first, "the etag stayed {first}");
     ensure_same(&object(json!({"n": 1})), &twin["tags"]).context("tags")?;
-    let answer = back_end.update(&owner, &tags(2), Some(&first)).await?;
-    ensure!(matches!(answer, Answer::Refused(412)), "an old etag: {answer:?}");
-    let twin = back_end.get(&owner).await?;
+    let answer = back_end.update(&identity, &tags(2), Some(&first)).await?;
+    ensure!(matches!(answer, TwinOutcome::Refused(412)), "an old etag: {answer:?}");
+    let twin = back_end.get(&identity).await?;
     ensure!(etag(&twin)? == second, "a refused write changed the etag");
     ensure_same(&object(json!({"n": 1})), &twin["tags"]).context("tags after a refused write")?;
-    let Answer::Done(twin) = back_end.update(&owner, &tags(3), None).await? else {
+    let TwinOutcome::Done(twin) = back_end.update(&identity, &tags(3), None).await? else {
         bail!("a write without etag was refused");
     };
     ensure_same(&object(json!({"n": 3})), &twin["tags"]).context("tags")?;

@@ -167,12 +167,7 @@ impl Program {
     }
 
     /// Waits for the first line of standard error after the first `before` ones; `wanted` describes it.
-    pub async fn until_error(
-        &mut self,
-        wanted: &str,
-        within: Duration,
-        before: usize,
-    ) -> Result<String> {
+    pub async fn until_error(&mut self, wanted: &str, within: Duration, before: usize) -> Result<String> {
         let deadline = Instant::now() + within;
         loop {
             self.transcript.mark_unchanged();

@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 
 use super::server::{DEVICE, Server};
 

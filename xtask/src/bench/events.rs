@@ -9,13 +9,13 @@ mod reader;
 
 use std::time::{Duration, Instant};
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_amqp_service::{EventPosition, EventReader};
 use iothub_auth::{DeviceConnectionString, EventHubsConnectionString, ServiceConnectionString};
 use iothub_models::{DeviceId, DeviceIdentity};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 
 use self::device::Device;

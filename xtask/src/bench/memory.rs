@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use iothub_auth::ServiceConnectionString;
 use iothub_models::{DeviceId, DeviceIdentity};
 use iothub_mqtt_device::{DeviceClient, DeviceConnectionString};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 
 use super::server::{self, Server};

@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use iothub_programs::steps::table;
 use anyhow::{Result, ensure};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_mqtt_device::{DeviceClient, DirectMethodResponse};
+use iothub_programs::steps::table;
 use iothub_rest_service::{DeviceId, DirectMethodRequest, ServiceClient};
 use tokio::task::JoinSet;
 

@@ -7,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{DeviceId, TwinPatch};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 use serde_json::json;
 

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::program::Program;
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;

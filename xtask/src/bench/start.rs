@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_local_hub::LocalHub;
 use iothub_mqtt_device::{DeviceClient, DeviceId};
+use iothub_programs::steps::table;
 
 use super::server::{DEVICE, Server};
 

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_auth::client_config;
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

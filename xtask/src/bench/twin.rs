@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use iothub_programs::steps::table;
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 use iothub_rest_service::{DeviceId, Precondition, ServiceClient, TwinPatch};
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! Walks through the cloud-to-device tutorial in the order of its page: registers a device, starts it, sends it two
 //! messages, sees them arrive, stops it.
 
-use iothub_programs::program::Program;
 use anyhow::{Result, bail};
+use iothub_programs::program::Program;
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};

@@ -8,8 +8,8 @@ mod event;
 use std::path::Path;
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result};
+use iothub_programs::program::Program;
 use jiff::Timestamp;
 use tokio::time::Instant;
 

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use iothub_programs::program::{self, Program};
 use anyhow::{Context, Result, bail};
+use iothub_programs::program::{self, Program};
 use iothub_rest_service::ServiceClient;
 
 use super::hub::Hub;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use iothub_programs::program::{self, Program};
 use anyhow::{Context, Result, bail, ensure};
+use iothub_programs::program::{self, Program};
 use iothub_rest_service::ServiceClient;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use iothub_programs::steps::{Status, Step, human};
-use iothub_programs::workspace;
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
+use iothub_programs::steps::{Status, Step, human};
+use iothub_programs::workspace;
 use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
 use tokio::process::Command;
 

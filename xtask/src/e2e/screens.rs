@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::signal::{self, Signal};
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use super::hub::Hub;

@@ -3,8 +3,8 @@
 //!
 //! The walks of all tutorials call it.
 
-use iothub_programs::program;
 use anyhow::{Result, bail};
+use iothub_programs::program;
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING, SOON, command};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
+use iothub_programs::program::Program;
 use iothub_rest_service::{ServiceClient, Twin};
 
 use super::hub::Hub;

@@ -8,8 +8,8 @@ mod strings;
 
 use std::future::Future;
 
-use iothub_programs::tools::{Missing, exists};
 use anyhow::{Result, bail};
+use iothub_programs::tools::{Missing, exists};
 
 use super::Said;
 use super::stage::Stage;

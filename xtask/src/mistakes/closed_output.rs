@@ -4,10 +4,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use iothub_programs::program::{self, Program};
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
+use iothub_programs::program::{self, Program};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use super::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};

@@ -4,18 +4,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail};
-use iothub_programs::workspace;
 use iothub_auth::{AdjustableClock, DeviceConnectionString, DeviceCredential};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::DeviceId;
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::plain::Plain;
-pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 use crate::variables;
+pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
 
 /// The device that every page registers.
 pub(super) const MY_DEVICE: &str = "my-device";

@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use iothub_programs::workspace;
 use anyhow::{Context, Result};
+use iothub_programs::workspace;
 
 /// The folder; it is removed when this is dropped.
 pub(super) struct Place {

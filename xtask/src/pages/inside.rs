@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::steps::{human, table};
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 
 use super::clone::Place;
 use super::walk::Walk;

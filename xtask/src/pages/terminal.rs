@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::program::Program;
 use iothub_programs::signal::{self, Signal};
-use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use super::blocks::How;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iothub_programs::workspace;
 use anyhow::Result;
+use iothub_programs::workspace;
 
 use super::Finding;
 

@@ -1,14 +1,14 @@
 //! A Plug and Play device: one of our samples, or a program of Microsoft's client.
 
+use anyhow::{Context, Result, bail};
 use iothub_programs::program::Program;
 use iothub_programs::workspace;
-use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::language::Language;
-use crate::ours::{LINE, Site};
-use crate::talk::hear;
+use crate::site::Site;
+use crate::talk::{LINE, hear};
 
 /// A running device that follows the conventions.
 pub(super) enum Device {
@@ -30,10 +30,7 @@ impl Device {
             sentence(&mut program, "Waiting for property writes and commands, press Ctrl-C to exit").await?;
             return Ok(Self::Sample(program));
         }
-        let name = language.program("pnp_device");
-        let mut command = site.command(&name);
-        command.arg(kind).env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(&identity)?);
-        let mut program = Program::start(&name, command)?;
+        let mut program = site.start_device(language, "pnp_device", &[kind], &site.credential(&identity)?)?;
         line(&mut program, "connected", &json!({})).await?;
         Ok(Self::Theirs(program))
     }
@@ -111,10 +108,7 @@ impl Device {
                 program.interrupt()?;
                 program.end_well(LINE).await
             }
-            Self::Theirs(mut program) => {
-                program.close_input();
-                program.end_well(LINE).await
-            }
+            Self::Theirs(mut program) => program.end_well(LINE).await,
         }
     }
 }

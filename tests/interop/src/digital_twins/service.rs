@@ -1,18 +1,18 @@
-//! The back end's side of digital twins: ours, or a program of Microsoft's client.
+//! [`Service`] is the back end's side of digital twins: ours, or a program of Microsoft's client.
 
-use iothub_programs::program::Program;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use iothub_models::{DeviceId, DigitalTwinPatch};
+use iothub_programs::program::Program;
 use iothub_rest_service::{DirectMethodRequest, ErrorKind, Precondition, ServiceClient};
 use serde_json::{Value, json};
 
 use crate::language::Language;
-use crate::ours::{LINE, Site};
-use crate::talk::ask;
+use crate::site::Site;
+use crate::talk::{LINE, result};
 
-/// A command's answer; Python's client keeps the status to itself.
+/// The device's answer to a command. Python's client does not show the status.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct CommandAnswer {
     pub(super) status: Option<i64>,
     pub(super) payload: Value,
 }
@@ -34,10 +34,8 @@ impl Service {
         if language == Language::Rust {
             return Ok(Self { device, client: Client::Ours(site.service().clone()) });
         }
-        let name = language.program("pnp_service");
-        let mut command = site.command(&name);
-        command.env("IOTHUB_CONNECTION_STRING", site.owner_string());
-        Ok(Self { device, client: Client::Theirs(Box::new(Program::start(&name, command)?)) })
+        let program = site.start_back_end(language, "pnp_service", &[])?;
+        Ok(Self { device, client: Client::Theirs(Box::new(program)) })
     }
 
     /// The digital twin as it is on the wire.
@@ -48,7 +46,7 @@ impl Service {
                 Ok(Value::Object(twin.into_document()))
             }
             Client::Theirs(program) => {
-                let mut answer = call(program, &json!({"op": "get", "device_id": self.device})).await?;
+                let mut answer = result(program, &json!({"op": "get", "device_id": self.device})).await?;
                 Ok(answer["twin"].take())
             }
         }
@@ -71,7 +69,7 @@ impl Service {
             }
             Client::Theirs(program) => {
                 let command = json!({"op": "update", "device_id": self.device, "patch": patch});
-                call(program, &command).await.map(drop)
+                result(program, &command).await.map(drop)
             }
         }
     }
@@ -82,7 +80,7 @@ impl Service {
         component: Option<&str>,
         name: &str,
         payload: &Value,
-    ) -> Result<Answer> {
+    ) -> Result<CommandAnswer> {
         match &mut self.client {
             Client::Ours(client) => {
                 let request = DirectMethodRequest::new(name.parse()?).with_payload(payload.clone());
@@ -93,7 +91,7 @@ impl Service {
                     }
                     None => twins.invoke_command(&self.device, &request).await?,
                 };
-                Ok(Answer { status: Some(answer.status.into()), payload: answer.payload })
+                Ok(CommandAnswer { status: Some(answer.status.into()), payload: answer.payload })
             }
             Client::Theirs(program) => {
                 let mut command =
@@ -101,8 +99,8 @@ impl Service {
                 if let Some(component) = component {
                     command["component"] = component.into();
                 }
-                let mut answer = call(program, &command).await?;
-                Ok(Answer { status: answer["status"].as_i64(), payload: answer["payload"].take() })
+                let mut answer = result(program, &command).await?;
+                Ok(CommandAnswer { status: answer["status"].as_i64(), payload: answer["payload"].take() })
             }
         }
     }
@@ -113,12 +111,4 @@ impl Service {
             Client::Theirs(mut program) => program.end_well(LINE).await,
         }
     }
-}
-
-async fn call(program: &mut Program, command: &Value) -> Result<Value> {
-    let answer = ask(program, command).await?;
-    if answer["event"] != "result" {
-        bail!(program.complaint(format!("should have done {}", command["op"])));
-    }
-    Ok(answer)
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::reader::{Kind, Reader};
 use super::{DEFAULT, check, everything_until_now, read_one};
 use crate::message::hex;
-use crate::ours::Site;
+use crate::site::Site;
 
 const DEVICE: &str = "events-bare";
 const BODY: &str = "21";

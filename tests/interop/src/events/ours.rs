@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::reader::{Events, Span};
-use crate::message::hex;
-use crate::ours::LINE;
+use crate::message::{hex, shown_properties};
+use crate::talk::LINE;
 
 /// Reads until the last wanted event of every partition came.
 pub(super) async fn read(source: EventSource, span: &Span, begun: impl FnOnce()) -> Result<Events> {
@@ -73,8 +73,6 @@ fn shown(event: &Event) -> Value {
         annotations.insert("iothub-enqueuedtime".to_owned(), time.as_millisecond().into());
     }
     annotations.extend(system.others.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let properties: Map<String, Value> =
-        event.properties.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     json!({
         "sequence_number": system.sequence_number,
         "offset": system.offset,
@@ -85,7 +83,7 @@ fn shown(event: &Event) -> Value {
         "user_id": system.user_id,
         "content_type": system.content_type,
         "content_encoding": system.content_encoding,
-        "properties": properties,
+        "properties": shown_properties(&event.properties),
         "system": annotations,
     })
 }

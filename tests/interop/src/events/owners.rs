@@ -1,15 +1,14 @@
 //! Owner levels: a higher one takes a partition away from whoever reads it, and then nobody else gets it.
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, ensure};
 use iothub_amqp_service::{ErrorKind, EventPosition, EventReader, EventSource};
+use iothub_programs::program::Program;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::OWNERS;
-use super::reader::{Kind, Reader, result};
-use crate::ours::LINE;
-use crate::talk::hear;
+use super::reader::{Kind, Reader};
+use crate::talk::{LINE, hear, result};
 
 /// What each tries in turn, and whether it succeeds. The second takes it from the first.
 const TRIES: [(&str, Option<i64>, bool); 4] =

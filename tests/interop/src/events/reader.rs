@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
 use iothub_amqp_service::{EventReader, EventSource};
+use iothub_programs::program::Program;
 use serde_json::{Map, Value, json};
 
 use super::ours;
 use crate::language::Language;
-use crate::ours::{LINE, PLAIN_ENDPOINT, Site};
-use crate::talk::{ask, hear};
+use crate::site::{PLAIN_ENDPOINT, Site};
+use crate::talk::{LINE, hear, result};
 
 /// Which reader, and how it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,13 +201,4 @@ impl Reader {
             Self::Theirs(mut program) => program.end_well(LINE).await,
         }
     }
-}
-
-/// A command that is answered with one result.
-pub(super) async fn result(program: &mut Program, command: &Value) -> Result<Value> {
-    let answer = ask(program, command).await?;
-    if answer["event"] != "result" {
-        bail!(program.complaint(format!("should have done {}", command["cmd"])));
-    }
-    Ok(answer)
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use iothub_models::{DeviceIdentity, TelemetryMessage};
@@ -11,10 +10,11 @@ use iothub_mqtt_device::DeviceClient;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::device::Device;
 use crate::language::Language;
 use crate::message::{self, MessageCase};
-use crate::ours::{Device, LINE, Site};
-use crate::talk::expect;
+use crate::site::Site;
+use crate::talk::{LINE, expect};
 
 /// Devices of each client, and how many messages each of them sends: 10,000 together.
 const DEVICES: &[(Language, usize, usize)] =
@@ -104,7 +104,7 @@ async fn one(site: &Site, language: Language, id: String, sends: Sends) -> Resul
     Ok(Source { id, generation_id: identity.generation_id, sends })
 }
 
-/// A program that is told once to send.
+/// Starts a program that sends once it is told to, and waits until it has sent.
 async fn told(
     site: &Site,
     language: Language,
@@ -113,15 +113,10 @@ async fn told(
     identity: &DeviceIdentity,
     command: &Value,
 ) -> Result<()> {
-    let name = language.program(program);
-    let mut start = site.command(&name);
-    start.args(arguments).env("IOTHUB_DEVICE_CONNECTION_STRING", site.device_string(identity)?);
-    start.env("INTEROP_DEADLINE_S", "120");
-    let mut program = Program::start(&name, start)?;
+    let mut program = site.start_device(language, program, arguments, &site.credential(identity)?)?;
     expect(&mut program, "connected").await?;
     program.type_line(&command.to_string()).await?;
     expect(&mut program, "sent").await?;
-    program.close_input();
     program.end_well(LINE).await
 }
 

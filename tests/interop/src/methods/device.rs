@@ -3,17 +3,17 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result};
 use iothub_auth::DeviceConnectionString;
 use iothub_mqtt_device::{DirectMethodCall, DirectMethodResponse, DirectMethods, ModuleClient};
+use iothub_programs::program::Program;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::language::Language;
-use crate::ours::{LINE, Site};
-use crate::talk::{expect, hear};
+use crate::site::Site;
+use crate::talk::{LINE, expect, hear};
 
 /// A device or a module of whichever client, connected and answering as `python/method_device.py` says.
 pub(super) enum Device {
@@ -42,11 +42,8 @@ impl Device {
             tokio::spawn(serve(incoming, methods.iter().cloned().collect(), told));
             return Ok(Self::Ours { client, calls });
         }
-        let name = language.program("method_device");
-        let mut command = site.command(&name);
-        command.args(methods).env("IOTHUB_DEVICE_CONNECTION_STRING", site.as_official(credential));
-        command.env("INTEROP_DEADLINE_S", "120");
-        let mut program = Program::start(&name, command)?;
+        let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
+        let mut program = site.start_device(language, "method_device", &methods, credential)?;
         let mut early = VecDeque::new();
         loop {
             let line = hear(&mut program).await?;
@@ -78,10 +75,7 @@ impl Device {
     pub(super) async fn stop(self) -> Result<()> {
         match self {
             Self::Ours { client, .. } => Ok(client.shutdown().await?),
-            Self::Theirs { mut program, .. } => {
-                program.close_input();
-                program.end_well(LINE).await
-            }
+            Self::Theirs { mut program, .. } => program.end_well(LINE).await,
         }
     }
 }

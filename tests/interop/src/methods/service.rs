@@ -2,22 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future;
-use iothub_models::{DeviceId, ModuleId};
-use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient, Target};
-use serde_json::{Value, json};
+use iothub_models::Identity;
+use iothub_programs::program::Program;
+use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient};
+use serde_json::Value;
 
 use crate::language::Language;
-use crate::ours::{LINE, Site};
-use crate::talk::ask;
+use crate::site::{Site, target};
+use crate::talk::{self, LINE, ask};
 
 /// A call, but for its payload.
 #[derive(Clone)]
 pub(super) struct Call {
-    pub(super) device: DeviceId,
-    pub(super) module: Option<ModuleId>,
+    /// The device or module that is called.
+    pub(super) identity: Identity,
     pub(super) name: String,
     pub(super) response_timeout_s: Option<u64>,
     pub(super) connect_timeout_s: Option<u64>,
@@ -28,8 +28,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(device: &str, module: Option<&str>, name: &str) -> Result<Self> {
         Ok(Self {
-            device: device.parse()?,
-            module: module.map(str::parse).transpose()?,
+            identity: Identity::new(device.parse()?, module.map(str::parse).transpose()?),
             name: name.to_owned(),
             response_timeout_s: None,
             connect_timeout_s: None,
@@ -40,13 +39,6 @@ impl Call {
     /// Returns the call with timeouts, in seconds.
     pub(super) fn within(self, connect: u64, response: u64) -> Self {
         Self { connect_timeout_s: Some(connect), response_timeout_s: Some(response), ..self }
-    }
-
-    fn target(&self) -> Target<'_> {
-        match &self.module {
-            Some(module) => Target::Module(&self.device, module),
-            None => Target::Device(&self.device),
-        }
     }
 
     fn request(&self, payload: &Value) -> Result<DirectMethodRequest> {
@@ -61,10 +53,8 @@ impl Call {
     }
 
     fn command(&self, op: &str) -> Value {
-        let mut command = json!({"op": op, "device_id": self.device.as_str(), "name": self.name});
-        if let Some(module) = &self.module {
-            command["module_id"] = module.as_str().into();
-        }
+        let mut command = talk::command(op, &self.identity);
+        command["name"] = self.name.as_str().into();
         for (name, seconds) in
             [("response_timeout_s", self.response_timeout_s), ("connect_timeout_s", self.connect_timeout_s)]
         {
@@ -79,7 +69,7 @@ impl Call {
 
 /// The outcome of a call, and the time that it took.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum MethodOutcome {
     Done {
         status: i64,
         payload: Value,
@@ -102,19 +92,18 @@ impl Service {
         if language == Language::Rust {
             return Ok(Self::Ours(site.service().clone()));
         }
-        let program = language.program("method_service");
-        let mut command = site.command(&program);
-        command.env("IOTHUB_CONNECTION_STRING", site.owner_string()).env("INTEROP_DEADLINE_S", "120");
-        Ok(Self::Theirs(Box::new(Program::start(&program, command)?)))
+        Ok(Self::Theirs(Box::new(site.start_back_end(language, "method_service", &[])?)))
     }
 
-    pub(super) async fn invoke(&mut self, call: &Call, payload: &Value) -> Result<Answer> {
+    pub(super) async fn invoke(&mut self, call: &Call, payload: &Value) -> Result<MethodOutcome> {
         match self {
             Self::Ours(client) => {
                 let request = call.request(payload)?;
                 let started = Instant::now();
-                match client.invoke_method(call.target(), &request).await {
-                    Ok(answer) => Ok(Answer::Done { status: answer.status.into(), payload: answer.payload }),
+                match client.invoke_method(target(&call.identity), &request).await {
+                    Ok(answer) => {
+                        Ok(MethodOutcome::Done { status: answer.status.into(), payload: answer.payload })
+                    }
                     Err(error) => {
                         let took = started.elapsed();
                         // What it does not even send has no status of the hub's.
@@ -122,7 +111,7 @@ impl Service {
                             ErrorKind::TooLarge => 413,
                             _ => error.http_status().context(error)?.into(),
                         };
-                        Ok(Answer::Refused { status, took })
+                        Ok(MethodOutcome::Refused { status, took })
                     }
                 }
             }
@@ -134,11 +123,12 @@ impl Service {
                 match answer["event"].as_str() {
                     Some("result") => {
                         let status = answer["status"].as_i64().context("an answer without status")?;
-                        Ok(Answer::Done { status, payload: answer["payload"].take() })
+                        Ok(MethodOutcome::Done { status, payload: answer["payload"].take() })
                     }
-                    Some("error") if answer["status"].is_u64() => {
-                        Ok(Answer::Refused { status: answer["status"].as_u64().unwrap_or_default(), took })
-                    }
+                    Some("error") if answer["status"].is_u64() => Ok(MethodOutcome::Refused {
+                        status: answer["status"].as_u64().unwrap_or_default(),
+                        took,
+                    }),
                     _ => bail!(program.complaint("neither did nor was refused it".to_owned())),
                 }
             }
@@ -151,7 +141,8 @@ impl Service {
         match self {
             Self::Ours(client) => {
                 let answers = payloads.iter().map(|payload| async {
-                    let answer = client.invoke_method(call.target(), &call.request(payload)?).await?;
+                    let answer =
+                        client.invoke_method(target(&call.identity), &call.request(payload)?).await?;
                     ensure!(answer.status == 200, "status {}", answer.status);
                     Ok(answer.payload)
                 });

@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
 use iothub_models::TwinSection;
 use iothub_mqtt_device::{DesiredChange, DesiredProperties, DeviceClient, ErrorKind, ModuleClient};
+use iothub_programs::program::Program;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::steps::properties;
 use crate::language::Language;
-use crate::ours::{LINE, Site};
+use crate::site::Site;
+use crate::talk::{LINE, hear};
 
 /// Our client, connected and listening. It takes a device's string too, as in the tutorial of twins.
 pub(super) struct Ours {
@@ -44,10 +45,7 @@ impl Device {
             let changes = client.desired_properties().await?;
             return Ok(Self::Ours(Box::new(Ours { client, changes })));
         }
-        let program = language.program("twin_device");
-        let mut command = site.command(&program);
-        command.env("IOTHUB_DEVICE_CONNECTION_STRING", site.as_official(credential));
-        let program = Program::start(&program, command)?;
+        let program = site.start_device(language, "twin_device", &[], credential)?;
         let mut theirs = Theirs { program, changes: VecDeque::new() };
         theirs.event("connected").await?;
         Ok(Self::Theirs(Box::new(theirs)))
@@ -184,10 +182,7 @@ impl Device {
     pub(super) async fn stop(self) -> Result<()> {
         match self {
             Self::Ours(ours) => Ok(ours.client.shutdown().await?),
-            Self::Theirs(mut theirs) => {
-                theirs.program.close_input();
-                theirs.program.end_well(LINE).await
-            }
+            Self::Theirs(mut theirs) => theirs.program.end_well(LINE).await,
         }
     }
 }
@@ -222,11 +217,7 @@ impl Theirs {
             return Ok(change);
         }
         loop {
-            let line = self.program.next_line(LINE).await.with_context(|| format!("waiting for {kind:?}"))?;
-            let Some(line) = line else {
-                bail!(self.program.complaint(format!("ended before it printed {kind:?}")));
-            };
-            let event: Value = serde_json::from_str(&line).context("a line that is not JSON")?;
+            let event = hear(&mut self.program).await.with_context(|| format!("waiting for {kind:?}"))?;
             match event["event"].as_str() {
                 Some(name) if name == kind || name == "error" => return Ok(event),
                 Some("desired") => self.changes.push_back(event),

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use iothub_models::Identity;
 use serde_json::{Value, json};
 
 use super::device::Device;
 use super::object;
-use super::service::{Answer, Owner, Rows, Service, Write};
+use super::service::{Rows, Service, TwinOutcome, Write};
 use super::steps::{file, list};
 use crate::cases::Case;
 use crate::language::Language;
-use crate::ours::Site;
+use crate::site::Site;
 
 /// The word that keeps other cases out of the rows.
 const RUN: &str = "queried";
@@ -55,17 +56,17 @@ async fn every_query(site: Arc<Site>) -> Result<()> {
 /// A device with the twin that the file describes.
 async fn make(site: &Site, device: &Value) -> Result<()> {
     let id = device["id"].as_str().context("a device without id")?;
-    let identity = site.create_device(id).await?;
-    let owner = Owner::device(id)?;
+    let credential = site.credential(&site.create_device(id).await?)?;
+    let identity = Identity::device(id.parse()?);
     let mut service = Service::start(site, Language::Rust)?;
     let [tags, desired] = ["tags", "desired"].map(|name| Some(object(device[name].clone())));
-    let answer = service.update(&owner, &Write { tags, desired }, None).await?;
-    ensure!(matches!(answer, Answer::Done(_)), "the twin was not made: {answer:?}");
+    let answer = service.update(&identity, &Write { tags, desired }, None).await?;
+    ensure!(matches!(answer, TwinOutcome::Done(_)), "the twin was not made: {answer:?}");
     for module in device["modules"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        service.create_module(&owner.device, &module.parse()?).await?;
+        service.create_module(&identity.device, &module.parse()?).await?;
     }
     if device["reported"].is_object() {
-        let mut client = Device::start(site, Language::Rust, &site.credential(&identity)?).await?;
+        let mut client = Device::start(site, Language::Rust, &credential).await?;
         let reported = object(device["reported"].clone());
         ensure!(client.report(&reported).await?, "the hub refused reported properties");
         client.stop().await?;

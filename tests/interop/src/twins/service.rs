@@ -1,47 +1,16 @@
-//! The back end's side of twins: ours, or a program of Microsoft's client, with one set of answers.
+//! [`Service`] is the back end's side of twins: ours, or a program of Microsoft's client, with one set of outcomes.
 
+use anyhow::{Result, bail};
+use iothub_models::{DeviceId, Identity, ModuleId, ModuleIdentity, TwinPatch, TwinReplacement};
 use iothub_programs::program::Program;
-use anyhow::{Context, Result, bail};
-use iothub_models::{DeviceId, ModuleId, ModuleIdentity, TwinPatch, TwinReplacement};
-use iothub_rest_service::{Error, ErrorKind, Precondition, ServiceClient, Target};
+use iothub_rest_service::{Error, ErrorKind, Precondition, ServiceClient};
 use serde_json::{Map, Value, json};
 
 use crate::language::Language;
-use crate::ours::{LINE, Site};
+use crate::site::{Site, target};
+use crate::talk::{LINE, ask, command};
 
-/// Whose twin it is.
-#[derive(Clone, Debug)]
-pub(super) struct Owner {
-    pub(super) device: DeviceId,
-    pub(super) module: Option<ModuleId>,
-}
-
-impl Owner {
-    pub(super) fn device(id: &str) -> Result<Self> {
-        Ok(Self { device: id.parse()?, module: None })
-    }
-
-    fn target(&self) -> Target<'_> {
-        match &self.module {
-            None => (&self.device).into(),
-            Some(module) => (&self.device, module).into(),
-        }
-    }
-
-    /// As the programs are told it, with the rest of a command.
-    fn command(&self, op: &str, rest: Value) -> Value {
-        let mut command = json!({"op": op, "device_id": self.device.as_str()});
-        if let Some(module) = &self.module {
-            command["module_id"] = module.as_str().into();
-        }
-        for (name, value) in rest.as_object().into_iter().flatten() {
-            command[name] = value.clone();
-        }
-        command
-    }
-}
-
-/// What a back end changes: tags, desired properties, or both.
+/// The sections of a twin that a back end writes: tags, desired properties, or both.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Write {
     pub(super) tags: Option<Map<String, Value>>,
@@ -65,9 +34,10 @@ impl Write {
     }
 }
 
-/// What became of a call.
+/// The outcome of a write to a twin.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum TwinOutcome {
+    /// The whole twin after the write.
     Done(Value),
     /// The HTTP status of the refusal.
     Refused(u64),
@@ -75,7 +45,7 @@ pub(super) enum Answer {
     Unsupported,
 }
 
-/// All of a query's rows, and how they came.
+/// All rows of a query, the number of rows in each page, and the types that the pages named.
 #[derive(Debug, PartialEq)]
 pub(super) struct Rows {
     pub(super) pages: Vec<usize>,
@@ -83,7 +53,7 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Value>,
 }
 
-/// A back end of whichever client.
+/// A back end on any of the clients.
 pub(super) enum Service {
     Ours(ServiceClient),
     Theirs(Box<Program>),
@@ -94,30 +64,27 @@ impl Service {
         if language == Language::Rust {
             return Ok(Self::Ours(site.service().clone()));
         }
-        let program = language.program("twin_service");
-        let mut command = site.command(&program);
-        command.env("IOTHUB_CONNECTION_STRING", site.owner_string());
-        Ok(Self::Theirs(Box::new(Program::start(&program, command)?)))
+        Ok(Self::Theirs(Box::new(site.start_back_end(language, "twin_service", &[])?)))
     }
 
-    /// The twin.
-    pub(super) async fn get(&mut self, owner: &Owner) -> Result<Value> {
+    /// Reads the twin.
+    pub(super) async fn get(&mut self, identity: &Identity) -> Result<Value> {
         match self {
-            Self::Ours(client) => Ok(serde_json::to_value(client.twins().get(owner.target()).await?)?),
+            Self::Ours(client) => Ok(serde_json::to_value(client.twins().get(target(identity)).await?)?),
             Self::Theirs(program) => {
-                let answer = call(program, owner.command("get", Value::Null)).await?;
+                let answer = ask(program, &command("get", identity)).await?;
                 done(program, answer, "twin")
             }
         }
     }
 
-    /// Lays a change over the twin; the whole twin then. Without `etag` whatever is there.
+    /// Lays a change over the twin; without `etag`, whichever version is there.
     pub(super) async fn update(
         &mut self,
-        owner: &Owner,
+        identity: &Identity,
         write: &Write,
         etag: Option<&str>,
-    ) -> Result<Answer> {
+    ) -> Result<TwinOutcome> {
         match self {
             Self::Ours(client) => {
                 let mut patch = TwinPatch::new();
@@ -125,17 +92,17 @@ impl Service {
                 for (name, value) in write.desired.iter().flatten() {
                     patch = patch.desired(name, value.clone());
                 }
-                answered(client.twins().patch(owner.target(), &patch, precondition(etag)).await)
+                answered(client.twins().patch(target(identity), &patch, precondition(etag)).await)
             }
             Self::Theirs(program) => {
-                let command = owner.command("update", with_etag(write, etag));
+                let command = write_command("update", identity, write, etag);
                 answered_by_them(program, command, "twin").await
             }
         }
     }
 
-    /// Puts sections in the place of what is there; the whole twin then.
-    pub(super) async fn replace(&mut self, owner: &Owner, write: &Write) -> Result<Answer> {
+    /// Replaces sections of the twin.
+    pub(super) async fn replace(&mut self, identity: &Identity, write: &Write) -> Result<TwinOutcome> {
         match self {
             Self::Ours(client) => {
                 let mut replacement = TwinReplacement::new();
@@ -145,10 +112,10 @@ impl Service {
                 if let Some(desired) = &write.desired {
                     replacement = replacement.desired(desired.clone());
                 }
-                answered(client.twins().replace(owner.target(), &replacement, Precondition::Any).await)
+                answered(client.twins().replace(target(identity), &replacement, Precondition::Any).await)
             }
             Self::Theirs(program) => {
-                let command = owner.command("replace", with_etag(write, None));
+                let command = write_command("replace", identity, write, None);
                 answered_by_them(program, command, "twin").await
             }
         }
@@ -161,8 +128,8 @@ impl Service {
                 client.modules().create(ModuleIdentity::new(device.clone(), module.clone())).await?;
             }
             Self::Theirs(program) => {
-                let owner = Owner { device: device.clone(), module: Some(module.clone()) };
-                let answer = call(program, owner.command("create_module", Value::Null)).await?;
+                let identity = &Identity::from((device, module));
+                let answer = ask(program, &command("create_module", identity)).await?;
                 let made = done(program, answer, "module")?;
                 if made["module_id"] != module.as_str() {
                     bail!(program.complaint("made another module".to_owned()));
@@ -172,7 +139,7 @@ impl Service {
         Ok(())
     }
 
-    /// The ids of a device's modules.
+    /// Returns the ids of a device's modules.
     pub(super) async fn modules(&mut self, device: &DeviceId) -> Result<Vec<String>> {
         match self {
             Self::Ours(client) => {
@@ -180,8 +147,8 @@ impl Service {
                 Ok(modules.into_iter().map(|module| module.module_id.as_str().to_owned()).collect())
             }
             Self::Theirs(program) => {
-                let owner = Owner { device: device.clone(), module: None };
-                let answer = call(program, owner.command("list_modules", Value::Null)).await?;
+                let identity = &Identity::from(device);
+                let answer = ask(program, &command("list_modules", identity)).await?;
                 let modules = done(program, answer, "modules")?;
                 let ids = modules.as_array().into_iter().flatten().map(|module| &module["module_id"]);
                 Ok(ids.filter_map(Value::as_str).map(str::to_owned).collect())
@@ -194,14 +161,14 @@ impl Service {
         match self {
             Self::Ours(client) => Ok(client.modules().delete(device, module, Precondition::Any).await?),
             Self::Theirs(program) => {
-                let owner = Owner { device: device.clone(), module: Some(module.clone()) };
-                let answer = call(program, owner.command("delete_module", Value::Null)).await?;
+                let identity = &Identity::from((device, module));
+                let answer = ask(program, &command("delete_module", identity)).await?;
                 done(program, answer, "op").map(drop)
             }
         }
     }
 
-    /// All rows of a query, page by page.
+    /// Reads all rows of a query, page by page.
     pub(super) async fn query(&mut self, text: &str, page_size: Option<u16>) -> Result<Rows> {
         match self {
             Self::Ours(client) => {
@@ -224,7 +191,7 @@ impl Service {
             }
             Self::Theirs(program) => {
                 let command = json!({"op": "query", "query": text, "page_size": page_size});
-                let answer = call(program, command).await?;
+                let answer = ask(program, &command).await?;
                 let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
                 done(program, answer.clone(), "rows")?;
                 let count = |count: &Value| count.as_u64().and_then(|count| usize::try_from(count).ok());
@@ -249,35 +216,27 @@ fn precondition(etag: Option<&str>) -> Precondition {
     etag.map_or(Precondition::Any, |etag| Precondition::IfMatch(etag.to_owned()))
 }
 
-fn with_etag(write: &Write, etag: Option<&str>) -> Value {
-    let mut rest = json!({"patch": write.shown()});
+fn write_command(op: &str, identity: &Identity, write: &Write, etag: Option<&str>) -> Value {
+    let mut command = command(op, identity);
+    command["patch"] = write.shown();
     if let Some(etag) = etag {
-        rest["etag"] = etag.into();
+        command["etag"] = etag.into();
     }
-    rest
+    command
 }
 
-fn answered(result: Result<iothub_models::Twin, Error>) -> Result<Answer> {
+fn answered(result: Result<iothub_models::Twin, Error>) -> Result<TwinOutcome> {
     match result {
-        Ok(twin) => Ok(Answer::Done(serde_json::to_value(twin)?)),
+        Ok(twin) => Ok(TwinOutcome::Done(serde_json::to_value(twin)?)),
         Err(error) => match error.kind() {
-            ErrorKind::PreconditionFailed => Ok(Answer::Refused(412)),
-            ErrorKind::InvalidArgument => Ok(Answer::Refused(400)),
+            ErrorKind::PreconditionFailed => Ok(TwinOutcome::Refused(412)),
+            ErrorKind::InvalidArgument => Ok(TwinOutcome::Refused(400)),
             _ => Err(error.into()),
         },
     }
 }
 
-/// Says a command to a program; the line it answers.
-async fn call(program: &mut Program, command: Value) -> Result<Value> {
-    program.type_line(&command.to_string()).await?;
-    let Some(line) = program.next_line(LINE).await? else {
-        bail!(program.complaint("ended before it answered".to_owned()));
-    };
-    serde_json::from_str(&line).context("the program printed no JSON")
-}
-
-/// The field of an answer that must be a result.
+/// Returns a field of an answer, which must be a result.
 fn done(program: &Program, mut answer: Value, field: &str) -> Result<Value> {
     if answer["event"] != "result" {
         bail!(program.complaint(format!("should have answered with {field}")));
@@ -285,13 +244,13 @@ fn done(program: &Program, mut answer: Value, field: &str) -> Result<Value> {
     Ok(answer[field].take())
 }
 
-async fn answered_by_them(program: &mut Program, command: Value, field: &str) -> Result<Answer> {
-    let answer = call(program, command).await?;
+async fn answered_by_them(program: &mut Program, command: Value, field: &str) -> Result<TwinOutcome> {
+    let answer = ask(program, &command).await?;
     match answer["event"].as_str() {
-        Some("unsupported") => Ok(Answer::Unsupported),
+        Some("unsupported") => Ok(TwinOutcome::Unsupported),
         Some("error") if answer["status"].is_u64() => {
-            Ok(Answer::Refused(answer["status"].as_u64().unwrap_or_default()))
+            Ok(TwinOutcome::Refused(answer["status"].as_u64().unwrap_or_default()))
         }
-        _ => Ok(Answer::Done(done(program, answer, field)?)),
+        _ => Ok(TwinOutcome::Done(done(program, answer, field)?)),
     }
 }

@@ -20,12 +20,7 @@ const ERROR_WIDTH: usize = 100;
 
 /// Runs a program that must refuse: an error on standard error that begins with all of `words` on its first line, lines
 /// of at most 100 characters, and a code that says failure.
-pub async fn run_refused(
-    name: &str,
-    command: Command,
-    words: &[&str],
-    within: Duration,
-) -> Result<()> {
+pub async fn run_refused(name: &str, command: Command, words: &[&str], within: Duration) -> Result<()> {
     let mut program = Program::start(name, command)?;
     let status = program.read_to_end(within).await?;
     if status.success() || status.code().is_none() {

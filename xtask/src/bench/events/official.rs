@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use iothub_programs::workspace;
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use crate::bench::server::Server;

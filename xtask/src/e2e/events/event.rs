@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail, ensure};
+use iothub_programs::program::Program;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use iothub_programs::program::Program;
 use anyhow::Result;
 use iothub_local_hub::PolicyName;
 use iothub_models::DeviceStatus;
 use iothub_mqtt_device::DeviceConnectionString;
+use iothub_programs::program::Program;
 use iothub_rest_service::ServiceClient;
 
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage, id};

@@ -3,10 +3,10 @@
 
 use std::process::Stdio;
 
-use iothub_programs::program::Program;
-use iothub_programs::workspace;
 use anyhow::{Context, Result};
 use iothub_local_hub::{LocalHub, PolicyName};
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use crate::mistakes::stage::{DEVICE_STRING, SOON, Stage};

@@ -1,9 +1,9 @@
 //! This file presses Ctrl-C at each stage of a program. That is no mistake, but each of the messages looks like one to
 //! somebody.
 
-use iothub_programs::program::Program;
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
+use iothub_programs::program::Program;
 use tokio::net::TcpListener;
 
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};
