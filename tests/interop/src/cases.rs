@@ -19,7 +19,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub(super) enum Hub {
     /// The program, as users run it.
     Program,
-    /// In our process, so that what it accepted can be looked at.
+    /// Inside this process, so that a case can look at the telemetry that it accepted.
     Embedded,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// A case on the hub as a program.
+    /// Returns a case on the hub as a program.
     pub(super) fn new<F>(
         name: impl Into<String>,
         needs: &[Language],

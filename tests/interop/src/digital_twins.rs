@@ -1,6 +1,6 @@
-//! Digital twins of Plug and Play devices, in every pairing of back end and device: what a thermostat and a
-//! controller of two report, properties of the root and of a component set and acknowledged, and commands
-//! of both. Ours are the samples; the official ones do as `tests/interop/python/pnp_device.py` says.
+//! This file runs the cases of digital twins of Plug and Play devices, in every pairing of back end and device: the reports of
+//! a thermostat and of a controller of two, properties of the root and of a component set and acknowledged, and commands
+//! of both. Our devices are the samples; the official ones do as `tests/interop/python/pnp_device.py` says.
 
 mod device;
 mod service;
@@ -18,7 +18,7 @@ use super::language::Language;
 use super::site::Site;
 use super::talk::LINE;
 
-/// How often a digital twin is read until it is as it should be.
+/// The pause between two readings of a digital twin that must change.
 const AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) fn cases() -> Vec<Case> {
@@ -157,7 +157,7 @@ async fn report(
     device.was_called(&method, &since.into(), 200).await
 }
 
-/// It has these members with these values; numbers are compared as numbers.
+/// Checks that an object has these members with these values; numbers are compared as numbers.
 fn members(found: &Value, expected: &Value) -> Result<()> {
     let none = Map::new();
     for (name, value) in expected.as_object().unwrap_or(&none) {

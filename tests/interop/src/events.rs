@@ -49,7 +49,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Every event of every partition, from the first; and all of them again while the network breaks.
+/// Reads every event of every partition from the first on, and all of them again while connections are cut.
 async fn everything(site: Arc<Site>, kind: Kind, sent: Sent) -> Result<()> {
     let sources = sent.all(&site).await?;
     let mut reader = Reader::start(&site, kind, DEFAULT)?;
@@ -67,7 +67,7 @@ async fn everything(site: Arc<Site>, kind: Kind, sent: Sent) -> Result<()> {
     reader.end().await
 }
 
-/// Read on from a kept offset once the connections were cut; and read through a cut.
+/// Reads on from a kept offset after the connections were cut, and reads through a cut.
 async fn resumed(site: Arc<Site>, kind: Kind, sent: Sent) -> Result<()> {
     let sources = sent.all(&site).await?;
     let mut reader = Reader::start(&site, kind, DEFAULT)?;
@@ -123,7 +123,7 @@ async fn read_one(reader: &mut Reader, partition: &str, from: &Value, until: i64
     events.remove(partition).context("nothing read")
 }
 
-/// Each kind of position begins where it should.
+/// Checks that reading from each kind of position begins with the right event.
 async fn positions(site: Arc<Site>, kind: Kind, sent: Sent) -> Result<()> {
     sent.all(&site).await?;
     let mut reader = Reader::start(&site, kind, DEFAULT)?;

@@ -1,5 +1,5 @@
-//! What each of Microsoft's clients makes of a refusal: `tests/interop/faults.json` says which error it
-//! must raise, and the run compares. Each fault has a control beside it, the same program without it.
+//! This file runs the cases of refusals: `tests/interop/faults.json` says which error each of Microsoft's clients must raise,
+//! and the run compares. Each fault has a control beside it, which is the same program without the fault.
 
 mod setup;
 
@@ -63,7 +63,7 @@ fn needs(row: &Value, language: Language) -> Vec<Language> {
     [Some(language), beside].into_iter().flatten().collect()
 }
 
-/// The arguments, with the device's id in its place.
+/// Returns the arguments of a row's program, with the device's id in its place.
 fn arguments(row: &Value, id: &str) -> Vec<String> {
     let texts = row["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     texts.map(|text| if text == "DEVICE" { id.to_owned() } else { text.to_owned() }).collect()
@@ -141,7 +141,7 @@ async fn start_beside(site: &Site, words: &[Value], device_string: &str) -> Resu
     }
 }
 
-/// The connection string with another key.
+/// Returns the connection string with another key.
 fn with_key(string: &str, key: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
         Some(("SharedAccessKey", _)) => format!("SharedAccessKey={key}"),
@@ -176,7 +176,7 @@ async fn accepted(site: Arc<Site>, control: Value, program: String, id: String) 
     Ok(())
 }
 
-/// Which expectation the error does not meet.
+/// Returns the first expectation that the error does not meet.
 fn difference(expected: &Map<String, Value>, error: &Value) -> Option<String> {
     let causes = || error["causes"].as_array().into_iter().flatten();
     let unmet = expected.iter().find(|(name, wanted)| {

@@ -1,6 +1,6 @@
-//! The whole life of a cloud-to-device message with Microsoft's clients: sent with each kind of
-//! acknowledgement by each of their back ends, completed, rejected, abandoned by their Node device over
-//! HTTPS and MQTT, expired and purged; and the feedback of all that, at their Node receiver and at ours.
+//! This file runs the cases of feedback, each with the whole life of cloud-to-device messages: each kind of
+//! acknowledgement, sent by Microsoft's back ends; messages completed, rejected and abandoned by their Node device over
+//! HTTPS and MQTT, expired, and purged. Their Node receiver and ours compare the feedback with a table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::language::Language;
 use super::site::Site;
 use super::talk::{self, LINE};
 
-/// A little more than a batch of feedback waits for.
+/// The time after which the hub has sent a batch of feedback, and a little more.
 const BATCH: Duration = Duration::from_secs(16);
-/// A message that is to expire lives this long by the hub's clock.
+/// The time after which the message that must expire does so, by the hub's clock.
 const TTL: Duration = Duration::from_secs(30);
-/// How long a batch takes once the hub's clock has been set forward.
+/// The longest wait for a batch once the hub's clock has been set forward.
 const SOON: Duration = Duration::from_secs(3);
-/// How often the clock is set forward before the feedback is said to be missing.
+/// The number of times that the clock is set forward before the case fails for want of feedback.
 const PATIENCE: usize = 8;
 
-/// What is sent to the device over HTTPS: the message's id, what is done with it, the acknowledgement that
-/// is asked for, and the feedback that comes of it.
+/// The messages sent to the device over HTTPS: the id, the way in which the device settles the message, the
+/// acknowledgement that the sender asks for, and the feedback that results.
 const OVER_HTTP: [(&str, &str, &str, Option<&str>); 9] = [
     ("c-none", "complete", "none", None),
     ("c-positive", "complete", "positive", Some("Success")),
@@ -119,7 +119,7 @@ async fn http_device(site: &Site, id: &str) -> Result<Program> {
     Ok(program)
 }
 
-/// Waits until the device has done with each message what it was to do, as often as it takes.
+/// Waits until the device has settled each message as the table says, as often as that takes.
 async fn settled(device: &mut Program) -> Result<()> {
     let of = |then: &str| OVER_HTTP.iter().filter(|(_, action, _, _)| *action == then).count();
     let mut left = BTreeMap::from([
@@ -157,7 +157,7 @@ async fn telemetry(site: &Site, device: &mut Program, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whoever receives the feedback. The first batch is abandoned, to come again.
+/// The receiver of the feedback. It abandons the first batch, which must come again.
 enum Receiver {
     Ours(FeedbackReceiver),
     Theirs(Box<Program>),
@@ -173,7 +173,7 @@ impl Receiver {
         Ok(Self::Theirs(Box::new(program)))
     }
 
-    /// What is told of these devices, until there is as much as expected; the clock is set forward where
+    /// Returns the feedback about these devices once there is as much as expected. The clock is set forward while
     /// nothing comes.
     async fn all(
         &mut self,

@@ -1,5 +1,5 @@
-//! The run inside the network namespace: the hub on the ports that official clients insist on, the cases
-//! a few at a time, each with a deadline, and the table at the end.
+//! [`run`] is the run inside the network namespace: it starts the hub on the ports that official clients insist on, runs the
+//! cases a few at a time, each with a deadline, and prints the table at the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::site::Site;
 const AT_ONCE: usize = 4;
 /// The end of patience for a case.
 const CASE_DEADLINE: Duration = Duration::from_secs(150);
-/// The same for the hub's start and end.
+/// The end of patience for the start and the end of the hub.
 const HUB_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) fn run(options: &InsideOptions) -> Result<()> {

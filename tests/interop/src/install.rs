@@ -1,5 +1,5 @@
-//! Installs the pinned packages, once, below the target folder. A stamp holds the pins they came from:
-//! while it matches, nothing is asked of any registry.
+//! [`install`] installs the pinned packages of a language, once, below the target folder. A stamp holds the pins they came
+//! from: while it matches, no registry is asked.
 
 use std::fs;
 use std::path::Path;

@@ -14,7 +14,7 @@ use super::language::{Language, folder};
 const FIELDS: &[&str] =
     &["message_id", "correlation_id", "user_id", "content_type", "content_encoding", "ack"];
 
-/// One case of the file.
+/// A message of the file, with all that the file says about it.
 #[derive(Clone, Debug)]
 pub(super) struct MessageCase(Value);
 

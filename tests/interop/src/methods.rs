@@ -117,7 +117,7 @@ async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Re
     back_end.end().await
 }
 
-/// Many calls that the device answers only once it holds them all.
+/// Makes many calls, all of which the device answers only once it holds the last.
 async fn together(back_end: &mut Service, device: &mut Device, call: &Call) -> Result<()> {
     let payload = |n: usize| json!({"answer": {"hold": TOGETHER, "payload": {"n": n}}});
     let payloads: Vec<Value> = (0..TOGETHER).map(payload).collect();
@@ -130,7 +130,7 @@ async fn together(back_end: &mut Service, device: &mut Device, call: &Call) -> R
     Ok(())
 }
 
-/// A call ends when its device answers, or when one of its timeouts is over.
+/// Checks that a call ends when its device answers, or when one of its timeouts is over.
 async fn timeouts(site: Arc<Site>, service: Language, device: Language) -> Result<()> {
     let id = format!("method-timeouts-{}", service.name());
     let credential = site.credential(&site.create_device(&id).await?)?;

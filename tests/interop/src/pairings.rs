@@ -1,4 +1,4 @@
-//! Cloud-to-device messages in every pairing of sender and device, ours and Microsoft's.
+//! This file runs the cases of cloud-to-device messages in every pairing of sender and device, ours and Microsoft's.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::message::{self, MessageCase};
 use super::sender::{SendOutcome, send};
 use super::site::Site;
 
-/// How many messages wait for a device that has not connected yet.
+/// The number of messages that wait for a device that has not connected yet.
 const WAITING: usize = 3;
 
 pub(super) fn cases() -> Vec<Case> {

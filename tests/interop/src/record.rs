@@ -1,5 +1,5 @@
-//! `cargo xtask interop --record`: what Microsoft's clients put on the wire, written to
-//! `tests/fixtures/wire` in the form its README describes. They talk to the hub through a recorder that
+//! `cargo xtask interop --record` calls [`run`], which writes the bytes that Microsoft's clients send to
+//! `tests/fixtures/wire`, in the form that the README there describes. The clients talk to the hub through a recorder that
 //! ends TLS on their ports; only the client's side is kept.
 
 mod split;
@@ -35,7 +35,7 @@ use super::talk::LINE;
 const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
 const DEVICE: &str = "d1";
 
-/// What was recorded and not yet written, one line each.
+/// The recorded lines that are not written yet.
 type Lines = Arc<Mutex<Vec<String>>>;
 
 pub(super) async fn run(options: &InsideOptions) -> Result<()> {

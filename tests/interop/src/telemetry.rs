@@ -1,5 +1,5 @@
-//! Telemetry of Microsoft's devices, and what the hub took of it. The hub runs inside this process
-//! here, so that its list can be looked at.
+//! This file runs the cases of telemetry: devices on each client send every message, and the hub must have taken each as it
+//! was. The hub runs inside this process here, so that a case can look at its list.
 
 use std::sync::Arc;
 

@@ -79,7 +79,7 @@ async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Re
     back_end.end().await
 }
 
-/// Every step on desired properties, then on reported ones.
+/// Makes every step on desired properties, then on reported ones, and compares both sides.
 async fn both_sides(
     site: &Site,
     service: Language,
@@ -128,7 +128,7 @@ async fn both_sides(
     back_end.end().await
 }
 
-/// A change of desired properties: what the back end is answered, and what the device is told.
+/// Changes desired properties, and checks the answer to the back end and the change that the device is told.
 async fn change_desired(
     back_end: &mut Service,
     device: &mut Device,
@@ -160,8 +160,8 @@ async fn told(device: &mut Device, version: i64, patch: &Map<String, Value>) -> 
     Ok(())
 }
 
-/// New content in the place of the properties `known`, where the client can say that. The device is told of
-/// each of them that is gone.
+/// Replaces the properties `known` and the tags, if the client can, and checks that the device is told of each
+/// property that is gone.
 async fn replace(
     back_end: &mut Service,
     device: &mut Device,
@@ -210,7 +210,7 @@ async fn replaced(site: Arc<Site>, device: Language) -> Result<()> {
     back_end.end().await
 }
 
-/// Changes made while the device has no connection, and one after it is back.
+/// Changes desired properties while the device has no connection, and once more after it is back.
 async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
     let id = format!("away-{}", device.name());
     let identity = Identity::device(id.parse()?);
@@ -247,7 +247,7 @@ async fn changed_while_away(site: Arc<Site>, device: Language) -> Result<()> {
     device.stop().await
 }
 
-/// A write happens if the ETag is that of the twin, and is refused with 412 otherwise.
+/// Checks that a write happens if the ETag is that of the twin, and is refused with 412 otherwise.
 async fn etags(site: Arc<Site>, service: Language) -> Result<()> {
     let id = format!("etag-{}", service.name());
     site.create_device(&id).await?;
@@ -287,7 +287,7 @@ fn version(twin: &Value) -> Result<i64> {
     twin["properties"]["desired"]["$version"].as_i64().context("desired properties without $version")
 }
 
-/// A section of a twin, as a back end sees it, has these properties and no others.
+/// Checks that a section of a twin, as a back end sees it, has these properties and no others.
 fn same(twin: &Value, section: Section, expected: &Map<String, Value>) -> Result<()> {
     ensure_same(expected, &twin["properties"][section.name()])
 }

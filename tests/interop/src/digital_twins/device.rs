@@ -1,4 +1,4 @@
-//! A Plug and Play device: one of our samples, or a program of Microsoft's client.
+//! [`Device`] is a Plug and Play device: one of our samples, or a program of Microsoft's client.
 
 use anyhow::{Context, Result, bail};
 use iothub_programs::program::Program;
@@ -12,14 +12,15 @@ use crate::talk::{LINE, hear};
 
 /// A running device that follows the conventions.
 pub(super) enum Device {
-    /// It tells what happens in sentences, and its telemetry between them.
+    /// A sample. It prints a sentence for each thing that happens, and its telemetry in between.
     Sample(Program),
-    /// It tells in JSON.
+    /// A program, which prints JSON.
     Theirs(Program),
 }
 
 impl Device {
-    /// A thermostat or a controller of two, connected, with everything reported.
+    /// Starts a thermostat or a controller of two, and waits until it is connected and has reported all its
+    /// properties.
     pub(super) async fn start(site: &Site, language: Language, id: &str, kind: &str) -> Result<Self> {
         let identity = site.create_device(id).await?;
         if language == Language::Rust {
@@ -51,7 +52,7 @@ impl Device {
         }
     }
 
-    /// It was told of a property, and acknowledged it.
+    /// Waits until the device has been told of a property and has acknowledged it.
     pub(super) async fn was_written(
         &mut self,
         component: Option<&str>,
@@ -71,7 +72,7 @@ impl Device {
         }
     }
 
-    /// It was told of a property, whatever it made of it.
+    /// Waits until the device has been told of a property, which it may refuse.
     pub(super) async fn was_told(
         &mut self,
         component: Option<&str>,
@@ -90,7 +91,7 @@ impl Device {
         }
     }
 
-    /// A command was called, and the device answered with this status.
+    /// Waits until the device has answered a command with this status.
     pub(super) async fn was_called(&mut self, name: &str, payload: &Value, status: u16) -> Result<()> {
         match self {
             Self::Sample(program) => {
@@ -113,7 +114,7 @@ impl Device {
     }
 }
 
-/// A property as a sample names it.
+/// Returns the name of a property as a sample prints it.
 fn name(component: Option<&str>, property: &str) -> String {
     component.map_or(property.to_owned(), |component| format!("{component}.{property}"))
 }

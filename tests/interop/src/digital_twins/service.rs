@@ -17,7 +17,7 @@ pub(super) struct CommandAnswer {
     pub(super) payload: Value,
 }
 
-/// A back end of whichever client, and the device it works on.
+/// A back end on any of the clients, and the device it works on.
 pub(super) struct Service {
     device: DeviceId,
     client: Client,

@@ -1,5 +1,5 @@
-//! Whether what a reader saw is what the devices sent: nothing missing, nothing twice, each device's order
-//! kept, and every property as it was.
+//! This file checks that the events that a reader saw are the messages that the devices sent: no event missing or repeated,
+//! each device's order kept, and every property as it was.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -18,12 +18,12 @@ const SYSTEM: &[(&str, &str)] = &[
     ("iothub-message-source", "String"),
 ];
 
-/// The same where a Plug and Play device told of a component.
+/// The system properties that an event has beside these if a Plug and Play device named a component.
 const COMPONENT: &[(&str, &str)] = &[("dt-dataschema", "String"), ("dt-subject", "String")];
 /// The model of the controller.
 const MODEL_ID: &str = "dtmi:com:example:TemperatureController;1";
 
-/// The numbers of each partition go up by one from `first`, times never go back.
+/// Checks that the numbers of each partition go up by one from `first`, and that times never go back.
 pub(super) fn in_sequence(events: &Events, first: &Value) -> Result<()> {
     for (partition, events) in events {
         let mut time = 0;
@@ -38,7 +38,7 @@ pub(super) fn in_sequence(events: &Events, first: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The events of a device, which are all in one partition.
+/// Returns the events of a device, which are all in one partition.
 pub(super) fn of_device<'a>(events: &'a Events, id: &str) -> Result<Vec<&'a Value>> {
     let mut found: Option<Vec<&Value>> = None;
     for events in events.values() {
@@ -52,7 +52,7 @@ pub(super) fn of_device<'a>(events: &'a Events, id: &str) -> Result<Vec<&'a Valu
     found.with_context(|| format!("nothing of {id}"))
 }
 
-/// All that a device sent, in its order.
+/// Checks that all messages of a device are there, in its order.
 pub(super) fn complete(events: &Events, source: &Source) -> Result<()> {
     let own = of_device(events, &source.id)?;
     match source.sends {

@@ -1,4 +1,4 @@
-//! Our reader of events, and what it sees in the form of the programs' lines.
+//! This file reads events with our reader, and shows each in the form of the programs' lines.
 
 use anyhow::{Context, Result, bail};
 use iothub_amqp_service::{Event, EventPosition, EventReader, EventSource};
@@ -10,7 +10,7 @@ use super::reader::{Events, Span};
 use crate::message::{hex, shown_properties};
 use crate::talk::LINE;
 
-/// Reads until the last wanted event of every partition came.
+/// Reads until the last wanted event of every partition has come. Calls `begun` at the first event.
 pub(super) async fn read(source: EventSource, span: &Span, begun: impl FnOnce()) -> Result<Events> {
     let mut left = span.until.as_object().context("nothing to read")?.clone();
     // The same position everywhere, since this is a stream over all.

@@ -1,4 +1,5 @@
-//! Owner levels: a higher one takes a partition away from whoever reads it, and then nobody else gets it.
+//! [`compare`] checks owner levels: a reader with a higher one takes a partition away from the reader that has it, and a
+//! reader with a lower one does not get it then.
 
 use anyhow::{Context, Result, ensure};
 use iothub_amqp_service::{ErrorKind, EventPosition, EventReader, EventSource};
@@ -10,7 +11,8 @@ use super::OWNERS;
 use super::reader::{Kind, Reader};
 use crate::talk::{LINE, hear, result};
 
-/// What each tries in turn, and whether it succeeds. The second takes it from the first.
+/// The readers in turn: the name, the owner level, and whether the reader gets the partition. The second takes it
+/// from the first.
 const TRIES: [(&str, Option<i64>, bool); 4] =
     [("first", Some(1), true), ("second", Some(2), true), ("third", Some(1), false), ("fourth", None, false)];
 

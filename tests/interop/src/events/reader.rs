@@ -1,4 +1,5 @@
-//! A reader of events: ours, or a program of one of Microsoft's clients of Event Hubs.
+//! [`Reader`] is a reader of events: ours, or a program of one of Microsoft's clients of Event Hubs. [`Kind`] says how the
+//! clients differ.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use crate::language::Language;
 use crate::site::{PLAIN_ENDPOINT, Site};
 use crate::talk::{LINE, hear, result};
 
-/// Which reader, and how it connects.
+/// The client of a reader, and the way in which it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Python,
@@ -29,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// One of each client.
+    /// One kind for each client, with TLS where the client has it.
     pub(super) const CLIENTS: [Self; 4] = [Self::Python, Self::Node, Self::AzureRust, Self::Rust];
     pub(super) const ALL: [Self; 7] = [
         Self::Python,
@@ -62,24 +63,25 @@ impl Kind {
         }
     }
 
-    /// Whether it is told that the endpoint is an emulator. Microsoft's Rust client is given the address.
+    /// Returns whether the client is told that the endpoint is an emulator. Microsoft's Rust client is given the
+    /// address.
     const fn is_plain(self) -> bool {
         matches!(self, Self::PythonPlain | Self::NodePlain)
     }
 
-    /// Whether it goes on where it was when its connection is made again. Microsoft's Rust client attaches
-    /// with the position it began with.
+    /// Returns whether the client goes on where it was when its connection is made again. Microsoft's Rust client
+    /// attaches with the position that it began with.
     pub(super) const fn reads_through_cuts(self) -> bool {
         !matches!(self, Self::AzureRust)
     }
 
-    /// Whether it can begin with the event of an offset, and not only after it.
+    /// Returns whether the client can begin with the event of an offset, and not only after it.
     pub(super) const fn has_inclusive_offsets(self) -> bool {
         !matches!(self, Self::Rust | Self::RustEndpoint)
     }
 
-    /// What it calls the loss of a partition to a reader of a higher owner level: its class and, where it
-    /// has one, its code. From azure-eventhub's `_pyamqp_transport.py`, @azure/core-amqp's `errors.js` and
+    /// Returns the class, and the code if there is one, of the error with which the client reports the loss of a partition
+    /// to a reader of a higher owner level. From azure-eventhub's `_pyamqp_transport.py`, @azure/core-amqp's `errors.js` and
     /// azure_messaging_eventhubs' `event_receiver.rs`.
     pub(super) const fn stolen(self) -> (&'static str, Option<&'static str>) {
         match self.language() {
@@ -89,7 +91,7 @@ impl Kind {
         }
     }
 
-    /// Whether it tells of the last event of a partition with every event it reads.
+    /// Returns whether the client tells of the last event of a partition with every event that it reads.
     pub(super) const fn tracks(self) -> bool {
         matches!(self.language(), Language::Python | Language::Node)
     }
@@ -98,7 +100,7 @@ impl Kind {
 /// Events by partition, each as the programs show it.
 pub(super) type Events = BTreeMap<String, Vec<Value>>;
 
-/// What to read: the position in every partition, and the number of the last event wanted.
+/// The part of the stream to read: the position in every partition, and the number of the last event wanted.
 pub(super) struct Span {
     pub(super) from: Value,
     pub(super) until: Value,
@@ -159,8 +161,8 @@ impl Reader {
         Ok(Value::Object(until))
     }
 
-    /// Reads, and calls `begun` once when the first events have come. With the events comes what was told of
-    /// the last event of a partition, if `track` asks for it.
+    /// Reads, and calls `begun` once when the first events have come. Returns the events and, if `track` asks for it,
+    /// all that the client told of the last event of a partition.
     pub(super) async fn read(
         &mut self,
         span: &Span,

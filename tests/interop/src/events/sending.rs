@@ -1,5 +1,5 @@
-//! What devices of every client send for the readers, once for all of them: many numbered messages each,
-//! every message of `tests/interop/messages.json`, and what the components of a Plug and Play device measure.
+//! [`Sent`] sends the events for all readers, once: many numbered messages from a device on each client, every message of
+//! `tests/interop/messages.json`, and the measurements of a Plug and Play device's components.
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ use crate::talk::{LINE, expect};
 /// Devices of each client, and how many messages each of them sends: 10,000 together.
 const DEVICES: &[(Language, usize, usize)] =
     &[(Language::Python, 2, 1000), (Language::Node, 2, 2000), (Language::Rust, 4, 1000)];
-/// As many as our device keeps under way.
+/// The number of messages that our device has under way at once.
 const UNDER_WAY: usize = 200;
 
-/// A device that sent, and what.
+/// A device that sent, and the kind of its messages.
 pub(super) struct Source {
     pub(super) id: String,
     pub(super) generation_id: String,
     pub(super) sends: Sends,
 }
 
-/// What a device sends.
+/// The messages of a device.
 #[derive(Clone, Copy)]
 pub(super) enum Sends {
     /// That many numbered messages.
     Numbered(usize),
-    /// The messages of the file.
+    /// The messages of `messages.json` that a device can send.
     File,
     /// The temperatures of a controller's two thermostats.
     Components,
 }
 
-/// What was sent, once it was.
+/// The devices that have sent, once they have.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Arc<OnceCell<Vec<Source>>>);
 
@@ -50,7 +50,7 @@ impl Sent {
         Ok(self.0.get_or_try_init(|| send_all(site)).await?)
     }
 
-    /// Who has to be there to send.
+    /// Returns the languages of the devices that send.
     pub(super) fn needs() -> [Language; 3] {
         Language::ALL
     }
@@ -72,7 +72,7 @@ async fn send_all(site: &Site) -> Result<Vec<Source>> {
     future::try_join_all(sending).await
 }
 
-/// A device that sends what it is to send.
+/// Starts a device and lets it send its messages.
 async fn one(site: &Site, language: Language, id: String, sends: Sends) -> Result<Source> {
     let identity = site.create_device(&id).await?;
     let sent = async {
@@ -120,7 +120,7 @@ async fn told(
     program.end_well(LINE).await
 }
 
-/// The same message that the programs make.
+/// Returns message `n`, as the programs make it too.
 pub(super) fn numbered_message(n: usize) -> TelemetryMessage {
     TelemetryMessage {
         body: json!({"n": n}).to_string().into_bytes(),
@@ -132,7 +132,7 @@ pub(super) fn numbered_message(n: usize) -> TelemetryMessage {
     }
 }
 
-/// The messages of the file that telemetry can be.
+/// Returns the messages of `messages.json` that a device can send.
 pub(super) fn file() -> Result<Vec<MessageCase>> {
     let mut cases = message::cases()?;
     cases.retain(MessageCase::is_telemetry);

@@ -1,28 +1,29 @@
-//! What makes each fault: which device must exist and how, and what is said to the program.
+//! [`setup`] says how to make a fault of `tests/interop/faults.json`: which device must exist and in which state, and which
+//! commands the program gets.
 
 use serde_json::{Value, json};
 
 /// The largest cloud-to-device message: body, system property values, application properties.
 const C2D_LIMIT: usize = 64 * 1024;
-/// How many messages wait for a device at most.
+/// The largest number of messages that may wait for a device.
 const QUEUE_DEPTH: usize = 50;
-/// One more than telemetry may have.
+/// The size of telemetry that is one byte over the limit.
 const TELEMETRY_TOO_LARGE: usize = 256 * 1024 + 1;
 
-/// A module of the device, where one must be there.
+/// The module of the device, for the faults that need one.
 pub(super) const MODULE: &str = "cam";
 
 /// The largest payload of a direct method, as JSON.
 const METHOD_LIMIT: usize = 128 * 1024;
 
-/// What is said to a program, and which device must exist for it.
+/// The commands for the program, and the state of the hub that they need.
 pub(super) struct Setup {
     pub(super) input: Vec<Value>,
     pub(super) device_exists: bool,
     pub(super) disabled: bool,
     pub(super) wrong_key: bool,
     pub(super) module_exists: bool,
-    /// Where readers of events read.
+    /// The consumer group of readers of events.
     pub(super) consumer_group: &'static str,
     /// Index of the message that fails, where it is not the first.
     pub(super) fails_at: Option<usize>,

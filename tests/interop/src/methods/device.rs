@@ -1,4 +1,4 @@
-//! The device's side of direct methods: ours, or a program of Microsoft's client.
+//! [`Device`] is the device's side of direct methods: ours, or a program of Microsoft's client.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::language::Language;
 use crate::site::Site;
 use crate::talk::{LINE, expect, hear};
 
-/// A device or a module of whichever client, connected and answering as `python/method_device.py` says.
+/// A device or module on any of the clients, connected, which answers as `python/method_device.py` says.
 pub(super) enum Device {
     Ours {
         client: ModuleClient,
         calls: mpsc::UnboundedReceiver<Value>,
     },
-    /// With the calls that came while it was still connecting.
+    /// A program, with the calls that came while it was still connecting.
     Theirs {
         program: Box<Program>,
         early: VecDeque<Value>,
@@ -71,7 +71,7 @@ impl Device {
         }
     }
 
-    /// Says goodbye.
+    /// Disconnects the device.
     pub(super) async fn stop(self) -> Result<()> {
         match self {
             Self::Ours { client, .. } => Ok(client.shutdown().await?),

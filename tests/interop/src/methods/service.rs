@@ -13,7 +13,7 @@ use crate::language::Language;
 use crate::site::{Site, target};
 use crate::talk::{self, LINE, ask};
 
-/// A call, but for its payload.
+/// A call without its payload.
 #[derive(Clone)]
 pub(super) struct Call {
     /// The device or module that is called.
@@ -21,7 +21,7 @@ pub(super) struct Call {
     pub(super) name: String,
     pub(super) response_timeout_s: Option<u64>,
     pub(super) connect_timeout_s: Option<u64>,
-    /// A program is told the timeouts as text.
+    /// True if a program is told the timeouts as text.
     pub(super) timeouts_as_text: bool,
 }
 
@@ -81,7 +81,7 @@ pub(super) enum MethodOutcome {
     },
 }
 
-/// A back end of whichever client.
+/// A back end on any of the clients.
 pub(super) enum Service {
     Ours(ServiceClient),
     Theirs(Box<Program>),

@@ -1,4 +1,4 @@
-//! The payloads, names and statuses of `tests/interop/methods.json`.
+//! [`Table`] reads the payloads, names and statuses of `tests/interop/methods.json`.
 
 use std::fs;
 
@@ -7,23 +7,23 @@ use serde_json::Value;
 
 use crate::language::{Language, folder};
 
-/// The file.
+/// The content of the file.
 pub(super) struct Table(Value);
 
-/// A payload that goes there and back.
+/// A payload that a back end sends and the device answers with.
 pub(super) struct Payload {
     pub(super) name: String,
     pub(super) value: Value,
-    /// What arrives of it, where a client sends something else.
+    /// The payload that arrives, which is another one where a client changes it.
     pub(super) arrives: Value,
     pub(super) is_refused: bool,
 }
 
-/// A method's name, and what the device makes of it.
+/// A name of a method.
 pub(super) struct Name {
     pub(super) name: String,
     pub(super) method: String,
-    /// `None` where the device cannot answer.
+    /// The name that the device sees; `None` if its client cannot answer to it.
     pub(super) at_device: Option<String>,
 }
 

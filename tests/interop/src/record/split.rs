@@ -1,5 +1,5 @@
-//! A client's bytes cut into what the protocol calls one thing: a packet, a frame, a request. Each becomes
-//! one line of JSON.
+//! [`Splitter`] cuts the bytes of a client into packets, frames or requests, and writes each as one line of JSON. The
+//! recorder uses it.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub(super) enum Protocol {
     Https,
 }
 
-/// The bytes of one connection that are not a whole thing yet.
+/// The bytes of one connection that do not form a whole packet, frame or request yet.
 pub(super) struct Splitter {
     protocol: Protocol,
     rest: Vec<u8>,
@@ -23,7 +23,7 @@ impl Splitter {
         Self { protocol, rest: Vec::new() }
     }
 
-    /// The lines that these bytes complete.
+    /// Takes more bytes. Returns the lines that they complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(bytes);
         let mut lines = Vec::new();
@@ -40,7 +40,7 @@ impl Splitter {
     }
 }
 
-/// A control packet: MQTT 3.1.1, 2.2.
+/// Reads a control packet: MQTT 3.1.1, 2.2. Returns its length and its line once it is whole.
 fn mqtt(bytes: &[u8]) -> Option<(usize, Value)> {
     const NAMES: [&str; 16] = [
         "reserved",
@@ -75,7 +75,7 @@ fn mqtt(bytes: &[u8]) -> Option<(usize, Value)> {
     Some((packet.len(), json!({"packet": NAMES[usize::from(first >> 4)], "hex": hex(packet)})))
 }
 
-/// A protocol header or a frame: AMQP 1.0, part 2, 2.2 and 2.3.
+/// Reads a protocol header or a frame: AMQP 1.0, part 2, 2.2 and 2.3.
 fn amqp(bytes: &[u8]) -> Option<(usize, Value)> {
     let start: &[u8; 8] = bytes.first_chunk()?;
     if start.starts_with(b"AMQP") {
@@ -108,7 +108,7 @@ const fn performative(code: u8) -> &'static str {
     }
 }
 
-/// A request whose body has a length, or none: all that these clients send.
+/// Reads a request whose body has a length or is absent; these clients send no other.
 fn https(bytes: &[u8]) -> Option<(usize, Value)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]);

@@ -24,11 +24,11 @@ pub(super) struct Ours {
 /// A program of Microsoft's client, connected and listening.
 pub(super) struct Theirs {
     program: Program,
-    /// Changes it told of while another answer was awaited.
+    /// The changes that it told of while another answer was awaited.
     changes: VecDeque<Value>,
 }
 
-/// A device or a module of whichever client.
+/// A device or module on any of the clients.
 pub(super) enum Device {
     Ours(Box<Ours>),
     Theirs(Box<Theirs>),
@@ -178,7 +178,7 @@ impl Device {
         }
     }
 
-    /// Says goodbye.
+    /// Disconnects the device.
     pub(super) async fn stop(self) -> Result<()> {
         match self {
             Self::Ours(ours) => Ok(ours.client.shutdown().await?),

@@ -1,5 +1,5 @@
-//! The same queries asked by every back end: each answers what `tests/interop/twins.json` says, in pages
-//! of the size asked for, and all show the same twins.
+//! This file runs the case of queries: every back end asks the same ones, each answer is the one that
+//! `tests/interop/twins.json` says, in pages of the size asked for, and all clients show the same twins.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ async fn every_query(site: Arc<Site>) -> Result<()> {
     Ok(())
 }
 
-/// A device with the twin that the file describes.
+/// Makes a device with the twin that the file describes.
 async fn make(site: &Site, device: &Value) -> Result<()> {
     let id = device["id"].as_str().context("a device without id")?;
     let credential = site.credential(&site.create_device(id).await?)?;
@@ -74,7 +74,7 @@ async fn make(site: &Site, device: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Whether the rows, and how they came, are what the file says.
+/// Checks the rows, their pages and their types against the file.
 fn check(query: &Value, answer: &Rows) -> Result<()> {
     if let Some(pages) = query["pages"].as_array() {
         let pages: Vec<u64> = pages.iter().filter_map(Value::as_u64).collect();
@@ -108,7 +108,8 @@ fn shown_id(twin: &Value) -> String {
     }
 }
 
-/// The rows in an order that all have in common, of twins what every client shows alike.
+/// Returns the rows in an order that all clients have in common, and of twins the fields that every client shows
+/// alike.
 fn comparable(query: &Value, answer: Rows) -> Vec<Value> {
     const FIELDS: [&str; 8] =
         ["deviceId", "moduleId", "etag", "deviceEtag", "version", "status", "tags", "properties"];
@@ -122,7 +123,7 @@ fn comparable(query: &Value, answer: Rows) -> Vec<Value> {
     in_order(answer.rows.iter().map(shown).collect())
 }
 
-/// Whether there is nothing in it: some clients show absent tags as none, some as an empty object.
+/// Returns whether a value is absent: some clients show absent tags as null, some as an empty object.
 fn empty(value: &Value) -> bool {
     value.is_null() || *value == json!({})
 }

@@ -1,4 +1,5 @@
-//! The steps of `tests/interop/twins.json`: what is done to a section of a twin, and what it is then.
+//! [`steps`] reads the steps of `tests/interop/twins.json`, each a patch of a section of a twin and the section that must
+//! result; [`difference`] compares two sections.
 
 use std::fs;
 
@@ -7,14 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::language::folder;
 
-/// The file, with the run's own word in the place of `RUN`.
+/// Returns the file, with the run's own word in the place of `RUN`.
 pub(super) fn file(run: &str) -> Result<Value> {
     let path = folder().join("twins.json");
     let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     serde_json::from_str(&text.replace("RUN", run)).context("twins.json is not JSON")
 }
 
-/// A list of the file, taken out of it.
+/// Takes a list out of the file.
 pub(super) fn list(file: &mut Value, name: &str) -> Result<Vec<Value>> {
     match file.get_mut(name).map(Value::take) {
         Some(Value::Array(items)) => Ok(items),
@@ -22,7 +23,7 @@ pub(super) fn list(file: &mut Value, name: &str) -> Result<Vec<Value>> {
     }
 }
 
-/// One of a twin's sections.
+/// A section of a twin that a device sees.
 #[derive(Clone, Copy)]
 pub(super) enum Section {
     Desired,
@@ -38,17 +39,17 @@ impl Section {
     }
 }
 
-/// One step.
+/// A step of the file.
 pub(super) struct Step(Value);
 
-/// What a step does where the section has these properties, and what they should be then.
+/// The patch of a step for a section with known properties, and the properties that must result.
 pub(super) struct Change {
     pub(super) patch: Map<String, Value>,
     /// `None`: the hub refuses it.
     pub(super) then: Option<Map<String, Value>>,
 }
 
-/// All steps, which are the same for both sections.
+/// Returns all steps, which are the same for both sections.
 pub(super) fn steps() -> Result<Vec<Step>> {
     Ok(list(&mut file("")?, "steps")?.into_iter().map(Step).collect())
 }
@@ -84,14 +85,14 @@ fn filled(fill: &Value) -> Option<Map<String, Value>> {
     Some((0..properties).map(|n| (format!("k{n}"), "v".repeat(bytes).into())).collect())
 }
 
-/// A section without what the hub adds.
+/// Returns the properties of a section without the members that the hub adds.
 pub(super) fn properties(section: &Value) -> Map<String, Value> {
     let members = section.as_object().into_iter().flatten();
     let own = members.filter(|(name, _)| !name.starts_with('$'));
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Where two sections differ, in words short enough to read.
+/// Returns the first difference between two sections, in words short enough to read.
 pub(super) fn difference(expected: &Map<String, Value>, found: &Map<String, Value>) -> Option<String> {
     let short = |value: Option<&Value>| {
         let text = value.map_or_else(|| "absent".to_owned(), Value::to_string);
