@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask --help`. This file parses the command line and calls the file of the
-//! command. `variables` serves several commands; the crate `iothub-programs` holds all that the runner in `tests/interop`
-//! needs too.
+//! command. `variables` serves several commands; the crate `iothub-programs` holds all that the runner in
+//! `tests/interop` needs too.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;

@@ -1,6 +1,7 @@
-//! This file runs the cases of digital twins of Plug and Play devices, in every pairing of back end and device: the reports of
-//! a thermostat and of a controller of two, properties of the root and of a component set and acknowledged, and commands
-//! of both. Our devices are the samples; the official ones do as `tests/interop/python/pnp_device.py` says.
+//! This file runs the cases of digital twins of Plug and Play devices, in every pairing of back end and device: the
+//! reports of a thermostat and of a controller of two, properties of the root and of a component set and
+//! acknowledged, and commands of both. Our devices are the samples; the official ones do as
+//! `tests/interop/python/pnp_device.py` says.
 
 mod device;
 mod service;

@@ -1,5 +1,5 @@
-//! This file runs the cases of refusals: `tests/interop/faults.json` says which error each of Microsoft's clients must raise,
-//! and the run compares. Each fault has a control beside it, which is the same program without the fault.
+//! This file runs the cases of refusals: `tests/interop/faults.json` says which error each of Microsoft's clients
+//! must raise, and the run compares. Each fault has a control beside it, which is the same program without the fault.
 
 mod setup;
 

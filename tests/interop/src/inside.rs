@@ -1,5 +1,5 @@
-//! [`run`] is the run inside the network namespace: it starts the hub on the ports that official clients insist on, runs the
-//! cases a few at a time, each with a deadline, and prints the table at the end.
+//! [`run`] is the run inside the network namespace: it starts the hub on the ports that official clients insist on,
+//! runs the cases a few at a time, each with a deadline, and prints the table at the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;

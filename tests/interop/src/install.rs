@@ -1,5 +1,5 @@
-//! [`install`] installs the pinned packages of a language, once, below the target folder. A stamp holds the pins they came
-//! from: while it matches, no registry is asked.
+//! [`install`] installs the pinned packages of a language, once, below the target folder. A stamp holds the pins they
+//! came from: while it matches, no registry is asked.
 
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! This program runs Microsoft's own clients, unmodified and pinned, against the local hub, and against our clients
 //! through it. `cargo xtask interop` builds it with the programs that it starts, and calls it.
 //!
-//! The clients have fixed ports in their code, so hub and clients run in a network namespace of their own, where every
-//! port is free and nothing else can be reached: `run` installs the clients' packages and starts this program once more,
-//! with `inside`, in such a namespace.
+//! The clients have fixed ports in their code, so hub and clients run in a network namespace of their own, where
+//! every port is free and nothing else can be reached: `run` installs the clients' packages and starts this program
+//! once more, with `inside`, in such a namespace.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod cases;

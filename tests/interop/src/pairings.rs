@@ -30,11 +30,11 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Sends every message of the file and compares what the device saw, and that the hub then forgot it.
+/// Sends every message of the file and compares it with the message that the device saw; the hub must forget it then.
 async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> Result<()> {
     let id = format!("c2d-{}-{}", sender.name(), device.name());
     let identity = site.create_device(&id).await?;
-    let mut device_program = Device::start(&site, device, &identity).await?;
+    let device_program = Device::start(&site, device, &identity).await?;
     let mut cases = message::cases()?;
     cases.retain(|case| case.is_c2d_for(sender));
     let outcomes = send(&site, sender, &id, &cases).await?;
@@ -51,16 +51,23 @@ async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> R
         }
     }
 
-    let mut seen = Vec::new();
-    for _ in &expected {
-        seen.push(device_program.next_c2d().await?);
-    }
-    compare(&expected, seen, sender, device)?;
-    site.wait_for_empty_queue(&id).await?;
-    device_program.stop().await
+    let seen = all_seen(&site, &id, device_program, expected.len()).await?;
+    compare(&expected, seen, sender, device)
 }
 
-/// Python calls its handler on several threads at once: only there the order is open.
+/// Returns as many messages as the device must see, once the hub has forgotten all it had for it. Stops the device.
+async fn all_seen(site: &Site, id: &str, mut device: Device, count: usize) -> Result<Vec<Value>> {
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        seen.push(device.next_c2d().await?);
+    }
+    site.wait_for_empty_queue(id).await?;
+    device.stop().await?;
+    Ok(seen)
+}
+
+/// Compares the messages that were sent with those that the device saw. Python calls its handler on several threads at
+/// once: only there the order is open.
 fn compare(
     expected: &[(&MessageCase, Option<i64>)],
     mut seen: Vec<Value>,
@@ -94,7 +101,7 @@ fn compare(
     Ok(())
 }
 
-/// Messages sent to a device before it was ever there.
+/// Sends messages to a device before it connects for the first time.
 async fn waiting(site: Arc<Site>, device: Language) -> Result<()> {
     let id = format!("waiting-{}", device.name());
     let identity = site.create_device(&id).await?;
@@ -110,12 +117,7 @@ async fn waiting(site: Arc<Site>, device: Language) -> Result<()> {
             SendOutcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
         }
     }
-    let mut device_program = Device::start(&site, device, &identity).await?;
-    let mut seen = Vec::new();
-    for _ in &expected {
-        seen.push(device_program.next_c2d().await?);
-    }
-    compare(&expected, seen, Language::Rust, device)?;
-    site.wait_for_empty_queue(&id).await?;
-    device_program.stop().await
+    let device_program = Device::start(&site, device, &identity).await?;
+    let seen = all_seen(&site, &id, device_program, expected.len()).await?;
+    compare(&expected, seen, Language::Rust, device)
 }

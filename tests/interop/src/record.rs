@@ -1,6 +1,6 @@
 //! `cargo xtask interop --record` calls [`run`], which writes the bytes that Microsoft's clients send to
-//! `tests/fixtures/wire`, in the form that the README there describes. The clients talk to the hub through a recorder that
-//! ends TLS on their ports; only the client's side is kept.
+//! `tests/fixtures/wire`, in the form that the README there describes. The clients talk to the hub through a recorder
+//! that ends TLS on their ports; only the client's side is kept.
 
 mod split;
 

@@ -1,5 +1,5 @@
-//! This file runs the cases of telemetry: devices on each client send every message, and the hub must have taken each as it
-//! was. The hub runs inside this process here, so that a case can look at its list.
+//! This file runs the cases of telemetry: devices on each client send every message, and the hub must have taken each
+//! as it was. The hub runs inside this process here, so that a case can look at its list.
 
 use std::sync::Arc;
 

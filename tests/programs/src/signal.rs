@@ -1,6 +1,6 @@
-//! This file sends signals to programs that this one started: Ctrl-C, and the two that hold a program and let it go on. Only
-//! Unix has them. Elsewhere the same functions return an error, so that the commands that need no signals (`hub`,
-//! `new`, `docs`, `tidy` and others) compile and work there.
+//! This file sends signals to programs that this one started: Ctrl-C, and the two that hold a program and let it go
+//! on. Only Unix has them. Elsewhere the same functions return an error, so that the commands that need no signals
+//! (`hub`, `new`, `docs`, `tidy` and others) compile and work there.
 
 use anyhow::Result;
 use tokio::process::Command;

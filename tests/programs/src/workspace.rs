@@ -171,3 +171,14 @@ pub fn samples() -> Result<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_the_folder_of_the_whole_workspace() {
+        assert!(root().join("ARCHITECTURE.md").is_file());
+        assert!(samples().unwrap().contains(&"simulated_device".to_owned()));
+    }
+}

@@ -1,5 +1,5 @@
-//! This file checks that the events that a reader saw are the messages that the devices sent: no event missing or repeated,
-//! each device's order kept, and every property as it was.
+//! This file checks that the events that a reader saw are the messages that the devices sent: no event missing or
+//! repeated, each device's order kept, and every property as it was.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! [`compare`] checks owner levels: a reader with a higher one takes a partition away from the reader that has it, and a
-//! reader with a lower one does not get it then.
+//! [`compare`] checks owner levels: a reader with a higher one takes a partition away from the reader that has it,
+//! and a reader with a lower one does not get it then.
 
 use anyhow::{Context, Result, ensure};
 use iothub_amqp_service::{ErrorKind, EventPosition, EventReader, EventSource};

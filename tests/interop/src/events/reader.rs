@@ -1,5 +1,5 @@
-//! [`Reader`] is a reader of events: ours, or a program of one of Microsoft's clients of Event Hubs. [`Kind`] says how the
-//! clients differ.
+//! [`Reader`] is a reader of events: ours, or a program of one of Microsoft's clients of Event Hubs. [`Kind`] says
+//! how the clients differ.
 
 use std::collections::BTreeMap;
 
@@ -80,9 +80,9 @@ impl Kind {
         !matches!(self, Self::Rust | Self::RustEndpoint)
     }
 
-    /// Returns the class, and the code if there is one, of the error with which the client reports the loss of a partition
-    /// to a reader of a higher owner level. From azure-eventhub's `_pyamqp_transport.py`, @azure/core-amqp's `errors.js` and
-    /// azure_messaging_eventhubs' `event_receiver.rs`.
+    /// Returns the class, and the code if there is one, of the error with which the client reports the loss of a
+    /// partition to a reader of a higher owner level. From azure-eventhub's `_pyamqp_transport.py`,
+    /// @azure/core-amqp's `errors.js` and azure_messaging_eventhubs' `event_receiver.rs`.
     pub(super) const fn stolen(self) -> (&'static str, Option<&'static str>) {
         match self.language() {
             Language::Python => ("ConnectionLostError", None),

@@ -1,5 +1,5 @@
-//! [`Sent`] sends the events for all readers, once: many numbered messages from a device on each client, every message of
-//! `tests/interop/messages.json`, and the measurements of a Plug and Play device's components.
+//! [`Sent`] sends the events for all readers, once: many numbered messages from a device on each client, every
+//! message of `tests/interop/messages.json`, and the measurements of a Plug and Play device's components.
 
 use std::sync::Arc;
 

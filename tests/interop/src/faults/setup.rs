@@ -1,5 +1,5 @@
-//! [`setup`] says how to make a fault of `tests/interop/faults.json`: which device must exist and in which state, and which
-//! commands the program gets.
+//! [`setup`] says how to make a fault of `tests/interop/faults.json`: which device must exist and in which state, and
+//! which commands the program gets.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! [`steps`] reads the steps of `tests/interop/twins.json`, each a patch of a section of a twin and the section that must
-//! result; [`difference`] compares two sections.
+//! [`steps`] reads the steps of `tests/interop/twins.json`, each a patch of a section of a twin and the section that
+//! must result; [`difference`] compares two sections.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! This file runs a program from its start to its end, without input, where nobody has to watch what it does in between.
+//! This file runs a program from its start to its end, without input, where nobody has to watch what it does in
+//! between.
 
 use std::time::Duration;
 
