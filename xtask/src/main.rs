@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask --help`. This file parses the command line and calls the file of the
-//! command. `workspace`, `steps`, `program`, `signal` and `variables` serve several commands.
+//! command. `variables` serves several commands; the crate `iothub-programs` holds all that the runner in
+//! `tests/interop` needs too.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
@@ -11,20 +12,17 @@ mod hub;
 mod interop;
 mod mistakes;
 mod new;
-mod output;
 mod pages;
 mod picture;
-mod program;
-mod signal;
-mod steps;
 mod tidy;
 mod variables;
-mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use iothub_programs::output;
+use iothub_programs::tools::Missing;
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -49,9 +47,6 @@ enum Command {
     },
     /// Run Microsoft's Python, Node and Rust clients against the local hub and our clients
     Interop(interop::Options),
-    /// The part of `interop` that has a network namespace to itself
-    #[command(hide = true)]
-    InteropInside(interop::InsideOptions),
     /// Run the commands that the pages print, as printed, in a fresh clone
     Pages(pages::Options),
     /// The part of `pages` that has a network namespace to itself
@@ -97,11 +92,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> ExitCode {
     let outcome = match command {
         Command::E2e(options) => e2e::run(&options),
-        Command::Interop(options) => interop::run(&options, interop::Missing::IsSkipped),
-        Command::InteropInside(options) => interop::run_inside(&options),
-        Command::Pages(options) => pages::run(&options, interop::Missing::IsSkipped),
+        Command::Interop(options) => interop::run(&options, Missing::IsSkipped),
+        Command::Pages(options) => pages::run(&options, Missing::IsSkipped),
         Command::PagesInside(options) => pages::inside::run(&options),
-        Command::Mistakes(options) => mistakes::run(&options, interop::Missing::IsSkipped),
+        Command::Mistakes(options) => mistakes::run(&options, Missing::IsSkipped),
         Command::Bench(options) => bench::run(&options),
         Command::Hub { arguments } => hub::run(&arguments),
         Command::New { sample, dir } => new::run(&sample, &dir),

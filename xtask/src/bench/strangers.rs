@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_auth::client_config;
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -16,7 +17,6 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::memory::resident;
 use super::server::Server;
-use crate::steps::table;
 
 /// Peers under TLS that keep the hub's MQTT port busy; each comes back when it is cut.
 const TLS_STRANGERS: usize = 1500;

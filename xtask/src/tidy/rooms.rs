@@ -30,6 +30,8 @@ const QUERY: &str = "iothub-query";
 const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
 /// A package without code, only with features; any package that compiles much may name it.
 const UNIFIED: &str = "iothub-unified";
+/// The code that xtask and the runner of Microsoft's clients share; it knows no hub and no client.
+const PROGRAMS: &str = "iothub-programs";
 const EVERYTHING: &[&str] = &[
     MODELS,
     AUTH,
@@ -39,6 +41,7 @@ const EVERYTHING: &[&str] = &[
     "iothub-amqp-service",
     AMQP_SERVER,
     "iothub-local-hub",
+    PROGRAMS,
 ];
 
 const ROOMS: &[Room] = &[
@@ -57,6 +60,8 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "iothub-cli", may_know: CLIENTS, tests_may_know: &[] },
     Room { name: "iothub-tests", may_know: &[], tests_may_know: EVERYTHING },
+    Room { name: PROGRAMS, may_know: &[], tests_may_know: &[] },
+    Room { name: "iothub-interop", may_know: EVERYTHING, tests_may_know: &[] },
     Room { name: "xtask", may_know: EVERYTHING, tests_may_know: &[] },
 ];
 
