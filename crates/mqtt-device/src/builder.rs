@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::capacity::Capacity;
 use crate::client::DeviceClient;
 use crate::connection_state::ConnectionState;
-use crate::core::{Core, MAX_REQUESTS};
+use crate::shared_client::{SharedClient, MAX_REQUESTS};
 use crate::desired::{self, Tracker};
 use crate::driver::{Driver, random, waiter};
 use crate::error::{Error, ErrorKind};
@@ -56,14 +56,14 @@ mod sealed {
     use std::sync::Arc;
 
     use crate::client::DeviceClient;
-    use crate::core::Core;
+    use crate::shared_client::SharedClient;
     use crate::module_client::ModuleClient;
 
     pub trait Sealed {}
 
     /// The connection that a client is a handle of.
     #[derive(Debug)]
-    pub struct Connection(pub(super) Arc<Core>);
+    pub struct Connection(pub(super) Arc<SharedClient>);
 
     pub trait Client {
         fn of(connection: Connection) -> Self;
@@ -270,12 +270,12 @@ impl<C: Client> ClientBuilder<C> {
     /// # Cancel safety
     /// Dropping the future closes what was opened.
     pub async fn connect(self) -> Result<C, Error> {
-        let (core, driver) = self.build()?;
+        let (client, driver) = self.build()?;
         let (first, connected) = waiter();
         tokio::spawn(driver.run(Some(first)));
         match connected.await {
-            Ok(outcome) => outcome.map(|()| C::of(Connection(core))),
-            Err(_) => Err(core.closed()),
+            Ok(outcome) => outcome.map(|()| C::of(Connection(client))),
+            Err(_) => Err(client.closed()),
         }
     }
 
@@ -289,12 +289,12 @@ impl<C: Client> ClientBuilder<C> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<C, Error> {
-        let (core, driver) = self.build()?;
+        let (client, driver) = self.build()?;
         tokio::spawn(driver.run(None));
-        Ok(C::of(Connection(core)))
+        Ok(C::of(Connection(client)))
     }
 
-    fn build(self) -> Result<(Arc<Core>, Driver), Error> {
+    fn build(self) -> Result<(Arc<SharedClient>, Driver), Error> {
         let (identity, options) = (self.identity?, self.options);
         let invalid = |text: String| Error::of(ErrorKind::InvalidArgument, &identity.device_id, text);
         if let Some(defect) = options.defect() {
@@ -331,7 +331,7 @@ impl<C: Client> ClientBuilder<C> {
             connect_timeout: options.connect_timeout,
             tls,
         });
-        let (commands, received_commands) = mpsc::unbounded_channel();
+        let (instructions, received_instructions) = mpsc::unbounded_channel();
         let (states, received_states) = watch::channel(ConnectionState::Connecting);
         let (done, received_done) = watch::channel(None);
         let inbox = Arc::new(Inbox::default());
@@ -342,10 +342,10 @@ impl<C: Client> ClientBuilder<C> {
             identity: Arc::clone(&identity),
             topics: Arc::clone(&topics),
             target,
-            commands: received_commands,
+            instructions: received_instructions,
             inbox: Arc::clone(&inbox),
             calls: Arc::clone(&calls),
-            answers: VecDeque::new(),
+            method_responses: VecDeque::new(),
             states,
             done,
             outbox: Outbox::new(options.window),
@@ -355,10 +355,10 @@ impl<C: Client> ClientBuilder<C> {
             epoch: 0,
             options: options.clone(),
         };
-        let core = Core {
+        let client = SharedClient {
             identity,
             topics,
-            commands,
+            instructions,
             capacity: Capacity::new(&options.outbox),
             inbox,
             calls,
@@ -369,6 +369,6 @@ impl<C: Client> ClientBuilder<C> {
             sequence: AtomicU64::new(0),
             options,
         };
-        Ok((Arc::new(core), driver))
+        Ok((Arc::new(client), driver))
     }
 }

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use iothub_models::{C2dMessage, DeviceId};
 use tokio::sync::mpsc;
 
-use crate::command::Command;
+use crate::instruction::Instruction;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::{Arrived, Inbox};
 use crate::queue::Reader;
@@ -35,7 +35,7 @@ use crate::queue::Reader;
 pub struct C2dMessages {
     reader: Reader<Arrived>,
     inbox: Arc<Inbox>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
 }
 
@@ -43,10 +43,10 @@ impl C2dMessages {
     pub(crate) const fn new(
         reader: Reader<Arrived>,
         inbox: Arc<Inbox>,
-        commands: mpsc::WeakUnboundedSender<Command>,
+        instructions: mpsc::WeakUnboundedSender<Instruction>,
         device_id: DeviceId,
     ) -> Self {
-        Self { reader, inbox, commands, device_id }
+        Self { reader, inbox, instructions, device_id }
     }
 
     /// The next message; `None` once the client is shut down.
@@ -62,7 +62,7 @@ impl C2dMessages {
             arrived.map(|arrived| ReceivedC2d {
                 arrived,
                 inbox: Arc::clone(&self.inbox),
-                commands: self.commands.clone(),
+                instructions: self.instructions.clone(),
                 device_id: self.device_id.clone(),
                 completed: false,
             })
@@ -100,7 +100,7 @@ impl Stream for C2dMessages {
 pub struct ReceivedC2d {
     arrived: Arrived,
     inbox: Arc<Inbox>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
     completed: bool,
 }
@@ -118,9 +118,9 @@ impl ReceivedC2d {
         self.completed = true;
         let Arrived { epoch, packet_id, .. } = self.arrived;
         let sent = self
-            .commands
+            .instructions
             .upgrade()
-            .is_some_and(|commands| commands.send(Command::Complete { epoch, packet_id }).is_ok());
+            .is_some_and(|instructions| instructions.send(Instruction::Complete { epoch, packet_id }).is_ok());
         if !sent {
             return Err(Error::closed(&self.device_id));
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::builder::{ClientBuilder, DeviceClientBuilder, ToDeviceConnectionString};
 use crate::c2d::C2dMessages;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::core::Core;
+use crate::shared_client::SharedClient;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
 #[cfg(doc)]
@@ -34,7 +34,7 @@ use crate::methods::DirectMethods;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct DeviceClient(pub(crate) Arc<Core>);
+pub struct DeviceClient(pub(crate) Arc<SharedClient>);
 
 impl DeviceClient {
     /// Connects with the default options.

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::requests::Request;
 use crate::subscriptions::Feed;
 use crate::transport::{Failure, Refusal};
-use crate::twin_answer::Defect;
+use crate::twin_response::Defect;
 
 /// Returns why an attempt to connect failed. `before` says whether the hub has accepted this client already.
 pub(crate) fn connect_failed(
@@ -241,7 +241,7 @@ pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
 pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
     let what = match feed {
         Feed::C2d => "cloud-to-device messages",
-        Feed::TwinAnswers => "answers about the twin",
+        Feed::TwinResponses => "answers about the twin",
         Feed::DesiredChanges => "changes of desired properties",
         Feed::Methods => "direct methods",
     };

@@ -20,13 +20,13 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backoff::Backoff;
-use crate::command::{Command, Outgoing, Waiter};
+use crate::instruction::{Instruction, Outgoing, Waiter};
 use crate::connection_state::ConnectionState;
 use crate::desired::Tracker;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
-use crate::method_calls::{Answer, Calls};
+use crate::method_calls::{MethodResponse, Calls};
 use crate::options::Options;
 use crate::outbox::{GivenUp, Outbox};
 use crate::requests::Requests;
@@ -49,11 +49,11 @@ pub(crate) struct Driver {
     pub(crate) topics: Arc<Topics>,
     pub(crate) target: Arc<Target>,
     pub(crate) options: Options,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) instructions: mpsc::UnboundedReceiver<Instruction>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) calls: Arc<Calls>,
     /// The answers to calls of this connection, in the order in which they are to be sent.
-    pub(crate) answers: VecDeque<Answer>,
+    pub(crate) method_responses: VecDeque<MethodResponse>,
     pub(crate) states: watch::Sender<ConnectionState>,
     /// Tells, once, how many messages were left unacknowledged.
     pub(crate) done: watch::Sender<Option<usize>>,
@@ -131,9 +131,9 @@ impl Driver {
         loop {
             tokio::select! {
                 done = &mut work => return Some(done),
-                command = self.commands.recv() => {
+                instruction = self.instructions.recv() => {
                     // What else a command wants is taken up when there is a connection.
-                    if self.obey(command?) == Some(Wish::Stop) {
+                    if self.obey(instruction?) == Some(Wish::Stop) {
                         return None;
                     }
                 }
@@ -142,31 +142,31 @@ impl Driver {
     }
 
     /// Takes a command in; what needs the connection comes back.
-    fn obey(&mut self, command: Command) -> Option<Wish> {
-        match command {
-            Command::Send { sequence, message } => self.outbox.push(sequence, message),
-            Command::GiveUp { sequence } => return self.give_up(sequence),
-            Command::Request { sequence, pending } => self.request(sequence, pending),
-            Command::GiveUpRequest { sequence } => {
+    fn obey(&mut self, instruction: Instruction) -> Option<Wish> {
+        match instruction {
+            Instruction::Send { sequence, message } => self.outbox.push(sequence, message),
+            Instruction::GiveUp { sequence } => return self.give_up(sequence),
+            Instruction::Request { sequence, pending } => self.request(sequence, pending),
+            Instruction::GiveUpRequest { sequence } => {
                 return self.give_up_request(sequence).then_some(Wish::Reconnect);
             }
-            Command::FollowDesired { start } => self.follow_desired(start),
-            Command::Subscribe { feed, done } => self.subscriptions.want_and_tell(feed, done),
+            Instruction::FollowDesired { start } => self.follow_desired(start),
+            Instruction::Subscribe { feed, done } => self.subscriptions.want_and_tell(feed, done),
             // A hub that does not answer for so long is asked anew, over a fresh connection.
-            Command::Unanswered { feed } => {
+            Instruction::Unanswered { feed } => {
                 return self.subscriptions.is_unanswered(feed).then_some(Wish::Reconnect);
             }
-            Command::Complete { epoch, packet_id } if epoch == self.epoch => {
+            Instruction::Complete { epoch, packet_id } if epoch == self.epoch => {
                 return Some(Wish::Acknowledge(packet_id));
             }
-            Command::Complete { .. } => {
+            Instruction::Complete { .. } => {
                 tracing::debug!(
                     "a message of an earlier connection was completed: the hub delivers it again"
                 );
             }
-            Command::Answer(answer) => self.answer(answer),
-            Command::CallsUnread => self.calls_unread(),
-            Command::Shutdown => return Some(Wish::Stop),
+            Instruction::Respond(response) => self.response(response),
+            Instruction::CallsUnread => self.calls_unread(),
+            Instruction::Shutdown => return Some(Wish::Stop),
         }
         None
     }
@@ -190,9 +190,9 @@ impl Driver {
     /// Answers everybody who still waits.
     fn finish(mut self) {
         // What was handed over in the last moment gets its answer too.
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command);
+        self.instructions.close();
+        while let Ok(instruction) = self.instructions.try_recv() {
+            self.obey(instruction);
         }
         self.inbox.close();
         self.calls.close();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::method_calls::Calls;
 use crate::topics::Topics;
-use crate::twin_answer::{Answer, Defect};
+use crate::twin_response::{TwinResponse, Defect};
 use crate::twin_topics::TwinTopic;
 use crate::{diagnosis, method_topics, twin_topics};
 
@@ -20,9 +20,9 @@ pub fn hub_message(topic: &str, body: &[u8]) {
     let identity = "HostName=h;DeviceId=d1;SharedAccessKey=a2V5".parse().expect("it is a connection string");
     drop(Topics::new(&identity, None, None).c2d_message(topic, body));
     match twin_topics::read(topic) {
-        Some(TwinTopic::Answer { status, version, .. }) => {
-            let answer = Answer { status, version, body: Bytes::copy_from_slice(body) };
-            for defect in [answer.twin().err(), answer.version().err()].into_iter().flatten() {
+        Some(TwinTopic::Response { status, version, .. }) => {
+            let response = TwinResponse { status, version, body: Bytes::copy_from_slice(body) };
+            for defect in [response.twin().err(), response.version().err()].into_iter().flatten() {
                 one_line(&identity.device_id, defect);
             }
         }
@@ -30,8 +30,8 @@ pub fn hub_message(topic: &str, body: &[u8]) {
         None => {}
     }
     if let Some(call) = method_topics::read(topic) {
-        let answer = method_topics::answer(200, call.request_id);
-        assert!(!answer.contains(['+', '#', '\0']), "{answer:?} is no topic to publish to");
+        let response = method_topics::response(200, call.request_id);
+        assert!(!response.contains(['+', '#', '\0']), "{answer:?} is no topic to publish to");
         let calls = Calls::default();
         let _reader = calls.reader();
         drop(calls.arrived(&call, body, Timestamp::UNIX_EPOCH));

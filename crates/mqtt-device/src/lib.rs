@@ -93,9 +93,9 @@ mod builder;
 mod c2d;
 mod capacity;
 mod client;
-mod command;
+mod instruction;
 mod connection_state;
-mod core;
+mod shared_client;
 mod desired;
 mod diagnosis;
 mod driver;
@@ -116,7 +116,7 @@ mod requests;
 mod subscriptions;
 mod topics;
 mod transport;
-mod twin_answer;
+mod twin_response;
 mod twin_topics;
 
 pub use builder::{

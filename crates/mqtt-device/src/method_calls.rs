@@ -52,13 +52,13 @@ pub(crate) struct Ticket {
 
 /// The answer to a call.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct MethodResponse {
     pub(crate) ticket: Ticket,
     pub(crate) status: i32,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl MethodResponse {
     /// An answer of the client itself, where the application gave none.
     pub(crate) fn of_client(ticket: Ticket, status: i32, reason: &str) -> Self {
         Self { ticket, status, body: json!({ "error": reason }).to_string().into() }
@@ -102,10 +102,10 @@ impl Calls {
     }
 
     /// Takes in a call that has arrived. One that the application is not to see comes back with its answer.
-    pub(crate) fn arrived(&self, topic: &MethodTopic<'_>, body: &[u8], now: Timestamp) -> Result<(), Answer> {
+    pub(crate) fn arrived(&self, topic: &MethodTopic<'_>, body: &[u8], now: Timestamp) -> Result<(), MethodResponse> {
         self.accept(topic, body, now).map_err(|(status, reason)| {
             tracing::warn!(method = topic.method, status, reason, "a call of a direct method is refused");
-            Answer::of_client(self.ticket(topic, None), status, &reason)
+            MethodResponse::of_client(self.ticket(topic, None), status, &reason)
         })
     }
 
@@ -141,7 +141,7 @@ impl Calls {
     }
 
     /// Returns the answers to the calls that the application had not read when it stopped asking for calls.
-    pub(crate) fn abandoned(&self) -> Vec<Answer> {
+    pub(crate) fn abandoned(&self) -> Vec<MethodResponse> {
         let unread = self.unread.take_unread();
         if !unread.is_empty() {
             tracing::warn!(
@@ -152,7 +152,7 @@ impl Calls {
         unread
             .into_iter()
             .map(|call| {
-                Answer::of_client(call.ticket, 500, "the device's program stopped taking direct methods")
+                MethodResponse::of_client(call.ticket, 500, "the device's program stopped taking direct methods")
             })
             .collect()
     }
@@ -191,9 +191,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn arrive(calls: &Calls, method: &str, body: &[u8]) -> Result<(), (i32, String)> {
-        calls.arrived(&MethodTopic { method, request_id: "7" }, body, NOW).map_err(|answer| {
-            assert_eq!(answer.ticket.request_id, "7");
-            (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
+        calls.arrived(&MethodTopic { method, request_id: "7" }, body, NOW).map_err(|response| {
+            assert_eq!(response.ticket.request_id, "7");
+            (response.status, String::from_utf8(response.body.to_vec()).unwrap())
         })
     }
 
@@ -284,9 +284,9 @@ mod tests {
         arrive(&calls, "m", b"1").unwrap();
         assert!(calls.abandoned().is_empty(), "they are still read");
         drop(reader);
-        let answers = calls.abandoned();
+        let responses = calls.abandoned();
         assert_eq!(
-            answers.iter().map(|answer| (answer.status, answer.ticket.epoch)).collect::<Vec<_>>(),
+            responses.iter().map(|response| (response.status, response.ticket.epoch)).collect::<Vec<_>>(),
             [(500, 1)]
         );
         assert!(calls.abandoned().is_empty());

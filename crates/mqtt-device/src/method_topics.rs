@@ -31,7 +31,7 @@ pub(crate) fn read(topic: &str) -> Option<MethodTopic<'_>> {
 }
 
 /// Returns the topic on which to answer a call.
-pub(crate) fn answer(status: i32, request_id: &str) -> String {
+pub(crate) fn response(status: i32, request_id: &str) -> String {
     format!("$iothub/methods/res/{status}/?{REQUEST_ID}{request_id}")
 }
 
@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn answers_as_the_documents_show_them() {
-        assert_eq!(answer(200, "1a"), "$iothub/methods/res/200/?$rid=1a");
-        assert_eq!(answer(-7, "%41"), "$iothub/methods/res/-7/?$rid=%41");
+        assert_eq!(response(200, "1a"), "$iothub/methods/res/200/?$rid=1a");
+        assert_eq!(response(-7, "%41"), "$iothub/methods/res/-7/?$rid=%41");
     }
 
     proptest! {

@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::command::Command;
+use crate::instruction::Instruction;
 use crate::error::{Error, ErrorKind};
-use crate::method_calls::{Answer, Call, Calls, Ticket, poll_call};
+use crate::method_calls::{MethodResponse, Call, Calls, Ticket, poll_call};
 use crate::queue::Reader;
 
 /// The calls of a device's direct methods, in the order of their arrival.
@@ -33,11 +33,11 @@ use crate::queue::Reader;
 ///
 /// let mut calls = client.direct_methods().await?;
 /// while let Some(call) = calls.next().await {
-///     let answer = match call.method().as_str() {
+///     let response = match call.method().as_str() {
 ///         "reboot" => DirectMethodResponse::new(200, "rebooting"),
 ///         _ => DirectMethodResponse::new(404, "no such method"),
 ///     };
-///     call.respond(answer)?;
+///     call.respond(response)?;
 /// }
 /// # Ok(())
 /// # }
@@ -47,7 +47,7 @@ pub struct DirectMethods {
     /// There until the stream is dropped.
     reader: Option<Reader<Call>>,
     calls: Arc<Calls>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
     clock: Clock,
 }
@@ -56,11 +56,11 @@ impl DirectMethods {
     pub(crate) const fn new(
         reader: Reader<Call>,
         calls: Arc<Calls>,
-        commands: mpsc::WeakUnboundedSender<Command>,
+        instructions: mpsc::WeakUnboundedSender<Instruction>,
         device_id: DeviceId,
         clock: Clock,
     ) -> Self {
-        Self { reader: Some(reader), calls, commands, device_id, clock }
+        Self { reader: Some(reader), calls, instructions, device_id, clock }
     }
 
     /// The next call; `None` once the client is shut down.
@@ -80,7 +80,7 @@ impl DirectMethods {
             responder: Responder {
                 ticket: Some(ticket),
                 calls: Arc::clone(&self.calls),
-                commands: self.commands.clone(),
+                instructions: self.instructions.clone(),
                 device_id: self.device_id.clone(),
             },
         }))
@@ -99,8 +99,8 @@ impl Drop for DirectMethods {
     fn drop(&mut self) {
         // In this order: who answers the unread must find nobody reading.
         self.reader = None;
-        if let Some(commands) = self.commands.upgrade() {
-            let _ended = commands.send(Command::CallsUnread);
+        if let Some(instructions) = self.instructions.upgrade() {
+            let _ended = instructions.send(Instruction::CallsUnread);
         }
     }
 }
@@ -195,7 +195,7 @@ pub(crate) struct Responder {
     /// There until it has answered.
     ticket: Option<Ticket>,
     calls: Arc<Calls>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
 }
 
@@ -209,16 +209,16 @@ impl Responder {
                 body.len(),
                 DirectMethodRequest::MAX_PAYLOAD
             );
-            self.send(Answer::of_client(ticket, 500, "the device's answer is larger than 128 KB"))?;
+            self.send(MethodResponse::of_client(ticket, 500, "the device's answer is larger than 128 KB"))?;
             return Err(Error::of(ErrorKind::TooLarge, &self.device_id, text));
         }
-        self.send(Answer { ticket, status: response.status, body: body.into() })
+        self.send(MethodResponse { ticket, status: response.status, body: body.into() })
     }
 
-    fn send(&self, answer: Answer) -> Result<(), Error> {
-        let epoch = answer.ticket.epoch;
-        let commands = self.commands.upgrade();
-        let sent = commands.is_some_and(|commands| commands.send(Command::Answer(answer)).is_ok());
+    fn send(&self, response: MethodResponse) -> Result<(), Error> {
+        let epoch = response.ticket.epoch;
+        let instructions = self.instructions.upgrade();
+        let sent = instructions.is_some_and(|instructions| instructions.send(Instruction::Respond(response)).is_ok());
         if !sent {
             return Err(Error::closed(&self.device_id));
         }
@@ -241,6 +241,6 @@ impl Drop for Responder {
             "a call of a direct method was dropped without respond(): its caller is told that it failed"
         );
         // Without its connection there is nobody to tell.
-        let _gone = self.send(Answer::of_client(ticket, 500, "the device's program gave no answer"));
+        let _gone = self.send(MethodResponse::of_client(ticket, 500, "the device's program gave no answer"));
     }
 }

@@ -10,7 +10,7 @@ use crate::builder::{ClientBuilder, ModuleClientBuilder, ToDeviceConnectionStrin
 #[cfg(doc)]
 use crate::client::DeviceClient;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::core::Core;
+use crate::shared_client::SharedClient;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
 use crate::methods::DirectMethods;
@@ -30,7 +30,7 @@ use crate::methods::DirectMethods;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ModuleClient(pub(crate) Arc<Core>);
+pub struct ModuleClient(pub(crate) Arc<SharedClient>);
 
 impl ModuleClient {
     /// Connects with the default options, as [`DeviceClient::connect`] does.

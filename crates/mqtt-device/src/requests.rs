@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::error::Error;
-use crate::twin_answer::Answer;
+use crate::twin_response::TwinResponse;
 
 /// What is asked of the hub.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) request: Request,
-    pub(crate) waiter: oneshot::Sender<Result<Answer, Error>>,
+    pub(crate) waiter: oneshot::Sender<Result<TwinResponse, Error>>,
     /// Its place among the requests that may wait at once, given back when it leaves.
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }

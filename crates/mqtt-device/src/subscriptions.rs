@@ -3,19 +3,19 @@
 //! A hub allows five subscriptions per device, fewer than a client asks for by accident: each is added
 //! when first needed, once, and asked for again after every CONNACK, because a hub may have forgotten.
 
-use crate::command::Waiter;
+use crate::instruction::Waiter;
 use crate::error::Error;
 
 /// Something a hub sends once it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feed {
     C2d,
-    TwinAnswers,
+    TwinResponses,
     DesiredChanges,
     Methods,
 }
 
-const FEEDS: [Feed; 4] = [Feed::C2d, Feed::TwinAnswers, Feed::DesiredChanges, Feed::Methods];
+const FEEDS: [Feed; 4] = [Feed::C2d, Feed::TwinResponses, Feed::DesiredChanges, Feed::Methods];
 
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
@@ -158,18 +158,18 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         assert!(subscriptions.due().is_empty());
         subscriptions.want(Feed::DesiredChanges);
-        subscriptions.want(Feed::TwinAnswers);
-        subscriptions.want(Feed::TwinAnswers);
-        assert_eq!(subscriptions.due(), [Feed::TwinAnswers, Feed::DesiredChanges]);
+        subscriptions.want(Feed::TwinResponses);
+        subscriptions.want(Feed::TwinResponses);
+        assert_eq!(subscriptions.due(), [Feed::TwinResponses, Feed::DesiredChanges]);
         subscriptions.asked(7, subscriptions.due());
         subscriptions.want(Feed::C2d);
         subscriptions.want(Feed::Methods);
         assert!(subscriptions.due().is_empty(), "one SUBSCRIBE at a time");
         assert!(
-            subscriptions.is_unanswered(Feed::TwinAnswers) && !subscriptions.is_granted(Feed::TwinAnswers)
+            subscriptions.is_unanswered(Feed::TwinResponses) && !subscriptions.is_granted(Feed::TwinResponses)
         );
         assert!(subscriptions.answered(7, &[true, true], refused).unwrap().is_empty());
-        assert!(subscriptions.is_granted(Feed::TwinAnswers));
+        assert!(subscriptions.is_granted(Feed::TwinResponses));
         assert_eq!(subscriptions.due(), [Feed::C2d, Feed::Methods]);
         subscriptions.disconnected();
         assert_eq!(subscriptions.due(), FEEDS);

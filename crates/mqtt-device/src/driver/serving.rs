@@ -113,14 +113,14 @@ impl Driver {
                         self.take_in(session, incoming?)?;
                     }
                 }
-                taken = self.commands.recv_many(&mut batch, BATCH), if !session.is_abandoned() => {
+                taken = self.instructions.recv_many(&mut batch, BATCH), if !session.is_abandoned() => {
                     if taken == 0 {
                         session.leave(Leaving::Abandoned, Duration::ZERO);
                     }
                     // All of the batch is obeyed, whatever one of them asks for.
                     let mut reconnect = false;
-                    for command in batch.drain(..) {
-                        match self.obey(command) {
+                    for instruction in batch.drain(..) {
+                        match self.obey(instruction) {
                             None => {}
                             Some(Wish::Acknowledge(packet_id)) => {
                                 session.uncompleted = session.uncompleted.saturating_sub(1);
@@ -165,7 +165,7 @@ impl Driver {
         {
             link.acknowledge(packet_id)?;
         }
-        self.write_answers(link)?;
+        self.write_method_responses(link)?;
         if matches!(session.leaving, Some((Leaving::Renewal | Leaving::Abandoned, _))) {
             return Ok(());
         }
@@ -180,7 +180,7 @@ impl Driver {
 
     /// Returns whether everything that is waited for before leaving is done.
     fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
-        let settled = session.acknowledgements.is_empty() && self.answers.is_empty() && link.is_flushed();
+        let settled = session.acknowledgements.is_empty() && self.method_responses.is_empty() && link.is_flushed();
         match leaving {
             Leaving::Renewal => {
                 settled
@@ -247,7 +247,7 @@ fn filter(topics: &Topics, feed: Feed) -> Filter {
     let once = |path: &str| Filter { path: path.to_owned(), at_least_once: false };
     match feed {
         Feed::C2d => Filter { path: topics.c2d_filter(), at_least_once: true },
-        Feed::TwinAnswers => once(twin_topics::ANSWERS_FILTER),
+        Feed::TwinResponses => once(twin_topics::RESPONSES_FILTER),
         Feed::DesiredChanges => once(twin_topics::DESIRED_FILTER),
         Feed::Methods => once(method_topics::CALLS_FILTER),
     }

@@ -12,19 +12,19 @@ use crate::error::Error;
 use crate::requests::{Pending, Request};
 use crate::subscriptions::Feed;
 use crate::transport::{Failure, Link};
-use crate::twin_answer::Answer;
+use crate::twin_response::TwinResponse;
 use crate::twin_topics::{self, TwinTopic};
 
 impl Driver {
     pub(super) fn request(&mut self, sequence: u64, pending: Pending) {
-        self.subscriptions.want(Feed::TwinAnswers);
+        self.subscriptions.want(Feed::TwinResponses);
         self.requests.push(sequence, pending);
     }
 
     pub(super) fn follow_desired(&mut self, start: Start) {
         // The whole is read once the hub tells changes, so that none falls between the two.
         self.subscriptions.want(Feed::DesiredChanges);
-        self.subscriptions.want(Feed::TwinAnswers);
+        self.subscriptions.want(Feed::TwinResponses);
         self.desired.begin(start);
     }
 
@@ -38,11 +38,11 @@ impl Driver {
             self.options.response_timeout,
         );
         // A hub that did not even answer the subscription for so long is asked anew.
-        pending.waiter.send(Err(error)).is_ok() && self.subscriptions.is_unanswered(Feed::TwinAnswers)
+        pending.waiter.send(Err(error)).is_ok() && self.subscriptions.is_unanswered(Feed::TwinResponses)
     }
 
     pub(super) fn write_requests(&mut self, link: &mut Link) -> Result<(), Failure> {
-        if !self.subscriptions.is_granted(Feed::TwinAnswers) {
+        if !self.subscriptions.is_granted(Feed::TwinResponses) {
             return Ok(());
         }
         if self.desired.wants_to_read()
@@ -80,13 +80,13 @@ impl Driver {
                     })?;
                 self.desired.changed(patch, body.len());
             }
-            TwinTopic::Answer { status, request_id, version } => {
-                let answer = Answer { status, version, body };
+            TwinTopic::Response { status, request_id, version } => {
+                let response = TwinResponse { status, version, body };
                 match request_id {
-                    Some(id) if self.desired.is_asked(id) => self.desired_read(&answer),
+                    Some(id) if self.desired.is_asked(id) => self.desired_read(&response),
                     Some(id) => match self.requests.answered(id) {
                         Some(pending) => {
-                            let _gone = pending.waiter.send(Ok(answer));
+                            let _gone = pending.waiter.send(Ok(response));
                         }
                         None => tracing::debug!(status, "an answer came late and is dropped"),
                     },
@@ -97,10 +97,10 @@ impl Driver {
         Ok(())
     }
 
-    fn desired_read(&mut self, answer: &Answer) {
+    fn desired_read(&mut self, response: &TwinResponse) {
         let now = self.options.clock.now();
-        match answer.twin() {
-            Ok(twin) => self.desired.read(twin.desired, answer.body.len(), now, chance()),
+        match response.twin() {
+            Ok(twin) => self.desired.read(twin.desired, response.body.len(), now, chance()),
             Err(defect) => {
                 let what = "reading the desired properties";
                 let error = diagnosis::request_failed(&self.identity.device_id, what, defect);
@@ -112,12 +112,12 @@ impl Driver {
     /// What a feed carries does not come, since the hub refuses it.
     pub(super) fn feed_refused(&mut self, feed: Feed) {
         let error = diagnosis::subscription_refused(&self.identity.device_id, feed);
-        if feed == Feed::TwinAnswers {
+        if feed == Feed::TwinResponses {
             for pending in self.requests.drain() {
                 let _gone = pending.waiter.send(Err(error.clone()));
             }
         }
-        if matches!(feed, Feed::TwinAnswers | Feed::DesiredChanges) {
+        if matches!(feed, Feed::TwinResponses | Feed::DesiredChanges) {
             self.desired.refuse(error);
         }
     }

@@ -19,7 +19,7 @@ use crate::subscriptions::Feed;
 pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
 
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum Instruction {
     /// Send telemetry.
     Send { sequence: u64, message: Outgoing },
     /// Nobody waits for this message any longer.
@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Acknowledge a cloud-to-device message.
     Complete { epoch: u64, packet_id: u16 },
     /// Answer a call of a direct method.
-    Answer(Answer),
+    Respond(MethodResponse),
     /// The stream of calls is gone.
     CallsUnread,
     /// Send what waits, say goodbye, stop.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Core;
+use super::SharedClient;
 use crate::error::{Error, ErrorKind};
 use crate::methods::DirectMethods;
 use crate::subscriptions::Feed;
 
-impl Core {
+impl SharedClient {
     pub(crate) async fn direct_methods(&self) -> Result<DirectMethods, Error> {
         let Some(reader) = self.calls.reader() else {
             return Err(Error::of(
@@ -20,7 +20,7 @@ impl Core {
         let methods = DirectMethods::new(
             reader,
             Arc::clone(&self.calls),
-            self.commands.downgrade(),
+            self.instructions.downgrade(),
             self.device_id().clone(),
             self.clock().clone(),
         );

@@ -9,8 +9,8 @@ use iothub_models::TwinProperties;
 use serde::Serialize;
 use tokio::sync::{TryAcquireError, oneshot};
 
-use super::Core;
-use crate::command::Command;
+use super::SharedClient;
+use crate::instruction::Instruction;
 use crate::desired::DesiredProperties;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
@@ -18,7 +18,7 @@ use crate::queue::Reader;
 use crate::requests::{Pending, Request};
 use crate::subscriptions::Feed;
 use crate::topics::MAX_MESSAGE;
-use crate::twin_answer::Answer;
+use crate::twin_response::TwinResponse;
 
 /// Requests about the twin that may wait for answers at once; more wait for a place.
 pub(crate) const MAX_REQUESTS: usize = 16;
@@ -26,10 +26,10 @@ pub(crate) const MAX_REQUESTS: usize = 16;
 const GET: &str = "reading the twin";
 const REPORT: &str = "updating the reported properties";
 
-impl Core {
+impl SharedClient {
     pub(crate) async fn twin(&self) -> Result<TwinProperties, Error> {
-        let answer = self.request(GET, Request::Get).await?;
-        answer.twin().map_err(|defect| diagnosis::request_failed(self.device_id(), GET, defect))
+        let response = self.request(GET, Request::Get).await?;
+        response.twin().map_err(|defect| diagnosis::request_failed(self.device_id(), GET, defect))
     }
 
     pub(crate) async fn update_reported_properties(
@@ -38,8 +38,8 @@ impl Core {
         expected: Option<i64>,
     ) -> Result<i64, Error> {
         let patch = self.reported_patch(patch)?;
-        let answer = self.request(REPORT, Request::Report { patch, expected }).await?;
-        answer.version().map_err(|defect| diagnosis::request_failed(self.device_id(), REPORT, defect))
+        let response = self.request(REPORT, Request::Report { patch, expected }).await?;
+        response.version().map_err(|defect| diagnosis::request_failed(self.device_id(), REPORT, defect))
     }
 
     /// The patch as JSON. Whether its values are within the limits is for the hub to say.
@@ -73,12 +73,12 @@ impl Core {
             ));
         };
         let (start, begun) = oneshot::channel();
-        self.hand_over(Command::FollowDesired { start })?;
+        self.hand_over(Instruction::FollowDesired { start })?;
         match self.clock().timeout(self.options.response_timeout, begun).await {
             Ok(Ok(initial)) => Ok(DesiredProperties::new(initial?, reader)),
             Ok(Err(_)) => Err(self.closed()),
             Err(_) => {
-                self.hand_over(Command::Unanswered { feed: Feed::DesiredChanges })?;
+                self.hand_over(Instruction::Unanswered { feed: Feed::DesiredChanges })?;
                 let text = format!(
                     "the hub did not tell the desired properties within {:?}: try again",
                     self.options.response_timeout
@@ -88,7 +88,7 @@ impl Core {
         }
     }
 
-    async fn request(&self, what: &'static str, request: Request) -> Result<Answer, Error> {
+    async fn request(&self, what: &'static str, request: Request) -> Result<TwinResponse, Error> {
         let clock = self.clock();
         let deadline = clock.after(self.options.response_timeout);
         let places = Arc::clone(&self.requests);
@@ -110,16 +110,16 @@ impl Core {
         };
         let (waiter, mut answered) = oneshot::channel();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Command::Request {
+        self.hand_over(Instruction::Request {
             sequence,
             pending: Pending { request, waiter, _place: Some(place) },
         })?;
-        let mut dropped = GiveUpWhenDropped { core: self, sequence, armed: true };
+        let mut dropped = GiveUpWhenDropped { client: self, sequence, armed: true };
         let outcome = tokio::select! {
             biased;
             outcome = &mut answered => outcome,
             () = clock.sleep_until(deadline) => {
-                self.hand_over(Command::GiveUpRequest { sequence })?;
+                self.hand_over(Instruction::GiveUpRequest { sequence })?;
                 answered.await
             }
         };
@@ -130,7 +130,7 @@ impl Core {
 
 /// Frees the request's place when its caller is dropped before the answer.
 struct GiveUpWhenDropped<'a> {
-    core: &'a Core,
+    client: &'a SharedClient,
     sequence: u64,
     armed: bool,
 }
@@ -139,7 +139,7 @@ impl Drop for GiveUpWhenDropped<'_> {
     fn drop(&mut self) {
         if self.armed {
             // Without the task there is nothing to give up.
-            let _ended = self.core.hand_over(Command::GiveUpRequest { sequence: self.sequence });
+            let _ended = self.client.hand_over(Instruction::GiveUpRequest { sequence: self.sequence });
         }
     }
 }

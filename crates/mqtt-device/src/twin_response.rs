@@ -10,7 +10,7 @@ const SHOWN: usize = 300;
 
 /// An answer of the hub that was not read yet.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TwinResponse {
     pub(crate) status: u16,
     pub(crate) version: Option<i64>,
     pub(crate) body: Bytes,
@@ -48,7 +48,7 @@ pub(crate) struct Reason {
     message: String,
 }
 
-impl Answer {
+impl TwinResponse {
     /// The twin, if that is what was asked for.
     pub(crate) fn twin(&self) -> Result<TwinProperties, Defect> {
         self.accepted()?;
@@ -94,30 +94,30 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &'static str) -> Answer {
-        Answer { status, version: None, body: Bytes::from_static(body.as_bytes()) }
+    fn response(status: u16, body: &'static str) -> TwinResponse {
+        TwinResponse { status, version: None, body: Bytes::from_static(body.as_bytes()) }
     }
 
     #[test]
     fn a_twin_is_read_and_anything_else_is_not() {
         let twin =
-            answer(200, r#"{"desired":{"a":1,"$version":2},"reported":{"$version":1}}"#).twin().unwrap();
+            response(200, r#"{"desired":{"a":1,"$version":2},"reported":{"$version":1}}"#).twin().unwrap();
         assert_eq!((twin.desired.version, twin.reported.version), (2, 1));
         for body in ["", "{", "[]", "{}", r#"{"desired":{"$version":"x"}}"#, r#"{"desired":{"a":1}}"#] {
-            assert!(matches!(answer(200, body).twin(), Err(Defect::Unreadable(_))), "{body}");
+            assert!(matches!(response(200, body).twin(), Err(Defect::Unreadable(_))), "{body}");
         }
-        assert!(matches!(answer(204, "").version(), Err(Defect::Unreadable(None))));
-        assert_eq!(Answer { version: Some(4), ..answer(204, "") }.version().unwrap(), 4);
+        assert!(matches!(response(204, "").version(), Err(Defect::Unreadable(None))));
+        assert_eq!(TwinResponse { version: Some(4), ..response(204, "") }.version().unwrap(), 4);
     }
 
     #[test]
     fn a_refusal_keeps_what_the_hub_says() {
         let body = r#"{"errorCode":400004,"trackingId":"t-1","message":"a\nb","timestampUtc":"2026-11-21T00:00:00Z"}"#;
-        let Err(Defect::Refused(refused)) = answer(400, body).version() else { panic!("refused") };
+        let Err(Defect::Refused(refused)) = response(400, body).version() else { panic!("refused") };
         assert_eq!((refused.status, refused.tracking_id.as_deref()), (400, Some("t-1")));
         assert_eq!(refused.reason.unwrap().to_string(), "400004: a b");
         for body in ["", "no JSON", "[1]", "{}", r#"{"errorCode":"x"}"#] {
-            let Err(Defect::Refused(refused)) = answer(429, body).twin() else { panic!("refused") };
+            let Err(Defect::Refused(refused)) = response(429, body).twin() else { panic!("refused") };
             assert!(refused.reason.is_none() && refused.tracking_id.is_none(), "{body}");
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::c2d::C2dMessages;
 use crate::capacity::{Capacity, NoPlace};
-use crate::command::{Command, Outgoing};
+use crate::instruction::{Instruction, Outgoing};
 use crate::connection_state::{ConnectionState, ConnectionStates};
 use crate::desired::Changes;
 use crate::driver::waiter;
@@ -30,11 +30,11 @@ pub(crate) use twin::MAX_REQUESTS;
 
 /// What the handles of one connection share.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct SharedClient {
     pub(crate) identity: Arc<DeviceConnectionString>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) options: Options,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) instructions: mpsc::UnboundedSender<Instruction>,
     pub(crate) capacity: Capacity,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) calls: Arc<Calls>,
@@ -45,7 +45,7 @@ pub(crate) struct Core {
     pub(crate) sequence: AtomicU64,
 }
 
-impl Core {
+impl SharedClient {
     pub(crate) fn device_id(&self) -> &DeviceId {
         &self.identity.device_id
     }
@@ -87,7 +87,7 @@ impl Core {
         .map_err(|reason| self.no_place(&reason))?;
         let (waiter, mut acknowledged) = waiter();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Command::Send {
+        self.hand_over(Instruction::Send {
             sequence,
             message: Outgoing { topic, payload, waiter, _place: place },
         })?;
@@ -95,7 +95,7 @@ impl Core {
             biased;
             outcome = &mut acknowledged => outcome,
             () = clock.sleep_until(deadline) => {
-                self.hand_over(Command::GiveUp { sequence })?;
+                self.hand_over(Instruction::GiveUp { sequence })?;
                 acknowledged.await
             }
         };
@@ -118,7 +118,7 @@ impl Core {
         Ok(C2dMessages::new(
             reader,
             Arc::clone(&self.inbox),
-            self.commands.downgrade(),
+            self.instructions.downgrade(),
             self.device_id().clone(),
         ))
     }
@@ -126,11 +126,11 @@ impl Core {
     /// Subscribes, or has done so. `what` names it.
     async fn subscribe(&self, feed: Feed, what: &str) -> Result<(), Error> {
         let (done, agreed) = waiter();
-        self.hand_over(Command::Subscribe { feed, done })?;
+        self.hand_over(Instruction::Subscribe { feed, done })?;
         match self.clock().timeout(self.options.response_timeout, agreed).await {
             Ok(outcome) => outcome.map_err(|_| self.closed())?,
             Err(_) => {
-                self.hand_over(Command::Unanswered { feed })?;
+                self.hand_over(Instruction::Unanswered { feed })?;
                 let text = format!(
                     "the hub did not confirm the subscription to {what} within {:?}: try again",
                     self.options.response_timeout
@@ -152,7 +152,7 @@ impl Core {
         self.capacity.close();
         self.requests.close();
         // Without a receiver the task has ended already.
-        let _ended = self.commands.send(Command::Shutdown);
+        let _ended = self.instructions.send(Instruction::Shutdown);
         let mut done = self.done.clone();
         let unacknowledged = match done.wait_for(Option::is_some).await {
             Ok(unacknowledged) => unacknowledged.unwrap_or_default(),
@@ -176,8 +176,8 @@ impl Core {
         &self.options.clock
     }
 
-    fn hand_over(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).map_err(|_| self.closed())
+    fn hand_over(&self, instruction: Instruction) -> Result<(), Error> {
+        self.instructions.send(instruction).map_err(|_| self.closed())
     }
 
     fn no_place(&self, reason: &NoPlace) -> Error {
