@@ -1,4 +1,4 @@
-//! This file makes a client: from a connection string and options to a running task.
+//! This file makes a client from a connection string and options, and starts its task.
 //!
 //! Programs call it through `DeviceClient` and `ModuleClient`. A connection string or an option that cannot work
 //! is refused before a connection is tried.
@@ -16,7 +16,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::capacity::Capacity;
 use crate::client::DeviceClient;
 use crate::connection_state::ConnectionState;
-use crate::shared_client::{SharedClient, MAX_REQUESTS};
 use crate::desired::{self, Tracker};
 use crate::driver::{Driver, random, waiter};
 use crate::error::{Error, ErrorKind};
@@ -26,13 +25,14 @@ use crate::module_client::ModuleClient;
 use crate::options::{Options, OutboxLimits, ReconnectPolicy};
 use crate::outbox::Outbox;
 use crate::requests::Requests;
+use crate::shared_client::{MAX_REQUESTS, SharedClient};
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 use crate::transport::Target;
 
 use sealed::Connection;
 
-/// A value that can be read as a device's connection string: text, or one that was read already.
+/// A value that can be read as a device's connection string: text, or a connection string that was read before.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +45,7 @@ use sealed::Connection;
 /// # }
 /// ```
 pub trait ToDeviceConnectionString: sealed::Sealed {
-    /// The connection string.
+    /// Returns the connection string.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`]; the source names the defect.
@@ -56,8 +56,8 @@ mod sealed {
     use std::sync::Arc;
 
     use crate::client::DeviceClient;
-    use crate::shared_client::SharedClient;
     use crate::module_client::ModuleClient;
+    use crate::shared_client::SharedClient;
 
     pub trait Sealed {}
 
@@ -219,7 +219,7 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// Sets how long to wait for the hub's answer to a request (default 60 s).
+    /// Sets how long to wait for the hub's response to a request (default 60 s).
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.options.response_timeout = timeout;
         self

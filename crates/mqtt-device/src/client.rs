@@ -1,5 +1,5 @@
-//! [`DeviceClient`]: the handle an application holds for a device. What it promises is here; how it is kept,
-//! in `core` and `driver`.
+//! This file defines [`DeviceClient`], the handle that an application holds for a device, and documents what each call
+//! promises. `shared_client` and `driver` keep these promises.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::builder::{ClientBuilder, DeviceClientBuilder, ToDeviceConnectionString};
 use crate::c2d::C2dMessages;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::shared_client::SharedClient;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::methods::DirectMethods;
+use crate::shared_client::SharedClient;
 
 /// A device's connection to its IoT hub.
 ///
@@ -54,13 +54,13 @@ impl DeviceClient {
         Self::builder(connection_string).connect().await
     }
 
-    /// A builder, to set options. A connection string that cannot be used is reported by its `connect`
+    /// Returns a builder, to set options. A connection string that cannot be used is reported by its `connect`
     /// and `start`.
     pub fn builder(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> DeviceClientBuilder {
         ClientBuilder::new(connection_string)
     }
 
-    /// The device's id.
+    /// Returns the device's id.
     #[must_use]
     pub fn device_id(&self) -> &DeviceId {
         self.0.device_id()
@@ -158,10 +158,10 @@ impl DeviceClient {
         self.0.update_reported_properties(patch, Some(expected)).await
     }
 
-    /// The desired properties as they are, and the stream of their changes.
+    /// Returns the present desired properties with the stream of their changes.
     ///
-    /// The hub tells changes only to a device that is connected; the stream makes up for it, see
-    /// [`DesiredProperties`].
+    /// The hub tells changes only to a device that is connected. The stream also delivers changes that were made at other
+    /// times, as [`DesiredProperties`] says.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists; otherwise as

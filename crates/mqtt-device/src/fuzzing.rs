@@ -1,4 +1,4 @@
-//! This file opens the parsers of what a hub sends to the fuzz targets. It exists only while fuzzing.
+//! This file lets the fuzz targets reach the parsers of a hub's messages. It exists only while fuzzing.
 
 use bytes::Bytes;
 use iothub_models::TwinSection;
@@ -6,15 +6,15 @@ use jiff::Timestamp;
 
 use crate::method_calls::Calls;
 use crate::topics::Topics;
-use crate::twin_response::{TwinResponse, Defect};
+use crate::twin_response::{Defect, TwinResponse};
 use crate::twin_topics::TwinTopic;
 use crate::{diagnosis, method_topics, twin_topics};
 
-/// Reads a PUBLISH of a hub as the client of the device `d1` does: as a cloud-to-device message, as an answer
-/// about the twin, as a change of desired properties, and as a call of a method, which is answered.
+/// Reads a PUBLISH of a hub as the client of the device `d1` does: as a cloud-to-device message, as a
+/// response about the twin, as a change of desired properties, and as a call of a method, to which it responds.
 ///
 /// # Panics
-/// If an answer would go to a topic that MQTT does not allow, or an error would not be one line.
+/// If a response would go to a topic that MQTT does not allow, or an error would not be one line.
 #[expect(clippy::expect_used, reason = "a broken fuzz target must stop")]
 pub fn hub_message(topic: &str, body: &[u8]) {
     let identity = "HostName=h;DeviceId=d1;SharedAccessKey=a2V5".parse().expect("it is a connection string");
@@ -31,7 +31,7 @@ pub fn hub_message(topic: &str, body: &[u8]) {
     }
     if let Some(call) = method_topics::read(topic) {
         let response = method_topics::response(200, call.request_id);
-        assert!(!response.contains(['+', '#', '\0']), "{answer:?} is no topic to publish to");
+        assert!(!response.contains(['+', '#', '\0']), "{response:?} is no topic to publish to");
         let calls = Calls::default();
         let _reader = calls.reader();
         drop(calls.arrived(&call, body, Timestamp::UNIX_EPOCH));

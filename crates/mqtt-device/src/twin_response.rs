@@ -1,14 +1,16 @@
-//! This file reads the hub's answer to a request about the twin: the twin, a new version, or a refusal with
-//! its reason. Source: *Communicate with an IoT hub using the MQTT protocol*, the tables of status codes.
+//! This file reads the hub's response to a request about the twin: the twin, a new version, or a refusal with its reason.
+//!
+//! The driver makes the responses, and the caller of the request reads them. Source: *Communicate with an IoT hub using
+//! the MQTT protocol*, the tables of status codes.
 
 use bytes::Bytes;
 use iothub_models::{NotJson, TwinProperties};
 use serde_json::{Map, Value};
 
-/// Longest text of the hub that an error repeats, in characters.
+/// The number of characters of the hub's text that an error repeats at most.
 const SHOWN: usize = 300;
 
-/// An answer of the hub that was not read yet.
+/// A response of the hub whose body has not been read yet.
 #[derive(Debug)]
 pub(crate) struct TwinResponse {
     pub(crate) status: u16,
@@ -16,31 +18,31 @@ pub(crate) struct TwinResponse {
     pub(crate) body: Bytes,
 }
 
-/// The reason why an answer is not the expected one.
+/// The reason why a response is not the expected one.
 #[derive(Debug)]
 pub(crate) enum Defect {
-    /// The hub refused.
+    /// The hub refused the request.
     Refused(Refused),
-    /// The hub did it, and the body of its answer cannot be read.
+    /// The hub carried out the request, and the body of its response cannot be read.
     Unreadable(Option<Unreadable>),
 }
 
-/// The nature of a body that is not a twin.
+/// The reason why a body is not a twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer {0}")]
 pub(crate) struct Unreadable(NotJson);
 
-/// The hub's no.
+/// A refusal of the hub.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: u16,
-    /// The id that the support of the service asks for.
+    /// The id that Azure's support asks for.
     pub(crate) tracking_id: Option<String>,
-    /// The hub's own words.
+    /// The reason in the hub's own words.
     pub(crate) reason: Option<Reason>,
 }
 
-/// The code and the words of the hub.
+/// The code and the text of a refusal.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
 pub(crate) struct Reason {
@@ -49,7 +51,7 @@ pub(crate) struct Reason {
 }
 
 impl TwinResponse {
-    /// The twin, if that is what was asked for.
+    /// Returns the twin, as the response to a request for it.
     pub(crate) fn twin(&self) -> Result<TwinProperties, Defect> {
         self.accepted()?;
         let members: Map<String, Value> =
@@ -59,7 +61,7 @@ impl TwinResponse {
         if twin.desired.version > 0 { Ok(twin) } else { Err(Defect::Unreadable(None)) }
     }
 
-    /// The new version of the reported properties, if they were patched.
+    /// Returns the new version of the reported properties, as the response to a patch of them.
     pub(crate) fn version(&self) -> Result<i64, Defect> {
         self.accepted()?;
         self.version.ok_or(Defect::Unreadable(None))
@@ -85,7 +87,7 @@ impl TwinResponse {
     }
 }
 
-/// Returns as much of the hub's text as belongs into one line of an error.
+/// Returns the beginning of the hub's text, as one line of an error.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
 }

@@ -1,42 +1,42 @@
-//! The MQTT topics of twins: requests that carry an id, the hub's answers to them, and changes of desired
-//! properties. They name no device; the connection does. This crate's own reading of the public
-//! documents, shared with no hub.
+//! This file writes the MQTT topics of requests about the twin, and reads those of the hub's responses and of changes of
+//! desired properties. The topics name no device, since the connection does. It is this crate's own reading of the
+//! public documents, and no hub shares it.
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*, "Retrieving a device twin's properties",
 //! "Update device twin's reported properties" and "Receiving desired properties update notifications".
 
 use crate::property_bag;
 
-/// What to subscribe to for the answers to requests.
+/// The filter to subscribe to for responses to requests.
 pub(crate) const RESPONSES_FILTER: &str = "$iothub/twin/res/#";
 
-/// What to subscribe to for changes of desired properties.
+/// The filter to subscribe to for changes of desired properties.
 pub(crate) const DESIRED_FILTER: &str = "$iothub/twin/PATCH/properties/desired/#";
 
 const RESPONSES: &str = "$iothub/twin/res/";
 const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/";
 
-/// What a topic of the hub says.
+/// The meaning of a topic of the hub.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TwinTopic {
-    /// The answer to a request; `request_id` is `None` if the id is none of ours.
+    /// The response to a request; `request_id` is `None` if no request of this client has the id.
     Response { status: u16, request_id: Option<u64>, version: Option<i64> },
     /// The desired properties were changed.
     DesiredChange,
 }
 
-/// Where to ask for the twin.
+/// Returns the topic on which to ask for the twin.
 pub(crate) fn get(request_id: u64) -> String {
     format!("$iothub/twin/GET/?$rid={request_id:x}")
 }
 
-/// Where to patch the reported properties; with `expected`, only if they have that version.
+/// Returns the topic on which to patch the reported properties; with `expected`, only if they have that version.
 pub(crate) fn report(request_id: u64, expected: Option<i64>) -> String {
     let version = expected.map(|version| format!("&$version={version}")).unwrap_or_default();
     format!("$iothub/twin/PATCH/properties/reported/?$rid={request_id:x}{version}")
 }
 
-/// Reads a topic of the hub; `None` if it is about no twin.
+/// Returns the meaning of a topic of the hub, or `None` if it is not about the twin.
 pub(crate) fn read(topic: &str) -> Option<TwinTopic> {
     if topic.starts_with(DESIRED) {
         return Some(TwinTopic::DesiredChange);

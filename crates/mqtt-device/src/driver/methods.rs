@@ -1,13 +1,13 @@
-//! Direct methods on one connection: calls go to the application, or are answered here; answers leave on the
-//! connection their call came on, or not at all.
+//! This file is the driver's part about direct methods: it takes in calls, and sends each response on the connection
+//! that its call came on, or not at all. `method_calls` decides which calls the application gets.
 
 use super::Driver;
 use crate::method_calls::MethodResponse;
 use crate::method_topics::{self, MethodTopic};
 use crate::transport::{Failure, Link};
 
-/// Answers that may wait for room: those of the application have places, far fewer, so the rest are the
-/// client's own to a hub that sends calls and reads nothing.
+/// The number of responses that may wait for room on the connection. The application's calls have far fewer places, so
+/// that only a hub that sends calls and does not read the client's own responses can exceed this number.
 const MAX_RESPONSES: usize = 1_024;
 
 impl Driver {
@@ -21,7 +21,7 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn response(&mut self, response: MethodResponse) {
+    pub(super) fn respond(&mut self, response: MethodResponse) {
         if self.calls.is_current(response.ticket.epoch) {
             self.method_responses.push_back(response);
         } else {
@@ -29,7 +29,7 @@ impl Driver {
         }
     }
 
-    /// The stream of calls is gone, and nobody reads what it still held.
+    /// Responds to the calls that the application had not read when it dropped their stream.
     pub(super) fn calls_unread(&mut self) {
         self.method_responses.extend(self.calls.abandoned());
     }

@@ -1,5 +1,6 @@
-//! The twin on one connection: sends requests once the hub has agreed to answer them, hands answers to
-//! those who wait, and reads the desired properties whenever their tracker asks for it.
+//! This file is the driver's part about the twin: it sends requests once the hub has acknowledged the subscription to
+//! responses, gives each response to its waiting caller, and reads the desired properties whenever their tracker asks for
+//! it.
 
 use bytes::Bytes;
 use iothub_models::TwinSection;
@@ -22,23 +23,23 @@ impl Driver {
     }
 
     pub(super) fn follow_desired(&mut self, start: Start) {
-        // The whole is read once the hub tells changes, so that none falls between the two.
+        // The properties are read once the hub tells changes, so that no change is missed between the two.
         self.subscriptions.want(Feed::DesiredChanges);
         self.subscriptions.want(Feed::TwinResponses);
         self.desired.begin(start);
     }
 
-    /// Ends a request whose deadline has passed or whose caller is gone. Whether to connect anew.
+    /// Ends a request whose deadline has passed or whose caller is gone, and returns whether to connect again.
     pub(super) fn give_up_request(&mut self, sequence: u64) -> bool {
         let Some((pending, left)) = self.requests.give_up(sequence) else { return false };
-        let error = diagnosis::unanswered(
+        let error = diagnosis::no_response(
             &self.identity.device_id,
             &pending.request,
             left,
             self.options.response_timeout,
         );
-        // A hub that did not even answer the subscription for so long is asked anew.
-        pending.waiter.send(Err(error)).is_ok() && self.subscriptions.is_unanswered(Feed::TwinResponses)
+        // A hub that did not even acknowledge the subscription for so long is asked again, on a new connection.
+        pending.waiter.send(Err(error)).is_ok() && self.subscriptions.is_unacknowledged(Feed::TwinResponses)
     }
 
     pub(super) fn write_requests(&mut self, link: &mut Link) -> Result<(), Failure> {
@@ -66,7 +67,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes in what the hub says about the twin.
+    /// Takes in a response about the twin or a change of desired properties.
     pub(super) fn take_in_twin(&mut self, topic: TwinTopic, body: Bytes) -> Result<(), Failure> {
         match topic {
             TwinTopic::DesiredChange if !self.desired.is_followed() => {}
@@ -74,7 +75,7 @@ impl Driver {
                 let patch = serde_json::from_slice(&body)
                     .ok()
                     .filter(|patch: &TwinSection| patch.version > 0)
-                    // The next connection catches up with what this cannot tell.
+                    // The next connection reads the desired properties again.
                     .ok_or_else(|| {
                         Failure::Protocol("it sent a change of desired properties without a version".into())
                     })?;
@@ -84,7 +85,7 @@ impl Driver {
                 let response = TwinResponse { status, version, body };
                 match request_id {
                     Some(id) if self.desired.is_asked(id) => self.desired_read(&response),
-                    Some(id) => match self.requests.answered(id) {
+                    Some(id) => match self.requests.take(id) {
                         Some(pending) => {
                             let _gone = pending.waiter.send(Ok(response));
                         }
@@ -109,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// What a feed carries does not come, since the hub refuses it.
+    /// Tells all that wait for a feed that the hub refuses it.
     pub(super) fn feed_refused(&mut self, feed: Feed) {
         let error = diagnosis::subscription_refused(&self.identity.device_id, feed);
         if feed == Feed::TwinResponses {

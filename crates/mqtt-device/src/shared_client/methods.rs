@@ -1,4 +1,5 @@
-//! The stream of direct methods: one at a time, subscribed to when it is first asked for.
+//! This file makes the stream of calls of direct methods. There is one stream at a time, and the client subscribes to
+//! calls when the application first asks for the stream.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ impl SharedClient {
                 "there is one stream of direct methods: use or drop the one that exists",
             ));
         };
-        // Made before the hub agrees, so that no call that comes at once finds nobody.
+        // The stream exists before the hub has agreed, so that a call that comes at once has a reader.
         let methods = DirectMethods::new(
             reader,
             Arc::clone(&self.calls),

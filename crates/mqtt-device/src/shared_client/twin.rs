@@ -1,5 +1,5 @@
-//! Requests about the twin, and the stream of desired properties: each with its place, its deadline and an
-//! answer that is understood here, not in the task that owns the connection.
+//! This file makes the requests about the twin and the stream of desired properties. Each request has a place and a
+//! deadline, and its response is read here, not in the task that owns the connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,17 +10,17 @@ use serde::Serialize;
 use tokio::sync::{TryAcquireError, oneshot};
 
 use super::SharedClient;
-use crate::instruction::Instruction;
 use crate::desired::DesiredProperties;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
+use crate::instruction::Instruction;
 use crate::queue::Reader;
 use crate::requests::{Pending, Request};
 use crate::subscriptions::Feed;
 use crate::topics::MAX_MESSAGE;
 use crate::twin_response::TwinResponse;
 
-/// Requests about the twin that may wait for answers at once; more wait for a place.
+/// The number of requests about the twin that may wait for responses at once; further requests wait for a place.
 pub(crate) const MAX_REQUESTS: usize = 16;
 
 const GET: &str = "reading the twin";
@@ -42,7 +42,7 @@ impl SharedClient {
         response.version().map_err(|defect| diagnosis::request_failed(self.device_id(), REPORT, defect))
     }
 
-    /// The patch as JSON. Whether its values are within the limits is for the hub to say.
+    /// Returns the patch as JSON. The hub checks whether its values are within the limits.
     fn reported_patch(&self, patch: &(impl Serialize + ?Sized)) -> Result<Bytes, Error> {
         let refused =
             |kind, text: &str| Error::of(kind, self.device_id(), format!("{REPORT} was not tried: {text}"));
@@ -78,7 +78,7 @@ impl SharedClient {
             Ok(Ok(initial)) => Ok(DesiredProperties::new(initial?, reader)),
             Ok(Err(_)) => Err(self.closed()),
             Err(_) => {
-                self.hand_over(Instruction::Unanswered { feed: Feed::DesiredChanges })?;
+                self.hand_over(Instruction::Unacknowledged { feed: Feed::DesiredChanges })?;
                 let text = format!(
                     "the hub did not tell the desired properties within {:?}: try again",
                     self.options.response_timeout
@@ -92,7 +92,8 @@ impl SharedClient {
         let clock = self.clock();
         let deadline = clock.after(self.options.response_timeout);
         let places = Arc::clone(&self.requests);
-        // Without an await where there is room: calls started in order then keep their order.
+        // If there is room, no await comes before the request has its place, so that calls that are started in order
+        // keep their order.
         let place = match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => place,
             Err(TryAcquireError::Closed) => return Err(self.closed()),
@@ -108,7 +109,7 @@ impl SharedClient {
                 }
             },
         };
-        let (waiter, mut answered) = oneshot::channel();
+        let (waiter, mut responded) = oneshot::channel();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         self.hand_over(Instruction::Request {
             sequence,
@@ -117,10 +118,10 @@ impl SharedClient {
         let mut dropped = GiveUpWhenDropped { client: self, sequence, armed: true };
         let outcome = tokio::select! {
             biased;
-            outcome = &mut answered => outcome,
+            outcome = &mut responded => outcome,
             () = clock.sleep_until(deadline) => {
                 self.hand_over(Instruction::GiveUpRequest { sequence })?;
-                answered.await
+                responded.await
             }
         };
         dropped.armed = false;
@@ -128,7 +129,7 @@ impl SharedClient {
     }
 }
 
-/// Frees the request's place when its caller is dropped before the answer.
+/// A guard that gives a request up when its caller is dropped before the response came.
 struct GiveUpWhenDropped<'a> {
     client: &'a SharedClient,
     sequence: u64,
@@ -138,7 +139,7 @@ struct GiveUpWhenDropped<'a> {
 impl Drop for GiveUpWhenDropped<'_> {
     fn drop(&mut self) {
         if self.armed {
-            // Without the task there is nothing to give up.
+            // If the task has ended, there is nothing to give up.
             let _ended = self.client.hand_over(Instruction::GiveUpRequest { sequence: self.sequence });
         }
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future;
-use iothub_models::{DeviceId, ModuleId};
-use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient, Target};
+use iothub_models::{DeviceId, Identity, ModuleId};
+use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient};
 use serde_json::{Value, json};
 
 use crate::interop::language::Language;
@@ -42,11 +42,8 @@ impl Call {
         Self { connect_timeout_s: Some(connect), response_timeout_s: Some(response), ..self }
     }
 
-    fn target(&self) -> Target<'_> {
-        match &self.module {
-            Some(module) => Target::Module(&self.device, module),
-            None => Target::Device(&self.device),
-        }
+    fn target(&self) -> Identity {
+        Identity::new(self.device.clone(), self.module.clone())
     }
 
     fn request(&self, payload: &Value) -> Result<DirectMethodRequest> {

@@ -1,8 +1,8 @@
 //! The back end's side of twins: ours, or a program of Microsoft's client, with one set of answers.
 
 use anyhow::{Context, Result, bail};
-use iothub_models::{DeviceId, ModuleId, ModuleIdentity, TwinPatch, TwinReplacement};
-use iothub_rest_service::{Error, ErrorKind, Precondition, ServiceClient, Target};
+use iothub_models::{DeviceId, Identity, ModuleId, ModuleIdentity, TwinPatch, TwinReplacement};
+use iothub_rest_service::{Error, ErrorKind, Precondition, ServiceClient};
 use serde_json::{Map, Value, json};
 
 use crate::interop::language::Language;
@@ -21,11 +21,8 @@ impl Owner {
         Ok(Self { device: id.parse()?, module: None })
     }
 
-    fn target(&self) -> Target<'_> {
-        match &self.module {
-            None => (&self.device).into(),
-            Some(module) => (&self.device, module).into(),
-        }
+    fn target(&self) -> Identity {
+        Identity::new(self.device.clone(), self.module.clone())
     }
 
     /// As the programs are told it, with the rest of a command.
