@@ -75,7 +75,7 @@
 //! |---|---|
 //! | telemetry is delivered when `send_telemetry` says so | it returns at the hub's acknowledgement, across reconnects |
 //! | a message from the cloud is not lost by a crash | it is acknowledged when the application completes it |
-//! | every direct method is answered | a call that nobody answers is answered as failed, on its own connection only |
+//! | every direct method gets a response | a call that the program drops gets a response that it failed, on its own connection only |
 //! | no change of desired properties is missed, comes twice or is undone by an older one | versions; the twin is read on every new connection and wherever a version is left out |
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |

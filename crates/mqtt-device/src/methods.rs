@@ -114,11 +114,11 @@ impl Drop for DirectMethods {
 /// # async fn example(call: iothub_mqtt_device::DirectMethodCall) -> Result<(), iothub_mqtt_device::Error> {
 /// use iothub_mqtt_device::DirectMethodResponse;
 ///
-/// let answer = match call.payload_as::<u32>() {
+/// let response = match call.payload_as::<u32>() {
 ///     Ok(seconds) => DirectMethodResponse::new(200, seconds * 2),
 ///     Err(error) => DirectMethodResponse::new(400, error.to_string()),
 /// };
-/// call.respond(answer)?;
+/// call.respond(response)?;
 /// # Ok(())
 /// # }
 /// ```
