@@ -8,7 +8,7 @@ use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 use crate::raw_mqtt::{Hello, RawMqtt, new_device, subscribe};
 
 const MODEL: &str = "dtmi:com:example:TemperatureController;1";
@@ -33,7 +33,7 @@ async fn report(hub: &RunningHub, patch: Value) {
     hub.report(&"d1".parse().unwrap(), patch.as_object().unwrap()).await.unwrap();
 }
 
-async fn patch(http: &ForeignHttp, operations: Value) -> Answer {
+async fn patch(http: &ForeignHttp, operations: Value) -> HttpResponse {
     http.patch(PATH, None, operations.to_string()).await
 }
 
@@ -228,7 +228,7 @@ async fn who_may_read_and_patch() {
         for policy in PolicyName::ALL {
             let may = matches!(policy, PolicyName::IotHubOwner | PolicyName::Service);
             let request = http.bare(&method, PATH).header("Authorization", http.token(policy)).body("[]");
-            let status = answer(request.timeout(Duration::from_secs(20))).await.status;
+            let status = exchange(request.timeout(Duration::from_secs(20))).await.status;
             let expected = if method == Method::GET { 200 } else { 202 };
             assert_eq!(status, if may { expected } else { 401 }, "{policy:?} {method}");
         }

@@ -7,7 +7,7 @@ use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::foreign_http::{ForeignHttp, SOON, answer};
+use crate::foreign_http::{ForeignHttp, SOON, exchange};
 use crate::raw_mqtt::{Hello, RawMqtt, token};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
@@ -46,7 +46,7 @@ async fn each_route_against_each_policy() {
                 .header("Authorization", http.token(policy))
                 .header("If-Match", "*")
                 .body(if *method == Method::PUT { r#"{"deviceId":"d1"}"# } else { "" });
-            let got = answer(request).await;
+            let got = exchange(request).await;
             assert_eq!(got.status.as_u16(), status, "{method} {path} as {policy}: {got:?}");
             if status == 401 {
                 assert_eq!(got.refusal(401_002, "IotHubUnauthorizedAccess"), "Unauthorized");
@@ -81,10 +81,10 @@ async fn every_route_refuses_no_token_and_every_bad_one() {
         ("half a segment", http.token_for("localhost/dev", PolicyName::IotHubOwner)),
     ];
     for (method, path) in &ROUTES {
-        let none = answer(http.bare(method, path)).await;
+        let none = exchange(http.bare(method, path)).await;
         assert_eq!(none.refusal(401_003, "IotHubUnauthorized"), "Authorization header missing");
         for (name, token) in &bad {
-            let got = answer(http.bare(method, path).header("Authorization", token)).await;
+            let got = exchange(http.bare(method, path).header("Authorization", token)).await;
             assert_eq!(got.refusal(401_002, "IotHubUnauthorizedAccess"), "Unauthorized", "{name}: {path}");
         }
     }
@@ -110,7 +110,7 @@ async fn a_token_for_one_device_opens_that_device_alone() {
     hub.create_device(&"d10".parse().unwrap()).await.unwrap();
     let token = http.token_for("localhost/devices/d1", PolicyName::IotHubOwner);
     for (path, status) in [("/devices/d1", 200), ("/devices/d10", 401), ("/devices", 401)] {
-        let got = answer(http.bare(&Method::GET, path).header("Authorization", &token)).await;
+        let got = exchange(http.bare(&Method::GET, path).header("Authorization", &token)).await;
         assert_eq!(got.status.as_u16(), status, "{path}");
     }
     hub.shutdown().await;
@@ -131,7 +131,7 @@ async fn the_api_version_is_needed() {
         // A device's own routes, and its user name, take the same.
         let path = format!("/devices/d1/messages/devicebound?api-version={version}");
         let request = http.bare(&Method::GET, &path).header("Authorization", token.reveal());
-        assert_eq!(answer(request).await.status, 204, "{version}");
+        assert_eq!(exchange(request).await.status, 204, "{version}");
         let user_name = format!("localhost/d1/?api-version={version}");
         let hello = Hello { user_name, ..Hello::new("d1", token.reveal()) };
         assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 0, "{version}");
@@ -161,7 +161,7 @@ async fn bad_ids_and_bad_bodies() {
         http.put("/devices/d2", None, body).await.refusal(number, code);
     }
     let form = http.owner(&Method::PUT, "/devices/d2").header("Content-Type", "text/plain").body("{}");
-    answer(form).await.refusal(415_000, "GenericUnsupportedMediaType");
+    exchange(form).await.refusal(415_000, "GenericUnsupportedMediaType");
     assert_eq!(hub.device_ids().len(), 1);
     hub.shutdown().await;
 }
@@ -200,7 +200,7 @@ async fn unknown_paths_and_verbs() {
         (Method::PUT, "/configurations/c1"),
         (Method::POST, "/configurations/testQueries"),
     ] {
-        answer(http.owner(&method, path)).await.refusal(404_000, "GenericNotFound");
+        exchange(http.owner(&method, path)).await.refusal(404_000, "GenericNotFound");
     }
     hub.shutdown().await;
 }
@@ -239,7 +239,7 @@ async fn each_path_takes_its_methods_and_no_other() {
     ] {
         for method in &all {
             // Without a token: nothing is changed by those that are taken.
-            let got = answer(http.bare(method, path).body("{}")).await;
+            let got = exchange(http.bare(method, path).body("{}")).await;
             if !taken.split(' ').any(|one| one == method.as_str()) {
                 let text = got.refusal(405_000, "GenericMethodNotAllowed");
                 assert!(text.ends_with(&format!("does not take {method}")), "{text}");

@@ -79,7 +79,7 @@ async fn two_hubs_in_one_process_know_nothing_of_each_other() {
     // Neither takes the other's tokens.
     let foreign = first.token(PolicyName::IotHubOwner);
     let request = second.bare(&reqwest::Method::GET, "/devices").header("Authorization", foreign);
-    crate::foreign_http::answer(request).await.refusal(401_002, "IotHubUnauthorizedAccess");
+    crate::foreign_http::exchange(request).await.refusal(401_002, "IotHubUnauthorizedAccess");
     let gone = one.ca_file().to_owned();
     one.shutdown().await;
     assert!(!gone.exists());

@@ -8,14 +8,14 @@ use iothub_models::DirectMethodRequest;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::foreign_http::Answer;
+use crate::foreign_http::HttpResponse;
 use crate::method_routes::{FILTER, Scene, finished, id, listen, response};
 use crate::raw_mqtt::{Hello, RawMqtt, Received, new_device, packet, soon, text};
 
 #[tokio::test]
 async fn a_device_that_is_not_there_or_does_not_listen() {
     let scene = Scene::new().await;
-    let online = |answer: &Answer| answer.call_refusal(404_103, "DeviceNotOnline").1.unwrap();
+    let online = |answer: &HttpResponse| answer.call_refusal(404_103, "DeviceNotOnline").1.unwrap();
     assert_eq!(online(&finished(scene.call(&json!({"methodName": "m"}))).await), "00:00:00");
     let mut peer = scene.connect().await;
     assert_eq!(online(&finished(scene.call(&json!({"methodName": "m"}))).await), "00:00:00");

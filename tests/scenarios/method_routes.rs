@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 use crate::raw_mqtt::{Hello, RawMqtt, Received, new_device, packet, publish, soon, subscribe, text, token};
 
 pub(crate) const FILTER: &str = "$iothub/methods/POST/#";
@@ -48,11 +48,11 @@ impl Scene {
     }
 
     /// Calls a method in the background.
-    pub(crate) fn call(&self, body: &Value) -> JoinHandle<Answer> {
+    pub(crate) fn call(&self, body: &Value) -> JoinHandle<HttpResponse> {
         self.post("/twins/d1/methods", body.to_string())
     }
 
-    pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> JoinHandle<Answer> {
+    pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> JoinHandle<HttpResponse> {
         let (http, path, body) = (Arc::clone(&self.http), path.to_owned(), body.into());
         tokio::spawn(async move { http.post(&path, body).await })
     }
@@ -88,7 +88,7 @@ pub(crate) fn response(status: &str, received: &Received, body: &[u8]) -> Vec<u8
     packet(0x30, &[&text(&topic)[..], body].concat())
 }
 
-pub(crate) async fn finished(call: JoinHandle<Answer>) -> Answer {
+pub(crate) async fn finished(call: JoinHandle<HttpResponse>) -> HttpResponse {
     soon(call).await.unwrap()
 }
 
@@ -255,7 +255,7 @@ async fn who_may_call() {
             let may = matches!(policy, PolicyName::IotHubOwner | PolicyName::Service);
             let request =
                 scene.http.bare(&Method::POST, path).header("Authorization", scene.http.token(policy));
-            let status = answer(request.body(r#"{"methodName":"m"}"#)).await.status;
+            let status = exchange(request.body(r#"{"methodName":"m"}"#)).await.status;
             assert_eq!(status, if may { 404 } else { 401 }, "{policy:?} {path}");
         }
     }

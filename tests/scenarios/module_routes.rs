@@ -6,7 +6,7 @@ use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::foreign_http::{ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, exchange};
 use crate::raw_mqtt::{Hello, RawMqtt, token};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -195,7 +195,7 @@ async fn a_module_connects_with_its_own_keys_only() {
     let string = hub.module_connection_string(&device, &module).unwrap();
     let (_, got) = RawMqtt::knock(&hub, &hello(token(&hub, &string, HOUR).reveal())).await;
     assert_eq!(got, 5, "the device is disabled");
-    let bare = answer(http.owner(&Method::POST, "/devices/d1/modules/m")).await;
+    let bare = exchange(http.owner(&Method::POST, "/devices/d1/modules/m")).await;
     bare.refusal(405_000, "GenericMethodNotAllowed");
     hub.shutdown().await;
 }

@@ -6,7 +6,7 @@ use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 use crate::raw_amqp::HOUR;
 use crate::raw_mqtt::soon;
 
@@ -72,7 +72,7 @@ async fn a_head_that_two_readers_may_understand_in_two_ways_is_refused() {
 }
 
 /// Returns all that a client sees of an answer, but for the time and the id under which the log tells more.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, Option<String>) {
+fn seen(answer: &HttpResponse) -> (u16, Vec<(String, String)>, Option<String>) {
     let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     (answer.status.as_u16(), headers.collect(), answer.body["Message"].as_str().map(str::to_owned))
@@ -95,7 +95,7 @@ async fn an_unknown_id_and_a_bad_signature_are_answered_alike() {
         let resource = format!("localhost/devices/{of}");
         let token = SasToken::sign(&resource, &key, hub.clock().now(), HOUR, None).unwrap();
         let request = http.bare(&Method::POST, &format!("/devices/{of}/messages/events")).body("x");
-        let got = answer(request.header("Authorization", token.reveal())).await;
+        let got = exchange(request.header("Authorization", token.reveal())).await;
         got.refusal(401_002, "IotHubUnauthorizedAccess");
         answers.push(seen(&got));
     }

@@ -9,7 +9,7 @@ use iothub_models::TwinPatch;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::foreign_http::{ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, exchange};
 use crate::raw_mqtt::{Hello, RawMqtt, new_device, soon, subscribe};
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -134,7 +134,7 @@ async fn a_whole_twin_can_be_sent_back() {
     twin["tags"]["a"] = json!(5);
     for method in [Method::PATCH, Method::PUT] {
         let request = http.owner(&method, "/twins/d1").header("Content-Type", "application/json");
-        let answer = answer(request.body(twin.to_string())).await;
+        let answer = exchange(request.body(twin.to_string())).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.body["tags"], json!({"a": 5}));
         assert_eq!(answer.body["connectionState"], "Disconnected");
@@ -159,7 +159,7 @@ async fn the_rules_of_if_match() {
         for method in [Method::PATCH, Method::PUT] {
             let request =
                 http.owner(&method, "/twins/d1").header("If-Match", stale).body(r#"{"tags":{"a":2}}"#);
-            answer(request).await.refusal(412_001, "PreconditionFailed");
+            exchange(request).await.refusal(412_001, "PreconditionFailed");
         }
     }
     assert_eq!(etag_of(&http.get("/twins/d1").await.body), etag);
@@ -284,7 +284,7 @@ async fn what_no_twin_can_hold_is_refused_and_changes_nothing() {
         .await
         .refusal(413_001, "MessageTooLarge");
     let other_type = http.owner(&Method::PATCH, "/twins/d1").header("Content-Type", "text/plain").body("{}");
-    answer(other_type).await.refusal(415_000, "GenericUnsupportedMediaType");
+    exchange(other_type).await.refusal(415_000, "GenericUnsupportedMediaType");
     http.get("/twins/a%2Fb").await.refusal(400_004, "ArgumentInvalid");
     hub.shutdown().await;
 }
@@ -314,7 +314,7 @@ async fn each_route_against_each_policy() {
         for (policy, status) in PolicyName::ALL.into_iter().zip(row) {
             let body = json!({"deviceId": "d1", "moduleId": "m", "query": "SELECT * FROM devices"});
             let request = http.bare(&method, path).header("Authorization", http.token(policy));
-            let got = answer(request.header("If-Match", "*").body(body.to_string())).await;
+            let got = exchange(request.header("If-Match", "*").body(body.to_string())).await;
             assert_eq!(got.status.as_u16(), status, "{method} {path} as {policy}: {got:?}");
         }
     }

@@ -29,11 +29,12 @@ use iothub_programs::tools::Missing;
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: ProjectCommand,
 }
 
+/// A command of this program; its file has the same name.
 #[derive(Subcommand)]
-enum Command {
+enum ProjectCommand {
     /// Run the tutorials as a reader would, and check all they promise
     E2e(e2e::Options),
     /// Run the local hub, until Ctrl-C; it shows what happens line by line (docs/logs.md)
@@ -89,21 +90,21 @@ fn main() -> ExitCode {
     output::without_a_report_when_it_is_closed(|| run(Cli::parse().command)).unwrap_or(ExitCode::FAILURE)
 }
 
-fn run(command: Command) -> ExitCode {
+fn run(command: ProjectCommand) -> ExitCode {
     let outcome = match command {
-        Command::E2e(options) => e2e::run(&options),
-        Command::Interop(options) => interop::run(&options, Missing::IsSkipped),
-        Command::Pages(options) => pages::run(&options, Missing::IsSkipped),
-        Command::PagesInside(options) => pages::inside::run(&options),
-        Command::Mistakes(options) => mistakes::run(&options, Missing::IsSkipped),
-        Command::Bench(options) => bench::run(&options),
-        Command::Hub { arguments } => hub::run(&arguments),
-        Command::New { sample, dir } => new::run(&sample, &dir),
-        Command::Docs { check } => docs::run(check),
-        Command::Picture => picture::run(),
-        Command::Tidy => tidy::run(),
-        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
-        Command::Ci(options) => ci::run(&options),
+        ProjectCommand::E2e(options) => e2e::run(&options),
+        ProjectCommand::Interop(options) => interop::run(&options, Missing::IsSkipped),
+        ProjectCommand::Pages(options) => pages::run(&options, Missing::IsSkipped),
+        ProjectCommand::PagesInside(options) => pages::inside::run(&options),
+        ProjectCommand::Mistakes(options) => mistakes::run(&options, Missing::IsSkipped),
+        ProjectCommand::Bench(options) => bench::run(&options),
+        ProjectCommand::Hub { arguments } => hub::run(&arguments),
+        ProjectCommand::New { sample, dir } => new::run(&sample, &dir),
+        ProjectCommand::Docs { check } => docs::run(check),
+        ProjectCommand::Picture => picture::run(),
+        ProjectCommand::Tidy => tidy::run(),
+        ProjectCommand::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
+        ProjectCommand::Ci(options) => ci::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

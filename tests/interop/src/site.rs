@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use iothub_auth::{AdjustableClock, DeviceConnectionString, HubAddress, ServiceConnectionString};
 use iothub_local_hub::RunningHub;
 use iothub_models::{
-    C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, Identity, ModuleId, ModuleIdentity, TelemetryMessage,
+    C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, ModuleId, ModuleIdentity, TelemetryMessage,
 };
 use iothub_programs::program::Program;
-use iothub_rest_service::{ErrorKind, Precondition, ServiceClient, Target};
+use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -235,12 +235,4 @@ fn shown_telemetry(message: &TelemetryMessage) -> Value {
         "content_encoding": message.content_encoding,
         "properties": shown_properties(&message.properties),
     })
-}
-
-/// Returns the device or module as our client of back ends takes it.
-pub(super) fn target(identity: &Identity) -> Target<'_> {
-    match &identity.module {
-        None => Target::Device(&identity.device),
-        Some(module) => Target::Module(&identity.device, module),
-    }
 }

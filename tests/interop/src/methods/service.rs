@@ -10,7 +10,7 @@ use iothub_rest_service::{DirectMethodRequest, ErrorKind, ServiceClient};
 use serde_json::Value;
 
 use crate::language::Language;
-use crate::site::{Site, target};
+use crate::site::Site;
 use crate::talk::{self, LINE, ask};
 
 /// A call without its payload.
@@ -100,7 +100,7 @@ impl Service {
             Self::Ours(client) => {
                 let request = call.request(payload)?;
                 let started = Instant::now();
-                match client.invoke_method(target(&call.identity), &request).await {
+                match client.invoke_method(call.identity.clone(), &request).await {
                     Ok(answer) => {
                         Ok(MethodOutcome::Done { status: answer.status.into(), payload: answer.payload })
                     }
@@ -141,8 +141,7 @@ impl Service {
         match self {
             Self::Ours(client) => {
                 let answers = payloads.iter().map(|payload| async {
-                    let answer =
-                        client.invoke_method(target(&call.identity), &call.request(payload)?).await?;
+                    let answer = client.invoke_method(call.identity.clone(), &call.request(payload)?).await?;
                     ensure!(answer.status == 200, "status {}", answer.status);
                     Ok(answer.payload)
                 });

@@ -7,7 +7,7 @@ use iothub_rest_service::{Error, ErrorKind, Precondition, ServiceClient};
 use serde_json::{Map, Value, json};
 
 use crate::language::Language;
-use crate::site::{Site, target};
+use crate::site::Site;
 use crate::talk::{LINE, ask, command};
 
 /// The sections of a twin that a back end writes: tags, desired properties, or both.
@@ -70,7 +70,7 @@ impl Service {
     /// Reads the twin.
     pub(super) async fn get(&mut self, identity: &Identity) -> Result<Value> {
         match self {
-            Self::Ours(client) => Ok(serde_json::to_value(client.twins().get(target(identity)).await?)?),
+            Self::Ours(client) => Ok(serde_json::to_value(client.twins().get(identity.clone()).await?)?),
             Self::Theirs(program) => {
                 let answer = ask(program, &command("get", identity)).await?;
                 done(program, answer, "twin")
@@ -92,7 +92,7 @@ impl Service {
                 for (name, value) in write.desired.iter().flatten() {
                     patch = patch.desired(name, value.clone());
                 }
-                answered(client.twins().patch(target(identity), &patch, precondition(etag)).await)
+                answered(client.twins().patch(identity.clone(), &patch, precondition(etag)).await)
             }
             Self::Theirs(program) => {
                 let command = write_command("update", identity, write, etag);
@@ -112,7 +112,7 @@ impl Service {
                 if let Some(desired) = &write.desired {
                     replacement = replacement.desired(desired.clone());
                 }
-                answered(client.twins().replace(target(identity), &replacement, Precondition::Any).await)
+                answered(client.twins().replace(identity.clone(), &replacement, Precondition::Any).await)
             }
             Self::Theirs(program) => {
                 let command = write_command("replace", identity, write, None);

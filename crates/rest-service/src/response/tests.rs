@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn answer(status: u16, header: Option<&str>, body: &str) -> Answer {
-    Answer {
+fn response(status: u16, header: Option<&str>, body: &str) -> HttpResponse {
+    HttpResponse {
         status,
         error_code: header.map(str::to_owned),
         body: body.as_bytes().to_vec(),
-        ..Answer::default()
+        ..HttpResponse::default()
     }
 }
 
@@ -101,7 +101,7 @@ fn both_flavors_of_refusals_are_understood() {
         (500, NONE, r#"{"Message":"plain text"}"#, None, NONE, "the hub answered 500: plain text"),
     ];
     for (status, header, body, code, tracking_id, display) in cases {
-        let refusal = answer(status, header, body).refusal();
+        let refusal = response(status, header, body).refusal();
         assert_eq!(refusal.code, code, "{body}");
         assert_eq!(refusal.tracking_id.as_deref(), tracking_id, "{body}");
         assert_eq!(refusal.to_string(), display, "{body}");
@@ -112,10 +112,10 @@ fn both_flavors_of_refusals_are_understood() {
 fn retry_after_is_seconds_or_a_date_by_the_hub_s_own_clock() {
     let now: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
     let after = |text: &str, date: Option<&str>| {
-        let mut answer = answer(429, None, "");
-        answer.retry_after = Some(text.to_owned());
-        answer.date = date.map(str::to_owned);
-        answer.retry_after(now)
+        let mut response = response(429, None, "");
+        response.retry_after = Some(text.to_owned());
+        response.date = date.map(str::to_owned);
+        response.retry_after(now)
     };
     let seconds = |s| Some(Duration::from_secs(s));
     assert_eq!(after("10", None), seconds(10));
@@ -130,7 +130,7 @@ fn retry_after_is_seconds_or_a_date_by_the_hub_s_own_clock() {
 proptest! {
     #[test]
     fn no_body_is_too_strange(status in 100_u16..600, header in proptest::option::of(".{0,80}"), body in ".{0,400}") {
-        let refusal = answer(status, header.as_deref(), &body).refusal();
+        let refusal = response(status, header.as_deref(), &body).refusal();
         prop_assert!(!refusal.to_string().contains(char::is_control));
     }
 
@@ -139,7 +139,7 @@ proptest! {
         let inner = serde_json::json!({ "errorCode": number, "message": message, "trackingId": message });
         for message in [message, inner.to_string()] {
             let outer = serde_json::json!({ "Message": message, "ExceptionMessage": message }).to_string();
-            let shown = answer(400, None, &outer).refusal().to_string();
+            let shown = response(400, None, &outer).refusal().to_string();
             prop_assert!(shown.chars().count() < 800, "{shown}");
             prop_assert!(!shown.contains(char::is_control));
         }

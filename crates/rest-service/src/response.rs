@@ -1,9 +1,10 @@
-//! This file reads an answer of the hub, and what it means if it is a refusal: it turns the service's error
-//! contract from plain text into plain values. It shows no text that could be a key.
+//! This file defines [`HttpResponse`], a response of the hub, and [`Refusal`], the reason that a response gives for not
+//! carrying out a call. It shows no text that could be a key.
 //!
-//! A refusal names its code in the header `iothub-errorcode` and in the body, which comes in two
-//! flavors: `Message` is `ErrorCode:NAME;text`, with the tracking id in `ExceptionMessage`, or it is
-//! JSON again, with the code's number, text and tracking id inside.
+//! `http.rs` makes the responses, and `error/advice.rs` turns refusals into errors. A refusal names its code in the
+//! header `iothub-errorcode` and in the body. The body has one of two shapes: its `Message` is `ErrorCode:NAME;text`,
+//! with the tracking id in `ExceptionMessage`, or `Message` is JSON again, with the code's number, text and tracking id
+//! inside.
 
 mod shown_text;
 #[cfg(test)]
@@ -21,30 +22,31 @@ pub(crate) use self::shown_text::shown;
 use crate::call::Call;
 use crate::error::Error;
 
-/// An answer, read in full and within bounds.
+/// A response, read in full and within bounds.
 #[derive(Default)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
-    /// The header `iothub-errorcode`.
+    /// The value of the header `iothub-errorcode`.
     pub(crate) error_code: Option<String>,
     pub(crate) retry_after: Option<String>,
     pub(crate) date: Option<String>,
     pub(crate) etag: Option<String>,
-    /// The status a device gave a command.
+    /// The status that a device gave to a command.
     pub(crate) command_status: Option<String>,
-    /// The kind of the rows of a query.
+    /// The name of the kind of rows that a query returned.
     pub(crate) item_type: Option<String>,
-    /// The token of the next page of a query; text that is no such token is kept as it came.
+    /// The token of the next page of a query. Text that cannot be such a token is kept as it came.
     pub(crate) continuation: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) const fn is_success(&self) -> bool {
         matches!(self.status, 200..300)
     }
 
-    /// `Retry-After` is a number of seconds, or a date to be compared with the hub's own `Date`.
+    /// Returns how long the header `Retry-After` asks to wait. It is a number of seconds, or a date to be compared with
+    /// the hub's own `Date`.
     pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
         if let Ok(seconds) = text.parse() {
@@ -55,17 +57,17 @@ impl Answer {
         Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
     }
 
-    /// The time at the hub.
+    /// Returns the time at the hub.
     pub(crate) fn hub_time(&self) -> Option<Timestamp> {
         http_date(self.date.as_deref()?)
     }
 
-    /// Reads the body of an answer to a call that was done.
+    /// Returns the body as a `T`, if the hub carried out the call.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|cause| Error::unreadable(call, self, &cause))
     }
 
-    /// Reads the answer as a refusal.
+    /// Returns the refusal that the response is, if the hub did not carry out the call.
     pub(crate) fn refusal(&self) -> Refusal {
         let mut refusal = Refusal::from_body(self.status, &self.body);
         if refusal.code.is_none()
@@ -81,12 +83,12 @@ fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text.trim()).ok().map(|date| date.timestamp())
 }
 
-/// The hub's reason for a refusal, in its own words. Its `Display` is the last line of an error's chain.
+/// The hub's reason for a refusal, in the hub's own words. Its `Display` is the last line of an error's chain.
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     status: u16,
     pub(crate) code: Option<ErrorCode>,
-    /// The code's name, also of a code this version does not know.
+    /// The name of the code, even if this version does not know the code.
     name: Option<String>,
     text: String,
     pub(crate) tracking_id: Option<String>,
@@ -123,7 +125,7 @@ impl Refusal {
         refusal
     }
 
-    /// `ErrorCode:NAME;text`
+    /// Reads the shape `ErrorCode:NAME;text`.
     fn read_classic(&mut self, message: &str) {
         let Some((name, text)) = message.strip_prefix("ErrorCode:").and_then(|rest| rest.split_once(';'))
         else {
@@ -134,7 +136,7 @@ impl Refusal {
         self.text = shown(text);
     }
 
-    /// `{"errorCode": 404103, "trackingId": …, "message": …}`
+    /// Reads the shape `{"errorCode": 404103, "trackingId": …, "message": …}`.
     fn read_object(&mut self, object: &Value) {
         match get(object, "errorCode") {
             Some(Value::String(text)) => match text.parse() {
@@ -187,7 +189,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The service writes `Message` and `message`, by route and by age.
+/// Returns a member of an object, whatever the case of its name: the service writes `Message` on some routes and
+/// `message` on others.
 fn get<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
     let found = object.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value)

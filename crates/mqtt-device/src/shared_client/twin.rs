@@ -1,5 +1,5 @@
-//! Requests about the twin, and the stream of desired properties: each with its place, its deadline and an
-//! answer that is understood here, not in the task that owns the connection.
+//! This file makes the requests about the twin and the stream of desired properties. Each request has a place and a
+//! deadline, and its response is read here, not in the task that owns the connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,27 +9,27 @@ use iothub_models::TwinProperties;
 use serde::Serialize;
 use tokio::sync::{TryAcquireError, oneshot};
 
-use super::Core;
-use crate::command::Command;
+use super::SharedClient;
 use crate::desired::DesiredProperties;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
+use crate::instruction::Instruction;
 use crate::queue::Reader;
 use crate::requests::{Pending, Request};
 use crate::subscriptions::Feed;
 use crate::topics::MAX_MESSAGE;
-use crate::twin_answer::Answer;
+use crate::twin_response::TwinResponse;
 
-/// Requests about the twin that may wait for answers at once; more wait for a place.
+/// The number of requests about the twin that may wait for responses at once; further requests wait for a place.
 pub(crate) const MAX_REQUESTS: usize = 16;
 
 const GET: &str = "reading the twin";
 const REPORT: &str = "updating the reported properties";
 
-impl Core {
+impl SharedClient {
     pub(crate) async fn twin(&self) -> Result<TwinProperties, Error> {
-        let answer = self.request(GET, Request::Get).await?;
-        answer.twin().map_err(|defect| diagnosis::request_failed(self.device_id(), GET, defect))
+        let response = self.request(GET, Request::Get).await?;
+        response.twin().map_err(|defect| diagnosis::request_failed(self.device_id(), GET, defect))
     }
 
     pub(crate) async fn update_reported_properties(
@@ -38,11 +38,11 @@ impl Core {
         expected: Option<i64>,
     ) -> Result<i64, Error> {
         let patch = self.reported_patch(patch)?;
-        let answer = self.request(REPORT, Request::Report { patch, expected }).await?;
-        answer.version().map_err(|defect| diagnosis::request_failed(self.device_id(), REPORT, defect))
+        let response = self.request(REPORT, Request::Report { patch, expected }).await?;
+        response.version().map_err(|defect| diagnosis::request_failed(self.device_id(), REPORT, defect))
     }
 
-    /// The patch as JSON. Whether its values are within the limits is for the hub to say.
+    /// Returns the patch as JSON. The hub checks whether its values are within the limits.
     fn reported_patch(&self, patch: &(impl Serialize + ?Sized)) -> Result<Bytes, Error> {
         let refused =
             |kind, text: &str| Error::of(kind, self.device_id(), format!("{REPORT} was not tried: {text}"));
@@ -73,12 +73,12 @@ impl Core {
             ));
         };
         let (start, begun) = oneshot::channel();
-        self.hand_over(Command::FollowDesired { start })?;
+        self.hand_over(Instruction::FollowDesired { start })?;
         match self.clock().timeout(self.options.response_timeout, begun).await {
             Ok(Ok(initial)) => Ok(DesiredProperties::new(initial?, reader)),
             Ok(Err(_)) => Err(self.closed()),
             Err(_) => {
-                self.hand_over(Command::Unanswered { feed: Feed::DesiredChanges })?;
+                self.hand_over(Instruction::Unacknowledged { feed: Feed::DesiredChanges })?;
                 let text = format!(
                     "the hub did not tell the desired properties within {:?}: try again",
                     self.options.response_timeout
@@ -88,11 +88,12 @@ impl Core {
         }
     }
 
-    async fn request(&self, what: &'static str, request: Request) -> Result<Answer, Error> {
+    async fn request(&self, what: &'static str, request: Request) -> Result<TwinResponse, Error> {
         let clock = self.clock();
         let deadline = clock.after(self.options.response_timeout);
         let places = Arc::clone(&self.requests);
-        // Without an await where there is room: calls started in order then keep their order.
+        // If there is room, no await comes before the request has its place, so that calls that are started in order
+        // keep their order.
         let place = match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => place,
             Err(TryAcquireError::Closed) => return Err(self.closed()),
@@ -108,19 +109,19 @@ impl Core {
                 }
             },
         };
-        let (waiter, mut answered) = oneshot::channel();
+        let (waiter, mut responded) = oneshot::channel();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Command::Request {
+        self.hand_over(Instruction::Request {
             sequence,
             pending: Pending { request, waiter, _place: Some(place) },
         })?;
-        let mut dropped = GiveUpWhenDropped { core: self, sequence, armed: true };
+        let mut dropped = GiveUpWhenDropped { client: self, sequence, armed: true };
         let outcome = tokio::select! {
             biased;
-            outcome = &mut answered => outcome,
+            outcome = &mut responded => outcome,
             () = clock.sleep_until(deadline) => {
-                self.hand_over(Command::GiveUpRequest { sequence })?;
-                answered.await
+                self.hand_over(Instruction::GiveUpRequest { sequence })?;
+                responded.await
             }
         };
         dropped.armed = false;
@@ -128,9 +129,9 @@ impl Core {
     }
 }
 
-/// Frees the request's place when its caller is dropped before the answer.
+/// A guard that gives a request up when its caller is dropped before the response came.
 struct GiveUpWhenDropped<'a> {
-    core: &'a Core,
+    client: &'a SharedClient,
     sequence: u64,
     armed: bool,
 }
@@ -138,8 +139,8 @@ struct GiveUpWhenDropped<'a> {
 impl Drop for GiveUpWhenDropped<'_> {
     fn drop(&mut self) {
         if self.armed {
-            // Without the task there is nothing to give up.
-            let _ended = self.core.hand_over(Command::GiveUpRequest { sequence: self.sequence });
+            // If the task has ended, there is nothing to give up.
+            let _ended = self.client.hand_over(Instruction::GiveUpRequest { sequence: self.sequence });
         }
     }
 }

@@ -1,7 +1,9 @@
-//! What every handle is a name for: it checks what the application asks and hands it to the task that
-//! owns the connection. [`DeviceClient`](crate::DeviceClient) and [`ModuleClient`](crate::ModuleClient) say
-//! what each call promises. `core/twin` is the part
-//! about twins, `core/methods` that about direct methods.
+//! This file defines [`SharedClient`], which all clones of a [`DeviceClient`](crate::DeviceClient) or
+//! [`ModuleClient`](crate::ModuleClient) share. It checks each call of the application and sends an instruction to the
+//! task that owns the connection.
+//!
+//! The two clients document what each call promises. `shared_client/twin` has the calls about twins, and
+//! `shared_client/methods` those about direct methods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +14,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::c2d::C2dMessages;
 use crate::capacity::{Capacity, NoPlace};
-use crate::command::{Command, Outgoing};
 use crate::connection_state::{ConnectionState, ConnectionStates};
 use crate::desired::Changes;
 use crate::driver::waiter;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
+use crate::instruction::{Instruction, Outgoing};
 use crate::method_calls::Calls;
 use crate::options::Options;
 use crate::subscriptions::Feed;
@@ -28,13 +30,13 @@ mod twin;
 
 pub(crate) use twin::MAX_REQUESTS;
 
-/// What the handles of one connection share.
+/// The state that the handles of one connection share.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct SharedClient {
     pub(crate) identity: Arc<DeviceConnectionString>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) options: Options,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) instructions: mpsc::UnboundedSender<Instruction>,
     pub(crate) capacity: Capacity,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) calls: Arc<Calls>,
@@ -45,7 +47,7 @@ pub(crate) struct Core {
     pub(crate) sequence: AtomicU64,
 }
 
-impl Core {
+impl SharedClient {
     pub(crate) fn device_id(&self) -> &DeviceId {
         &self.identity.device_id
     }
@@ -68,8 +70,8 @@ impl Core {
         };
         let clock = self.clock();
         let deadline = clock.after(self.options.send_timeout);
-        // Without an await where there is room: calls started in order then keep their order, which a
-        // future that yields could not promise.
+        // If there is room, no await comes before the message has its place, so that calls that are started in order
+        // keep their order.
         let place = match self.capacity.try_take(size) {
             Err(NoPlace::Full) => tokio::select! {
                 biased;
@@ -87,7 +89,7 @@ impl Core {
         .map_err(|reason| self.no_place(&reason))?;
         let (waiter, mut acknowledged) = waiter();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Command::Send {
+        self.hand_over(Instruction::Send {
             sequence,
             message: Outgoing { topic, payload, waiter, _place: place },
         })?;
@@ -95,7 +97,7 @@ impl Core {
             biased;
             outcome = &mut acknowledged => outcome,
             () = clock.sleep_until(deadline) => {
-                self.hand_over(Command::GiveUp { sequence })?;
+                self.hand_over(Instruction::GiveUp { sequence })?;
                 acknowledged.await
             }
         };
@@ -118,19 +120,20 @@ impl Core {
         Ok(C2dMessages::new(
             reader,
             Arc::clone(&self.inbox),
-            self.commands.downgrade(),
+            self.instructions.downgrade(),
             self.device_id().clone(),
         ))
     }
 
-    /// Subscribes, or has done so. `what` names it.
+    /// Subscribes to a feed, unless that was done before, and returns when the hub has acknowledged it. `what` names the
+    /// feed in errors.
     async fn subscribe(&self, feed: Feed, what: &str) -> Result<(), Error> {
         let (done, agreed) = waiter();
-        self.hand_over(Command::Subscribe { feed, done })?;
+        self.hand_over(Instruction::Subscribe { feed, done })?;
         match self.clock().timeout(self.options.response_timeout, agreed).await {
             Ok(outcome) => outcome.map_err(|_| self.closed())?,
             Err(_) => {
-                self.hand_over(Command::Unanswered { feed })?;
+                self.hand_over(Instruction::Unacknowledged { feed })?;
                 let text = format!(
                     "the hub did not confirm the subscription to {what} within {:?}: try again",
                     self.options.response_timeout
@@ -151,12 +154,12 @@ impl Core {
     pub(crate) async fn shutdown(&self) -> Result<(), Error> {
         self.capacity.close();
         self.requests.close();
-        // Without a receiver the task has ended already.
-        let _ended = self.commands.send(Command::Shutdown);
+        // If there is no receiver, the task has ended already.
+        let _ended = self.instructions.send(Instruction::Shutdown);
         let mut done = self.done.clone();
         let unacknowledged = match done.wait_for(Option::is_some).await {
             Ok(unacknowledged) => unacknowledged.unwrap_or_default(),
-            // The runtime was stopped and took the task with it.
+            // The runtime was stopped, and the task with it.
             Err(_) => return Err(self.closed()),
         };
         if unacknowledged == 0 {
@@ -176,8 +179,8 @@ impl Core {
         &self.options.clock
     }
 
-    fn hand_over(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).map_err(|_| self.closed())
+    fn hand_over(&self, instruction: Instruction) -> Result<(), Error> {
+        self.instructions.send(instruction).map_err(|_| self.closed())
     }
 
     fn no_place(&self, reason: &NoPlace) -> Error {
