@@ -270,3 +270,54 @@ impl AmqpPeer {
         self.wire.read_to_end().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (AmqpPeer, AmqpPeer) {
+        let (own, hub) = tokio::io::duplex(64 * 1024);
+        (AmqpPeer::new(own), AmqpPeer::new(hub))
+    }
+
+    #[tokio::test]
+    async fn performatives_come_with_their_payload_and_heartbeats_are_dropped() {
+        let (mut peer, mut hub) = pair();
+        hub.write(&frame(0, 0, &[])).await;
+        hub.send(Performative::Transfer(transfer(1, 2, false)), b"payload").await;
+        let (Performative::Transfer(transfer), payload) = peer.recv().await else { panic!("no transfer") };
+        assert_eq!(
+            (transfer.handle.0, transfer.delivery_id, payload.as_slice()),
+            (1, Some(2), &b"payload"[..])
+        );
+        // An open with a long name, whose list has four bytes of size.
+        let long = fe2o3_amqp_types::performatives::Open { container_id: "x".repeat(300), ..open() };
+        hub.send(Performative::Open(long), &[]).await;
+        let (Performative::Open(open), payload) = peer.recv().await else { panic!("no open") };
+        assert_eq!((open.container_id.len(), payload.len()), (300, 0));
+        drop(hub);
+        peer.expect_end().await;
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_on_the_channel_it_was_sent_on() {
+        let (mut peer, mut hub) = pair();
+        hub.say_begin_on(258).await;
+        let frame = peer.recv_frame().await;
+        assert_eq!((frame.kind, frame.channel), (0, 258));
+    }
+
+    #[tokio::test]
+    async fn a_size_that_is_no_frame_s_is_an_error() {
+        for bytes in [
+            b"\x00\x00\x00\x07\x02\x00\x00\x00",
+            b"\x00\x01\x00\x01\x02\x00\x00\x00",
+            b"\x00\x00\x00\x08\x03\x00\x00\x00",
+        ] {
+            let (mut peer, mut hub) = pair();
+            hub.write(bytes).await;
+            let error = peer.try_recv_frame_into(&mut Frame::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{bytes:02x?}");
+        }
+    }
+}

@@ -97,3 +97,18 @@ pub async fn try_tcp(port: u16) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let message = || Trust::in_file(&file).unwrap_err().to_string();
+        assert!(message().starts_with(&format!("the CA file {}: ", file.display())), "{}", message());
+        std::fs::write(&file, "no certificate").unwrap();
+        assert!(message().ends_with("there is no certificate in it"), "{}", message());
+    }
+}

@@ -126,12 +126,12 @@ impl Peer {
         self.raw.recv_frame().await
     }
 
-    /// The next performative on channel 0.
+    /// Returns the next performative on channel 0.
     pub(crate) async fn recv(&mut self) -> Performative {
         self.recv_on(0).await.0
     }
 
-    /// The next performative on a channel, with its payload.
+    /// Returns the next performative on a channel, with its payload. Frames of other channels are kept for later calls.
     pub(crate) async fn recv_on(&mut self, channel: u16) -> (Performative, Bytes) {
         loop {
             if let Some(at) = self.queue.iter().position(|(c, ..)| *c == channel) {
@@ -149,7 +149,7 @@ impl Peer {
         }
     }
 
-    /// The next transfer on channel 0; flows before it are passed over.
+    /// Returns the next transfer on channel 0; flows before it are dropped.
     pub(crate) async fn recv_transfer(&mut self) -> (Transfer, Bytes) {
         loop {
             match self.recv_on(0).await {
@@ -170,12 +170,12 @@ impl Peer {
         }
     }
 
-    /// Condition and description of the detach, end or close that comes next on channel 0.
+    /// Returns which of detach, end and close comes next on channel 0, and the condition of its error.
     pub(crate) async fn recv_error(&mut self) -> (&'static str, String) {
         self.recv_error_on(0).await
     }
 
-    /// Returns the condition and the description of the detach, end or close that comes next on `channel`.
+    /// Returns which of detach, end and close comes next on `channel`, and the condition of its error.
     pub(crate) async fn recv_error_on(&mut self, channel: u16) -> (&'static str, String) {
         loop {
             let (kind, error) = match self.recv_on(channel).await.0 {
@@ -207,12 +207,12 @@ impl Peer {
         attach
     }
 
-    /// The handle the server's nodes got, once the connection is open.
+    /// Returns the handle that the server's nodes got when the connection was opened.
     pub(crate) fn handle(&self) -> ConnectionHandle {
         self.handle.lock().unwrap().clone().expect("the connection is open")
     }
 
-    /// The next event that `pick` wants.
+    /// Returns what `pick` makes of the next event for which it returns a value. Events before it are dropped.
     pub(crate) async fn event<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         loop {
             let event = timeout(PATIENCE, self.events.recv()).await.expect("no such event").expect("over");
@@ -235,6 +235,7 @@ impl Peer {
     }
 }
 
+/// Waits for the server's task, and checks that the handler heard of the end.
 async fn ended(
     server: JoinHandle<Result<ConnectionEnd, ServeError>>,
     mut events: mpsc::UnboundedReceiver<Event>,
@@ -257,7 +258,7 @@ pub(crate) fn open() -> Performative {
     })
 }
 
-/// A flow that grants credit, or one of the session alone.
+/// Returns a flow that grants credit, or one of the session alone.
 pub(crate) fn flow(handle: Option<u32>, credit: u32) -> Performative {
     Performative::Flow(flow_fields(handle, credit))
 }
@@ -276,7 +277,7 @@ pub(crate) fn transfer(handle: u32, id: u32, settled: bool, more: bool) -> Perfo
     Performative::Transfer(Transfer { settled: Some(settled), ..transfer })
 }
 
-/// An encoded message with one data section.
+/// Returns an encoded message with one data section.
 pub(crate) fn data(bytes: &[u8]) -> Vec<u8> {
     let len = u32::try_from(bytes.len()).unwrap();
     [&[0x00, 0x53, 0x75, 0xb0][..], &len.to_be_bytes(), bytes].concat()

@@ -1,4 +1,5 @@
-//! Reading events: the links to partitions that a reader asks for, and the events that it gets.
+//! This file reads events: it attaches links to partitions with the filters, epochs and capabilities of event readers,
+//! and decodes what arrives on them.
 
 use fe2o3_amqp_types::definitions::{Fields, Role, SenderSettleMode};
 use fe2o3_amqp_types::messaging::annotations::{Annotations, OwnedKey};

@@ -1,4 +1,5 @@
-//! The links of an [`AmqpPeer`]: attaching them, granting credit, sending messages and reading outcomes, on channel 0.
+//! This file attaches the links of an [`AmqpPeer`] on channel 0, grants credit, sends messages and reads outcomes. The
+//! messages themselves are encoded in `amqp/messages.rs`.
 
 use fe2o3_amqp_types::definitions::{Handle, Role};
 use fe2o3_amqp_types::messaging::DeliveryState;
@@ -128,7 +129,7 @@ impl AmqpPeer {
         loop {
             let (first, last, outcome) = self.outcome().await;
             if last < id {
-                continue; // that of a token
+                continue; // The outcome of a token, which was sent on another link.
             }
             assert_eq!((first, last), (id, id));
             return outcome;

@@ -1,4 +1,5 @@
-//! The nodes that answer requests: `$cbs`, where a peer puts its token, and `$management`, which tells of partitions.
+//! This file talks to the nodes that answer requests: to `$cbs`, where a peer puts its token, and to `$management`, which
+//! describes the partitions of the event stream.
 
 use fe2o3_amqp_types::definitions::Handle;
 use fe2o3_amqp_types::messaging::message::__private::Deserializable;
