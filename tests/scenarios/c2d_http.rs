@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential, ManualClock, SasToken};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::soon;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
-use crate::raw_mqtt::soon;
 
 const DEVICE_BOUND: &str = "/devices/d1/messages/devicebound";
 const FEEDBACK: &str = "/messages/serviceBound/feedback";

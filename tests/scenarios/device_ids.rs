@@ -4,11 +4,11 @@ use iothub_auth::{DeviceConnectionString, HubAddress, SharedAccessKey};
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::{C2dMessage, DeviceId, ModuleId, TelemetryMessage};
 use iothub_mqtt_device::DeviceClient;
+use iothub_testkit::soon;
 use reqwest::Method;
 
 use crate::foreign_http::{ForeignHttp, exchange};
-use crate::raw_amqp::HOUR;
-use crate::raw_mqtt::{soon, token};
+use crate::peers::{HOUR, token};
 
 /// Returns all characters an id may hold, each found by parsing an id with it.
 fn allowed() -> Vec<char> {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::mqtt::Hello;
+use iothub_testkit::tls;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::foreign_http::{ForeignHttp, SOON, exchange};
-use crate::raw_mqtt::{Hello, RawMqtt, token};
+use crate::peers::{self, token};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
     let hub = LocalHub::builder().start().await.unwrap();
@@ -134,7 +136,7 @@ async fn the_api_version_is_needed() {
         assert_eq!(exchange(request).await.status, 204, "{version}");
         let user_name = format!("localhost/d1/?api-version={version}");
         let hello = Hello { user_name, ..Hello::new("d1", token.reveal()) };
-        assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 0, "{version}");
+        assert_eq!(peers::knock(&hub, &hello).await.1, 0, "{version}");
     }
     hub.shutdown().await;
 }
@@ -256,18 +258,15 @@ async fn each_path_takes_its_methods_and_no_other() {
 async fn garbage_is_dropped_and_others_are_served() {
     let (hub, http) = hub().await;
     let port = hub.ports().https;
-    let mut plain = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut plain = tls::tcp(port).await;
     plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     // The end may be a reset, since the hub leaves bytes unread.
     let end = tokio::time::timeout(SOON, plain.read_to_end(&mut answer)).await.unwrap();
     assert!(end.is_err() || !answer.starts_with(b"HTTP"), "{answer:?}");
 
-    let config = iothub_auth::client_config(Some(hub.ca_file())).unwrap();
-    let tls = tokio_rustls::TlsConnector::from(config);
     for garbage in [&b"\x10\x20\0\x04MQTT"[..], b"NONSENSE\r\n\r\n", b"GET /devices HTTP/1.1\r\nHo"] {
-        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let mut stream = tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+        let mut stream = peers::stream(&hub, port).await;
         stream.write_all(garbage).await.unwrap();
         assert_eq!(http.get("/devices").await.status, 200);
     }

@@ -3,22 +3,18 @@
 
 use iothub_auth::{SasToken, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::Wire;
 use reqwest::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
-use crate::raw_amqp::HOUR;
-use crate::raw_mqtt::soon;
+use crate::peers::{self, HOUR};
 
 /// Sends bytes on a connection of their own. Returns all that the hub answers up to the end of the connection.
 async fn said(hub: &RunningHub, bytes: &[u8]) -> String {
-    let tls = tokio_rustls::TlsConnector::from(iothub_auth::client_config(Some(hub.ca_file())).unwrap());
-    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
-    let mut stream = tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answers = Vec::new();
+    let mut wire = Wire::new(peers::stream(hub, hub.ports().https).await);
+    wire.write(bytes).await;
     // The end may be a reset, since the hub leaves bytes unread.
-    let _end = soon(stream.read_to_end(&mut answers)).await;
+    let (answers, _was_reset) = wire.read_to_end().await;
     String::from_utf8(answers).unwrap()
 }
 

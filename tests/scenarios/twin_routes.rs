@@ -6,11 +6,13 @@ use std::time::Duration;
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::TwinPatch;
+use iothub_testkit::mqtt::{Hello, subscribe};
+use iothub_testkit::soon;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::foreign_http::{ForeignHttp, exchange};
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, soon, subscribe};
+use crate::peers::{self, new_device};
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -329,7 +331,7 @@ async fn many_writers_leave_one_consistent_twin() {
     const CHANGES: usize = 25;
     let (hub, http) = hub().await;
     let token = new_device(&hub, "d1").await;
-    let mut device = RawMqtt::connect(&hub, &Hello::new("d1", &token), false).await;
+    let mut device = peers::device(&hub, &Hello::new("d1", &token), false).await;
     let filter = "$iothub/twin/PATCH/properties/desired/#";
     device.send(&subscribe(3, &[(filter, 0)])).await;
     device.expect(0x90, &[0, 3, 0]).await;
