@@ -1,16 +1,21 @@
-//! Any bytes as a whole connection: answered or closed, never a panic.
+//! Gives any bytes to the AMQP server as a whole connection. It answers or closes, and never panics.
 #![no_main]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use iothub_amqp_server::{
     Accept, AmqpError, AttachRequest, AttachVerdict, ConnectionConfig, ConnectionEnd, ConnectionHandle,
-    ConnectionHandler, Credit, Delivery, Disposition, LinkId, Links, Outcome, RemoteOpen, SaslInit, SaslVerdict,
-    SentDelivery, serve,
+    ConnectionHandler, Credit, Delivery, Disposition, LinkId, Links, Outcome, RemoteOpen, SaslInit,
+    SaslVerdict, SentDelivery, serve,
 };
+use iothub_testkit::Wire;
+use iothub_testkit::amqp::AMQP;
 use libfuzzer_sys::fuzz_target;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
+
+/// More than any wait of the server, on the paused clock.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes every link and every message, and reads what it can.
 struct Everything;
@@ -40,19 +45,15 @@ impl ConnectionHandler for Everything {
 fuzz_target!(|bytes: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O can be built").block_on(async {
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (client, server) = tokio::io::duplex(64 * 1024);
         let config = Arc::new(ConnectionConfig::default());
         let serving = tokio::spawn(serve(server, config, Everything, CancellationToken::new()));
-        let input = bytes.to_vec();
-        let exchange = async move {
-            // The header is given, so that the fuzzer need not find it.
-            let _written = client.write_all(b"AMQP\x00\x01\x00\x00").await;
-            let _written = client.write_all(&input).await;
-            let _written = client.shutdown().await;
-            let mut sink = [0; 4096];
-            while client.read(&mut sink).await.is_ok_and(|read| read > 0) {}
-        };
-        exchange.await;
+        let mut wire = Wire::new(client).with_patience(PATIENCE);
+        // The header is given, so that the fuzzer need not find it. The server may hang up before it has read all.
+        let _written = wire.try_write(AMQP).await;
+        let _written = wire.try_write(bytes).await;
+        let _written = wire.try_shutdown().await;
+        wire.read_to_end().await;
         serving.await.expect("the connection's task does not panic").ok();
     });
 });

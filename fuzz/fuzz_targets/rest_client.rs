@@ -6,5 +6,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (u16, &str)| {
     let (status, text) = input;
     let (headers, body) = text.split_once("\n\n").unwrap_or(("", text));
-    iothub_rest_service::fuzzing::hub_answer(status, headers, body.as_bytes());
+    iothub_rest_service::fuzzing::hub_response(status, headers, body.as_bytes());
 });

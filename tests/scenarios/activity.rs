@@ -11,9 +11,9 @@ use iothub_local_hub::{
 use iothub_models::{C2dMessage, DirectMethodRequest, DirectMethodResponse, TelemetryMessage, TwinPatch};
 use iothub_mqtt_device::{DeviceClient, MethodHandlers};
 use iothub_rest_service::{Precondition, ServiceClient};
+use iothub_testkit::tls;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use crate::device_client::{device, soon};
 
@@ -188,7 +188,7 @@ async fn each_refusal_is_told_once_with_its_true_reason() {
     assert!(refused.reason.as_ref().unwrap().contains("lacks the permission ServiceConnect"), "{refused:?}");
 
     // A peer that speaks no TLS.
-    let mut stranger = TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
+    let mut stranger = tls::tcp(hub.ports().https).await;
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let refused = next(&mut activity, ActivityKind::Refused).await;
     assert_eq!(refused.operation.as_deref(), Some("TLS handshake"));

@@ -15,15 +15,14 @@ use fe2o3_amqp_types::performatives::{End, Performative};
 use fe2o3_amqp_types::primitives::{Binary, SimpleValue, Value};
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::DeviceId;
+use iothub_testkit::amqp::{
+    AMQP, DEVICE_BOUND, SASL, c2d, frame, open_frame, performative, properties, put_token, transfer,
+};
+use iothub_testkit::{Wire, soon, tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::memory::{resident_kib, runs_alone};
-use crate::raw_amqp::{
-    AMQP, DEVICE_BOUND, RawAmqp, SASL, c2d, frame, open_frame, performative, properties, put_token,
-    service_token, tls, transfer,
-};
-use crate::raw_mqtt::soon;
+use crate::peers::{self, service_token};
 
 /// A hub with a back end that behaves.
 struct Setup {
@@ -43,7 +42,7 @@ struct GoodClient {
 
 impl GoodClient {
     async fn connect(hub: &RunningHub) -> Self {
-        let stream = tls(hub).await;
+        let stream = peers::stream(hub, hub.ports().amqps).await;
         let builder = Connection::builder().container_id("good").hostname("localhost");
         let mut connection = builder.open_with_stream(stream).await.unwrap();
         let mut session = Session::begin(&mut connection).await.unwrap();
@@ -102,7 +101,7 @@ async fn first_bytes_that_are_no_header_are_told_which_one_we_speak() {
         &[0x00; 64],
         &[0xff; 64],
     ] {
-        let mut peer = RawAmqp::connect(&setup.hub).await;
+        let mut peer = peers::amqp(&setup.hub).await;
         peer.write(bytes).await;
         assert_eq!(peer.read_header().await, *SASL, "{:02x?}", &bytes[..8]);
         peer.expect_end().await;
@@ -114,12 +113,11 @@ async fn first_bytes_that_are_no_header_are_told_which_one_we_speak() {
 async fn a_port_that_expects_tls_survives_what_is_none() {
     let mut setup = Setup::new().await;
     for bytes in [&AMQP[..], &SASL[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 100], &[0x16, 3, 1, 0xff, 0xff]] {
-        let mut stream = TcpStream::connect(("127.0.0.1", setup.hub.ports().amqps)).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let mut answer = Vec::new();
+        let mut wire = Wire::new(tls::tcp(setup.hub.ports().amqps).await);
+        wire.write(bytes).await;
+        wire.try_shutdown().await.unwrap();
         // A TLS alert, a reset or nothing.
-        let _end = soon(stream.read_to_end(&mut answer)).await;
+        let (answer, _was_reset) = wire.read_to_end().await;
         assert!(!answer.starts_with(b"AMQP"), "{answer:02x?}");
     }
     setup.expect_unharmed().await;
@@ -135,7 +133,7 @@ async fn what_is_no_sasl_is_refused_before_anything_else() {
         open_frame(),
         b"\xff\xff\xff\xff\x02\x01\x00\x00".to_vec(),
     ] {
-        let mut peer = RawAmqp::connect(&setup.hub).await;
+        let mut peer = peers::amqp(&setup.hub).await;
         peer.write(&[&SASL[..], &bytes].concat()).await;
         assert_eq!(peer.read_header().await, *SASL);
         assert_eq!(peer.sasl_outcome().await, 1);
@@ -173,14 +171,14 @@ async fn frames_gone_wrong_close_the_connection_with_a_condition() {
             "amqp:not-allowed",
         ),
     ] {
-        let mut peer = RawAmqp::authorized(&setup.hub).await;
+        let mut peer = peers::back_end(&setup.hub).await;
         peer.write(&bytes).await;
         let (kind, (said, _why)) = peer.expect_error().await;
         assert_eq!((kind, said.as_str()), ("close", condition), "{what}");
         peer.expect_end().await;
     }
     // As the very first frame it is too large already: nobody is known yet.
-    let mut peer = RawAmqp::connect(&setup.hub).await;
+    let mut peer = peers::amqp(&setup.hub).await;
     peer.write(&[&AMQP[..], &frame(0, 0, &[&b"\x00\x53\x10"[..], &nested_lists()].concat())].concat()).await;
     assert_eq!(peer.read_header().await, *AMQP);
     assert_eq!(peer.expect_error().await.1.0, FRAMING);
@@ -193,7 +191,7 @@ async fn messages_gone_wrong_cost_their_link_or_session() {
     let hub = &setup.hub;
 
     // Nested across frames.
-    let mut peer = RawAmqp::authorized(hub).await;
+    let mut peer = peers::back_end(hub).await;
     let message = [&b"\x00\x53\x77"[..], &nested_lists()].concat();
     for (n, part) in message.chunks(10_000).enumerate() {
         let head = transfer(0, 1, (n + 1) * 10_000 < message.len());
@@ -203,18 +201,18 @@ async fn messages_gone_wrong_cost_their_link_or_session() {
     assert_eq!((kind, condition.as_str()), ("detach", "amqp:decode-error"));
 
     // No token is that large, so nobody unknown may keep the hub busy with it.
-    let mut peer = RawAmqp::open(hub).await;
+    let mut peer = peers::open_amqp(hub).await;
     peer.attach_cbs().await;
     peer.post(0, &put_token(None, &"x".repeat(20_000))).await;
     let (kind, (condition, _)) = peer.expect_error().await;
     assert_eq!((kind, condition.as_str()), ("close", "amqp:connection:framing-error"));
 
-    let mut peer = RawAmqp::authorized(hub).await;
+    let mut peer = peers::back_end(hub).await;
     peer.post(0, &put_token(None, &"x".repeat(40_000))).await;
     let (kind, (condition, _)) = peer.expect_error().await;
     assert_eq!((kind, condition.as_str()), ("detach", "amqp:link:message-size-exceeded"));
 
-    let mut peer = RawAmqp::authorized(hub).await;
+    let mut peer = peers::back_end(hub).await;
     peer.attach_sender(2, DEVICE_BOUND).await.unwrap();
     // As soon as it shows, not when the last byte is there.
     let part = vec![0; 60_000];
@@ -225,7 +223,7 @@ async fn messages_gone_wrong_cost_their_link_or_session() {
     let (kind, (condition, _)) = peer.expect_error().await;
     assert_eq!((kind, condition.as_str()), ("detach", "amqp:link:message-size-exceeded"));
 
-    let mut peer = RawAmqp::open(hub).await;
+    let mut peer = peers::open_amqp(hub).await;
     peer.send(Performative::Transfer(transfer(5, 0, false)), b"x").await;
     let (kind, (condition, _)) = peer.expect_error().await;
     assert_eq!((kind, condition.as_str()), ("end", "amqp:session:unattached-handle"));
@@ -237,7 +235,7 @@ async fn transfers_beyond_credit_cost_the_link_and_nothing_of_it_is_queued_unsai
     let mut setup = Setup::new().await;
     let id: DeviceId = "bad".parse().unwrap();
     setup.hub.create_device(&id).await.unwrap();
-    let mut peer = RawAmqp::authorized(&setup.hub).await;
+    let mut peer = peers::back_end(&setup.hub).await;
     let credit = peer.attach_sender(2, DEVICE_BOUND).await.unwrap();
     // In one go, so that credit cannot come back in between.
     let mut bytes = Vec::new();
@@ -263,7 +261,7 @@ async fn a_frame_cut_short_is_an_end() {
     let mut setup = Setup::new().await;
     let whole = performative(&Performative::Transfer(transfer(2, 1, false)), &c2d("good", b"half"));
     for length in [1, 7, 8, 20, whole.len() - 1] {
-        let mut peer = RawAmqp::authorized(&setup.hub).await;
+        let mut peer = peers::back_end(&setup.hub).await;
         peer.attach_sender(2, DEVICE_BOUND).await.unwrap();
         peer.write(&whole[..length]).await;
         drop(peer);
@@ -277,7 +275,7 @@ async fn who_opens_nothing_in_time_is_dropped() {
     let half_open = [&AMQP[..], &open_frame()[..20]].concat();
     let mut strangers = Vec::new();
     for bytes in [&b""[..], &AMQP[..4], &AMQP[..], &SASL[..], &half_open] {
-        let mut stream = tls(&setup.hub).await;
+        let mut stream = peers::stream(&setup.hub, setup.hub.ports().amqps).await;
         stream.write_all(bytes).await.unwrap();
         stream.flush().await.unwrap();
         strangers.push((bytes, stream));
@@ -309,7 +307,7 @@ async fn strangers_cannot_fill_the_memory() {
     let mut peers = Vec::new();
     let part = vec![0; 7_500];
     for _ in 0..40 {
-        let mut peer = RawAmqp::open(&setup.hub).await;
+        let mut peer = peers::open_amqp(&setup.hub).await;
         // As many links as it gets, on each a message that never ends.
         let mut links = 0;
         loop {
@@ -340,7 +338,7 @@ async fn answers_that_nobody_takes_are_bounded_and_end_with_their_session() {
     let mut setup = Setup::new().await;
     let request = put_token(None, "no token");
     // Sessions that come and go leave nothing behind.
-    let mut peer = RawAmqp::open(&setup.hub).await;
+    let mut peer = peers::open_amqp(&setup.hub).await;
     for _ in 0..40 {
         peer.attach_sender(0, "$cbs").await.unwrap();
         peer.post(0, &request).await;

@@ -13,11 +13,12 @@ use fe2o3_amqp_types::primitives::{Symbol, Value};
 use iothub_amqp_service::{C2dMessage, DeviceId};
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::amqp::{AmqpPeer, condition};
+use iothub_testkit::soon;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::raw_amqp::{HOUR, RawAmqp, condition, token_for};
-use crate::raw_mqtt::soon;
+use crate::peers;
 
 const FEEDBACK: &str = "/messages/servicebound/feedback";
 const LOCK: Duration = Duration::from_secs(60);
@@ -85,7 +86,7 @@ impl Received {
 }
 
 /// Attaches a receiver of feedback, and grants this credit.
-async fn attach(peer: &mut RawAmqp, handle: u32, second: bool, credit: u32) {
+async fn attach(peer: &mut AmqpPeer, handle: u32, second: bool, credit: u32) {
     let attach = Attach {
         name: format!("feedback-{handle}"),
         handle: Handle(handle),
@@ -114,13 +115,13 @@ async fn attach(peer: &mut RawAmqp, handle: u32, second: bool, credit: u32) {
     peer.grant(handle, credit).await;
 }
 
-async fn receiver(bench: &Bench, second: bool) -> RawAmqp {
-    let mut peer = RawAmqp::authorized(&bench.hub).await;
+async fn receiver(bench: &Bench, second: bool) -> AmqpPeer {
+    let mut peer = peers::back_end(&bench.hub).await;
     attach(&mut peer, 2, second, 10).await;
     peer
 }
 
-async fn receive(peer: &mut RawAmqp) -> Received {
+async fn receive(peer: &mut AmqpPeer) -> Received {
     loop {
         let (Performative::Transfer(transfer), payload) = peer.recv().await else { continue };
         assert_eq!((transfer.more, transfer.settled.unwrap_or(false)), (false, false));
@@ -134,7 +135,7 @@ async fn receive(peer: &mut RawAmqp) -> Received {
     }
 }
 
-async fn settle(peer: &mut RawAmqp, delivery: u32, settled: bool, state: DeliveryState) {
+async fn settle(peer: &mut AmqpPeer, delivery: u32, settled: bool, state: DeliveryState) {
     let disposition = Disposition {
         role: Role::Receiver,
         first: delivery,
@@ -147,7 +148,7 @@ async fn settle(peer: &mut RawAmqp, delivery: u32, settled: bool, state: Deliver
 }
 
 /// Returns the disposition with which the hub answers a receiver that settles second.
-async fn echo(peer: &mut RawAmqp) -> Disposition {
+async fn echo(peer: &mut AmqpPeer) -> Disposition {
     loop {
         if let Performative::Disposition(disposition) = peer.recv().await.0 {
             assert!(disposition.settled && disposition.role == Role::Sender);
@@ -251,7 +252,7 @@ async fn a_receiver_that_settles_second_gets_its_outcome_back_and_hears_if_it_is
 async fn two_receivers_share_and_none_gets_what_the_other_has() {
     let bench = Bench::new().await;
     // With credit for one batch each.
-    let mut peers = [RawAmqp::authorized(&bench.hub).await, RawAmqp::authorized(&bench.hub).await];
+    let mut peers = [peers::back_end(&bench.hub).await, peers::back_end(&bench.hub).await];
     for peer in &mut peers {
         attach(peer, 2, false, 1).await;
     }
@@ -274,7 +275,7 @@ async fn two_receivers_share_and_none_gets_what_the_other_has() {
 #[tokio::test]
 async fn a_receiver_that_never_settles_gets_a_batch_ten_times() {
     let bench = Bench::new().await;
-    let mut peer = RawAmqp::authorized(&bench.hub).await;
+    let mut peer = peers::back_end(&bench.hub).await;
     attach(&mut peer, 2, false, 100).await;
     bench.batch("m1").await;
     let mut tags = Vec::new();
@@ -317,9 +318,9 @@ async fn a_link_or_connection_that_ends_gives_back_what_it_had() {
 #[tokio::test]
 async fn a_receiver_that_never_settles_holds_a_bounded_number_of_batches() {
     let bench = Bench::new().await;
-    let mut peer = RawAmqp::authorized(&bench.hub).await;
+    let mut peer = peers::back_end(&bench.hub).await;
     // The token outlives the locks of all deliveries.
-    let token = token_for(&bench.hub, PolicyName::Service, "localhost", 24 * HOUR);
+    let token = peers::token_for(&bench.hub, PolicyName::Service, "localhost", 24 * peers::HOUR);
     assert_eq!(peer.put_token(&token).await.status, 200);
     attach(&mut peer, 2, false, 1000).await;
     let mut first = None;
@@ -372,9 +373,9 @@ async fn an_outcome_counts_although_its_link_or_connection_ends_at_once() {
 #[tokio::test]
 async fn feedback_is_for_back_ends_and_only_comes_out() {
     let bench = Bench::new().await;
-    let mut stranger = RawAmqp::open(&bench.hub).await;
+    let mut stranger = peers::open_amqp(&bench.hub).await;
     assert_eq!(condition(stranger.attach_receiver(2, FEEDBACK).await), "amqp:unauthorized-access");
-    let mut peer = RawAmqp::authorized(&bench.hub).await;
+    let mut peer = peers::back_end(&bench.hub).await;
     assert_eq!(condition(peer.attach_sender(2, FEEDBACK).await), "amqp:not-allowed");
     peer.attach_receiver(3, "amqps://localhost:5671/messages/serviceBound/Feedback").await.unwrap();
 }

@@ -12,12 +12,13 @@ use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{C2dMessage, DeviceId, DeviceIdentity, DeviceStatus};
 use iothub_mqtt_device::DeviceClient;
 use iothub_rest_service::ServiceClient;
-
-use crate::raw_amqp::{
-    CbsAnswer, DEVICE_BOUND, HOUR, RawAmqp, c2d, c2d_with, condition, performative, properties, put_token,
-    request, service_token, token_for, transfer,
+use iothub_testkit::amqp::{
+    AmqpPeer, CbsAnswer, DEVICE_BOUND, c2d, c2d_with, condition, performative, properties, put_token,
+    request, transfer,
 };
-use crate::raw_mqtt::soon;
+use iothub_testkit::soon;
+
+use crate::peers::{self, HOUR, service_token, token_for};
 
 fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
@@ -30,8 +31,8 @@ async fn hub_with(device: &str) -> RunningHub {
 }
 
 /// A back end that may send, on handle 2.
-async fn back_end(hub: &RunningHub) -> RawAmqp {
-    let mut peer = RawAmqp::authorized(hub).await;
+async fn back_end(hub: &RunningHub) -> AmqpPeer {
+    let mut peer = peers::back_end(hub).await;
     peer.attach_sender(2, DEVICE_BOUND).await.unwrap();
     peer
 }
@@ -88,7 +89,7 @@ async fn cbs_says_what_it_thinks_of_a_token() {
         ("no token", "SharedAccessSignature sr=localhost".to_owned(), 401),
         ("nothing", String::new(), 401),
     ] {
-        let mut peer = RawAmqp::open(&hub).await;
+        let mut peer = peers::open_amqp(&hub).await;
         peer.attach_cbs().await;
         let answer = peer.put_token(&token).await;
         assert_eq!(answer.status, status, "{what}");
@@ -109,7 +110,7 @@ async fn cbs_says_what_it_thinks_of_a_token() {
 #[tokio::test]
 async fn cbs_answers_every_request_with_its_id() {
     let hub = hub_with("d1").await;
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_cbs().await;
     let token = service_token(&hub);
     for id in [
@@ -146,7 +147,7 @@ async fn cbs_answers_every_request_with_its_id() {
 #[tokio::test]
 async fn a_token_may_come_before_the_link_for_its_answer() {
     let hub = hub_with("d1").await;
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_sender(0, "$cbs").await.unwrap();
     peer.post(0, &put_token(Some(MessageId::Ulong(3)), &service_token(&hub))).await;
     // It counts already.
@@ -156,7 +157,7 @@ async fn a_token_may_come_before_the_link_for_its_answer() {
     assert_eq!((answer.status, answer.correlation_id), (200, Some(MessageId::Ulong(3))));
 
     // Attached, but without credit yet.
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.say_attach(1, Role::Receiver, "$cbs").await;
     peer.attach_sender(0, "$cbs").await.unwrap();
     peer.post(0, &put_token(Some(MessageId::Ulong(4)), &service_token(&hub))).await;
@@ -168,7 +169,7 @@ async fn a_token_may_come_before_the_link_for_its_answer() {
 #[tokio::test]
 async fn links_that_are_refused_say_why() {
     let hub = hub_with("d1").await;
-    let mut stranger = RawAmqp::open(&hub).await;
+    let mut stranger = peers::open_amqp(&hub).await;
     for (n, address) in ["/nowhere", "", "/management", "/messages/devicebound/x"].into_iter().enumerate() {
         let handle = n as u32;
         assert_eq!(condition(stranger.attach_sender(handle, address).await), "amqp:not-found", "{address}");
@@ -193,13 +194,13 @@ async fn links_that_are_refused_say_why() {
     // The connection is as good as before.
     stranger.attach_receiver(21, "$cbs").await.unwrap();
 
-    let mut reader = RawAmqp::open(&hub).await;
+    let mut reader = peers::open_amqp(&hub).await;
     reader.attach_cbs().await;
     let token = token_for(&hub, PolicyName::RegistryRead, "localhost", HOUR);
     assert_eq!(reader.put_token(&token).await.status, 401);
     assert_eq!(condition(reader.attach_sender(2, DEVICE_BOUND).await), "amqp:unauthorized-access");
 
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     assert_eq!(condition(peer.attach_receiver(2, DEVICE_BOUND).await), "amqp:not-allowed");
     for handle in 3..11 {
         peer.attach_sender(handle, "amqps://localhost:5671/messages/deviceBound/").await.unwrap();
@@ -216,7 +217,7 @@ async fn sasl_lets_in_who_proves_nothing_or_a_policy() {
     for (mechanism, response) in
         [("ANONYMOUS", Some(&b""[..])), ("ANONYMOUS", Some(b"\0key")), ("MSSBCBS", None)]
     {
-        let mut peer = RawAmqp::connect(&hub).await;
+        let mut peer = peers::amqp(&hub).await;
         assert_eq!(peer.sasl(mechanism, response).await, OK, "{mechanism}");
         peer.say_open().await;
         // In, but nobody yet.
@@ -230,7 +231,7 @@ async fn sasl_lets_in_who_proves_nothing_or_a_policy() {
     let (service, reader) =
         (service_token(&hub), token_for(&hub, PolicyName::RegistryRead, "localhost", HOUR));
     for user in ["service@sas.root.local-hub", "Service@sas.root.localhost"] {
-        let mut peer = RawAmqp::connect(&hub).await;
+        let mut peer = peers::amqp(&hub).await;
         assert_eq!(peer.sasl("PLAIN", Some(&plain(user, &service))).await, OK);
         peer.say_open().await;
         peer.attach_sender(2, DEVICE_BOUND).await.unwrap();
@@ -246,7 +247,7 @@ async fn sasl_lets_in_who_proves_nothing_or_a_policy() {
         ("EXTERNAL", None),
         ("SCRAM-SHA-256", Some(b"n,,n=user,r=nonce".to_vec())),
     ] {
-        let mut peer = RawAmqp::connect(&hub).await;
+        let mut peer = peers::amqp(&hub).await;
         assert_eq!(peer.sasl(mechanism, response.as_deref()).await, AUTH, "{mechanism}");
         peer.expect_end().await;
     }
@@ -256,7 +257,7 @@ async fn sasl_lets_in_who_proves_nothing_or_a_policy() {
 #[tokio::test]
 async fn the_port_without_tls_speaks_the_same() {
     let hub = hub_with("d1").await;
-    let mut peer = RawAmqp::connect_plain(&hub).await;
+    let mut peer = peers::amqp_without_tls(&hub).await;
     assert_eq!(peer.sasl("ANONYMOUS", Some(b"")).await, 0);
     peer.say_open().await;
     assert_eq!(condition(peer.attach_sender(2, DEVICE_BOUND).await), "amqp:unauthorized-access");

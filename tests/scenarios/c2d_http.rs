@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential, ManualClock, SasToken};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::soon;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
-use crate::raw_mqtt::soon;
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 
 const DEVICE_BOUND: &str = "/devices/d1/messages/devicebound";
 const FEEDBACK: &str = "/messages/serviceBound/feedback";
@@ -60,11 +60,11 @@ impl Bench {
         self.http.bare(method, path).header("Authorization", self.token(device))
     }
 
-    async fn send(&self, id: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn send(&self, id: &str, headers: &[(&str, &str)]) -> HttpResponse {
         let request = self.http.owner(&Method::POST, "/devices/d1/messages/deviceBound");
         let request = request.header("iothub-messageid", id).header("iothub-ack", "full");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        answer(request.body(id.to_owned())).await
+        exchange(request.body(id.to_owned())).await
     }
 
     pub(crate) async fn sent(&self, id: &str) {
@@ -83,21 +83,21 @@ impl Bench {
         Some(Received { lock, headers, body: response.text().await.unwrap() })
     }
 
-    pub(crate) async fn complete(&self, lock: &str) -> Answer {
+    pub(crate) async fn complete(&self, lock: &str) -> HttpResponse {
         self.settle(&Method::DELETE, lock, "", "").await
     }
 
-    pub(crate) async fn reject(&self, lock: &str) -> Answer {
+    pub(crate) async fn reject(&self, lock: &str) -> HttpResponse {
         self.settle(&Method::DELETE, lock, "", "&reject").await
     }
 
-    pub(crate) async fn abandon(&self, lock: &str) -> Answer {
+    pub(crate) async fn abandon(&self, lock: &str) -> HttpResponse {
         self.settle(&Method::POST, lock, "/abandon", "").await
     }
 
-    async fn settle(&self, method: &Method, lock: &str, end: &str, query: &str) -> Answer {
+    async fn settle(&self, method: &Method, lock: &str, end: &str, query: &str) -> HttpResponse {
         let path = format!("{DEVICE_BOUND}/{lock}{end}?api-version=2021-04-12{query}");
-        answer(self.device("d1", method, &path).header("If-Match", lock)).await
+        exchange(self.device("d1", method, &path).header("If-Match", lock)).await
     }
 
     /// Ids and outcomes of all feedback there is, and completes it.
@@ -126,7 +126,7 @@ impl Bench {
     }
 }
 
-fn lock_of(batch: &Answer) -> String {
+fn lock_of(batch: &HttpResponse) -> String {
     batch.etag.as_deref().unwrap().trim_matches('"').to_owned()
 }
 
@@ -134,7 +134,7 @@ fn outcome(id: &str, status: &str) -> (String, String) {
     (id.to_owned(), status.to_owned())
 }
 
-fn lost(answer: &Answer) {
+fn lost(answer: &HttpResponse) {
     answer.refusal(412_002, "DeviceMessageLockLost");
 }
 
@@ -210,11 +210,11 @@ async fn a_lock_token_that_is_wrong_over_or_another_device_s_settles_nothing() {
     }
     // The right token on another device's path, with that device's own proof.
     let path = format!("/devices/d2/messages/devicebound/{first}");
-    lost(&answer(bench.device("d2", &Method::DELETE, &path)).await);
+    lost(&exchange(bench.device("d2", &Method::DELETE, &path)).await);
     // If-Match and path must agree.
     let path = format!("{DEVICE_BOUND}/{first}");
     let other = bench.device("d1", &Method::DELETE, &path).header("If-Match", "\"another\"");
-    answer(other).await.refusal(412_001, "PreconditionFailed");
+    exchange(other).await.refusal(412_001, "PreconditionFailed");
 
     bench.seconds(59);
     assert!(bench.receive().await.is_none());
@@ -227,8 +227,8 @@ async fn a_lock_token_that_is_wrong_over_or_another_device_s_settles_nothing() {
     let path = format!("{DEVICE_BOUND}/{}", second.lock);
     let quoted =
         bench.device("d1", &Method::DELETE, &path).header("If-Match", format!("\"{}\"", second.lock));
-    assert_eq!(answer(quoted).await.status, StatusCode::NO_CONTENT);
-    lost(&answer(bench.device("d1", &Method::DELETE, &path)).await);
+    assert_eq!(exchange(quoted).await.status, StatusCode::NO_CONTENT);
+    lost(&exchange(bench.device("d1", &Method::DELETE, &path)).await);
     assert_eq!(bench.feedback().await, [outcome("m1", "Success")]);
 }
 
@@ -245,9 +245,9 @@ async fn what_a_back_end_may_not_send_is_refused_as_documented() {
         assert!(text.contains("\"$."), "{text}");
     }
     let large = bench.http.owner(&Method::POST, DEVICE_BOUND).body(vec![b'x'; 64 * 1024 + 1]);
-    answer(large).await.refusal(413_001, "MessageTooLarge");
+    exchange(large).await.refusal(413_001, "MessageTooLarge");
     let nobody = bench.http.owner(&Method::POST, "/devices/nobody/messages/devicebound");
-    answer(nobody).await.refusal(404_001, "DeviceNotFound");
+    exchange(nobody).await.refusal(404_001, "DeviceNotFound");
     for n in 0..50 {
         bench.sent(&n.to_string()).await;
     }
@@ -291,9 +291,9 @@ async fn feedback_is_locked_abandoned_and_lost_over_https_too() {
     assert_eq!(first.body[0]["statusCode"], "Purged");
     assert_eq!(bench.http.get(FEEDBACK).await.status, StatusCode::NO_CONTENT);
     let abandon = format!("{FEEDBACK}/{}/abandon", lock_of(&first));
-    let abandoned = answer(bench.http.owner(&Method::POST, &abandon)).await;
+    let abandoned = exchange(bench.http.owner(&Method::POST, &abandon)).await;
     assert_eq!(abandoned.status, StatusCode::NO_CONTENT);
-    lost(&answer(bench.http.owner(&Method::POST, &abandon)).await);
+    lost(&exchange(bench.http.owner(&Method::POST, &abandon)).await);
     let second = bench.http.get(FEEDBACK).await;
     assert_eq!(second.body, first.body);
     bench.seconds(60);
@@ -307,27 +307,27 @@ async fn only_the_device_itself_and_policies_that_connect_devices_may_receive() 
     let bench = Bench::new().await;
     for (policy, may) in PolicyName::ALL.into_iter().zip([true, false, true, false, false]) {
         let request = bench.http.bare(&Method::GET, DEVICE_BOUND);
-        let got = answer(request.header("Authorization", bench.http.token(policy))).await;
+        let got = exchange(request.header("Authorization", bench.http.token(policy))).await;
         if may {
             assert_eq!(got.status, StatusCode::NO_CONTENT, "{policy}");
         } else {
             assert_eq!(got.refusal(401_002, "IotHubUnauthorizedAccess"), "Unauthorized");
         }
     }
-    answer(bench.http.bare(&Method::GET, DEVICE_BOUND)).await.refusal(401_003, "IotHubUnauthorized");
-    let other = answer(bench.device("d2", &Method::GET, DEVICE_BOUND)).await;
+    exchange(bench.http.bare(&Method::GET, DEVICE_BOUND)).await.refusal(401_003, "IotHubUnauthorized");
+    let other = exchange(bench.device("d2", &Method::GET, DEVICE_BOUND)).await;
     other.refusal(401_002, "IotHubUnauthorizedAccess");
     let token = bench.http.token(PolicyName::Device);
     let nobody = bench.http.bare(&Method::GET, "/devices/nobody/messages/devicebound");
-    answer(nobody.header("Authorization", token)).await.refusal(404_001, "DeviceNotFound");
+    exchange(nobody.header("Authorization", token)).await.refusal(404_001, "DeviceNotFound");
     // A device is no back end, and a disabled one is nobody.
     for (method, path) in
         [(Method::GET, FEEDBACK), (Method::DELETE, "/devices/d1/commands"), (Method::POST, DEVICE_BOUND)]
     {
-        answer(bench.device("d1", &method, path)).await.refusal(401_002, "IotHubUnauthorizedAccess");
+        exchange(bench.device("d1", &method, path)).await.refusal(401_002, "IotHubUnauthorizedAccess");
     }
     let old = bench.token("d1");
     bench.http.put("/devices/d1", Some("*"), r#"{"deviceId":"d1","status":"disabled"}"#).await;
     let disabled = bench.http.bare(&Method::GET, DEVICE_BOUND).header("Authorization", old);
-    assert_eq!(answer(disabled).await.refusal(401_002, "IotHubUnauthorizedAccess"), "d1 is disabled");
+    assert_eq!(exchange(disabled).await.refusal(401_002, "IotHubUnauthorizedAccess"), "d1 is disabled");
 }

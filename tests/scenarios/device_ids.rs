@@ -4,11 +4,11 @@ use iothub_auth::{DeviceConnectionString, HubAddress, SharedAccessKey};
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::{C2dMessage, DeviceId, ModuleId, TelemetryMessage};
 use iothub_mqtt_device::DeviceClient;
+use iothub_testkit::soon;
 use reqwest::Method;
 
-use crate::foreign_http::{ForeignHttp, answer};
-use crate::raw_amqp::HOUR;
-use crate::raw_mqtt::{soon, token};
+use crate::foreign_http::{ForeignHttp, exchange};
+use crate::peers::{HOUR, token};
 
 /// Returns all characters an id may hold, each found by parsing an id with it.
 fn allowed() -> Vec<char> {
@@ -64,7 +64,7 @@ async fn a_device_whose_id_has_any_allowed_character_gets_in() {
         let proof = token(&hub, &string, HOUR);
         let encoded: String = id.as_str().bytes().map(|byte| format!("%{byte:02X}")).collect();
         let request = http.bare(&Method::GET, &format!("/devices/{encoded}/messages/devicebound"));
-        let got = answer(request.header("Authorization", proof.reveal())).await;
+        let got = exchange(request.header("Authorization", proof.reveal())).await;
         assert_eq!(got.status.as_u16(), 204, "{id}");
         // MQTT has no topic with these two.
         if !"#+".contains(c) {

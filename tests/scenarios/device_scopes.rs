@@ -6,7 +6,7 @@ use iothub_models::{DeviceCapabilities, DeviceIdentity};
 use iothub_rest_service::{ErrorKind, ServiceClient};
 use serde_json::{Value, json};
 
-use crate::foreign_http::{Answer, ForeignHttp};
+use crate::foreign_http::{ForeignHttp, HttpResponse};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
     let hub = LocalHub::builder().start().await.unwrap();
@@ -15,7 +15,7 @@ async fn hub() -> (RunningHub, ForeignHttp) {
 }
 
 /// Writes an identity: a new one without `If-Match`, or whatever is there.
-async fn put(http: &ForeignHttp, if_match: Option<&str>, body: Value) -> Answer {
+async fn put(http: &ForeignHttp, if_match: Option<&str>, body: Value) -> HttpResponse {
     let path = format!("/devices/{}", body["deviceId"].as_str().unwrap());
     http.put(&path, if_match, body.to_string()).await
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::mqtt::{Hello, subscribe};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, subscribe};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
+use crate::peers::{self, new_device};
 
 const MODEL: &str = "dtmi:com:example:TemperatureController;1";
 const PATH: &str = "/digitaltwins/d1";
@@ -33,7 +34,7 @@ async fn report(hub: &RunningHub, patch: Value) {
     hub.report(&"d1".parse().unwrap(), patch.as_object().unwrap()).await.unwrap();
 }
 
-async fn patch(http: &ForeignHttp, operations: Value) -> Answer {
+async fn patch(http: &ForeignHttp, operations: Value) -> HttpResponse {
     http.patch(PATH, None, operations.to_string()).await
 }
 
@@ -53,12 +54,9 @@ async fn a_digital_twin_is_the_twin_of_a_device_with_a_model() {
     );
     assert_eq!(before.etag.as_deref(), Some("\"AAAAAAAAAAE=\""));
 
-    let peer = RawMqtt::connect(
-        &hub,
-        &hello(&token, Some("dtmi%3Acom%3Aexample%3ATemperatureController%3B1")),
-        false,
-    )
-    .await;
+    let peer =
+        peers::device(&hub, &hello(&token, Some("dtmi%3Acom%3Aexample%3ATemperatureController%3B1")), false)
+            .await;
     report(&hub, json!({"serialNumber": "s1"})).await;
     report(&hub, json!({"thermostat1": {"__t": "c", "maxTempSinceLastReboot": 98.34}})).await;
     let twin = http.get(PATH).await;
@@ -97,14 +95,14 @@ async fn the_model_of_a_twin_is_the_last_that_was_announced() {
         (None, "dtmi:com:example:Thermostat;1"),
         (Some("dtmi:com:example:Thermostat;2"), "dtmi:com:example:Thermostat;2"),
     ] {
-        let _peer = RawMqtt::connect(&hub, &hello(&token, announced), false).await;
+        let _peer = peers::device(&hub, &hello(&token, announced), false).await;
         let twin = http.get("/twins/d1").await.body;
         assert_eq!((&twin["modelId"], &twin["version"]), (&json!(expected), &version), "{announced:?}");
     }
     for malformed in
         ["thermostat", "dtmi:com:example:Thermostat", "dtmi:com:example:Thermostat;0", "dtmi:%20;1"]
     {
-        let (peer, code) = RawMqtt::knock(&hub, &hello(&token, Some(malformed))).await;
+        let (peer, code) = peers::knock(&hub, &hello(&token, Some(malformed))).await;
         assert_eq!(code, 4, "{malformed}");
         peer.expect_end().await;
     }
@@ -114,7 +112,7 @@ async fn the_model_of_a_twin_is_the_last_that_was_announced() {
 #[tokio::test]
 async fn a_patch_changes_desired_properties_and_the_device_hears_of_it() {
     let (hub, http, token) = hub().await;
-    let mut peer = RawMqtt::connect(&hub, &hello(&token, Some(MODEL)), false).await;
+    let mut peer = peers::device(&hub, &hello(&token, Some(MODEL)), false).await;
     peer.send(&subscribe(3, &[("$iothub/twin/PATCH/properties/desired/#", 0)])).await;
     peer.expect(0x90, &[0, 3, 0]).await;
 
@@ -228,7 +226,7 @@ async fn who_may_read_and_patch() {
         for policy in PolicyName::ALL {
             let may = matches!(policy, PolicyName::IotHubOwner | PolicyName::Service);
             let request = http.bare(&method, PATH).header("Authorization", http.token(policy)).body("[]");
-            let status = answer(request.timeout(Duration::from_secs(20))).await.status;
+            let status = exchange(request.timeout(Duration::from_secs(20))).await.status;
             let expected = if method == Method::GET { 200 } else { 202 };
             assert_eq!(status, if may { expected } else { 401 }, "{policy:?} {method}");
         }

@@ -6,7 +6,7 @@ use iothub_amqp_service::{C2dMessage, C2dSender, ErrorKind as AmqpErrorKind};
 use iothub_local_hub::{LocalHub, PolicyName};
 use iothub_models::{DeviceStatus, DirectMethodRequest};
 use iothub_mqtt_device::MethodName;
-use iothub_rest_service::{ErrorKind, ServiceClient, Target};
+use iothub_rest_service::{ErrorKind, ServiceClient};
 
 use crate::device_client::{device, soon};
 
@@ -32,8 +32,7 @@ async fn messages_and_methods_for_a_disabled_device_are_refused_because_it_is_di
     assert!(hub_said.contains("d1 is disabled") && !hub_said.contains("no device"), "{hub_said}");
 
     let request = DirectMethodRequest::new("m".parse::<MethodName>().unwrap());
-    let device = device();
-    let called = service.invoke_method(Target::new(&device, None), &request);
+    let called = service.invoke_method(device(), &request);
     let refused = soon(called).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     assert!(refused.to_string().contains(": the device is disabled: set its status to enabled"), "{refused}");

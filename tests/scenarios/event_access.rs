@@ -9,11 +9,11 @@ use fe2o3_amqp_types::performatives::Performative;
 use fe2o3_amqp_types::primitives::{Array, Symbol, Value};
 use iothub_auth::{EventHubsConnectionString, ManualClock};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::amqp::{AmqpPeer, Ask, DEVICE_BOUND, condition, partition, request};
+use iothub_testkit::soon;
 
 use crate::event_endpoint::{OF_D1, device, hub_and_d1, send};
-use crate::raw_amqp::{DEVICE_BOUND, HOUR, RawAmqp, condition, request, token_for};
-use crate::raw_events::{Ask, partition};
-use crate::raw_mqtt::soon;
+use crate::peers::{self, HOUR, token_for};
 
 /// A token as clients of Event Hubs sign it: with the text of the key.
 fn event_hubs_token(hub: &RunningHub, resource: &str, ttl: Duration) -> String {
@@ -22,7 +22,7 @@ fn event_hubs_token(hub: &RunningHub, resource: &str, ttl: Duration) -> String {
 }
 
 /// Puts a token for an audience, and returns the status and the text.
-async fn put(peer: &mut RawAmqp, kind: &str, audience: &str, token: &str) -> (i32, String) {
+async fn put(peer: &mut AmqpPeer, kind: &str, audience: &str, token: &str) -> (i32, String) {
     let pairs = [("operation", "put-token"), ("type", kind), ("name", audience)];
     peer.post(0, &request(Some(MessageId::Ulong(1)), &pairs, token)).await;
     let answer = peer.cbs_answer().await;
@@ -35,7 +35,7 @@ const SAS: &str = "servicebus.windows.net:sastoken";
 async fn the_hub_sends_readers_on_and_mirrors_what_they_asked_for() {
     let hub = LocalHub::builder().start().await.unwrap();
     let port = hub.ports().amqps;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     for (handle, (asked, there)) in (2..).zip([
         ("/messages/events", ""),
         ("messages/events/", "/"),
@@ -65,7 +65,7 @@ async fn the_hub_sends_readers_on_and_mirrors_what_they_asked_for() {
 #[tokio::test]
 async fn a_token_is_answered_as_the_client_of_its_audience_expects() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_cbs().await;
     let (accepted, ok) = ((202, "Accepted".to_owned()), (200, "OK".to_owned()));
     let refused = (401, "Unauthorized access".to_owned());
@@ -101,7 +101,7 @@ async fn a_token_is_answered_as_the_client_of_its_audience_expects() {
 #[tokio::test]
 async fn a_token_opens_what_it_is_for_and_no_more() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_cbs().await;
     let audience = format!("sb://localhost/{}", partition(0));
     let token = event_hubs_token(&hub, &audience, HOUR);
@@ -115,7 +115,7 @@ async fn a_token_opens_what_it_is_for_and_no_more() {
     peer.attach_reader(Ask::all(5, 1)).await.unwrap();
     assert_eq!(condition(peer.attach_sender(6, DEVICE_BOUND).await), "amqp:unauthorized-access");
     // Under the hub's own name for events as well.
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_cbs().await;
     let token = token_for(&hub, PolicyName::Service, "localhost/messages/events", HOUR);
     assert_eq!(put(&mut peer, SAS, "localhost", &token).await.0, 200);
@@ -137,7 +137,7 @@ async fn sasl_plain_takes_a_policy_with_its_key_or_a_token() {
         (format!("\0nobody\0{key}"), 1),
         (format!("\0iothubowner@sas.root.local-hub\0{token}"), 1),
     ] {
-        let mut peer = RawAmqp::connect(&hub).await;
+        let mut peer = peers::amqp(&hub).await;
         assert_eq!(peer.sasl("PLAIN", Some(response.as_bytes())).await, code, "{response}");
         if code == 0 {
             peer.say_open().await;
@@ -154,7 +154,7 @@ async fn a_reader_outlives_its_token_only_if_it_renews_it() {
     let hub = LocalHub::builder().clock(time.clock()).start().await.unwrap();
     let mut peers = Vec::new();
     for _ in 0..2 {
-        let mut peer = RawAmqp::open(&hub).await;
+        let mut peer = peers::open_amqp(&hub).await;
         peer.attach_cbs().await;
         let token = event_hubs_token(&hub, "sb://localhost/local-hub", HOUR);
         assert_eq!(put(&mut peer, SAS, "sb://localhost/local-hub", &token).await.0, 202);
@@ -177,7 +177,7 @@ async fn a_reader_outlives_its_token_only_if_it_renews_it() {
 async fn management_knows_the_hub_and_its_partitions() {
     let (hub, mut device) = hub_and_d1().await;
     send(&mut device, "d1", &["a", "b"]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.attach_management().await;
     let read = |kind, rest: &[(&'static str, &'static str)]| {
         [&[("operation", "READ"), ("type", kind)], rest].concat()
@@ -254,7 +254,7 @@ async fn the_strings_of_the_hub_lead_to_its_events() {
     assert!(plain.ends_with(";EntityPath=my-hub;UseDevelopmentEmulator=true"), "{plain}");
 
     // And the plain port speaks the same.
-    let mut peer = RawAmqp::connect_plain(&hub).await;
+    let mut peer = peers::amqp_without_tls(&hub).await;
     assert_eq!(peer.sasl("ANONYMOUS", Some(b"")).await, 0);
     peer.say_open().await;
     peer.attach_cbs().await;

@@ -4,17 +4,17 @@
 use fe2o3_amqp_types::definitions::Role;
 use fe2o3_amqp_types::primitives::{Binary, Value};
 use iothub_local_hub::{Limits, LocalHub, RunningHub};
+use iothub_testkit::amqp::{Ask, condition, partition};
+use iothub_testkit::mqtt::{MqttPeer, publish};
 
 use crate::event_endpoint::{OF_D1, device, hub_and_d1, send};
 use crate::memory::{resident_kib, runs_alone};
-use crate::raw_amqp::{RawAmqp, condition};
-use crate::raw_events::{Ask, partition, reader_of_all};
-use crate::raw_mqtt::{RawMqtt, publish};
+use crate::peers::{self, reader_of_all};
 
 const KIB: usize = 1024;
 
 /// A hub that keeps little, with the device `d1`.
-async fn small_hub(bytes_per_partition: usize) -> (RunningHub, RawMqtt) {
+async fn small_hub(bytes_per_partition: usize) -> (RunningHub, MqttPeer) {
     let mut limits = Limits::default();
     limits.events_kept_bytes = bytes_per_partition * 4;
     let hub = LocalHub::builder().limits(limits).start().await.unwrap();
@@ -23,7 +23,7 @@ async fn small_hub(bytes_per_partition: usize) -> (RunningHub, RawMqtt) {
 }
 
 /// Sends `count` messages of `size` bytes that begin with their number, a few at a time.
-async fn send_numbered(device: &mut RawMqtt, count: usize, size: usize) {
+async fn send_numbered(device: &mut MqttPeer, count: usize, size: usize) {
     for n in 0..count {
         let mut body = format!("{n} ").into_bytes();
         body.resize(size, b'.');
@@ -35,7 +35,7 @@ async fn send_numbered(device: &mut RawMqtt, count: usize, size: usize) {
 #[tokio::test]
 async fn what_is_not_there_is_refused_with_its_condition() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     for (handle, (address, expected)) in (2..).zip([
         (partition(4), "com.microsoft:argument-out-of-range"),
         (partition("-1"), "com.microsoft:argument-out-of-range"),
@@ -63,7 +63,7 @@ async fn what_is_not_there_is_refused_with_its_condition() {
 #[tokio::test]
 async fn selectors_gone_wrong_are_refused_with_what_is_understood() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     let long = "x".repeat(60_000);
     for (handle, selector) in (2..).zip([
         "",
@@ -98,7 +98,7 @@ async fn a_thousand_readers_get_the_places_there_are_and_clear_refusals() {
     let mut peers = Vec::new();
     let (mut seated, mut refused) = (0, 0);
     for _ in 0..4 {
-        let mut peer = RawAmqp::authorized(&hub).await;
+        let mut peer = peers::back_end(&hub).await;
         for n in 0..250 {
             let ask = Ask::all(n + 2, n % 4);
             let handle = ask.handle;
@@ -130,7 +130,7 @@ async fn a_reader_that_never_reads_holds_up_nobody_and_no_memory() {
     let (hub, mut device) = small_hub(4 * KIB * KIB).await;
     let mut stuck = Vec::new();
     for _ in 0..4 {
-        let mut peer = RawAmqp::authorized(&hub).await;
+        let mut peer = peers::back_end(&hub).await;
         peer.attach_reader(Ask::all(2, OF_D1)).await.unwrap();
         peer.credit(2, 0, u32::MAX).await;
         stuck.push(peer);
@@ -162,7 +162,7 @@ async fn a_reader_that_never_reads_holds_up_nobody_and_no_memory() {
 #[tokio::test]
 async fn a_log_that_is_full_forgets_the_oldest_and_readers_go_on_with_the_rest() {
     let (hub, mut device) = small_hub(100 * KIB).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.attach_reader(Ask::all(2, OF_D1)).await.unwrap();
     peer.credit(2, 0, 3).await;
     send_numbered(&mut device, 100, 4 * KIB).await;
@@ -189,7 +189,7 @@ async fn the_largest_event_is_read_whole_and_a_link_that_takes_less_ends() {
     let body: Vec<u8> = (0..256 * KIB).map(|n| (n % 251) as u8).collect();
     device.send(&publish(topic, 1, &body)).await;
     device.expect(0x40, &[0, 1]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.read(Ask::all(2, OF_D1)).await;
     assert!(peer.event().await.body() == body);
     peer.attach_reader(Ask { max_message_size: Some(1000), ..Ask::all(3, OF_D1) }).await.unwrap();
@@ -208,7 +208,7 @@ async fn properties_with_reserved_characters_arrive_as_they_were_sent() {
     let bag = "%24iothub%2Fx=%25%26%3D%2F%3F%23%2B%20&%C3%A4=%F0%9F%98%80&plus=a%2Bb&none&%24.x=y";
     device.send(&publish(&format!("devices/d1/messages/events/{bag}"), 1, b"x")).await;
     device.expect(0x40, &[0, 1]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.read(Ask::all(2, OF_D1)).await;
     let properties = peer.event().await.message.application_properties.unwrap();
     let read: Vec<_> = properties

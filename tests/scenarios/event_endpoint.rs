@@ -9,28 +9,29 @@ use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::TelemetryMessage;
 use iothub_mqtt_device::{DeviceClient, ModuleClient};
+use iothub_testkit::amqp::{Ask, METRICS, condition, find, partition};
+use iothub_testkit::mqtt::{Hello, MqttPeer, publish};
+use iothub_testkit::soon;
 
-use crate::raw_amqp::{RawAmqp, condition};
-use crate::raw_events::{Ask, METRICS, find, partition, reader_of_all};
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, publish, soon};
+use crate::peers::{self, new_device, reader_of_all};
 
 /// The partition of the device `d1`, in this and every other run.
 pub(crate) const OF_D1: u32 = 1;
 
 /// A hub with the device `d1`, which is connected.
-pub(crate) async fn hub_and_d1() -> (RunningHub, RawMqtt) {
+pub(crate) async fn hub_and_d1() -> (RunningHub, MqttPeer) {
     let hub = LocalHub::builder().start().await.unwrap();
     let device = device(&hub, "d1").await;
     (hub, device)
 }
 
-pub(crate) async fn device(hub: &RunningHub, id: &str) -> RawMqtt {
+pub(crate) async fn device(hub: &RunningHub, id: &str) -> MqttPeer {
     let hello = Hello::new(id, &new_device(hub, id).await);
-    RawMqtt::connect(hub, &hello, false).await
+    peers::device(hub, &hello, false).await
 }
 
 /// Sends messages one after the other, and waits until all are acknowledged.
-pub(crate) async fn send(device: &mut RawMqtt, id: &str, bodies: &[&str]) {
+pub(crate) async fn send(device: &mut MqttPeer, id: &str, bodies: &[&str]) {
     let topic = format!("devices/{id}/messages/events/");
     for (body, packet_id) in bodies.iter().zip(1_u16..) {
         device.send(&publish(&topic, packet_id, body.as_bytes())).await;
@@ -60,7 +61,7 @@ async fn an_event_says_everything_in_the_types_that_readers_take() {
     };
     soon(client.send_telemetry(message)).await.unwrap();
 
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     let attach = peer.attach_reader(Ask::all(2, OF_D1).from("amqp.annotation.x-opt-offset > '-1'")).await;
     // The filter is echoed, as whoever asked must see it.
     assert!(attach.unwrap().source.unwrap().filter.is_some());
@@ -114,7 +115,7 @@ async fn a_module_s_event_names_the_module_and_is_with_its_device_s() {
     let module = soon(ModuleClient::connect(&string)).await.unwrap();
     soon(module.send_telemetry(TelemetryMessage::new("from the module"))).await.unwrap();
     send(&mut device, "d1", &["from the device"]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.read(Ask::all(2, OF_D1)).await;
     let event = peer.event().await;
     assert_eq!(event.text(), "from the module");
@@ -135,7 +136,7 @@ async fn reading_begins_where_the_reader_says() {
         send(&mut device, "d1", &[body]).await;
         time.advance(Duration::from_secs(1));
     }
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.read(Ask::all(2, OF_D1)).await;
     let mut events = Vec::new();
     for _ in 0..4 {
@@ -168,7 +169,7 @@ async fn reading_begins_where_the_reader_says() {
     ];
     let mut readers = Vec::new();
     for (n, (selector, rest)) in cases.into_iter().enumerate() {
-        let mut peer = RawAmqp::authorized(&hub).await;
+        let mut peer = peers::back_end(&hub).await;
         let address = partition(OF_D1).replace("$Default", &format!("g{n}"));
         peer.read(Ask::all(2, OF_D1).at(&address).from(&selector)).await;
         assert_eq!(peer.texts(rest.len()).await.concat(), rest, "{selector}");
@@ -226,24 +227,24 @@ async fn forty_devices_each_in_order_none_missing_none_twice() {
 #[tokio::test]
 async fn an_epoch_takes_the_partition_from_equal_and_lower_ones() {
     let (hub, mut device) = hub_and_d1().await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     for handle in 2..7 {
         peer.read(Ask::all(handle, OF_D1)).await;
     }
     assert_eq!(condition(peer.attach_reader(Ask::all(7, OF_D1)).await), "amqp:resource-limit-exceeded");
 
-    let mut owner = RawAmqp::authorized(&hub).await;
+    let mut owner = peers::back_end(&hub).await;
     owner.read(Ask::all(2, OF_D1).with_epoch(0)).await;
     for _ in 2..7 {
         assert_eq!(peer.event_or_end().await.unwrap_err().0, "amqp:link:stolen");
     }
-    let mut newer = RawAmqp::authorized(&hub).await;
+    let mut newer = peers::back_end(&hub).await;
     newer.read(Ask::all(2, OF_D1).with_epoch(0)).await;
     assert_eq!(owner.event_or_end().await.unwrap_err().0, "amqp:link:stolen");
-    let mut highest = RawAmqp::authorized(&hub).await;
+    let mut highest = peers::back_end(&hub).await;
     highest.read(Ask::all(2, OF_D1).with_epoch(7)).await;
     assert_eq!(newer.event_or_end().await.unwrap_err().0, "amqp:link:stolen");
-    let mut late = RawAmqp::authorized(&hub).await;
+    let mut late = peers::back_end(&hub).await;
     assert_eq!(condition(late.attach_reader(Ask::all(2, OF_D1).with_epoch(6)).await), "amqp:link:stolen");
     assert_eq!(condition(late.attach_reader(Ask::all(3, OF_D1)).await), "amqp:link:stolen");
     // Other partitions are nobody's.
@@ -253,10 +254,10 @@ async fn an_epoch_takes_the_partition_from_equal_and_lower_ones() {
     assert_eq!(highest.event().await.text(), "for the owner");
     // It leaves, and everybody may come again.
     drop(highest);
-    let mut free = RawAmqp::authorized(&hub).await;
+    let mut free = peers::back_end(&hub).await;
     let attached = async {
         while free.attach_reader(Ask::all(2, OF_D1)).await.is_err() {
-            free = RawAmqp::authorized(&hub).await;
+            free = peers::back_end(&hub).await;
         }
     };
     soon(attached).await;
@@ -266,7 +267,7 @@ async fn an_epoch_takes_the_partition_from_equal_and_lower_ones() {
 async fn a_consumer_group_reads_apart_from_the_others() {
     let hub = LocalHub::builder().consumer_group("cg1").start().await.unwrap();
     let mut device = device(&hub, "d1").await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     let own = format!("LOCAL-HUB/consumergroups/CG1/partitions/{OF_D1}");
     peer.read(Ask::all(2, OF_D1).at(&own).with_epoch(5)).await;
     peer.read(Ask::all(3, OF_D1).at(&format!("amqps://localhost:5671/{}/", partition(OF_D1)))).await;
@@ -279,7 +280,7 @@ async fn a_consumer_group_reads_apart_from_the_others() {
 async fn a_reader_that_asks_is_told_how_far_the_partition_goes() {
     let (hub, mut device) = hub_and_d1().await;
     send(&mut device, "d1", &["a", "b", "c"]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     let ask = Ask::all(2, OF_D1);
     let attach = peer
         .attach_reader(Ask { capabilities: vec![METRICS, "com.microsoft:georeplication"], ..ask })
@@ -302,7 +303,7 @@ async fn a_reader_that_asks_is_told_how_far_the_partition_goes() {
     }
     let (told, own) = last.unwrap();
     assert_eq!(told, own);
-    let mut plain = RawAmqp::authorized(&hub).await;
+    let mut plain = peers::back_end(&hub).await;
     let attach = plain.attach_reader(Ask::all(2, OF_D1)).await.unwrap();
     assert_eq!(attach.offered_capabilities, None);
     plain.credit(2, 0, 10).await;
@@ -312,7 +313,7 @@ async fn a_reader_that_asks_is_told_how_far_the_partition_goes() {
 #[tokio::test]
 async fn credit_is_kept_to_and_the_rest_waits() {
     let (hub, mut device) = hub_and_d1().await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.attach_reader(Ask::all(2, OF_D1)).await.unwrap();
     peer.credit(2, 0, 2).await;
     send(&mut device, "d1", &["a", "b", "c", "d"]).await;
@@ -331,13 +332,13 @@ async fn credit_is_kept_to_and_the_rest_waits() {
 async fn a_reader_goes_on_from_its_offset_after_its_connection_was_cut() {
     let (hub, mut device) = hub_and_d1().await;
     send(&mut device, "d1", &["a", "b", "c"]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.read(Ask::all(2, OF_D1).with_epoch(0)).await;
     let (first, second) = (peer.event().await, peer.event().await);
     assert_eq!((first.text(), second.text()), ("a".to_owned(), "b".to_owned()));
     hub.drop_amqp_connections();
     send(&mut device, "d1", &["d"]).await;
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     let after = format!("amqp.annotation.x-opt-offset > '{}'", second.offset());
     peer.read(Ask::all(2, OF_D1).from(&after).with_epoch(0)).await;
     assert_eq!(peer.texts(2).await, ["c", "d"]);
@@ -351,7 +352,7 @@ async fn events_are_forgotten_after_a_day() {
     send(&mut device, "d1", &["yesterday"]).await;
     drop(device);
     time.advance(Duration::from_secs(24 * 60 * 60 + 1));
-    let mut peer = RawAmqp::authorized(&hub).await;
+    let mut peer = peers::back_end(&hub).await;
     peer.attach_management().await;
     let number = OF_D1.to_string();
     let read = [

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::device_client::{device, soon};
-use crate::foreign_http::{ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, exchange};
 
 /// The largest size of one message, or of a batch: bodies, system property values, application properties.
 const LIMIT: usize = 256 * 1024;
@@ -74,7 +74,7 @@ async fn accepted(hub: &RunningHub, batch: &[Expected]) {
     let entries: Vec<Value> = batch.iter().map(Expected::entry).collect();
     let request = http.bare(&Method::POST, EVENTS).header("Authorization", http.token(PolicyName::Device));
     let request = request.header("Content-Type", BATCH).body(serde_json::to_vec(&entries).unwrap());
-    let answer = answer(request).await;
+    let answer = exchange(request).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
 }
 
@@ -171,7 +171,7 @@ async fn what_a_topic_or_headers_may_hold_can_be_read() {
     for (name, value) in over_https.properties.iter() {
         request = request.header(format!("iothub-app-{name}"), value);
     }
-    let answer = answer(request.body(over_https.body.clone())).await;
+    let answer = exchange(request.body(over_https.body.clone())).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
     read_as_sent(&hub, &[over_mqtt, over_https]).await;
 }

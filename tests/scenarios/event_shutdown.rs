@@ -13,10 +13,10 @@ use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::TelemetryMessage;
 use iothub_mqtt_device::DeviceClient;
+use iothub_testkit::amqp::Ask;
 
 use crate::device_client::{device, soon};
-use crate::raw_amqp::RawAmqp;
-use crate::raw_events::Ask;
+use crate::peers;
 
 /// The partition of the device `d1`.
 const PARTITION: u32 = 1;
@@ -92,7 +92,7 @@ async fn a_reader_that_takes_nothing_does_not_hold_up_the_end() {
     }
     let mut peers = Vec::new();
     for credit in [0, 2] {
-        let mut peer = RawAmqp::authorized(&hub).await;
+        let mut peer = peers::back_end(&hub).await;
         peer.attach_reader(Ask::all(2, PARTITION).from("amqp.annotation.x-opt-offset > '-1'")).await.unwrap();
         peer.credit(2, 0, credit).await;
         for _ in 0..credit {

@@ -7,7 +7,7 @@ use iothub_auth::{DeviceConnectionString, DeviceCredential, SasToken};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use reqwest::{Method, StatusCode};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 
 const EVENTS: &str = "/devices/d1/messages/events";
 const MODULE_EVENTS: &str = "/devices/d1/modules/m1/messages/events";
@@ -41,10 +41,10 @@ impl Bench {
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
-    ) -> Answer {
+    ) -> HttpResponse {
         let request = self.http.bare(&Method::POST, path).header("Authorization", token);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        answer(request.body(body)).await
+        exchange(request.body(body)).await
     }
 }
 
@@ -143,7 +143,7 @@ async fn nobody_sends_as_another() {
     nobody.refusal(404_001, "DeviceNotFound");
     let no_module = bench.post(&policy, "/devices/d1/modules/m2/messages/events", &[], "x").await;
     no_module.refusal(404_010, "ModuleNotFound");
-    answer(bench.http.bare(&Method::POST, EVENTS)).await.refusal(401_003, "IotHubUnauthorized");
+    exchange(bench.http.bare(&Method::POST, EVENTS)).await.refusal(401_003, "IotHubUnauthorized");
     assert_eq!(bench.hub.telemetry_accepted(), 0);
 }
 

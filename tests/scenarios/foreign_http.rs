@@ -1,4 +1,5 @@
-//! A back end that knows nothing of our clients: plain HTTPS requests with tokens made by hand.
+//! This file defines [`ForeignHttp`], a back end that knows nothing of our clients: it sends plain HTTPS requests with
+//! tokens that it makes itself. The scenarios of the hub's HTTPS routes use it.
 
 use std::time::Duration;
 
@@ -9,21 +10,21 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-/// Longest wait for one answer.
+/// The longest time to wait for one response.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A back end of one hub.
 pub(crate) struct ForeignHttp {
     client: Client,
     base: String,
-    /// Where tokens have their time from; that of the hub.
+    /// The time at the hub, from which tokens are valid.
     now: Timestamp,
     strings: Vec<(PolicyName, ServiceConnectionString)>,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) error_code: Option<String>,
     pub(crate) content_type: Option<String>,
@@ -31,8 +32,9 @@ pub(crate) struct Answer {
     pub(crate) item_type: Option<String>,
     pub(crate) continuation: Option<String>,
     pub(crate) headers: HeaderMap,
-    /// The body, as it came and as what it says.
+    /// The body as text.
     pub(crate) text: String,
+    /// The body as JSON, or null if it is empty.
     pub(crate) body: Value,
 }
 
@@ -54,12 +56,12 @@ impl ForeignHttp {
         }
     }
 
-    /// A token of a policy, for the hub as a whole.
+    /// Returns a token of a policy, for the hub as a whole.
     pub(crate) fn token(&self, policy: PolicyName) -> String {
         self.token_for("localhost", policy)
     }
 
-    /// A token of a policy for one resource.
+    /// Returns a token of a policy for one resource.
     pub(crate) fn token_for(&self, resource: &str, policy: PolicyName) -> String {
         let string = &self.strings.iter().find(|(name, _)| *name == policy).unwrap().1;
         let hour = Duration::from_secs(3600);
@@ -67,47 +69,57 @@ impl ForeignHttp {
         token.unwrap().reveal().to_owned()
     }
 
-    /// A request without a token. The API version is added where the path has no query.
+    /// Returns a request without a token. The API version is added where the path has no query.
     pub(crate) fn bare(&self, method: &Method, path: &str) -> RequestBuilder {
         let version = if path.contains('?') { "" } else { "?api-version=2021-04-12" };
         self.client.request(method.clone(), format!("{}{path}{version}", self.base))
     }
 
-    /// A request as the owner of the hub.
+    /// Returns a request with a token of the policy `iothubowner`.
     pub(crate) fn owner(&self, method: &Method, path: &str) -> RequestBuilder {
         self.bare(method, path).header("Authorization", self.token(PolicyName::IotHubOwner))
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        answer(self.owner(&Method::GET, path)).await
+    pub(crate) async fn get(&self, path: &str) -> HttpResponse {
+        exchange(self.owner(&Method::GET, path)).await
     }
 
-    pub(crate) async fn put(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        if_match: Option<&str>,
+        body: impl Into<String>,
+    ) -> HttpResponse {
         self.write(&Method::PUT, path, if_match, body.into()).await
     }
 
-    pub(crate) async fn patch(&self, path: &str, if_match: Option<&str>, body: impl Into<String>) -> Answer {
+    pub(crate) async fn patch(
+        &self,
+        path: &str,
+        if_match: Option<&str>,
+        body: impl Into<String>,
+    ) -> HttpResponse {
         self.write(&Method::PATCH, path, if_match, body.into()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> HttpResponse {
         self.write(&Method::POST, path, None, body.into()).await
     }
 
-    async fn write(&self, method: &Method, path: &str, if_match: Option<&str>, body: String) -> Answer {
+    async fn write(&self, method: &Method, path: &str, if_match: Option<&str>, body: String) -> HttpResponse {
         let request = self.owner(method, path).header("Content-Type", "application/json; charset=utf-8");
-        answer(with_if_match(request, if_match).body(body)).await
+        exchange(with_if_match(request, if_match).body(body)).await
     }
 
-    /// A page of a query, asked for with these headers.
-    pub(crate) async fn query(&self, text: &str, headers: &[(&str, &str)]) -> Answer {
+    /// Returns a page of a query, asked for with these headers.
+    pub(crate) async fn query(&self, text: &str, headers: &[(&str, &str)]) -> HttpResponse {
         let request = self.owner(&Method::POST, "/devices/query").header("Content-Type", "application/json");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        answer(request.body(serde_json::json!({ "query": text }).to_string())).await
+        exchange(request.body(serde_json::json!({ "query": text }).to_string())).await
     }
 
-    pub(crate) async fn delete(&self, path: &str, if_match: Option<&str>) -> Answer {
-        answer(with_if_match(self.owner(&Method::DELETE, path), if_match)).await
+    pub(crate) async fn delete(&self, path: &str, if_match: Option<&str>) -> HttpResponse {
+        exchange(with_if_match(self.owner(&Method::DELETE, path), if_match)).await
     }
 }
 
@@ -118,8 +130,8 @@ fn with_if_match(request: RequestBuilder, if_match: Option<&str>) -> RequestBuil
     }
 }
 
-/// Sends a request and reads the whole answer.
-pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+/// Sends a request and returns the whole response.
+pub(crate) async fn exchange(request: RequestBuilder) -> HttpResponse {
     let response = request.send().await.unwrap();
     let header = |name: &str| header(&response, name);
     let (error_code, content_type, etag) =
@@ -128,16 +140,16 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-    Answer { status, error_code, content_type, etag, item_type, continuation, headers, text, body }
+    HttpResponse { status, error_code, content_type, etag, item_type, continuation, headers, text, body }
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
 }
 
-impl Answer {
-    /// Checks that this is the refusal of a direct method with that code, and gives its text and the
-    /// timeout it names.
+impl HttpResponse {
+    /// Checks that this is the refusal of a direct method with that code, and returns its text and the timeout that it
+    /// names.
     pub(crate) fn call_refusal(&self, number: u32, name: &str) -> (String, Option<String>) {
         assert_eq!(u32::from(self.status.as_u16()), number / 1000, "{self:?}");
         assert_eq!(self.error_code.as_deref(), Some(name), "{self:?}");
@@ -152,8 +164,8 @@ impl Answer {
         (inner["message"].as_str().unwrap().to_owned(), timeout)
     }
 
-    /// Checks that this is a refusal with that code, in every place where official clients look, and
-    /// gives the text after the code.
+    /// Checks that this is a refusal with that code, in every place where official clients look, and returns the text
+    /// after the code.
     pub(crate) fn refusal(&self, number: u32, name: &str) -> String {
         assert_eq!(u32::from(self.status.as_u16()), number / 1000, "{self:?}");
         assert_eq!(self.error_code.as_deref(), Some(name), "{self:?}");

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::mqtt::Hello;
+use iothub_testkit::tls;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::foreign_http::{ForeignHttp, SOON, answer};
-use crate::raw_mqtt::{Hello, RawMqtt, token};
+use crate::foreign_http::{ForeignHttp, SOON, exchange};
+use crate::peers::{self, token};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
     let hub = LocalHub::builder().start().await.unwrap();
@@ -46,7 +48,7 @@ async fn each_route_against_each_policy() {
                 .header("Authorization", http.token(policy))
                 .header("If-Match", "*")
                 .body(if *method == Method::PUT { r#"{"deviceId":"d1"}"# } else { "" });
-            let got = answer(request).await;
+            let got = exchange(request).await;
             assert_eq!(got.status.as_u16(), status, "{method} {path} as {policy}: {got:?}");
             if status == 401 {
                 assert_eq!(got.refusal(401_002, "IotHubUnauthorizedAccess"), "Unauthorized");
@@ -81,10 +83,10 @@ async fn every_route_refuses_no_token_and_every_bad_one() {
         ("half a segment", http.token_for("localhost/dev", PolicyName::IotHubOwner)),
     ];
     for (method, path) in &ROUTES {
-        let none = answer(http.bare(method, path)).await;
+        let none = exchange(http.bare(method, path)).await;
         assert_eq!(none.refusal(401_003, "IotHubUnauthorized"), "Authorization header missing");
         for (name, token) in &bad {
-            let got = answer(http.bare(method, path).header("Authorization", token)).await;
+            let got = exchange(http.bare(method, path).header("Authorization", token)).await;
             assert_eq!(got.refusal(401_002, "IotHubUnauthorizedAccess"), "Unauthorized", "{name}: {path}");
         }
     }
@@ -110,7 +112,7 @@ async fn a_token_for_one_device_opens_that_device_alone() {
     hub.create_device(&"d10".parse().unwrap()).await.unwrap();
     let token = http.token_for("localhost/devices/d1", PolicyName::IotHubOwner);
     for (path, status) in [("/devices/d1", 200), ("/devices/d10", 401), ("/devices", 401)] {
-        let got = answer(http.bare(&Method::GET, path).header("Authorization", &token)).await;
+        let got = exchange(http.bare(&Method::GET, path).header("Authorization", &token)).await;
         assert_eq!(got.status.as_u16(), status, "{path}");
     }
     hub.shutdown().await;
@@ -131,10 +133,10 @@ async fn the_api_version_is_needed() {
         // A device's own routes, and its user name, take the same.
         let path = format!("/devices/d1/messages/devicebound?api-version={version}");
         let request = http.bare(&Method::GET, &path).header("Authorization", token.reveal());
-        assert_eq!(answer(request).await.status, 204, "{version}");
+        assert_eq!(exchange(request).await.status, 204, "{version}");
         let user_name = format!("localhost/d1/?api-version={version}");
         let hello = Hello { user_name, ..Hello::new("d1", token.reveal()) };
-        assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 0, "{version}");
+        assert_eq!(peers::knock(&hub, &hello).await.1, 0, "{version}");
     }
     hub.shutdown().await;
 }
@@ -161,7 +163,7 @@ async fn bad_ids_and_bad_bodies() {
         http.put("/devices/d2", None, body).await.refusal(number, code);
     }
     let form = http.owner(&Method::PUT, "/devices/d2").header("Content-Type", "text/plain").body("{}");
-    answer(form).await.refusal(415_000, "GenericUnsupportedMediaType");
+    exchange(form).await.refusal(415_000, "GenericUnsupportedMediaType");
     assert_eq!(hub.device_ids().len(), 1);
     hub.shutdown().await;
 }
@@ -200,7 +202,7 @@ async fn unknown_paths_and_verbs() {
         (Method::PUT, "/configurations/c1"),
         (Method::POST, "/configurations/testQueries"),
     ] {
-        answer(http.owner(&method, path)).await.refusal(404_000, "GenericNotFound");
+        exchange(http.owner(&method, path)).await.refusal(404_000, "GenericNotFound");
     }
     hub.shutdown().await;
 }
@@ -239,7 +241,7 @@ async fn each_path_takes_its_methods_and_no_other() {
     ] {
         for method in &all {
             // Without a token: nothing is changed by those that are taken.
-            let got = answer(http.bare(method, path).body("{}")).await;
+            let got = exchange(http.bare(method, path).body("{}")).await;
             if !taken.split(' ').any(|one| one == method.as_str()) {
                 let text = got.refusal(405_000, "GenericMethodNotAllowed");
                 assert!(text.ends_with(&format!("does not take {method}")), "{text}");
@@ -256,18 +258,15 @@ async fn each_path_takes_its_methods_and_no_other() {
 async fn garbage_is_dropped_and_others_are_served() {
     let (hub, http) = hub().await;
     let port = hub.ports().https;
-    let mut plain = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut plain = tls::tcp(port).await;
     plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     // The end may be a reset, since the hub leaves bytes unread.
     let end = tokio::time::timeout(SOON, plain.read_to_end(&mut answer)).await.unwrap();
     assert!(end.is_err() || !answer.starts_with(b"HTTP"), "{answer:?}");
 
-    let config = iothub_auth::client_config(Some(hub.ca_file())).unwrap();
-    let tls = tokio_rustls::TlsConnector::from(config);
     for garbage in [&b"\x10\x20\0\x04MQTT"[..], b"NONSENSE\r\n\r\n", b"GET /devices HTTP/1.1\r\nHo"] {
-        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let mut stream = tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+        let mut stream = peers::stream(&hub, port).await;
         stream.write_all(garbage).await.unwrap();
         assert_eq!(http.get("/devices").await.status, 200);
     }

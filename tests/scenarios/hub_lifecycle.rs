@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use iothub_auth::{DeviceConnectionString, HubAddress, ServiceConnectionString, SharedAccessKey};
 use iothub_local_hub::{Limits, LocalHub, PolicyName, Ports};
 use iothub_models::{C2dMessage, DeviceId, ErrorCode};
+use iothub_testkit::tls;
 use tokio::io::AsyncReadExt as _;
 
 use crate::foreign_http::{ForeignHttp, SOON};
@@ -79,7 +80,7 @@ async fn two_hubs_in_one_process_know_nothing_of_each_other() {
     // Neither takes the other's tokens.
     let foreign = first.token(PolicyName::IotHubOwner);
     let request = second.bare(&reqwest::Method::GET, "/devices").header("Authorization", foreign);
-    crate::foreign_http::answer(request).await.refusal(401_002, "IotHubUnauthorizedAccess");
+    crate::foreign_http::exchange(request).await.refusal(401_002, "IotHubUnauthorizedAccess");
     let gone = one.ca_file().to_owned();
     one.shutdown().await;
     assert!(!gone.exists());
@@ -92,14 +93,12 @@ async fn two_hubs_in_one_process_know_nothing_of_each_other() {
 async fn shutdown_is_bounded_and_frees_the_ports() {
     let hub = LocalHub::builder().start().await.unwrap();
     let ports = hub.ports();
-    let tls = tokio_rustls::TlsConnector::from(iothub_auth::client_config(Some(hub.ca_file())).unwrap());
     let mut silent = Vec::new();
     let mut open = Vec::new();
     for port in [ports.mqtts, ports.amqps, ports.amqp, ports.https] {
-        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        silent.push(tls::tcp(port).await);
         if port != ports.amqp {
-            let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            open.push(tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap());
+            open.push(tls::connect(port, hub.ca_file()).await);
         }
     }
     let http = ForeignHttp::new(&hub);

@@ -90,17 +90,13 @@ mod mqtt_filters;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod plug_and_play;
 #[cfg(test)]
 mod query_routes;
 #[cfg(test)]
 mod query_service;
-#[cfg(test)]
-mod raw_amqp;
-#[cfg(test)]
-mod raw_events;
-#[cfg(test)]
-mod raw_mqtt;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

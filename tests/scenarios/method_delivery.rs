@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_models::DirectMethodRequest;
+use iothub_testkit::mqtt::{Hello, Received, packet, text};
+use iothub_testkit::soon;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::foreign_http::Answer;
+use crate::foreign_http::HttpResponse;
 use crate::method_routes::{FILTER, Scene, finished, id, listen, response};
-use crate::raw_mqtt::{Hello, RawMqtt, Received, new_device, packet, soon, text};
+use crate::peers::{self, new_device};
 
 #[tokio::test]
 async fn a_device_that_is_not_there_or_does_not_listen() {
     let scene = Scene::new().await;
-    let online = |answer: &Answer| answer.call_refusal(404_103, "DeviceNotOnline").1.unwrap();
+    let online = |answer: &HttpResponse| answer.call_refusal(404_103, "DeviceNotOnline").1.unwrap();
     assert_eq!(online(&finished(scene.call(&json!({"methodName": "m"}))).await), "00:00:00");
     let mut peer = scene.connect().await;
     assert_eq!(online(&finished(scene.call(&json!({"methodName": "m"}))).await), "00:00:00");
@@ -127,13 +129,13 @@ async fn a_back_end_that_hangs_up_leaves_no_call_behind() {
 async fn a_session_that_was_kept_listens_again() {
     let scene = Scene::new().await;
     let hello = Hello::new("d1", &scene.token);
-    let mut peer = RawMqtt::connect(&scene.hub, &hello, false).await;
+    let mut peer = peers::device(&scene.hub, &hello, false).await;
     listen(&mut peer).await;
     drop(peer);
     soon(scene.hub.wait_until(|hub| !hub.is_connected(&id("d1")))).await;
     let call = scene.call(&json!({"methodName": "m", "connectTimeoutInSeconds": 5}));
     scene.pending(1).await;
-    let mut peer = RawMqtt::connect(&scene.hub, &hello, true).await;
+    let mut peer = peers::device(&scene.hub, &hello, true).await;
     let received = peer.receive().await;
     peer.send(&response("200", &received, b"")).await;
     assert_eq!(finished(call).await.text, r#"{"status":200,"payload":null}"#);
@@ -204,7 +206,7 @@ async fn a_call_to_each_of_a_thousand_devices() {
                 for number in 0..50 {
                     let name = format!("row{row}-{number}");
                     let token = new_device(&hub, &name).await;
-                    let mut peer = RawMqtt::connect(&hub, &Hello::new(&name, &token), false).await;
+                    let mut peer = peers::device(&hub, &Hello::new(&name, &token), false).await;
                     listen(&mut peer).await;
                     tokio::spawn(async move {
                         let received = peer.receive().await;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::DeviceId;
+use iothub_testkit::mqtt::{Hello, MqttPeer, Received, packet, publish, subscribe, text};
+use iothub_testkit::soon;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
-use crate::raw_mqtt::{Hello, RawMqtt, Received, new_device, packet, publish, soon, subscribe, text, token};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
+use crate::peers::{self, new_device, token};
 
 pub(crate) const FILTER: &str = "$iothub/methods/POST/#";
 const LIMIT: usize = 128 * 1024;
@@ -35,24 +37,24 @@ impl Scene {
     }
 
     /// The device, connected; a clean session, unless there is one.
-    pub(crate) async fn connect(&self) -> RawMqtt {
+    pub(crate) async fn connect(&self) -> MqttPeer {
         let hello = Hello { clean: true, ..Hello::new("d1", &self.token) };
-        RawMqtt::connect(&self.hub, &hello, false).await
+        peers::device(&self.hub, &hello, false).await
     }
 
     /// The device, connected and listening to methods.
-    pub(crate) async fn listen(&self) -> RawMqtt {
+    pub(crate) async fn listen(&self) -> MqttPeer {
         let mut peer = self.connect().await;
         listen(&mut peer).await;
         peer
     }
 
     /// Calls a method in the background.
-    pub(crate) fn call(&self, body: &Value) -> JoinHandle<Answer> {
+    pub(crate) fn call(&self, body: &Value) -> JoinHandle<HttpResponse> {
         self.post("/twins/d1/methods", body.to_string())
     }
 
-    pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> JoinHandle<Answer> {
+    pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> JoinHandle<HttpResponse> {
         let (http, path, body) = (Arc::clone(&self.http), path.to_owned(), body.into());
         tokio::spawn(async move { http.post(&path, body).await })
     }
@@ -68,7 +70,7 @@ pub(crate) fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
 }
 
-pub(crate) async fn listen(peer: &mut RawMqtt) {
+pub(crate) async fn listen(peer: &mut MqttPeer) {
     peer.send(&subscribe(3, &[(FILTER, 0)])).await;
     peer.expect(0x90, &[0, 3, 0]).await;
 }
@@ -88,7 +90,7 @@ pub(crate) fn response(status: &str, received: &Received, body: &[u8]) -> Vec<u8
     packet(0x30, &[&text(&topic)[..], body].concat())
 }
 
-pub(crate) async fn finished(call: JoinHandle<Answer>) -> Answer {
+pub(crate) async fn finished(call: JoinHandle<HttpResponse>) -> HttpResponse {
     soon(call).await.unwrap()
 }
 
@@ -255,7 +257,7 @@ async fn who_may_call() {
             let may = matches!(policy, PolicyName::IotHubOwner | PolicyName::Service);
             let request =
                 scene.http.bare(&Method::POST, path).header("Authorization", scene.http.token(policy));
-            let status = answer(request.body(r#"{"methodName":"m"}"#)).await.status;
+            let status = exchange(request.body(r#"{"methodName":"m"}"#)).await.status;
             assert_eq!(status, if may { 404 } else { 401 }, "{policy:?} {path}");
         }
     }
@@ -302,7 +304,7 @@ async fn a_module_has_methods_of_its_own() {
     let string = scene.hub.create_module(&id("d1"), &"m".parse().unwrap()).await.unwrap();
     let key = token(&scene.hub, &string, Duration::from_secs(3600));
     let mut device = scene.listen().await;
-    let mut module = RawMqtt::connect(&scene.hub, &Hello::new("d1/m", key.reveal()), false).await;
+    let mut module = peers::device(&scene.hub, &Hello::new("d1/m", key.reveal()), false).await;
     listen(&mut module).await;
     let call = scene.post("/twins/d1/modules/m/methods", r#"{"methodName":"n","payload":1}"#);
     let received = module.receive().await;

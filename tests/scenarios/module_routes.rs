@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::mqtt::Hello;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::foreign_http::{ForeignHttp, answer};
-use crate::raw_mqtt::{Hello, RawMqtt, token};
+use crate::foreign_http::{ForeignHttp, exchange};
+use crate::peers::{self, token};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -170,14 +171,14 @@ async fn a_module_connects_with_its_own_keys_only() {
         ("its device", of_device.as_str(), 5),
         ("a policy that may connect devices", owner_path.as_str(), 0),
     ] {
-        let (_, got) = RawMqtt::knock(&hub, &hello(password)).await;
+        let (_, got) = peers::knock(&hub, &hello(password)).await;
         assert_eq!(got, code, "{who}");
     }
     // Nor does the module's key let its device in.
-    let (_, got) = RawMqtt::knock(&hub, &Hello::new("d1", &own)).await;
+    let (_, got) = peers::knock(&hub, &Hello::new("d1", &own)).await;
     assert_eq!(got, 5);
 
-    let peer = RawMqtt::connect(&hub, &hello(&own), true).await;
+    let peer = peers::device(&hub, &hello(&own), true).await;
     let shown = http.get("/devices/d1/modules/m").await.body;
     assert_eq!(shown["connectionState"], "Connected");
     assert_eq!(http.get("/devices/d1").await.body["connectionState"], "Disconnected");
@@ -187,15 +188,15 @@ async fn a_module_connects_with_its_own_keys_only() {
     // Deleting the module ends its connection, and its keys are worth nothing.
     assert_eq!(http.delete("/devices/d1/modules/m", None).await.status, 204);
     peer.expect_end().await;
-    let (_, got) = RawMqtt::knock(&hub, &hello(&own)).await;
+    let (_, got) = peers::knock(&hub, &hello(&own)).await;
     assert_eq!(got, 5);
     hub.create_module(&device, &module).await.unwrap();
     let disabled = json!({"deviceId": "d1", "status": "disabled"}).to_string();
     http.put("/devices/d1", Some("*"), disabled).await;
     let string = hub.module_connection_string(&device, &module).unwrap();
-    let (_, got) = RawMqtt::knock(&hub, &hello(token(&hub, &string, HOUR).reveal())).await;
+    let (_, got) = peers::knock(&hub, &hello(token(&hub, &string, HOUR).reveal())).await;
     assert_eq!(got, 5, "the device is disabled");
-    let bare = answer(http.owner(&Method::POST, "/devices/d1/modules/m")).await;
+    let bare = exchange(http.owner(&Method::POST, "/devices/d1/modules/m")).await;
     bare.refusal(405_000, "GenericMethodNotAllowed");
     hub.shutdown().await;
 }

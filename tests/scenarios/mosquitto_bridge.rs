@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::{C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use iothub_testkit::mqtt::{MqttPeer, Received, packet, publish, subscribe, text};
+use iothub_testkit::{soon, tls};
 
-use crate::raw_mqtt::{new_device, packet, publish, soon, subscribe, text};
+use crate::peers::new_device;
 
 const PAGE: &str = include_str!("../../docs/concepts/mosquitto-bridge.md");
 
@@ -49,22 +49,21 @@ fn configuration(hub: &RunningHub, token: &str) -> String {
 }
 
 /// Connects a local client to the broker, once the broker listens.
-async fn local_client(port: u16) -> TcpStream {
-    soon(async {
-        let mut stream = loop {
-            match TcpStream::connect(("127.0.0.1", port)).await {
+async fn local_client(port: u16) -> MqttPeer {
+    let stream = soon(async {
+        loop {
+            match tls::try_tcp(port).await {
                 Ok(stream) => break stream,
                 Err(_) => tokio::task::yield_now().await,
             }
-        };
-        let hello = [&b"\x00\x04MQTT\x04\x02\x00\x3c"[..], &text("sensor")].concat();
-        stream.write_all(&packet(0x10, &hello)).await.unwrap();
-        let mut answer = [0; 4];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer, [0x20, 2, 0, 0]);
-        stream
-    })
-    .await
+        }
+    });
+    let mut client = MqttPeer::new(stream.await);
+    // Neither a user name nor a password, as the broker allows it on this port.
+    let hello = [&b"\x00\x04MQTT\x04\x02\x00\x3c"[..], &text("sensor")].concat();
+    client.send(&packet(0x10, &hello)).await;
+    client.expect(0x20, &[0, 0]).await;
+    client
 }
 
 fn start(program: &str, folder: &Path, conf: &str) -> Broker {
@@ -92,13 +91,13 @@ async fn the_configuration_of_the_page_carries_telemetry_messages_and_methods() 
     let log = || fs::read_to_string(folder.path().join("mosquitto.log")).unwrap_or_default();
 
     let connected = hub.wait_until(|hub| hub.is_connected(&gateway));
-    let connected = tokio::time::timeout(crate::raw_mqtt::PATIENCE, connected).await;
+    let connected = tokio::time::timeout(iothub_testkit::PATIENCE, connected).await;
     assert!(connected.is_ok(), "the bridge did not connect: {}", log());
     let mut client = local_client(port).await;
     let filters = [("devices/gateway/messages/devicebound/#", 0), ("$iothub/methods/POST/#", 0)];
-    client.write_all(&subscribe(1, &filters)).await.unwrap();
-    client.write_all(&publish("devices/gateway/messages/events/level=hot", 2, b"20.5")).await.unwrap();
-    client.write_all(&publish("sensors/temperature", 3, b"20.6")).await.unwrap();
+    client.send(&subscribe(1, &filters)).await;
+    client.send(&publish("devices/gateway/messages/events/level=hot", 2, b"20.5")).await;
+    client.send(&publish("sensors/temperature", 3, b"20.6")).await;
     soon(hub.wait_until(|hub| hub.telemetry_accepted() == 2)).await;
     let events = hub.telemetry();
     let mut told: Vec<_> =
@@ -107,30 +106,27 @@ async fn the_configuration_of_the_page_carries_telemetry_messages_and_methods() 
     assert_eq!(told, [(&b"20.5"[..], Some("hot")), (&b"20.6"[..], None)]);
 
     hub.send_c2d(&gateway, C2dMessage::new("turn off")).await.unwrap();
-    received(&mut client, b"turn off").await;
+    assert_eq!(received(&mut client).await.body, b"turn off");
     // The bridge acknowledges what it has, so the message is gone.
     soon(hub.wait_until(|hub| hub.pending_c2d(&gateway) == 0)).await;
 
     let request = DirectMethodRequest::new("reboot".parse().unwrap()).with_payload("now");
     let (answer, ()) = tokio::join!(soon(hub.invoke_method(&gateway, &request)), async {
-        let call = received(&mut client, b"\"now\"").await;
-        let call = String::from_utf8_lossy(&call);
-        let (_, rid) = call.split_once("$iothub/methods/POST/reboot/?$rid=").unwrap();
-        let topic = format!("$iothub/methods/res/200/?$rid={}", rid.trim_end_matches("\"now\""));
-        client.write_all(&publish(&topic, 4, b"7")).await.unwrap();
+        let call = received(&mut client).await;
+        assert_eq!(call.body, b"\"now\"");
+        let rid = call.topic.strip_prefix("$iothub/methods/POST/reboot/?$rid=").unwrap();
+        client.send(&publish(&format!("$iothub/methods/res/200/?$rid={rid}"), 4, b"7")).await;
     });
     assert_eq!(answer.unwrap(), DirectMethodResponse::new(200, 7), "{}", log());
     hub.shutdown().await;
 }
 
-/// Reads until everything that came ends with `end`, and returns it.
-async fn received(client: &mut TcpStream, end: &[u8]) -> Vec<u8> {
-    soon(async {
-        let mut received = Vec::new();
-        while !received.ends_with(end) {
-            assert_ne!(client.read_buf(&mut received).await.unwrap(), 0, "the broker hung up");
+/// Returns the next message from the broker. Its answers to what the client sent before are dropped.
+async fn received(client: &mut MqttPeer) -> Received {
+    loop {
+        let (first, rest) = client.next().await.expect("the broker hung up");
+        if first & 0xf0 == 0x30 {
+            return Received::read(first, &rest);
         }
-        received
-    })
-    .await
+    }
 }

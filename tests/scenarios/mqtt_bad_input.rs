@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, RunningHub};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use iothub_testkit::mqtt::{Hello, MqttPeer, packet, publish, subscribe, text};
+use iothub_testkit::{Wire, tls};
 
 use crate::memory::{resident_kib, runs_alone};
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, packet, publish, soon, subscribe, text};
+use crate::peers::{self, new_device};
 
 /// A hub with a device that behaves.
 struct Setup {
     hub: RunningHub,
     time: ManualClock,
-    good: RawMqtt,
+    good: MqttPeer,
     sent: u64,
     bad: Hello,
 }
@@ -25,7 +25,7 @@ impl Setup {
         let time = ManualClock::new("2026-11-21T02:30:00Z".parse().unwrap());
         let hub = LocalHub::builder().clock(time.clock()).start().await.unwrap();
         let hello = Hello { keep_alive: 0, ..Hello::new("good", &new_device(&hub, "good").await) };
-        let good = RawMqtt::connect(&hub, &hello, false).await;
+        let good = peers::device(&hub, &hello, false).await;
         let bad = Hello { clean: true, ..Hello::new("bad", &new_device(&hub, "bad").await) };
         Self { hub, time, good, sent: 0, bad }
     }
@@ -64,7 +64,7 @@ async fn bytes_that_are_no_connect_are_not_answered() {
         // A client id longer than its packet.
         &packet(0x10, b"\x00\x04MQTT\x04\xc2\x00\x3c\xff\xffd"),
     ] {
-        let mut peer = RawMqtt::open(&setup.hub).await;
+        let mut peer = peers::mqtt(&setup.hub).await;
         peer.send(bytes).await;
         assert_eq!(peer.next().await, None, "{:02x?}", &bytes[..8.min(bytes.len())]);
     }
@@ -92,11 +92,11 @@ async fn a_connect_with_a_string_that_mqtt_forbids_is_not_answered() {
         ("+ in the topic of a will", will(b"devices/bad/messages/events/a=+")),
         ("# in the topic of a will", will(b"devices/bad/messages/events/#")),
     ] {
-        let mut peer = RawMqtt::open(&setup.hub).await;
+        let mut peer = peers::mqtt(&setup.hub).await;
         peer.send(&bytes).await;
         assert_eq!(peer.next().await, None, "{what}");
     }
-    let mut peer = RawMqtt::open(&setup.hub).await;
+    let mut peer = peers::mqtt(&setup.hub).await;
     peer.send(&will(b"devices/bad/messages/events/a=1")).await;
     peer.expect(0x20, &[0, 0]).await;
     peer.send(&[0xe0, 0]).await;
@@ -114,7 +114,7 @@ async fn a_device_whose_id_no_topic_may_hold_cannot_send() {
             publish(&format!("devices/{id}/messages/events/"), 1, b"x"),
             subscribe(1, &[(&format!("devices/{id}/messages/devicebound/#"), 1)]),
         ] {
-            let mut peer = RawMqtt::connect(&setup.hub, &hello, false).await;
+            let mut peer = peers::device(&setup.hub, &hello, false).await;
             peer.send(&bytes).await;
             peer.expect_end().await;
         }
@@ -133,7 +133,7 @@ async fn other_protocol_levels_are_told() {
         b"\x00\x04MQTT\x84",
         b"\x00\x06MQIsdp\x83",
     ] {
-        let mut peer = RawMqtt::open(&setup.hub).await;
+        let mut peer = peers::mqtt(&setup.hub).await;
         // As MQTT 5 lays it out: properties before the client id.
         let rest = [protocol, b"\xc2\x00\x3c\x00", &text("bad"), &text("localhost/bad"), &text("x")].concat();
         peer.send(&packet(0x10, &rest)).await;
@@ -183,7 +183,7 @@ async fn a_device_gone_wrong_is_disconnected() {
         ("a CONNACK", vec![0x20, 2, 0, 0]),
         ("an unknown packet", vec![0xf0, 0]),
     ] {
-        let mut peer = RawMqtt::connect(&setup.hub, &setup.bad, false).await;
+        let mut peer = peers::device(&setup.hub, &setup.bad, false).await;
         // The hub may hang up before a large packet is through.
         let _sent = peer.try_send(&bytes).await;
         assert_eq!(peer.next().await, None, "{what}");
@@ -194,7 +194,7 @@ async fn a_device_gone_wrong_is_disconnected() {
 #[tokio::test]
 async fn the_largest_message_is_taken() {
     let setup = Setup::new().await;
-    let mut peer = RawMqtt::connect(&setup.hub, &setup.bad, false).await;
+    let mut peer = peers::device(&setup.hub, &setup.bad, false).await;
     let bag = "ab=c".to_owned();
     peer.send(&publish(&format!("devices/bad/messages/events/{bag}"), 1, &vec![b'x'; 256 * 1024 - 3])).await;
     peer.expect(0x40, &[0, 1]).await;
@@ -207,11 +207,11 @@ async fn half_a_packet_and_silence() {
     let connect = setup.bad.packet();
     let mut strangers = Vec::new();
     for length in [0, 1, 2, connect.len() - 1] {
-        let mut peer = RawMqtt::open(&setup.hub).await;
+        let mut peer = peers::mqtt(&setup.hub).await;
         peer.send(&connect[..length]).await;
         strangers.push(peer);
     }
-    let mut device = RawMqtt::connect(&setup.hub, &setup.bad, false).await;
+    let mut device = peers::device(&setup.hub, &setup.bad, false).await;
     device.send(&publish("devices/bad/messages/events/", 1, b"half")[..20]).await;
     setup.expect_unharmed().await;
     // The hub starts counting when it sees a connection, which may be after the first turn of its clock.
@@ -242,7 +242,7 @@ async fn strangers_cannot_fill_the_memory() {
     claim.pop();
     let mut peers = Vec::new();
     for _ in 0..100 {
-        let mut peer = RawMqtt::open(&setup.hub).await;
+        let mut peer = peers::mqtt(&setup.hub).await;
         peer.send(&claim).await;
         peers.push(peer);
     }
@@ -258,12 +258,11 @@ async fn strangers_cannot_fill_the_memory() {
 async fn a_port_that_expects_tls_survives_what_is_none() {
     let mut setup = Setup::new().await;
     for bytes in [&setup.bad.packet()[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 100], &[0x16, 3, 1, 0xff, 0xff]] {
-        let mut stream = TcpStream::connect(("127.0.0.1", setup.hub.ports().mqtts)).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let mut answer = Vec::new();
+        let mut wire = Wire::new(tls::tcp(setup.hub.ports().mqtts).await);
+        wire.write(bytes).await;
+        wire.try_shutdown().await.unwrap();
         // A TLS alert, a reset or nothing.
-        let _end = soon(stream.read_to_end(&mut answer)).await;
+        let (answer, _was_reset) = wire.read_to_end().await;
         assert_ne!(answer.first(), Some(&0x20), "{answer:02x?}");
     }
     setup.expect_unharmed().await;
@@ -272,14 +271,14 @@ async fn a_port_that_expects_tls_survives_what_is_none() {
 #[tokio::test]
 async fn packets_may_come_byte_by_byte_and_all_at_once() {
     let mut setup = Setup::new().await;
-    let mut peer = RawMqtt::open(&setup.hub).await;
+    let mut peer = peers::mqtt(&setup.hub).await;
     for byte in setup.bad.packet() {
         peer.send(&[byte]).await;
     }
     peer.expect(0x20, &[0, 0]).await;
     drop(peer);
     // A client need not wait for its CONNACK.
-    let mut peer = RawMqtt::open(&setup.hub).await;
+    let mut peer = peers::mqtt(&setup.hub).await;
     let mut bytes = setup.bad.packet();
     for n in 1..=100 {
         bytes.extend(publish("devices/bad/messages/events/", n, &n.to_be_bytes()));

@@ -6,9 +6,11 @@ use std::time::Duration;
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, RunningHub};
 use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode};
+use iothub_testkit::mqtt::{Hello, MqttPeer, packet};
+use iothub_testkit::soon;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
 
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, packet, soon};
+use crate::peers::{self, new_device};
 
 fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
@@ -28,7 +30,7 @@ async fn send(hub: &RunningHub, body: impl ToString) {
 #[tokio::test]
 async fn a_message_arrives_with_its_properties_and_is_gone_once_acknowledged() {
     let (hub, _, hello) = setup().await;
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     let message = C2dMessage {
         message_id: Some("message_0".to_owned()),
@@ -52,7 +54,7 @@ async fn a_message_arrives_with_its_properties_and_is_gone_once_acknowledged() {
     peer.acknowledge(received.packet_id.unwrap()).await;
     soon(hub.wait_until(|hub| hub.pending_c2d(&id("d1")) == 0)).await;
     drop(peer);
-    let mut again = RawMqtt::connect(&hub, &hello, true).await;
+    let mut again = peers::device(&hub, &hello, true).await;
     again.expect_silence().await;
 }
 
@@ -64,7 +66,7 @@ async fn what_was_not_acknowledged_comes_again_in_order() {
     }
     let mut seen: Vec<Vec<u8>> = Vec::new();
     for round in 0..40 {
-        let mut peer = RawMqtt::connect(&hub, &hello, round > 0).await;
+        let mut peer = peers::device(&hub, &hello, round > 0).await;
         if round == 0 {
             peer.subscribe_c2d("d1", 1).await;
         }
@@ -78,7 +80,7 @@ async fn what_was_not_acknowledged_comes_again_in_order() {
                 peer.acknowledge(received.packet_id.unwrap()).await;
             }
         }
-        peer.expect_silence_after_mail().await;
+        drop_mail(&mut peer).await;
         time.advance(Duration::from_secs(1));
         if seen.len() == 25 {
             break;
@@ -89,12 +91,10 @@ async fn what_was_not_acknowledged_comes_again_in_order() {
     soon(hub.wait_until(|hub| hub.pending_c2d(&id("d1")) == 0)).await;
 }
 
-impl RawMqtt {
-    /// Reads what else is delivered until a ping is answered: the hub has seen all that was sent.
-    async fn expect_silence_after_mail(&mut self) {
-        self.send(&[0xc0, 0]).await;
-        while self.next().await.expect("the connection ended").0 != 0xd0 {}
-    }
+/// Drops all that is delivered until a ping is answered, so that the hub has seen all that was sent.
+async fn drop_mail(peer: &mut MqttPeer) {
+    peer.send(&[0xc0, 0]).await;
+    while peer.next().await.expect("the connection ended").0 != 0xd0 {}
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn messages_expire_while_the_device_is_away() {
     hub.send_c2d(&id("d1"), soon_gone).await.unwrap();
     send(&hub, "an hour").await;
     time.advance(Duration::from_secs(61));
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     assert_eq!(peer.receive().await.body, b"an hour");
     drop(peer);
@@ -115,7 +115,7 @@ async fn messages_expire_while_the_device_is_away() {
     time.advance(Duration::from_secs(3600));
     send(&hub, "new").await;
     let hello = Hello::new("d1", &token_of(&hub));
-    let mut peer = RawMqtt::connect(&hub, &hello, true).await;
+    let mut peer = peers::device(&hub, &hello, true).await;
     let received = peer.receive().await;
     assert_eq!((received.dup, received.body.as_slice()), (false, &b"new"[..]));
     peer.expect_silence().await;
@@ -123,7 +123,7 @@ async fn messages_expire_while_the_device_is_away() {
 
 fn token_of(hub: &RunningHub) -> String {
     let string = hub.device_connection_string(&id("d1")).unwrap();
-    crate::raw_mqtt::token(hub, &string, Duration::from_secs(3600)).reveal().to_owned()
+    peers::token(hub, &string, Duration::from_secs(3600)).reveal().to_owned()
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn the_51st_is_refused_whether_the_others_wait_or_are_on_their_way() {
         send(&hub, n).await;
     }
     assert_eq!(one_more().await.unwrap_err().code(), ErrorCode::DeviceMaximumQueueDepthExceeded);
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     let first = peer.receive().await;
     assert_eq!(one_more().await.unwrap_err().code(), ErrorCode::DeviceMaximumQueueDepthExceeded);
@@ -152,7 +152,7 @@ async fn the_51st_is_refused_whether_the_others_wait_or_are_on_their_way() {
 #[tokio::test]
 async fn late_and_unknown_pubacks_harm_nobody() {
     let (hub, _, hello) = setup().await;
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     for packet_id in [1, 77, u16::MAX] {
         peer.acknowledge(packet_id).await;
@@ -164,7 +164,7 @@ async fn late_and_unknown_pubacks_harm_nobody() {
     let received = peer.receive().await;
     peer.expect_silence().await;
     // Acknowledged on the next connection: the id is still the message's.
-    let mut newer = RawMqtt::connect(&hub, &hello, true).await;
+    let mut newer = peers::device(&hub, &hello, true).await;
     newer.acknowledge(received.packet_id.unwrap()).await;
     let again = newer.receive().await;
     assert_eq!((again.dup, again.packet_id, &again.body), (true, received.packet_id, &received.body));
@@ -256,7 +256,7 @@ async fn a_foreign_client_sends_and_receives() {
 #[tokio::test]
 async fn a_message_of_64_kb_and_one_without_a_body() {
     let (hub, _, hello) = setup().await;
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     let large = "x".repeat(64 * 1024);
     send(&hub, &large).await;

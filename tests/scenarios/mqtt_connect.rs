@@ -7,8 +7,10 @@ use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, SharedAccessKey};
 use iothub_rest_service::ServiceClient;
+use iothub_testkit::mqtt::{Hello, publish};
+use iothub_testkit::soon;
 
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, publish, soon, token};
+use crate::peers::{self, new_device, token};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -99,7 +101,7 @@ async fn who_gets_in_and_what_the_others_are_told() {
     // Among them, devices that were let in come and go without a trace.
     cases.push(("as the first", hello.clone(), 0));
     for (what, hello, code) in cases {
-        let (peer, found) = RawMqtt::knock(&hub, &hello).await;
+        let (peer, found) = peers::knock(&hub, &hello).await;
         assert_eq!(found, code, "{what}");
         if code != 0 {
             peer.expect_end().await;
@@ -112,10 +114,10 @@ async fn who_gets_in_and_what_the_others_are_told() {
 async fn the_newer_connection_takes_over() {
     let (hub, _) = hub().await;
     let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-    let mut older = RawMqtt::connect(&hub, &hello, false).await;
+    let mut older = peers::device(&hub, &hello, false).await;
     older.subscribe_c2d("d1", 1).await;
     for _ in 0..20 {
-        let newer = RawMqtt::connect(&hub, &hello, true).await;
+        let newer = peers::device(&hub, &hello, true).await;
         older.expect_end().await;
         older = newer;
     }
@@ -130,35 +132,35 @@ async fn the_newer_connection_takes_over() {
 async fn a_deleted_device_is_cut_off_and_its_successor_finds_no_session() {
     let (hub, _) = hub().await;
     let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     peer.subscribe_c2d("d1", 1).await;
     hub.delete_device(&id("d1")).await.unwrap();
     peer.expect_end().await;
-    assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 5);
+    assert_eq!(peers::knock(&hub, &hello).await.1, 5);
     let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-    RawMqtt::connect(&hub, &hello, false).await.expect_silence().await;
+    peers::device(&hub, &hello, false).await.expect_silence().await;
 }
 
 #[tokio::test]
 async fn subscriptions_outlive_connections_until_a_clean_one() {
     let (hub, _) = hub().await;
     let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-    let mut first = RawMqtt::connect(&hub, &hello, false).await;
+    let mut first = peers::device(&hub, &hello, false).await;
     first.subscribe_c2d("d1", 1).await;
     first.send(&[0xe0, 0]).await;
     first.expect_end().await;
     hub.send_c2d(&id("d1"), C2dMessage::new("while away")).await.unwrap();
 
     // Before any SUBSCRIBE, as clients that subscribe once in their life need it.
-    let mut second = RawMqtt::connect(&hub, &hello, true).await;
+    let mut second = peers::device(&hub, &hello, true).await;
     assert_eq!(second.receive().await.body, b"while away");
     drop(second);
 
     let clean = Hello { clean: true, ..hello.clone() };
-    let mut third = RawMqtt::connect(&hub, &clean, false).await;
+    let mut third = peers::device(&hub, &clean, false).await;
     third.expect_silence().await;
     drop(third);
-    let mut fourth = RawMqtt::connect(&hub, &hello, false).await;
+    let mut fourth = peers::device(&hub, &hello, false).await;
     fourth.expect_silence().await;
     assert_eq!(hub.pending_c2d(&id("d1")), 1);
 }
@@ -167,19 +169,19 @@ async fn subscriptions_outlive_connections_until_a_clean_one() {
 async fn every_documented_filter_is_granted_and_more_than_five_are_not() {
     let (hub, _) = hub().await;
     let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     let filters = [
         ("devices/d1/messages/devicebound/#", 1),
         ("$iothub/twin/res/#", 0),
         ("$iothub/twin/PATCH/properties/desired/#", 2),
         ("$iothub/methods/POST/#", 1),
     ];
-    peer.send(&crate::raw_mqtt::subscribe(1, &filters)).await;
+    peer.send(&iothub_testkit::mqtt::subscribe(1, &filters)).await;
     peer.expect(0x90, &[0, 1, 1, 0, 1, 1]).await;
     // Again is not one more.
-    peer.send(&crate::raw_mqtt::subscribe(2, &filters)).await;
+    peer.send(&iothub_testkit::mqtt::subscribe(2, &filters)).await;
     peer.expect(0x90, &[0, 2, 1, 0, 1, 1]).await;
-    peer.send(&crate::raw_mqtt::subscribe(3, &[("devices/d2/messages/devicebound/#", 1)])).await;
+    peer.send(&iothub_testkit::mqtt::subscribe(3, &[("devices/d2/messages/devicebound/#", 1)])).await;
     peer.expect_end().await;
 }
 
@@ -189,10 +191,10 @@ async fn a_connection_outlives_its_token_by_ten_minutes() {
     new_device(&hub, "d1").await;
     let token = token(&hub, &hub.device_connection_string(&id("d1")).unwrap(), Duration::from_secs(60));
     let hello = Hello { keep_alive: 0, ..Hello::new("d1", token.reveal()) };
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     time.advance(Duration::from_secs(60 + 599));
     peer.expect_silence().await;
-    assert_eq!(RawMqtt::knock(&hub, &hello).await.1, 5);
+    assert_eq!(peers::knock(&hub, &hello).await.1, 5);
     peer.expect_silence().await;
     time.advance(Duration::from_secs(1));
     peer.expect_end().await;
@@ -210,7 +212,7 @@ async fn two_hundred_devices_at_once() {
     let peers = hellos.iter().map(|hello| {
         let hub = &hub;
         async move {
-            let mut peer = RawMqtt::connect(hub, hello, false).await;
+            let mut peer = peers::device(hub, hello, false).await;
             peer.subscribe_c2d(&hello.client_id, 1).await;
             peer
         }

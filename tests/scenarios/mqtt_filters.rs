@@ -5,8 +5,10 @@ use iothub_local_hub::{HubError, LocalHub, RunningHub};
 use iothub_models::{
     C2dMessage, DeviceId, DirectMethodRequest, DirectMethodResponse, ErrorCode, ModuleId, TwinPatch,
 };
+use iothub_testkit::mqtt::{Hello, MqttPeer, Received, packet, publish, subscribe, text};
+use iothub_testkit::soon;
 
-use crate::raw_mqtt::{Hello, RawMqtt, Received, new_device, packet, publish, soon, subscribe, text, token};
+use crate::peers::{self, new_device, token};
 
 const C2D: &str = "devices/d1/messages/devicebound/#";
 
@@ -14,14 +16,14 @@ const C2D: &str = "devices/d1/messages/devicebound/#";
 struct Scene {
     hub: RunningHub,
     hello: Hello,
-    peer: RawMqtt,
+    peer: MqttPeer,
 }
 
 impl Scene {
     async fn new() -> Self {
         let hub = LocalHub::builder().start().await.unwrap();
         let hello = Hello::new("d1", &new_device(&hub, "d1").await);
-        let peer = RawMqtt::connect(&hub, &hello, false).await;
+        let peer = peers::device(&hub, &hello, false).await;
         Self { hub, hello, peer }
     }
 
@@ -68,7 +70,7 @@ fn d1() -> DeviceId {
     "d1".parse().unwrap()
 }
 
-async fn grant(peer: &mut RawMqtt, filters: &[&str]) {
+async fn grant(peer: &mut MqttPeer, filters: &[&str]) {
     let asked: Vec<_> = filters.iter().map(|filter| (*filter, 1)).collect();
     peer.send(&subscribe(3, &asked)).await;
     peer.expect(0x90, &[&[0, 3][..], &vec![1; filters.len()]].concat()).await;
@@ -170,7 +172,7 @@ async fn devicebound_has_no_case_and_a_session_keeps_its_filters() {
         scene.peer.send(&[0xe0, 0]).await;
         scene.peer.expect_end().await;
         scene.hub.send_c2d(&d1(), C2dMessage::new("x")).await.unwrap();
-        scene.peer = RawMqtt::connect(&scene.hub, &scene.hello, true).await;
+        scene.peer = peers::device(&scene.hub, &scene.hello, true).await;
         let message = scene.peer.receive().await;
         assert!(message.topic.starts_with("devices/d1/messages/devicebound/%24.to="), "{}", message.topic);
         scene.peer.acknowledge(message.packet_id.unwrap()).await;
@@ -225,7 +227,7 @@ async fn filters_that_reach_beyond_the_device_end_the_connection() {
     ] {
         scene.peer.send(&subscribe(3, &[("$iothub/twin/#", 1), (filter, 1)])).await;
         scene.peer.expect_end().await;
-        scene.peer = RawMqtt::connect(&scene.hub, &scene.hello, true).await;
+        scene.peer = peers::device(&scene.hub, &scene.hello, true).await;
     }
     scene.hub.shutdown().await;
 }
@@ -238,7 +240,7 @@ async fn a_module_has_the_filters_of_its_own_topics() {
     let string = hub.create_module(&d1(), &module).await.unwrap();
     let token = token(&hub, &string, std::time::Duration::from_secs(3600));
     let hello = Hello { clean: true, ..Hello::new("d1/m", token.reveal()) };
-    let mut peer = RawMqtt::connect(&hub, &hello, false).await;
+    let mut peer = peers::device(&hub, &hello, false).await;
     let filters = [
         "$iothub/twin/#",
         "$iothub/methods/#",
@@ -252,7 +254,7 @@ async fn a_module_has_the_filters_of_its_own_topics() {
     for beyond in ["devices/d1/#", "devices/d1/messages/devicebound/#", "devices/d1/modules/+/inputs/#"] {
         peer.send(&subscribe(3, &[(beyond, 1)])).await;
         peer.expect_end().await;
-        peer = RawMqtt::connect(&hub, &hello, false).await;
+        peer = peers::device(&hub, &hello, false).await;
     }
     hub.shutdown().await;
 }

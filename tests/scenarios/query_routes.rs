@@ -7,7 +7,7 @@ use iothub_models::TwinPatch;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
 
 /// A hub with devices `d000` and on, every third one in Oslo.
 async fn hub(devices: usize) -> (RunningHub, ForeignHttp) {
@@ -22,7 +22,7 @@ async fn hub(devices: usize) -> (RunningHub, ForeignHttp) {
     (hub, http)
 }
 
-fn ids(page: &Answer) -> Vec<String> {
+fn ids(page: &HttpResponse) -> Vec<String> {
     assert_eq!(page.status, 200, "{page:?}");
     let rows = page.body.as_array().unwrap();
     rows.iter().map(|row| row["deviceId"].as_str().unwrap().to_owned()).collect()
@@ -89,7 +89,7 @@ async fn each_kind_of_result_says_what_it_is() {
     // As the official Go client spells it; and with a slash, and as JSON without saying so.
     let spelled = json!({"Query": "SELECT COUNT() AS n FROM devices"}).to_string();
     let request = http.owner(&Method::POST, "/devices/query/?api-version=2021-04-12").body(spelled);
-    assert_eq!(answer(request).await.body, json!([{"n": 9}]));
+    assert_eq!(exchange(request).await.body, json!([{"n": 9}]));
     // TOP counts over all pages, and so do the groups.
     let text = "SELECT TOP 5 * FROM devices";
     let first = http.query(text, &[("x-ms-max-item-count", "3")]).await;
@@ -168,10 +168,10 @@ async fn bad_queries_are_refused_with_the_place() {
         (r#"{"query":7}"#, 400_006, "IotHubFormatError"),
     ] {
         let request = http.owner(&Method::POST, "/devices/query").body(body);
-        answer(request).await.refusal(number, name);
+        exchange(request).await.refusal(number, name);
     }
     let big = json!({"query": "x".repeat(1 << 20)}).to_string();
-    answer(http.owner(&Method::POST, "/devices/query").body(big)).await.refusal(413_001, "MessageTooLarge");
+    exchange(http.owner(&Method::POST, "/devices/query").body(big)).await.refusal(413_001, "MessageTooLarge");
     hub.shutdown().await;
 }
 

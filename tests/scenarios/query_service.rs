@@ -8,10 +8,12 @@ use futures_util::TryStreamExt as _;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{DeviceId, ErrorCode, ModuleIdentity};
 use iothub_rest_service::{Error, ErrorKind, ItemType, Precondition, ServiceClient, TwinPatch};
+use iothub_testkit::mqtt::{Hello, publish, subscribe};
+use iothub_testkit::soon;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, publish, soon, subscribe};
+use crate::peers::{self, new_device};
 
 const IN_PLANT: &str = "SELECT * FROM devices WHERE tags.location.plant = 'Redmond43'";
 const ON_CELLULAR: &str = "SELECT * FROM devices WHERE tags.location.plant = 'Redmond43' AND properties.reported.connectivity = 'cellular'";
@@ -62,7 +64,7 @@ async fn the_tutorial_s_queries_find_the_device_when_it_is_tagged_and_when_it_ha
     assert_eq!(found(&client, IN_PLANT).await, ["myDevice"]);
     assert!(found(&client, ON_CELLULAR).await.is_empty());
 
-    let mut device = RawMqtt::connect(&hub, &Hello::new("myDevice", &token), false).await;
+    let mut device = peers::device(&hub, &Hello::new("myDevice", &token), false).await;
     device.send(&subscribe(1, &[("$iothub/twin/res/#", 0)])).await;
     device.expect(0x90, &[0, 1, 0]).await;
     let topic = "$iothub/twin/PATCH/properties/reported/?$rid=r1";

@@ -4,7 +4,7 @@ use iothub_local_hub::{LocalHub, RunningHub};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::foreign_http::{ForeignHttp, answer};
+use crate::foreign_http::{ForeignHttp, exchange};
 
 async fn hub() -> (RunningHub, ForeignHttp) {
     let hub = LocalHub::builder().start().await.unwrap();
@@ -161,7 +161,7 @@ async fn statistics_count() {
     let devices = http.get("/statistics/devices").await.body;
     assert_eq!(devices, json!({"totalDeviceCount": 2, "enabledDeviceCount": 1, "disabledDeviceCount": 1}));
     assert_eq!(http.get("/statistics/service").await.body, json!({"connectedDeviceCount": 0}));
-    let head = answer(http.owner(&Method::POST, "/statistics/service")).await;
+    let head = exchange(http.owner(&Method::POST, "/statistics/service")).await;
     head.refusal(405_000, "GenericMethodNotAllowed");
     hub.shutdown().await;
 }

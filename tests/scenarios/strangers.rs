@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use fe2o3_amqp_types::performatives::Performative;
 use iothub_local_hub::{Limits, LocalHub, RunningHub};
+use iothub_testkit::mqtt::{Hello, publish};
+use iothub_testkit::soon;
+use iothub_testkit::tls::{self, Trust};
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::foreign_http::ForeignHttp;
-use crate::raw_amqp::RawAmqp;
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, publish, soon};
+use crate::peers::{self, new_device};
 
 /// The number of connections that each port of the hub takes.
 const PLACES: usize = 8;
@@ -28,21 +28,13 @@ async fn hello(hub: &RunningHub, id: &str) -> Hello {
     Hello::new(id, &new_device(hub, id).await)
 }
 
-fn connector(hub: &RunningHub) -> TlsConnector {
-    TlsConnector::from(iothub_auth::client_config(Some(hub.ca_file())).unwrap())
-}
-
-fn localhost() -> ServerName<'static> {
-    ServerName::try_from("localhost").unwrap()
-}
-
 /// Makes idle connections to each port, three times as many as it takes.
 async fn flood(hub: &RunningHub) -> Vec<TcpStream> {
     let ports = hub.ports();
     let mut strangers = Vec::new();
     for port in [ports.mqtts, ports.amqps, ports.amqp, ports.https] {
         for _ in 0..3 * PLACES {
-            strangers.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+            strangers.push(tls::tcp(port).await);
         }
     }
     strangers
@@ -55,8 +47,8 @@ async fn whoever_proves_itself_gets_in_past_any_number_of_strangers_and_stays() 
     let hello = hello(&hub, "d1").await;
     let _strangers = flood(&hub).await;
 
-    let mut device = RawMqtt::connect(&hub, &hello, false).await;
-    let mut back_end = RawAmqp::authorized(&hub).await;
+    let mut device = peers::device(&hub, &hello, false).await;
+    let mut back_end = peers::back_end(&hub).await;
     assert_eq!(http.get("/devices").await.status, StatusCode::OK);
 
     // More of them come, and those that are known do not leave.
@@ -73,7 +65,7 @@ async fn the_oldest_stranger_is_cut_and_the_newest_stay() {
     let hub = small_hub().await;
     let mut strangers = Vec::new();
     for _ in 0..PLACES + 2 {
-        strangers.push(TcpStream::connect(("127.0.0.1", hub.ports().mqtts)).await.unwrap());
+        strangers.push(tls::tcp(hub.ports().mqtts).await);
         // Accepted in the order in which they came.
         tokio::task::yield_now().await;
     }
@@ -93,9 +85,9 @@ async fn devices_that_fill_their_port_keep_it_and_a_newcomer_is_refused_at_once(
     let mut devices = Vec::new();
     for number in 0..PLACES {
         let id = format!("d{number}");
-        devices.push(RawMqtt::connect(&hub, &hello(&hub, &id).await, false).await);
+        devices.push(peers::device(&hub, &hello(&hub, &id).await, false).await);
     }
-    let mut late = TcpStream::connect(("127.0.0.1", hub.ports().mqtts)).await.unwrap();
+    let mut late = tls::tcp(hub.ports().mqtts).await;
     assert!(matches!(soon(late.read(&mut [0])).await, Ok(0) | Err(_)));
     for (number, device) in devices.iter_mut().enumerate() {
         device.send(&publish(&format!("devices/d{number}/messages/events/"), 1, b"x")).await;
@@ -104,18 +96,17 @@ async fn devices_that_fill_their_port_keep_it_and_a_newcomer_is_refused_at_once(
     // A place that is free again is free for others.
     drop(devices.pop());
     let hello = hello(&hub, "late").await;
-    let connector = connector(&hub);
+    let trust = Trust::in_file(hub.ca_file()).unwrap();
     let connected = async {
         loop {
-            let peer = TcpStream::connect(("127.0.0.1", hub.ports().mqtts)).await.unwrap();
-            // One that is refused is cut before it can finish its handshake.
-            if connector.connect(localhost(), peer).await.is_ok() {
+            // A connection that is refused is cut before it can finish its handshake.
+            if trust.try_connect(hub.ports().mqtts).await.is_ok() {
                 return;
             }
         }
     };
     soon(connected).await;
-    RawMqtt::connect(&hub, &hello, false).await;
+    peers::device(&hub, &hello, false).await;
 }
 
 #[tokio::test]
@@ -134,16 +125,16 @@ async fn a_head_over_16_kb_is_refused() {
 #[tokio::test]
 async fn a_back_end_that_puts_no_token_has_two_links_and_two_sessions() {
     let hub = LocalHub::builder().start().await.unwrap();
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.attach_cbs().await;
     let refused = peer.attach_sender(7, "$cbs").await.unwrap_err();
     assert_eq!(refused.0, "amqp:unauthorized-access");
-    assert_eq!(peer.put_token(&crate::raw_amqp::service_token(&hub)).await.status, 200);
+    assert_eq!(peer.put_token(&peers::service_token(&hub)).await.status, 200);
     peer.attach_sender(8, "$cbs").await.unwrap();
     peer.say_begin_on(1).await;
     while !matches!(peer.recv().await.0, Performative::Begin(_)) {}
 
-    let mut peer = RawAmqp::open(&hub).await;
+    let mut peer = peers::open_amqp(&hub).await;
     peer.say_begin_on(1).await;
     while !matches!(peer.recv().await.0, Performative::Begin(_)) {}
     peer.say_begin_on(2).await;
@@ -156,16 +147,14 @@ async fn a_stranger_that_finished_its_handshake_is_a_stranger_still() {
     let hub = small_hub().await;
     let mut strangers = Vec::new();
     for _ in 0..PLACES {
-        strangers.push(RawMqtt::open(&hub).await);
+        strangers.push(peers::mqtt(&hub).await);
     }
     let hello = hello(&hub, "d1").await;
-    RawMqtt::connect(&hub, &hello, false).await;
+    peers::device(&hub, &hello, false).await;
     // A request that is refused proves nothing either.
-    let connector = connector(&hub);
     let mut refused = Vec::new();
     for _ in 0..2 * PLACES {
-        let stream = TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
-        let mut stream = soon(connector.connect(localhost(), stream)).await.unwrap();
+        let mut stream = peers::stream(&hub, hub.ports().https).await;
         let request = b"GET /devices?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\n\r\n";
         stream.write_all(request).await.unwrap();
         let mut head = [0; 12];

@@ -3,22 +3,18 @@
 
 use iothub_auth::{SasToken, SharedAccessKey};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
+use iothub_testkit::Wire;
 use reqwest::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::foreign_http::{Answer, ForeignHttp, answer};
-use crate::raw_amqp::HOUR;
-use crate::raw_mqtt::soon;
+use crate::foreign_http::{ForeignHttp, HttpResponse, exchange};
+use crate::peers::{self, HOUR};
 
 /// Sends bytes on a connection of their own. Returns all that the hub answers up to the end of the connection.
 async fn said(hub: &RunningHub, bytes: &[u8]) -> String {
-    let tls = tokio_rustls::TlsConnector::from(iothub_auth::client_config(Some(hub.ca_file())).unwrap());
-    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", hub.ports().https)).await.unwrap();
-    let mut stream = tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answers = Vec::new();
+    let mut wire = Wire::new(peers::stream(hub, hub.ports().https).await);
+    wire.write(bytes).await;
     // The end may be a reset, since the hub leaves bytes unread.
-    let _end = soon(stream.read_to_end(&mut answers)).await;
+    let (answers, _was_reset) = wire.read_to_end().await;
     String::from_utf8(answers).unwrap()
 }
 
@@ -72,7 +68,7 @@ async fn a_head_that_two_readers_may_understand_in_two_ways_is_refused() {
 }
 
 /// Returns all that a client sees of an answer, but for the time and the id under which the log tells more.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, Option<String>) {
+fn seen(answer: &HttpResponse) -> (u16, Vec<(String, String)>, Option<String>) {
     let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     (answer.status.as_u16(), headers.collect(), answer.body["Message"].as_str().map(str::to_owned))
@@ -95,7 +91,7 @@ async fn an_unknown_id_and_a_bad_signature_are_answered_alike() {
         let resource = format!("localhost/devices/{of}");
         let token = SasToken::sign(&resource, &key, hub.clock().now(), HOUR, None).unwrap();
         let request = http.bare(&Method::POST, &format!("/devices/{of}/messages/events")).body("x");
-        let got = answer(request.header("Authorization", token.reveal())).await;
+        let got = exchange(request.header("Authorization", token.reveal())).await;
         got.refusal(401_002, "IotHubUnauthorizedAccess");
         answers.push(seen(&got));
     }

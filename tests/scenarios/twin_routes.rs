@@ -6,11 +6,13 @@ use std::time::Duration;
 use iothub_auth::ManualClock;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::TwinPatch;
+use iothub_testkit::mqtt::{Hello, subscribe};
+use iothub_testkit::soon;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::foreign_http::{ForeignHttp, answer};
-use crate::raw_mqtt::{Hello, RawMqtt, new_device, soon, subscribe};
+use crate::foreign_http::{ForeignHttp, exchange};
+use crate::peers::{self, new_device};
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -134,7 +136,7 @@ async fn a_whole_twin_can_be_sent_back() {
     twin["tags"]["a"] = json!(5);
     for method in [Method::PATCH, Method::PUT] {
         let request = http.owner(&method, "/twins/d1").header("Content-Type", "application/json");
-        let answer = answer(request.body(twin.to_string())).await;
+        let answer = exchange(request.body(twin.to_string())).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.body["tags"], json!({"a": 5}));
         assert_eq!(answer.body["connectionState"], "Disconnected");
@@ -159,7 +161,7 @@ async fn the_rules_of_if_match() {
         for method in [Method::PATCH, Method::PUT] {
             let request =
                 http.owner(&method, "/twins/d1").header("If-Match", stale).body(r#"{"tags":{"a":2}}"#);
-            answer(request).await.refusal(412_001, "PreconditionFailed");
+            exchange(request).await.refusal(412_001, "PreconditionFailed");
         }
     }
     assert_eq!(etag_of(&http.get("/twins/d1").await.body), etag);
@@ -284,7 +286,7 @@ async fn what_no_twin_can_hold_is_refused_and_changes_nothing() {
         .await
         .refusal(413_001, "MessageTooLarge");
     let other_type = http.owner(&Method::PATCH, "/twins/d1").header("Content-Type", "text/plain").body("{}");
-    answer(other_type).await.refusal(415_000, "GenericUnsupportedMediaType");
+    exchange(other_type).await.refusal(415_000, "GenericUnsupportedMediaType");
     http.get("/twins/a%2Fb").await.refusal(400_004, "ArgumentInvalid");
     hub.shutdown().await;
 }
@@ -314,7 +316,7 @@ async fn each_route_against_each_policy() {
         for (policy, status) in PolicyName::ALL.into_iter().zip(row) {
             let body = json!({"deviceId": "d1", "moduleId": "m", "query": "SELECT * FROM devices"});
             let request = http.bare(&method, path).header("Authorization", http.token(policy));
-            let got = answer(request.header("If-Match", "*").body(body.to_string())).await;
+            let got = exchange(request.header("If-Match", "*").body(body.to_string())).await;
             assert_eq!(got.status.as_u16(), status, "{method} {path} as {policy}: {got:?}");
         }
     }
@@ -329,7 +331,7 @@ async fn many_writers_leave_one_consistent_twin() {
     const CHANGES: usize = 25;
     let (hub, http) = hub().await;
     let token = new_device(&hub, "d1").await;
-    let mut device = RawMqtt::connect(&hub, &Hello::new("d1", &token), false).await;
+    let mut device = peers::device(&hub, &Hello::new("d1", &token), false).await;
     let filter = "$iothub/twin/PATCH/properties/desired/#";
     device.send(&subscribe(3, &[(filter, 0)])).await;
     device.expect(0x90, &[0, 3, 0]).await;

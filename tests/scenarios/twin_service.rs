@@ -6,7 +6,7 @@ use std::error::Error as _;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{DeviceId, DeviceIdentity, ErrorCode, ModuleId, ModuleIdentity};
 use iothub_rest_service::{
-    Error, ErrorKind, Precondition, ServiceClient, Target, Twin, TwinPatch, TwinReplacement,
+    Error, ErrorKind, Identity, Precondition, ServiceClient, Twin, TwinPatch, TwinReplacement,
 };
 use serde_json::{Map, Value, json};
 
@@ -202,8 +202,10 @@ async fn modules_live_on_their_device_and_have_twins_of_their_own() {
 
     let patch = TwinPatch::new().tag("lens", "wide").desired("zoom", 2);
     let twin = twins.get((&d1, &cam)).await.unwrap();
-    let patched =
-        twins.patch(Target::of(&twin), &patch, Precondition::IfMatch(twin.etag.clone())).await.unwrap();
+    let patched = twins
+        .patch(Identity::of_twin(&twin), &patch, Precondition::IfMatch(twin.etag.clone()))
+        .await
+        .unwrap();
     assert_eq!(patched.module_id.as_ref(), Some(&cam));
     assert_eq!(content(&patched), (json!({"lens": "wide"}), json!({"zoom": 2}), 2));
     let replacement = TwinReplacement::new().desired(object(json!({"zoom": 3})));

@@ -12,8 +12,7 @@ mod twin;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-
-use crate::workspace;
+use iothub_programs::workspace;
 
 /// The arguments of the command line.
 #[derive(Args)]

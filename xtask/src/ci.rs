@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use iothub_programs::steps::{human, table};
+use iothub_programs::tools::{Missing, exists};
+use iothub_programs::workspace;
 
-use crate::steps::{human, table};
-use crate::{docs, e2e, fuzz, interop, mistakes, pages, tidy, workspace};
+use crate::{docs, e2e, fuzz, interop, mistakes, pages, tidy};
 
 /// The seconds of fuzzing, over all targets.
 const FUZZ_SECONDS: u64 = 120;
@@ -28,10 +30,10 @@ const STEPS: &[Step] = &[
     ("test", || cargo(&["test", "--workspace", "--locked", "--quiet"])),
     ("doc", rustdoc),
     ("e2e", || e2e::run(&e2e::Options::all())),
-    ("mistakes", || mistakes::run(&mistakes::Options::default(), interop::Missing::Fails)),
-    ("interop", || interop::run(&interop::Options::default(), interop::Missing::Fails)),
-    ("pages", || pages::run(&pages::Options::default(), interop::Missing::Fails)),
-    ("copies", || pages::copies(interop::Missing::Fails)),
+    ("mistakes", || mistakes::run(&mistakes::Options::default(), Missing::Fails)),
+    ("interop", || interop::run(&interop::Options::default(), Missing::Fails)),
+    ("pages", || pages::run(&pages::Options::default(), Missing::Fails)),
+    ("copies", || pages::copies(Missing::Fails)),
     ("fuzz", || fuzz::run(FUZZ_SECONDS, None)),
 ];
 
@@ -77,11 +79,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Installs the Debian packages that tests of the next step need, where this runs as root in CI. Elsewhere those
 /// tests are skipped, which is printed here: `cargo test` shows no output of a test that passes.
 fn packages() -> Result<()> {
-    if interop::exists("mosquitto") {
+    if exists("mosquitto") {
         return Ok(());
     }
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
-    if std::env::var_os("CI").is_none() || !is_root || !interop::exists("apt-get") {
+    if std::env::var_os("CI").is_none() || !is_root || !exists("apt-get") {
         println!("skipped: the test of a mosquitto bridge needs mosquitto, which is missing");
         return Ok(());
     }

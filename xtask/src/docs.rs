@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 
-use crate::{pages, workspace};
+use crate::pages;
 
 /// The code between the marks of all samples and guides, by sample (or `guides/NAME`) and mark.
 type Marks = BTreeMap<(String, String), String>;

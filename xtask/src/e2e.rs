@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use iothub_programs::steps::{Status, Step, human, table};
+use iothub_programs::workspace;
 use serde::Serialize;
 
 use self::hub::Hub;
 use self::reader::Reader;
-use crate::steps::{Status, Step, human, table};
-use crate::workspace;
 
 /// The arguments of the command line.
 #[derive(Args)]

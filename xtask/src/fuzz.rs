@@ -8,9 +8,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-
-use crate::steps::{human, table};
-use crate::workspace;
+use iothub_programs::steps::{human, table};
+use iothub_programs::workspace;
 
 /// What cargo-fuzz passes too, without the sanitizers, which need another compiler: coverage counters
 /// and comparisons, through which libFuzzer finds its way.

@@ -3,8 +3,7 @@
 //! the hub's own.
 
 use anyhow::Result;
-
-use crate::workspace;
+use iothub_programs::workspace;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     workspace::build_programs()?;
@@ -16,18 +15,5 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     // The hub names the command line by what its reader has: in this workspace, the alias.
     hub.args(arguments).env("IOTHUB_COMMAND", "cargo iothub");
-    replace_with(hub)
-}
-
-/// The hub takes this process's place, so that Ctrl-C and the exit code are its own.
-#[cfg(unix)]
-fn replace_with(mut hub: std::process::Command) -> Result<()> {
-    use anyhow::Context as _;
-    use std::os::unix::process::CommandExt as _;
-    Err(hub.exec()).context("the local hub could not be started")
-}
-
-#[cfg(not(unix))]
-fn replace_with(mut hub: std::process::Command) -> Result<()> {
-    workspace::run(&mut hub)
+    workspace::replace_with(hub)
 }

@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask --help`. This file parses the command line and calls the file of the
-//! command. `workspace`, `steps`, `program`, `signal` and `variables` serve several commands.
+//! command. `variables` serves several commands; the crate `iothub-programs` holds all that the runner in
+//! `tests/interop` needs too.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
@@ -11,31 +12,29 @@ mod hub;
 mod interop;
 mod mistakes;
 mod new;
-mod output;
 mod pages;
 mod picture;
-mod program;
-mod signal;
-mod steps;
 mod tidy;
 mod variables;
-mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use iothub_programs::output;
+use iothub_programs::tools::Missing;
 
 /// The project's own commands.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: ProjectCommand,
 }
 
+/// A command of this program; its file has the same name.
 #[derive(Subcommand)]
-enum Command {
+enum ProjectCommand {
     /// Run the tutorials as a reader would, and check all they promise
     E2e(e2e::Options),
     /// Run the local hub, until Ctrl-C; it shows what happens line by line (docs/logs.md)
@@ -49,9 +48,6 @@ enum Command {
     },
     /// Run Microsoft's Python, Node and Rust clients against the local hub and our clients
     Interop(interop::Options),
-    /// The part of `interop` that has a network namespace to itself
-    #[command(hide = true)]
-    InteropInside(interop::InsideOptions),
     /// Run the commands that the pages print, as printed, in a fresh clone
     Pages(pages::Options),
     /// The part of `pages` that has a network namespace to itself
@@ -94,22 +90,21 @@ fn main() -> ExitCode {
     output::without_a_report_when_it_is_closed(|| run(Cli::parse().command)).unwrap_or(ExitCode::FAILURE)
 }
 
-fn run(command: Command) -> ExitCode {
+fn run(command: ProjectCommand) -> ExitCode {
     let outcome = match command {
-        Command::E2e(options) => e2e::run(&options),
-        Command::Interop(options) => interop::run(&options, interop::Missing::IsSkipped),
-        Command::InteropInside(options) => interop::run_inside(&options),
-        Command::Pages(options) => pages::run(&options, interop::Missing::IsSkipped),
-        Command::PagesInside(options) => pages::inside::run(&options),
-        Command::Mistakes(options) => mistakes::run(&options, interop::Missing::IsSkipped),
-        Command::Bench(options) => bench::run(&options),
-        Command::Hub { arguments } => hub::run(&arguments),
-        Command::New { sample, dir } => new::run(&sample, &dir),
-        Command::Docs { check } => docs::run(check),
-        Command::Picture => picture::run(),
-        Command::Tidy => tidy::run(),
-        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
-        Command::Ci(options) => ci::run(&options),
+        ProjectCommand::E2e(options) => e2e::run(&options),
+        ProjectCommand::Interop(options) => interop::run(&options, Missing::IsSkipped),
+        ProjectCommand::Pages(options) => pages::run(&options, Missing::IsSkipped),
+        ProjectCommand::PagesInside(options) => pages::inside::run(&options),
+        ProjectCommand::Mistakes(options) => mistakes::run(&options, Missing::IsSkipped),
+        ProjectCommand::Bench(options) => bench::run(&options),
+        ProjectCommand::Hub { arguments } => hub::run(&arguments),
+        ProjectCommand::New { sample, dir } => new::run(&sample, &dir),
+        ProjectCommand::Docs { check } => docs::run(check),
+        ProjectCommand::Picture => picture::run(),
+        ProjectCommand::Tidy => tidy::run(),
+        ProjectCommand::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
+        ProjectCommand::Ci(options) => ci::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

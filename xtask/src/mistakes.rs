@@ -16,9 +16,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-
-use crate::interop::Missing;
-use crate::workspace;
+use iothub_programs::tools::Missing;
+use iothub_programs::workspace;
 
 const PAGE: &str = "docs/troubleshooting.md";
 

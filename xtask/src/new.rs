@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 
 use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::workspace;
 
 /// The variables that samples read, in the order in which their user sets them.
 const VARIABLES: [&str; 3] = [SERVICE_STRING, DEVICE_ID, DEVICE_STRING];

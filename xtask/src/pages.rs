@@ -13,10 +13,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use iothub_programs::tools::{Missing, exists};
+use iothub_programs::workspace;
 
 use self::blocks::{Block, Mark};
-use crate::interop::{Missing, exists};
-use crate::{ci, workspace};
+use crate::ci;
 
 /// The arguments of the command line.
 #[derive(Args, Default)]

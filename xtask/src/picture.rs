@@ -8,12 +8,12 @@ mod svg;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::program::{self, Program};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use self::svg::{Color, Pane, Row};
-use crate::program::{self, Program};
 use crate::variables::{self, DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::workspace;
 
 const PICTURE: &str = "docs/images/hub-log.svg";
 const DEVICE: &str = "my-device";

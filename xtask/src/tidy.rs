@@ -18,9 +18,10 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
+use iothub_programs::workspace;
 
 pub(crate) use self::samples::MAY_USE as SAMPLES_MAY_USE;
-use crate::{docs, pages, workspace};
+use crate::{docs, pages};
 
 /// A place that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub(crate) use self::check::ACK_PROPERTY;
 use self::in_flight::InFlight;
-use self::owner::{Command, Outgoing, Owner, closed};
+use self::owner::{Outgoing, Owner, SenderRequest, closed};
 use crate::amqp::{EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
 use crate::endpoint::{Credential, Endpoint, Timing};
@@ -47,7 +47,7 @@ use crate::error::{Cause, Error, ErrorKind};
 /// ```
 #[derive(Clone)]
 pub struct C2dSender {
-    commands: mpsc::Sender<Command>,
+    requests: mpsc::Sender<SenderRequest>,
     clock: Clock,
     send_timeout: Duration,
     hub: Arc<str>,
@@ -118,11 +118,11 @@ impl C2dSender {
         let message = EncodedMessage::new(device_id, message);
         let deadline = self.clock.after(self.send_timeout);
         let place =
-            self.clock.timeout(self.send_timeout, self.commands.reserve()).await.map_err(|elapsed| {
+            self.clock.timeout(self.send_timeout, self.requests.reserve()).await.map_err(|elapsed| {
                 Error::new(ErrorKind::Timeout, "too many messages wait to be sent").because(elapsed)
             })?;
         let (reply, answer) = oneshot::channel();
-        place.map_err(|_| closed())?.send(Command::Send(Outgoing {
+        place.map_err(|_| closed())?.send(SenderRequest::Send(Outgoing {
             message,
             deadline,
             reply,
@@ -147,7 +147,7 @@ impl C2dSender {
     /// Once begun, closing goes on if the future is dropped.
     pub async fn close(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Close(reply)).await.is_err() {
+        if self.requests.send(SenderRequest::Close(reply)).await.is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))
@@ -238,10 +238,10 @@ impl C2dSenderBuilder {
         let clock = timing.clock.clone();
         let endpoint = Endpoint::new(Credential::Hub(credential), timing).await?;
         let link = SendingLink::open(&endpoint, clock.after(endpoint.timing.connect_timeout)).await?;
-        let (sender, commands) = mpsc::channel(max_in_flight);
+        let (sender, requests) = mpsc::channel(max_in_flight);
         let owner = Owner {
             endpoint,
-            commands,
+            requests,
             link: Some(link),
             retired: None,
             in_flight: InFlight::new(clock.clone(), max_in_flight),
@@ -249,6 +249,6 @@ impl C2dSenderBuilder {
             condemned: None,
         };
         tokio::spawn(owner.run());
-        Ok(C2dSender { commands: sender, clock, send_timeout, hub, is_local })
+        Ok(C2dSender { requests: sender, clock, send_timeout, hub, is_local })
     }
 }

@@ -18,7 +18,7 @@ use iothub_auth::{ConnectionStringError, EventHubsConnectionString, ServiceConne
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::EventReaderBuilder;
-use self::owner::{Command, Question};
+use self::owner::{Question, ReaderRequest};
 pub use self::restarts::{StreamRestart, StreamRestarts};
 use crate::checkpoint::{CheckpointScope, CheckpointStore};
 use crate::connection_state::ConnectionStates;
@@ -119,7 +119,7 @@ pub struct EventReader {
     events: mpsc::Receiver<Result<Event, Error>>,
     /// The error that ended the stream, if it came in a batch behind events.
     last_word: Option<Error>,
-    commands: mpsc::Sender<Command>,
+    requests: mpsc::Sender<ReaderRequest>,
     states: ConnectionStates,
     missed: Arc<AtomicU64>,
     restarts: StreamRestarts,
@@ -287,13 +287,13 @@ impl EventReader {
         question: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Question,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Ask(question(reply))).await.is_ok()
+        if self.requests.send(ReaderRequest::Ask(question(reply))).await.is_ok()
             && let Ok(answer) = answer.await
         {
             return answer;
         }
         // A question that is dropped unanswered found no connection, or the end.
-        let kind = if self.commands.is_closed() { ErrorKind::Closed } else { ErrorKind::Disconnected };
+        let kind = if self.requests.is_closed() { ErrorKind::Closed } else { ErrorKind::Disconnected };
         Err(Error::new(kind, "the event hub was not asked"))
     }
 
@@ -307,7 +307,7 @@ impl EventReader {
     /// Once begun, closing goes on if the future is dropped.
     pub async fn close(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Close(reply)).await.is_err() {
+        if self.requests.send(ReaderRequest::Close(reply)).await.is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))

@@ -15,7 +15,7 @@ use iothub_auth::{Clock, ServiceConnectionString};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::batch::FeedbackBatch;
-use self::owner::{Command, Owner};
+use self::owner::{Owner, ReceiverRequest};
 use crate::amqp::FeedbackLink;
 use crate::connection_state::{ConnectionStates, StateSender};
 use crate::endpoint::{Credential, Endpoint, Timing};
@@ -60,7 +60,7 @@ pub(crate) fn fuzzing_records(body: &[u8]) {
 /// ```
 pub struct FeedbackReceiver {
     batches: mpsc::Receiver<Result<FeedbackBatch, Error>>,
-    commands: mpsc::UnboundedSender<Command>,
+    requests: mpsc::UnboundedSender<ReceiverRequest>,
     states: ConnectionStates,
     hub: Arc<str>,
 }
@@ -111,7 +111,7 @@ impl FeedbackReceiver {
     /// Once begun, closing goes on if the future is dropped.
     pub async fn close(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Close(reply)).is_err() {
+        if self.requests.send(ReceiverRequest::Close(reply)).is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))
@@ -193,17 +193,17 @@ impl FeedbackReceiverBuilder {
         let deadline = endpoint.timing.clock.after(endpoint.timing.connect_timeout);
         let link = FeedbackLink::open(&endpoint, deadline).await?;
         let (batches_of, batches) = mpsc::channel(1);
-        let (commands, commands_of) = mpsc::unbounded_channel();
+        let (requests, received_requests) = mpsc::unbounded_channel();
         let (states_of, states) = StateSender::connected();
         let owner = Owner {
             reconnect: Reconnect::new(endpoint, states_of),
             batches: batches_of,
-            // Weak, so that the end of the receiver and of its batches is the end of the commands.
-            settle: commands.downgrade(),
-            commands: commands_of,
+            // Weak, so that the end of the receiver and of its batches is the end of the requests.
+            settle: requests.downgrade(),
+            requests: received_requests,
             epoch: 0,
         };
         tokio::spawn(owner.run(link));
-        Ok(FeedbackReceiver { batches, commands, states: ConnectionStates::new(states), hub })
+        Ok(FeedbackReceiver { batches, requests, states: ConnectionStates::new(states), hub })
     }
 }

@@ -1,4 +1,4 @@
-//! This file defines the commands and their arguments. It checks ids, so that all other files get valid ones.
+//! This file defines the commands and their arguments. It checks ids, so that all other files get valid ids.
 
 mod method_call;
 
@@ -91,7 +91,7 @@ pub(crate) enum TwinCommand {
     /// Show the twin of a device or a module as JSON.
     Show {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
         /// A module of the device, if it is the module's twin.
         #[arg(long, value_name = "MODULE")]
         module: Option<ModuleId>,
@@ -141,7 +141,7 @@ pub(crate) enum DeviceCommand {
     /// Register a device; the hub makes its keys.
     Create {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
         #[command(flatten)]
         output: Output,
     },
@@ -156,7 +156,7 @@ pub(crate) enum DeviceCommand {
     /// Show a device.
     Show {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
         /// Show its keys as well.
         #[arg(long)]
         show_keys: bool,
@@ -166,7 +166,7 @@ pub(crate) enum DeviceCommand {
     /// Remove a device, with its twin and the messages waiting for it.
     Delete {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
         /// Only if its ETag is still this one.
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
@@ -174,7 +174,7 @@ pub(crate) enum DeviceCommand {
     /// Remove the messages that wait for a device. Their senders hear of it if they asked for feedback.
     Purge {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
     },
     /// What a device connects with.
     #[command(subcommand)]
@@ -190,7 +190,7 @@ pub(crate) enum ConnectionStringCommand {
     /// export IOTHUB_DEVICE_CONNECTION_STRING="$(iothub device connection-string show ID)"
     Show {
         #[command(flatten)]
-        target: Target,
+        device: DeviceArgument,
         /// Which of the two keys of the device it holds.
         #[arg(long, value_name = "KEY", default_value = "primary")]
         key_type: KeyType,
@@ -200,10 +200,10 @@ pub(crate) enum ConnectionStringCommand {
     },
 }
 
-/// Which device: `ID`, or `--device-id ID` as users of other tools type it.
+/// The device of a command, given as `ID`, or as `--device-id ID` for users who know other tools.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Target {
+pub(crate) struct DeviceArgument {
     /// The id of the device.
     #[arg(value_name = "ID")]
     id: Option<DeviceId>,
@@ -212,8 +212,8 @@ pub(crate) struct Target {
     device_id: Option<DeviceId>,
 }
 
-impl Target {
-    /// The id; clap has made sure that there is one.
+impl DeviceArgument {
+    /// Returns the id of the device. It is there, because clap requires it.
     pub(crate) fn id(self) -> anyhow::Result<DeviceId> {
         self.id.or(self.device_id).ok_or_else(|| anyhow::anyhow!("say which device: its id is missing"))
     }
@@ -260,10 +260,10 @@ mod tests {
         for arguments in [["show", "d1", ""], ["show", "--device-id", "d1"], ["show", "-d", "d1"]] {
             let arguments = arguments.into_iter().filter(|argument| !argument.is_empty());
             let cli = Cli::try_parse_from(["iothub", "device"].into_iter().chain(arguments)).unwrap();
-            let Resource::Device(DeviceCommand::Show { target, .. }) = cli.resource else {
+            let Resource::Device(DeviceCommand::Show { device, .. }) = cli.resource else {
                 panic!("{cli:?}")
             };
-            assert_eq!(target.id().unwrap().as_str(), "d1");
+            assert_eq!(device.id().unwrap().as_str(), "d1");
         }
         assert!(Cli::try_parse_from(["iothub", "device", "show", "d1", "-d", "d2"]).is_err());
         assert!(Cli::try_parse_from(["iothub", "device", "show"]).is_err());

@@ -1,4 +1,4 @@
-//! What the commands of `iothub device` do. Shows a key only where it was asked for.
+//! This file carries out the commands of `iothub device`. It shows a key only where the user asked for it.
 
 use anyhow::{Context as _, bail};
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
@@ -13,8 +13,8 @@ use crate::output::{Table, note, print, print_json, time};
 pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()> {
     let devices = hub.client.devices();
     match command {
-        DeviceCommand::Create { target, output } => {
-            let identity = devices.create(DeviceIdentity::new(target.id()?)).await?;
+        DeviceCommand::Create { device, output } => {
+            let identity = devices.create(DeviceIdentity::new(device.id()?)).await?;
             show(&identity, Keys::Hidden, output.format)?;
             if output.format == Format::Table {
                 note(&format!(
@@ -32,23 +32,23 @@ pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()>
             }
             Ok(())
         }
-        DeviceCommand::Show { target, show_keys, output } => {
-            let identity = devices.get(&target.id()?).await?;
+        DeviceCommand::Show { device, show_keys, output } => {
+            let identity = devices.get(&device.id()?).await?;
             show(&identity, if show_keys { Keys::Shown } else { Keys::Hidden }, output.format)
         }
-        DeviceCommand::Delete { target, etag } => {
-            let id = target.id()?;
+        DeviceCommand::Delete { device, etag } => {
+            let id = device.id()?;
             devices.delete(&id, etag.map_or(Precondition::Any, Precondition::IfMatch)).await?;
             print(&format!("device {id} is deleted"))
         }
-        DeviceCommand::Purge { target } => {
-            let id = target.id()?;
+        DeviceCommand::Purge { device } => {
+            let id = device.id()?;
             let count = devices.purge_c2d_messages(&id).await?;
             let messages = if count == 1 { "message" } else { "messages" };
             print(&format!("{count} {messages} for device {id} purged"))
         }
-        DeviceCommand::ConnectionString(ConnectionStringCommand::Show { target, key_type, output }) => {
-            let identity = devices.get(&target.id()?).await?;
+        DeviceCommand::ConnectionString(ConnectionStringCommand::Show { device, key_type, output }) => {
+            let identity = devices.get(&device.id()?).await?;
             let text = connection_string(&identity, key_type, hub)?.reveal();
             match output.unwrap_or(Format::Tsv) {
                 Format::Table => Table::new(&["ConnectionString"]).row([text]).print(),

@@ -46,6 +46,12 @@ impl Identity {
     pub const fn new(device: DeviceId, module: Option<ModuleId>) -> Self {
         Self { device, module }
     }
+
+    /// Returns the device or module whose twin this is.
+    #[must_use]
+    pub fn of_twin(twin: &Twin) -> Self {
+        Self::new(twin.device_id.clone(), twin.module_id.clone())
+    }
 }
 
 /// Writes `device` or `device/module`.
@@ -57,6 +63,9 @@ impl fmt::Display for Identity {
         }
     }
 }
+
+// `&DeviceId` is the only reference that turns into an identity, so that the compiler knows the type of `device` in
+// `let device = "my-device".parse()?; twins.get(&device)`.
 
 impl From<DeviceId> for Identity {
     fn from(device: DeviceId) -> Self {
@@ -79,18 +88,5 @@ impl From<(DeviceId, ModuleId)> for Identity {
 impl From<(&DeviceId, &ModuleId)> for Identity {
     fn from((device, module): (&DeviceId, &ModuleId)) -> Self {
         Self::module(device.clone(), module.clone())
-    }
-}
-
-impl From<&Self> for Identity {
-    fn from(identity: &Self) -> Self {
-        identity.clone()
-    }
-}
-
-/// Returns the device or module whose twin it is.
-impl From<&Twin> for Identity {
-    fn from(twin: &Twin) -> Self {
-        Self::new(twin.device_id.clone(), twin.module_id.clone())
     }
 }

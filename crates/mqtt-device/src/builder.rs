@@ -1,4 +1,4 @@
-//! This file makes a client: from a connection string and options to a running task.
+//! This file makes a client from a connection string and options, and starts its task.
 //!
 //! Programs call it through `DeviceClient` and `ModuleClient`. A connection string or an option that cannot work
 //! is refused before a connection is tried.
@@ -16,7 +16,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::capacity::Capacity;
 use crate::client::DeviceClient;
 use crate::connection_state::ConnectionState;
-use crate::core::{Core, MAX_REQUESTS};
 use crate::desired::{self, Tracker};
 use crate::driver::{Driver, random, waiter};
 use crate::error::{Error, ErrorKind};
@@ -26,13 +25,14 @@ use crate::module_client::ModuleClient;
 use crate::options::{Options, OutboxLimits, ReconnectPolicy};
 use crate::outbox::Outbox;
 use crate::requests::Requests;
+use crate::shared_client::{MAX_REQUESTS, SharedClient};
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 use crate::transport::Target;
 
 use sealed::Connection;
 
-/// A value that can be read as a device's connection string: text, or one that was read already.
+/// A value that can be read as a device's connection string: text, or a connection string that was read before.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +45,7 @@ use sealed::Connection;
 /// # }
 /// ```
 pub trait ToDeviceConnectionString: sealed::Sealed {
-    /// The connection string.
+    /// Returns the connection string.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`]; the source names the defect.
@@ -56,14 +56,14 @@ mod sealed {
     use std::sync::Arc;
 
     use crate::client::DeviceClient;
-    use crate::core::Core;
     use crate::module_client::ModuleClient;
+    use crate::shared_client::SharedClient;
 
     pub trait Sealed {}
 
     /// The connection that a client is a handle of.
     #[derive(Debug)]
-    pub struct Connection(pub(super) Arc<Core>);
+    pub struct Connection(pub(super) Arc<SharedClient>);
 
     pub trait Client {
         fn of(connection: Connection) -> Self;
@@ -219,7 +219,7 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// Sets how long to wait for the hub's answer to a request (default 60 s).
+    /// Sets how long to wait for the hub's response to a request (default 60 s).
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.options.response_timeout = timeout;
         self
@@ -270,12 +270,12 @@ impl<C: Client> ClientBuilder<C> {
     /// # Cancel safety
     /// Dropping the future closes what was opened.
     pub async fn connect(self) -> Result<C, Error> {
-        let (core, driver) = self.build()?;
+        let (client, driver) = self.build()?;
         let (first, connected) = waiter();
         tokio::spawn(driver.run(Some(first)));
         match connected.await {
-            Ok(outcome) => outcome.map(|()| C::of(Connection(core))),
-            Err(_) => Err(core.closed()),
+            Ok(outcome) => outcome.map(|()| C::of(Connection(client))),
+            Err(_) => Err(client.closed()),
         }
     }
 
@@ -289,12 +289,12 @@ impl<C: Client> ClientBuilder<C> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<C, Error> {
-        let (core, driver) = self.build()?;
+        let (client, driver) = self.build()?;
         tokio::spawn(driver.run(None));
-        Ok(C::of(Connection(core)))
+        Ok(C::of(Connection(client)))
     }
 
-    fn build(self) -> Result<(Arc<Core>, Driver), Error> {
+    fn build(self) -> Result<(Arc<SharedClient>, Driver), Error> {
         let (identity, options) = (self.identity?, self.options);
         let invalid = |text: String| Error::of(ErrorKind::InvalidArgument, &identity.device_id, text);
         if let Some(defect) = options.defect() {
@@ -331,7 +331,7 @@ impl<C: Client> ClientBuilder<C> {
             connect_timeout: options.connect_timeout,
             tls,
         });
-        let (commands, received_commands) = mpsc::unbounded_channel();
+        let (instructions, received_instructions) = mpsc::unbounded_channel();
         let (states, received_states) = watch::channel(ConnectionState::Connecting);
         let (done, received_done) = watch::channel(None);
         let inbox = Arc::new(Inbox::default());
@@ -342,10 +342,10 @@ impl<C: Client> ClientBuilder<C> {
             identity: Arc::clone(&identity),
             topics: Arc::clone(&topics),
             target,
-            commands: received_commands,
+            instructions: received_instructions,
             inbox: Arc::clone(&inbox),
             calls: Arc::clone(&calls),
-            answers: VecDeque::new(),
+            method_responses: VecDeque::new(),
             states,
             done,
             outbox: Outbox::new(options.window),
@@ -355,10 +355,10 @@ impl<C: Client> ClientBuilder<C> {
             epoch: 0,
             options: options.clone(),
         };
-        let core = Core {
+        let client = SharedClient {
             identity,
             topics,
-            commands,
+            instructions,
             capacity: Capacity::new(&options.outbox),
             inbox,
             calls,
@@ -369,6 +369,6 @@ impl<C: Client> ClientBuilder<C> {
             sequence: AtomicU64::new(0),
             options,
         };
-        Ok((Arc::new(core), driver))
+        Ok((Arc::new(client), driver))
     }
 }

@@ -1,4 +1,5 @@
-//! This file hands cloud-to-device messages to the application: one at a time, acknowledged when it says so.
+//! This file gives cloud-to-device messages to the application one at a time, and has the driver acknowledge a message
+//! when the application completes it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,16 +11,16 @@ use futures_util::Stream;
 use iothub_models::{C2dMessage, DeviceId};
 use tokio::sync::mpsc;
 
-use crate::command::Command;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::{Arrived, Inbox};
+use crate::instruction::Instruction;
 use crate::queue::Reader;
 
 /// The cloud-to-device messages of a device, in the order of their arrival.
 ///
-/// One stream at a time; after it is dropped another may be asked for. The stream does not keep the
-/// client alive, and ends when the client does. What is not read stays unacknowledged: the hub holds
-/// at most 50 messages per device and refuses more to the sender, so nothing grows and nothing is lost.
+/// There is one stream at a time; after it is dropped, the application may ask for another. The stream does not keep the
+/// client alive, and ends when the client does. A message that is not read stays unacknowledged. The hub keeps at most 50
+/// messages per device and refuses further ones, so that no queue grows and no message is lost.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
@@ -35,7 +36,7 @@ use crate::queue::Reader;
 pub struct C2dMessages {
     reader: Reader<Arrived>,
     inbox: Arc<Inbox>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
 }
 
@@ -43,13 +44,13 @@ impl C2dMessages {
     pub(crate) const fn new(
         reader: Reader<Arrived>,
         inbox: Arc<Inbox>,
-        commands: mpsc::WeakUnboundedSender<Command>,
+        instructions: mpsc::WeakUnboundedSender<Instruction>,
         device_id: DeviceId,
     ) -> Self {
-        Self { reader, inbox, commands, device_id }
+        Self { reader, inbox, instructions, device_id }
     }
 
-    /// The next message; `None` once the client is shut down.
+    /// Returns the next message, or `None` once the client is shut down.
     ///
     /// # Cancel safety
     /// Dropping the future loses no message.
@@ -62,7 +63,7 @@ impl C2dMessages {
             arrived.map(|arrived| ReceivedC2d {
                 arrived,
                 inbox: Arc::clone(&self.inbox),
-                commands: self.commands.clone(),
+                instructions: self.instructions.clone(),
                 device_id: self.device_id.clone(),
                 completed: false,
             })
@@ -100,7 +101,7 @@ impl Stream for C2dMessages {
 pub struct ReceivedC2d {
     arrived: Arrived,
     inbox: Arc<Inbox>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
     completed: bool,
 }
@@ -108,7 +109,7 @@ pub struct ReceivedC2d {
 impl ReceivedC2d {
     /// Tells the hub that the message is dealt with, so that it forgets it.
     ///
-    /// `Ok` means that the acknowledgement is on its way; MQTT has no answer to it.
+    /// `Ok` means that the acknowledgement is on its way; MQTT does not confirm it.
     ///
     /// # Errors
     /// [`ErrorKind::Disconnected`] if the connection the message came on has ended: nothing is lost,
@@ -117,10 +118,9 @@ impl ReceivedC2d {
     pub fn complete(mut self) -> Result<(), Error> {
         self.completed = true;
         let Arrived { epoch, packet_id, .. } = self.arrived;
-        let sent = self
-            .commands
-            .upgrade()
-            .is_some_and(|commands| commands.send(Command::Complete { epoch, packet_id }).is_ok());
+        let sent = self.instructions.upgrade().is_some_and(|instructions| {
+            instructions.send(Instruction::Complete { epoch, packet_id }).is_ok()
+        });
         if !sent {
             return Err(Error::closed(&self.device_id));
         }

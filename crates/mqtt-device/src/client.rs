@@ -1,5 +1,5 @@
-//! [`DeviceClient`]: the handle an application holds for a device. What it promises is here; how it is kept,
-//! in `core` and `driver`.
+//! This file defines [`DeviceClient`], the handle that an application holds for a device, and documents what each call
+//! promises. `shared_client` and `driver` keep these promises.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::builder::{ClientBuilder, DeviceClientBuilder, ToDeviceConnectionString};
 use crate::c2d::C2dMessages;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::core::Core;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::methods::DirectMethods;
+use crate::shared_client::SharedClient;
 
 /// A device's connection to its IoT hub.
 ///
@@ -34,7 +34,7 @@ use crate::methods::DirectMethods;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct DeviceClient(pub(crate) Arc<Core>);
+pub struct DeviceClient(pub(crate) Arc<SharedClient>);
 
 impl DeviceClient {
     /// Connects with the default options.
@@ -54,13 +54,13 @@ impl DeviceClient {
         Self::builder(connection_string).connect().await
     }
 
-    /// A builder, to set options. A connection string that cannot be used is reported by its `connect`
+    /// Returns a builder, to set options. A connection string that cannot be used is reported by its `connect`
     /// and `start`.
     pub fn builder(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> DeviceClientBuilder {
         ClientBuilder::new(connection_string)
     }
 
-    /// The device's id.
+    /// Returns the device's id.
     #[must_use]
     pub fn device_id(&self) -> &DeviceId {
         self.0.device_id()
@@ -93,7 +93,7 @@ impl DeviceClient {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists, or for a module,
-    /// which gets no such messages; [`ErrorKind::Timeout`] without the hub's answer within
+    /// which gets no such messages; [`ErrorKind::Timeout`] without the hub's acknowledgement within
     /// `response_timeout`; [`ErrorKind::NotAuthorized`] if it refuses; [`ErrorKind::Closed`].
     ///
     /// # Cancel safety
@@ -107,13 +107,13 @@ impl DeviceClient {
     /// A request that is on its way when the connection ends is sent again on the next.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] without an answer within `response_timeout`, time without a connection
+    /// [`ErrorKind::Timeout`] without a response within `response_timeout`, time without a connection
     /// included; [`ErrorKind::Throttled`] if the device or others ask too often;
     /// [`ErrorKind::Unavailable`] if the hub fails; [`ErrorKind::NotAuthorized`] if it does not have twins
     /// or no longer this device; [`ErrorKind::Protocol`]; [`ErrorKind::Closed`].
     ///
     /// # Cancel safety
-    /// Dropping the future drops the answer.
+    /// Dropping the future loses nothing but the response.
     pub async fn twin(&self) -> Result<TwinProperties, Error> {
         self.0.twin().await
     }
@@ -128,7 +128,7 @@ impl DeviceClient {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if it is no object or the hub refuses its names or values;
     /// [`ErrorKind::TooLarge`]; [`ErrorKind::Throttled`] and [`ErrorKind::Unavailable`], after which it may
-    /// be tried again; [`ErrorKind::Timeout`] without an answer within `response_timeout`, whose text tells
+    /// be tried again; [`ErrorKind::Timeout`] without a response within `response_timeout`, whose text tells
     /// whether the hub may have it; [`ErrorKind::NotAuthorized`], [`ErrorKind::Protocol`],
     /// [`ErrorKind::Closed`]. [`Error::tracking_id`] is the hub's name for a request it refused.
     ///
@@ -138,15 +138,15 @@ impl DeviceClient {
         self.0.update_reported_properties(patch, None).await
     }
 
-    /// The same, if the reported properties still have the version `expected`, as
-    /// [`twin`](Self::twin) or an earlier update told it.
+    /// Lays `patch` over the reported properties if they still have the version `expected`, and returns their new version
+    /// when the hub has them. [`twin`](Self::twin) or an earlier update told the version.
     ///
     /// Such a patch is never sent twice, since the second would be refused because of the first.
     ///
     /// # Errors
     /// The errors of [`update_reported_properties`](Self::update_reported_properties);
     /// [`ErrorKind::PreconditionFailed`] if they have another version; [`ErrorKind::Disconnected`] if the
-    /// connection ended before the answer: get the twin to see what became of it.
+    /// connection ended before the response: get the twin to see whether it has the patch.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the hub has the patch.
@@ -158,10 +158,10 @@ impl DeviceClient {
         self.0.update_reported_properties(patch, Some(expected)).await
     }
 
-    /// The desired properties as they are, and the stream of their changes.
+    /// Returns the present desired properties with the stream of their changes.
     ///
-    /// The hub tells changes only to a device that is connected; the stream makes up for it, see
-    /// [`DesiredProperties`].
+    /// The hub tells changes only to a device that is connected. The stream also delivers changes that were made at other
+    /// times, as [`DesiredProperties`] says.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists; otherwise as
@@ -175,17 +175,17 @@ impl DeviceClient {
 
     /// Asks the hub for calls of direct methods, and returns their stream when the hub has agreed.
     ///
-    /// From then on the hub takes the device for one that has methods, whichever they are: every call is
-    /// for the program to answer, see [`DirectMethodCall`](crate::DirectMethodCall). For one function per
-    /// method, see [`MethodHandlers`](crate::MethodHandlers).
+    /// From then on the hub passes on calls of any method, and the program must respond to each, as
+    /// [`DirectMethodCall`](crate::DirectMethodCall) says. For one function per method, see
+    /// [`MethodHandlers`](crate::MethodHandlers).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the stream of an earlier call still exists;
-    /// [`ErrorKind::Timeout`] without the hub's answer within `response_timeout`;
+    /// [`ErrorKind::Timeout`] without the hub's acknowledgement within `response_timeout`;
     /// [`ErrorKind::NotAuthorized`] if it refuses; [`ErrorKind::Closed`].
     ///
     /// # Cancel safety
-    /// Dropping the future is dropping the stream: calls that have come are answered as failed.
+    /// Dropping the future drops the stream: calls that have come get a response that says that they failed.
     pub async fn direct_methods(&self) -> Result<DirectMethods, Error> {
         self.0.direct_methods().await
     }
@@ -196,15 +196,14 @@ impl DeviceClient {
         self.0.connection_state()
     }
 
-    /// The present connection state and every change to come.
+    /// Returns the stream of connection states: the present one and every change to come.
     #[must_use]
     pub fn connection_states(&self) -> ConnectionStates {
         self.0.connection_states()
     }
 
-    /// Ends the client: nothing new is taken, what the outbox holds is sent for at most
-    /// `shutdown_timeout`, the hub is told goodbye. Without a connection it ends at once. Further calls
-    /// wait for the same end and give the same answer.
+    /// Ends the client: it refuses new calls, sends the messages in the outbox for at most `shutdown_timeout`, and
+    /// disconnects. Without a connection it ends at once. Further calls wait for the same end and return the same result.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] if telemetry was left unacknowledged; each call of

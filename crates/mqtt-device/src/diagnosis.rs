@@ -1,6 +1,6 @@
 //! This file turns the way a connection or a request failed into an error that says why it failed and what to do.
 //!
-//! The driver calls it. All of the client's wording about connections and the hub's answers is here. The reason comes
+//! The driver calls it. All of the client's texts about connections and the hub's responses are here. The reason comes
 //! first in each text, and no text holds a key or a token.
 
 use std::io;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::requests::Request;
 use crate::subscriptions::Feed;
 use crate::transport::{Failure, Refusal};
-use crate::twin_answer::Defect;
+use crate::twin_response::Defect;
 
 /// Returns why an attempt to connect failed. `before` says whether the hub has accepted this client already.
 pub(crate) fn connect_failed(
@@ -107,7 +107,7 @@ pub(crate) fn connection_lost(
     }
 }
 
-/// Returns what to check where nothing answered. On this machine that is the hub, and nearly never a firewall.
+/// Returns what to check where no hub responded. On this machine that is the hub, and nearly never a firewall.
 fn reach(identity: &DeviceConnectionString) -> String {
     let (address, port) = (&identity.address, identity.address.mqtts_port);
     let firewall = format!(
@@ -181,7 +181,7 @@ fn started_anew(identity: &DeviceConnectionString) -> String {
     )
 }
 
-/// Returns why a request that the hub answered did not succeed. `what` names the request: "reading the twin".
+/// Returns why a request to which the hub responded did not succeed. `what` names the request: "reading the twin".
 pub(crate) fn request_failed(device_id: &DeviceId, what: &str, defect: Defect) -> Error {
     let refused = match defect {
         Defect::Refused(refused) => refused,
@@ -217,8 +217,8 @@ pub(crate) fn request_failed(device_id: &DeviceId, what: &str, defect: Defect) -
     }
 }
 
-/// Returns why a request has no answer. `left` says whether it was sent, so that the hub may have seen it.
-pub(crate) fn unanswered(device_id: &DeviceId, request: &Request, left: bool, waited: Duration) -> Error {
+/// Returns why a request has no response. `left` says whether it was sent, so that the hub may have seen it.
+pub(crate) fn no_response(device_id: &DeviceId, request: &Request, left: bool, waited: Duration) -> Error {
     let (what, fate) = match (request, left) {
         (Request::Get, _) => ("the twin", "try again"),
         (Request::Report { .. }, true) => ("reported properties", "it may have them; the twin tells"),
@@ -228,7 +228,7 @@ pub(crate) fn unanswered(device_id: &DeviceId, request: &Request, left: bool, wa
     Error::of(ErrorKind::Timeout, device_id, text)
 }
 
-/// Returns why it is unknown what became of reported properties that were to replace one version only.
+/// Returns why the outcome of a patch of one version of the reported properties is unknown.
 pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
     Error::of(
         ErrorKind::Disconnected,
@@ -237,11 +237,11 @@ pub(crate) fn outcome_unknown(device_id: &DeviceId) -> Error {
     )
 }
 
-/// Returns why the hub does not send what it was asked for.
+/// Returns why the hub does not send the messages of a feed.
 pub(crate) fn subscription_refused(device_id: &DeviceId, feed: Feed) -> Error {
     let what = match feed {
         Feed::C2d => "cloud-to-device messages",
-        Feed::TwinAnswers => "answers about the twin",
+        Feed::TwinResponses => "answers about the twin",
         Feed::DesiredChanges => "changes of desired properties",
         Feed::Methods => "direct methods",
     };

@@ -20,13 +20,13 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backoff::Backoff;
-use crate::command::{Command, Outgoing, Waiter};
 use crate::connection_state::ConnectionState;
 use crate::desired::Tracker;
 use crate::diagnosis;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::Inbox;
-use crate::method_calls::{Answer, Calls};
+use crate::instruction::{Instruction, Outgoing, Waiter};
+use crate::method_calls::{Calls, MethodResponse};
 use crate::options::Options;
 use crate::outbox::{GivenUp, Outbox};
 use crate::requests::Requests;
@@ -40,33 +40,33 @@ mod twin;
 
 use serving::End;
 
-/// A token is renewed when this part of its life has passed.
+/// The part of its lifetime after which a token is renewed.
 const RENEW_AT: f64 = 0.85;
 
-/// The state of the task.
+/// The task that owns the connection, with its state.
 pub(crate) struct Driver {
     pub(crate) identity: Arc<DeviceConnectionString>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) target: Arc<Target>,
     pub(crate) options: Options,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) instructions: mpsc::UnboundedReceiver<Instruction>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) calls: Arc<Calls>,
-    /// The answers to calls of this connection, in the order in which they are to be sent.
-    pub(crate) answers: VecDeque<Answer>,
+    /// The responses to calls of this connection, in the order in which they are to be sent.
+    pub(crate) method_responses: VecDeque<MethodResponse>,
     pub(crate) states: watch::Sender<ConnectionState>,
-    /// Tells, once, how many messages were left unacknowledged.
+    /// The number of messages that were left unacknowledged, told once, at the end.
     pub(crate) done: watch::Sender<Option<usize>>,
     pub(crate) outbox: Outbox<Outgoing>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) requests: Requests,
     pub(crate) desired: Tracker,
-    /// Counts connections, so that what belongs to an old one is told apart.
+    /// The number of the present connection, which tells its messages and calls from those of earlier connections.
     pub(crate) epoch: u64,
 }
 
 impl Driver {
-    /// Runs until the end. `first` hears how the first attempt went, and a failure of it is the end.
+    /// Runs until the client ends. `first` is told how the first attempt went, and the client ends if that failed.
     pub(crate) async fn run(mut self, mut first: Option<Waiter>) {
         let clock = self.options.clock.clone();
         let mut backoff = Backoff::new(self.options.reconnect.clone());
@@ -84,10 +84,10 @@ impl Driver {
                 Ok((link, renew_at)) => {
                     tell_connected(&self.identity, connected_before);
                     connected_before = true;
-                    // Before `connect` returns, so that whoever looks then sees it.
+                    // The state changes before `connect` returns, so that its caller sees the new state.
                     self.states.send_replace(ConnectionState::Connected);
                     if let Some(first) = first.take() {
-                        // Whoever dropped `connect` dropped the handles too, which ends this task.
+                        // A caller that dropped `connect` dropped the handles too, which ends this task.
                         let _unheard = first.send(Ok(()));
                     }
                     let since = clock.now();
@@ -125,15 +125,15 @@ impl Driver {
         self.finish();
     }
 
-    /// Does `work` while there is no connection, and listens to the handles. `None`: it is time to stop.
+    /// Does `work` while there is no connection, and carries out instructions. Returns `None` when it is time to stop.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return Some(done),
-                command = self.commands.recv() => {
-                    // What else a command wants is taken up when there is a connection.
-                    if self.obey(command?) == Some(Wish::Stop) {
+                instruction = self.instructions.recv() => {
+                    // Any other wish is fulfilled by the next connection.
+                    if self.obey(instruction?) == Some(Wish::Stop) {
                         return None;
                     }
                 }
@@ -141,32 +141,32 @@ impl Driver {
         }
     }
 
-    /// Takes a command in; what needs the connection comes back.
-    fn obey(&mut self, command: Command) -> Option<Wish> {
-        match command {
-            Command::Send { sequence, message } => self.outbox.push(sequence, message),
-            Command::GiveUp { sequence } => return self.give_up(sequence),
-            Command::Request { sequence, pending } => self.request(sequence, pending),
-            Command::GiveUpRequest { sequence } => {
+    /// Carries out an instruction as far as that needs no connection, and returns what the connection is to do.
+    fn obey(&mut self, instruction: Instruction) -> Option<Wish> {
+        match instruction {
+            Instruction::Send { sequence, message } => self.outbox.push(sequence, message),
+            Instruction::GiveUp { sequence } => return self.give_up(sequence),
+            Instruction::Request { sequence, pending } => self.request(sequence, pending),
+            Instruction::GiveUpRequest { sequence } => {
                 return self.give_up_request(sequence).then_some(Wish::Reconnect);
             }
-            Command::FollowDesired { start } => self.follow_desired(start),
-            Command::Subscribe { feed, done } => self.subscriptions.want_and_tell(feed, done),
-            // A hub that does not answer for so long is asked anew, over a fresh connection.
-            Command::Unanswered { feed } => {
-                return self.subscriptions.is_unanswered(feed).then_some(Wish::Reconnect);
+            Instruction::FollowDesired { start } => self.follow_desired(start),
+            Instruction::Subscribe { feed, done } => self.subscriptions.want_and_tell(feed, done),
+            // A hub that has not acknowledged for so long is asked again, on a new connection.
+            Instruction::Unacknowledged { feed } => {
+                return self.subscriptions.is_unacknowledged(feed).then_some(Wish::Reconnect);
             }
-            Command::Complete { epoch, packet_id } if epoch == self.epoch => {
+            Instruction::Complete { epoch, packet_id } if epoch == self.epoch => {
                 return Some(Wish::Acknowledge(packet_id));
             }
-            Command::Complete { .. } => {
+            Instruction::Complete { .. } => {
                 tracing::debug!(
                     "a message of an earlier connection was completed: the hub delivers it again"
                 );
             }
-            Command::Answer(answer) => self.answer(answer),
-            Command::CallsUnread => self.calls_unread(),
-            Command::Shutdown => return Some(Wish::Stop),
+            Instruction::Respond(response) => self.respond(response),
+            Instruction::CallsUnread => self.calls_unread(),
+            Instruction::Shutdown => return Some(Wish::Stop),
         }
         None
     }
@@ -176,7 +176,7 @@ impl Driver {
         let (message, text, request) = match self.outbox.give_up(sequence) {
             GivenUp::Gone => return None,
             GivenUp::Queued(message) => (message, "it was never sent", None),
-            // A hub that does not answer for so long is asked anew, over a fresh connection.
+            // A hub that has not acknowledged for so long gets the rest on a new connection.
             GivenUp::Offered(message) => {
                 (message, "it was sent and the hub may have it", Some(Wish::Reconnect))
             }
@@ -187,12 +187,12 @@ impl Driver {
         request
     }
 
-    /// Answers everybody who still waits.
+    /// Tells all handles that still wait that the client is closed.
     fn finish(mut self) {
-        // What was handed over in the last moment gets its answer too.
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command);
+        // Instructions that came in the last moment are carried out too, so that their senders do not wait for ever.
+        self.instructions.close();
+        while let Ok(instruction) = self.instructions.try_recv() {
+            self.obey(instruction);
         }
         self.inbox.close();
         self.calls.close();
@@ -212,7 +212,7 @@ impl Driver {
     }
 }
 
-/// The effect that a command has on the connection.
+/// The effect that an instruction has on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Acknowledge(u16),
@@ -220,7 +220,7 @@ enum Wish {
     Stop,
 }
 
-/// One attempt, with a fresh token; also says when that token is to be renewed.
+/// Connects once, with a fresh token. Also returns when that token is to be renewed.
 async fn attempt(
     target: Arc<Target>,
     identity: Arc<DeviceConnectionString>,
@@ -237,13 +237,13 @@ async fn attempt(
     Ok((link, renew_at))
 }
 
-/// A number from 0 to 1.
+/// Returns a random number from 0 to 1.
 fn chance() -> f64 {
     // The upper half, which a double holds exactly.
     f64::from((random() >> 32) as u32) / f64::from(u32::MAX)
 }
 
-/// Any number; the largest if the system has no chance to offer.
+/// Returns a random number, or the largest number if the system has no randomness.
 pub(crate) fn random() -> u64 {
     let mut random = [u8::MAX; 8];
     match SystemRandom::new().fill(&mut random) {
@@ -260,7 +260,7 @@ fn tell_connected(identity: &DeviceConnectionString, before: bool) {
     }
 }
 
-/// A waiter and the one who answers it.
+/// Returns a waiter and the receiver of the outcome that it is told.
 pub(crate) fn waiter() -> (Waiter, oneshot::Receiver<Result<(), Error>>) {
     oneshot::channel()
 }

@@ -1,4 +1,4 @@
-//! This file opens the parsers of what a hub sends to the fuzz targets. It exists only while fuzzing.
+//! This file lets the fuzz targets reach the parsers of a hub's messages. It exists only while fuzzing.
 
 use bytes::Bytes;
 use iothub_models::TwinSection;
@@ -6,24 +6,24 @@ use jiff::Timestamp;
 
 use crate::method_calls::Calls;
 use crate::topics::Topics;
-use crate::twin_answer::{Answer, Defect};
+use crate::twin_response::{Defect, TwinResponse};
 use crate::twin_topics::TwinTopic;
 use crate::{diagnosis, method_topics, twin_topics};
 
-/// Reads a PUBLISH of a hub as the client of the device `d1` does: as a cloud-to-device message, as an answer
-/// about the twin, as a change of desired properties, and as a call of a method, which is answered.
+/// Reads a PUBLISH of a hub as the client of the device `d1` does: as a cloud-to-device message, as a
+/// response about the twin, as a change of desired properties, and as a call of a method, to which it responds.
 ///
 /// # Panics
-/// If an answer would go to a topic that MQTT does not allow, or an error would not be one line.
+/// If a response would go to a topic that MQTT does not allow, or an error would not be one line.
 #[expect(clippy::expect_used, reason = "a broken fuzz target must stop")]
 pub fn hub_message(topic: &str, body: &[u8]) {
     let identity = "HostName=h;DeviceId=d1;SharedAccessKey=a2V5".parse().expect("it is a connection string");
     let payload = Bytes::copy_from_slice(body);
     drop(Topics::new(&identity, None, None).c2d_message(topic, &payload));
     match twin_topics::read(topic) {
-        Some(TwinTopic::Answer { status, version, .. }) => {
-            let answer = Answer { status, version, body: payload };
-            for defect in [answer.twin().err(), answer.version().err()].into_iter().flatten() {
+        Some(TwinTopic::Response { status, version, .. }) => {
+            let response = TwinResponse { status, version, body: payload };
+            for defect in [response.twin().err(), response.version().err()].into_iter().flatten() {
                 one_line(&identity.device_id, defect);
             }
         }
@@ -31,8 +31,8 @@ pub fn hub_message(topic: &str, body: &[u8]) {
         None => {}
     }
     if let Some(call) = method_topics::read(topic) {
-        let answer = method_topics::answer(200, call.request_id);
-        assert!(!answer.contains(['+', '#', '\0']), "{answer:?} is no topic to publish to");
+        let response = method_topics::response(200, call.request_id);
+        assert!(!response.contains(['+', '#', '\0']), "{response:?} is no topic to publish to");
         let calls = Calls::default();
         let _reader = calls.reader();
         drop(calls.arrived(&call, body, Timestamp::UNIX_EPOCH));

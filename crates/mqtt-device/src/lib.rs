@@ -75,7 +75,7 @@
 //! |---|---|
 //! | telemetry is delivered when `send_telemetry` says so | it returns at the hub's acknowledgement, across reconnects |
 //! | a message from the cloud is not lost by a crash | it is acknowledged when the application completes it |
-//! | every direct method is answered | a call that nobody answers is answered as failed, on its own connection only |
+//! | every direct method gets a response | a call that the program drops gets a response that it failed, on its own connection only |
 //! | no change of desired properties is missed, comes twice or is undone by an older one | versions; the twin is read on every new connection and wherever a version is left out |
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
@@ -93,9 +93,7 @@ mod builder;
 mod c2d;
 mod capacity;
 mod client;
-mod command;
 mod connection_state;
-mod core;
 mod desired;
 mod diagnosis;
 mod driver;
@@ -103,6 +101,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbox;
+mod instruction;
 mod method_calls;
 mod method_handlers;
 mod method_topics;
@@ -113,10 +112,11 @@ mod outbox;
 mod property_bag;
 mod queue;
 mod requests;
+mod shared_client;
 mod subscriptions;
 mod topics;
 mod transport;
-mod twin_answer;
+mod twin_response;
 mod twin_topics;
 
 pub use builder::{

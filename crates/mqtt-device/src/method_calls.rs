@@ -1,13 +1,16 @@
-//! This file keeps the calls of direct methods between their arrival and their answer, bounds their number, and
-//! answers those that cannot be handed to the application. It has no clock and no connection of its own.
+//! This file keeps the calls of direct methods between their arrival and the response to them, bounds their number, and
+//! makes the responses to calls that cannot be given to the application.
 //!
-//! | a call that | gets |
+//! The driver hands it calls and sends the responses; `methods` reads the calls for the application. It has no clock and
+//! no connection of its own.
+//!
+//! | a call that | gets the response |
 //! |---|---|
 //! | has a name that no method can have, or a payload that is not JSON | 400, at once |
 //! | comes while the application has not asked for calls | 501, at once |
 //! | comes while as many are unanswered as may be | 429, at once |
-//! | was not read for longer than any caller waits | nothing: it is passed over |
-//! | comes on a connection that ends before its answer | nothing: the hub has told its caller |
+//! | was not read for longer than any caller waits | none: it is passed over |
+//! | comes on a connection that ends before the response | none: the hub has told its caller |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,16 +25,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::method_topics::MethodTopic;
 use crate::queue::{Bounds, Full, Queue, Reader};
 
-/// Calls that may be unanswered at once, read or not.
+/// The number of calls that may wait for responses at once, read or not.
 pub(crate) const MAX_CALLS: usize = 256;
 
-/// Bytes of calls that nobody has read.
+/// The number of bytes of calls that the application has not read.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Nobody waits longer for an answer. Source: *Understand and invoke direct methods from IoT Hub*.
+/// The longest time that a caller waits for a response. Source: *Understand and invoke direct methods from IoT Hub*.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(300);
 
-/// A call that the application is to answer.
+/// A call that the application is to respond to.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: MethodName,
@@ -40,37 +43,37 @@ pub(crate) struct Call {
     arrived: Timestamp,
 }
 
-/// The right to answer one call, with all that the answer needs.
+/// The right to respond to one call, with the values that the response needs.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    /// The connection the call came on.
+    /// The number of the connection that the call came on.
     pub(crate) epoch: u64,
     pub(crate) request_id: String,
-    /// Its place among the calls that may be unanswered, given back when it is answered or forgotten.
+    /// The place of the call among those that may wait for responses, freed with the ticket.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// The answer to a call.
+/// The response to a call, on its way to the hub.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct MethodResponse {
     pub(crate) ticket: Ticket,
     pub(crate) status: i32,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
-    /// An answer of the client itself, where the application gave none.
+impl MethodResponse {
+    /// Returns a response of the client itself, where the application gave none.
     pub(crate) fn of_client(ticket: Ticket, status: i32, reason: &str) -> Self {
         Self { ticket, status, body: json!({ "error": reason }).to_string().into() }
     }
 }
 
-/// The calls of a client, shared by the connection's task and the application's stream.
+/// The calls of a client, which the connection's task and the application's stream share.
 #[derive(Debug)]
 pub(crate) struct Calls {
     unread: Arc<Queue<Call>>,
     places: Arc<Semaphore>,
-    /// The present connection; 0 without one.
+    /// The number of the present connection, or 0 if there is none.
     epoch: AtomicU64,
 }
 
@@ -85,27 +88,33 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// A connection begins; `None`: there is none now. What came on another is the hub's to fail.
+    /// Notes that a connection begins, or with `None` that there is no connection any more. Calls of earlier connections
+    /// are dropped: the hub has told their callers that they failed.
     pub(crate) fn connection(&self, epoch: Option<u64>) {
         self.epoch.store(epoch.unwrap_or_default(), Ordering::Release);
         self.unread.clear();
     }
 
-    /// Returns whether calls of this connection can still be answered.
+    /// Returns whether calls of this connection can still get responses.
     pub(crate) fn is_current(&self, epoch: u64) -> bool {
         self.epoch.load(Ordering::Acquire) == epoch
     }
 
-    /// Returns how many calls wait for an answer of the application.
+    /// Returns how many calls wait for a response of the application.
     pub(crate) fn unanswered(&self) -> usize {
         MAX_CALLS - self.places.available_permits()
     }
 
-    /// Takes in a call that has arrived. One that the application is not to see comes back with its answer.
-    pub(crate) fn arrived(&self, topic: &MethodTopic<'_>, body: &[u8], now: Timestamp) -> Result<(), Answer> {
+    /// Takes in a call that has arrived. If the application is not to see it, returns the response to it as the error.
+    pub(crate) fn arrived(
+        &self,
+        topic: &MethodTopic<'_>,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), MethodResponse> {
         self.accept(topic, body, now).map_err(|(status, reason)| {
             tracing::warn!(method = topic.method, status, reason, "a call of a direct method is refused");
-            Answer::of_client(self.ticket(topic, None), status, &reason)
+            MethodResponse::of_client(self.ticket(topic, None), status, &reason)
         })
     }
 
@@ -140,8 +149,8 @@ impl Calls {
         Ticket { epoch, request_id: topic.request_id.to_owned(), _place: place }
     }
 
-    /// Returns the answers to the calls that the application had not read when it stopped asking for calls.
-    pub(crate) fn abandoned(&self) -> Vec<Answer> {
+    /// Returns the responses to the calls that the application had not read when it stopped asking for calls.
+    pub(crate) fn abandoned(&self) -> Vec<MethodResponse> {
         let unread = self.unread.take_unread();
         if !unread.is_empty() {
             tracing::warn!(
@@ -152,24 +161,28 @@ impl Calls {
         unread
             .into_iter()
             .map(|call| {
-                Answer::of_client(call.ticket, 500, "the device's program stopped taking direct methods")
+                MethodResponse::of_client(
+                    call.ticket,
+                    500,
+                    "the device's program stopped taking direct methods",
+                )
             })
             .collect()
     }
 
-    /// Nothing will arrive any more.
+    /// Ends the stream of calls: no further call will arrive.
     pub(crate) fn close(&self) {
         self.connection(None);
         self.unread.close();
     }
 
-    /// The one reader; `None` if there is one.
+    /// Returns the reader of the calls, or `None` while another reader exists.
     pub(crate) fn reader(&self) -> Option<Reader<Call>> {
         Reader::of(&self.unread)
     }
 }
 
-/// The next call somebody still waits for; `None` after the last.
+/// Returns the next call whose caller still waits, or `None` after the last call.
 pub(crate) fn poll_call(reader: &Reader<Call>, now: Timestamp, cx: &mut Context<'_>) -> Poll<Option<Call>> {
     loop {
         let Some(call) = ready!(reader.poll(cx)) else { return Poll::Ready(None) };
@@ -191,9 +204,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn arrive(calls: &Calls, method: &str, body: &[u8]) -> Result<(), (i32, String)> {
-        calls.arrived(&MethodTopic { method, request_id: "7" }, body, NOW).map_err(|answer| {
-            assert_eq!(answer.ticket.request_id, "7");
-            (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
+        calls.arrived(&MethodTopic { method, request_id: "7" }, body, NOW).map_err(|response| {
+            assert_eq!(response.ticket.request_id, "7");
+            (response.status, String::from_utf8(response.body.to_vec()).unwrap())
         })
     }
 
@@ -284,9 +297,9 @@ mod tests {
         arrive(&calls, "m", b"1").unwrap();
         assert!(calls.abandoned().is_empty(), "they are still read");
         drop(reader);
-        let answers = calls.abandoned();
+        let responses = calls.abandoned();
         assert_eq!(
-            answers.iter().map(|answer| (answer.status, answer.ticket.epoch)).collect::<Vec<_>>(),
+            responses.iter().map(|response| (response.status, response.ticket.epoch)).collect::<Vec<_>>(),
             [(500, 1)]
         );
         assert!(calls.abandoned().is_empty());

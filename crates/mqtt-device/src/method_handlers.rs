@@ -1,4 +1,4 @@
-//! This file answers each direct method with a function of its own, for programs that do not read the stream of
+//! This file responds to each direct method with a function of its own, for programs that do not read the stream of
 //! calls.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::methods::{DirectMethodCall, DirectMethods};
 
 type Handler = Box<dyn Fn(Value) -> BoxFuture<'static, DirectMethodResponse> + Send + Sync>;
 
-/// Functions that answer direct methods, each by its method's name.
+/// Functions that respond to direct methods, each by its method's name.
 ///
 /// ```no_run
 /// # async fn run(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
@@ -33,16 +33,16 @@ type Handler = Box<dyn Fn(Value) -> BoxFuture<'static, DirectMethodResponse> + S
 pub struct MethodHandlers(HashMap<String, Handler>);
 
 impl MethodHandlers {
-    /// No handlers: every method is answered with 404.
+    /// Returns no handlers: every method gets the response 404.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Answers calls of `method` with the response that `handler` makes of their payload. A later handler of
-    /// one method takes the place of an earlier one.
+    /// Responds to calls of `method` with the result of `handler` for their payload. A later handler of one method
+    /// replaces an earlier one.
     ///
     /// A payload with a whole number beyond 64 bits, which a [`Value`] would round, never reaches the handler:
-    /// the call is answered with 400. A program that needs such numbers reads them with
+    /// the call gets the response 400. A program that needs such numbers reads them with
     /// [`DirectMethodCall::payload_as`].
     pub fn on<H, F>(mut self, method: impl Into<String>, handler: H) -> Self
     where
@@ -53,18 +53,18 @@ impl MethodHandlers {
         self
     }
 
-    /// Answers calls, many at a time, until the client is shut down. A method without a handler is answered
-    /// with 404.
+    /// Responds to calls, many at a time, until the client is shut down. A method without a handler gets the response
+    /// 404.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the handlers at work; their calls are answered with 500.
+    /// Dropping the future drops the handlers at work; their calls get the response 500.
     pub async fn serve(self, mut calls: DirectMethods) {
-        // As many at a time as the stream lets be unanswered.
+        // The stream bounds how many calls are at work at a time.
         let mut at_work = FuturesUnordered::new();
         loop {
             tokio::select! {
                 call = calls.next() => match call {
-                    Some(call) => at_work.push(self.answer(call)),
+                    Some(call) => at_work.push(self.respond(call)),
                     None => return,
                 },
                 Some(()) = at_work.next() => {}
@@ -72,7 +72,7 @@ impl MethodHandlers {
         }
     }
 
-    fn answer(&self, call: DirectMethodCall) -> impl Future<Output = ()> + Send + use<> {
+    fn respond(&self, call: DirectMethodCall) -> impl Future<Output = ()> + Send + use<> {
         let method = call.method().clone();
         let handler = self.0.get(method.as_str());
         let (payload, responder) = call.into_parts();

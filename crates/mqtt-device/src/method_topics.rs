@@ -1,6 +1,6 @@
-//! This file reads the MQTT topics of calls of direct methods, and writes those of the device's answers.
+//! This file reads the MQTT topics of calls of direct methods, and writes those of the device's responses.
 //!
-//! `driver` calls it for each message of the hub. A call carries an id, which its answer repeats; names and ids
+//! `driver` calls it for each message of the hub. A call carries an id, which its response repeats; names and ids
 //! stand in the topics as they are. This is the crate's own reading of the public documents, shared with no hub.
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*, "Respond to a direct method".
@@ -16,22 +16,22 @@ const REQUEST_ID: &str = "$rid=";
 pub(crate) struct MethodTopic<'a> {
     /// Not decoded and not checked.
     pub(crate) method: &'a str,
-    /// The hub's name for the call, for the answer to repeat to the letter.
+    /// The hub's id of the call, which the response must repeat exactly.
     pub(crate) request_id: &'a str,
 }
 
-/// Reads a topic of the hub; `None` if it is no call that could be answered.
+/// Returns the call that a topic of the hub stands for, or `None` if it is not a call that can get a response.
 pub(crate) fn read(topic: &str) -> Option<MethodTopic<'_>> {
     let (method, query) = topic.strip_prefix(CALLS)?.split_once('/')?;
     let query = query.strip_prefix('?').unwrap_or(query);
     let request_id = query.split('&').find_map(|pair| pair.strip_prefix(REQUEST_ID))?;
-    // The answer repeats the id in a topic, where MQTT 3.1.1 allows neither wildcards nor U+0000.
+    // The response repeats the id in a topic, where MQTT 3.1.1 allows neither wildcards nor U+0000.
     let can_be_repeated = !request_id.is_empty() && !request_id.contains(['+', '#', '\0']);
     can_be_repeated.then_some(MethodTopic { method, request_id })
 }
 
-/// Returns the topic on which to answer a call.
-pub(crate) fn answer(status: i32, request_id: &str) -> String {
+/// Returns the topic on which to respond to a call.
+pub(crate) fn response(status: i32, request_id: &str) -> String {
     format!("$iothub/methods/res/{status}/?{REQUEST_ID}{request_id}")
 }
 
@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn answers_as_the_documents_show_them() {
-        assert_eq!(answer(200, "1a"), "$iothub/methods/res/200/?$rid=1a");
-        assert_eq!(answer(-7, "%41"), "$iothub/methods/res/-7/?$rid=%41");
+        assert_eq!(response(200, "1a"), "$iothub/methods/res/200/?$rid=1a");
+        assert_eq!(response(-7, "%41"), "$iothub/methods/res/-7/?$rid=%41");
     }
 
     proptest! {

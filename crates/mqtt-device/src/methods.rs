@@ -1,4 +1,5 @@
-//! This file hands the calls of direct methods to the application, which answers each of them.
+//! This file gives the calls of direct methods to the application, which responds to each of them. `method_calls` bounds
+//! the calls, and the driver sends the responses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,17 +16,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::command::Command;
 use crate::error::{Error, ErrorKind};
-use crate::method_calls::{Answer, Call, Calls, Ticket, poll_call};
+use crate::instruction::Instruction;
+use crate::method_calls::{Call, Calls, MethodResponse, Ticket, poll_call};
 use crate::queue::Reader;
 
 /// The calls of a device's direct methods, in the order of their arrival.
 ///
-/// One stream at a time; after it is dropped another may be asked for. The stream does not keep the client
-/// alive, and ends when the client does. At most 256 calls may be unanswered, read or not; what comes beyond
-/// is answered with 429. A call while there is no stream is answered with 501, and what is unread when the
-/// stream is dropped with 500. Calls whose connection has ended are not delivered: the hub has failed them.
+/// There is one stream at a time; after it is dropped, the application may ask for another. The stream does not keep the client
+/// alive, and ends when the client does. At most 256 calls may wait for responses, read or not; further
+/// calls get the status 429. A call gets 501 while there is no stream, and 500 if it is unread when the stream is
+/// dropped. Calls whose connection has ended are not delivered: the hub has failed them.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_mqtt_device::DeviceClient) -> Result<(), iothub_mqtt_device::Error> {
@@ -33,21 +34,21 @@ use crate::queue::Reader;
 ///
 /// let mut calls = client.direct_methods().await?;
 /// while let Some(call) = calls.next().await {
-///     let answer = match call.method().as_str() {
+///     let response = match call.method().as_str() {
 ///         "reboot" => DirectMethodResponse::new(200, "rebooting"),
 ///         _ => DirectMethodResponse::new(404, "no such method"),
 ///     };
-///     call.respond(answer)?;
+///     call.respond(response)?;
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct DirectMethods {
-    /// There until the stream is dropped.
+    /// The reader of the calls; `None` once the stream is being dropped.
     reader: Option<Reader<Call>>,
     calls: Arc<Calls>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
     clock: Clock,
 }
@@ -56,14 +57,14 @@ impl DirectMethods {
     pub(crate) const fn new(
         reader: Reader<Call>,
         calls: Arc<Calls>,
-        commands: mpsc::WeakUnboundedSender<Command>,
+        instructions: mpsc::WeakUnboundedSender<Instruction>,
         device_id: DeviceId,
         clock: Clock,
     ) -> Self {
-        Self { reader: Some(reader), calls, commands, device_id, clock }
+        Self { reader: Some(reader), calls, instructions, device_id, clock }
     }
 
-    /// The next call; `None` once the client is shut down.
+    /// Returns the next call, or `None` once the client is shut down.
     ///
     /// # Cancel safety
     /// Dropping the future loses no call.
@@ -80,7 +81,7 @@ impl DirectMethods {
             responder: Responder {
                 ticket: Some(ticket),
                 calls: Arc::clone(&self.calls),
-                commands: self.commands.clone(),
+                instructions: self.instructions.clone(),
                 device_id: self.device_id.clone(),
             },
         }))
@@ -97,27 +98,27 @@ impl Stream for DirectMethods {
 
 impl Drop for DirectMethods {
     fn drop(&mut self) {
-        // In this order: who answers the unread must find nobody reading.
+        // The reader goes first: only calls that have no reader count as unread.
         self.reader = None;
-        if let Some(commands) = self.commands.upgrade() {
-            let _ended = commands.send(Command::CallsUnread);
+        if let Some(instructions) = self.instructions.upgrade() {
+            let _ended = instructions.send(Instruction::CallsUnread);
         }
     }
 }
 
 /// A call of a direct method, whose caller waits: [`respond`](Self::respond) to it.
 ///
-/// One that is dropped without an answer is answered with status 500.
+/// The caller of a call that is dropped without a response gets the status 500.
 ///
 /// ```no_run
 /// # async fn example(call: iothub_mqtt_device::DirectMethodCall) -> Result<(), iothub_mqtt_device::Error> {
 /// use iothub_mqtt_device::DirectMethodResponse;
 ///
-/// let answer = match call.payload_as::<u32>() {
+/// let response = match call.payload_as::<u32>() {
 ///     Ok(seconds) => DirectMethodResponse::new(200, seconds * 2),
 ///     Err(error) => DirectMethodResponse::new(400, error.to_string()),
 /// };
-/// call.respond(answer)?;
+/// call.respond(response)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -128,19 +129,19 @@ pub struct DirectMethodCall {
 }
 
 impl DirectMethodCall {
-    /// The method.
+    /// Returns the name of the method.
     #[must_use]
     pub const fn method(&self) -> &MethodName {
         &self.method
     }
 
-    /// The method as a Plug and Play command, of the root or of a component.
+    /// Returns the method as a Plug and Play command, of the root or of a component.
     #[must_use]
     pub fn command(&self) -> CommandName {
         CommandName::from(&self.method)
     }
 
-    /// The payload that the caller sent; null if there was none. A whole number beyond 64 bits is the nearest
+    /// Returns the payload that the caller sent, or null if there was none. A whole number beyond 64 bits is the nearest
     /// floating-point number in it; [`payload_json`](Self::payload_json) and
     /// [`payload_as`](Self::payload_as) have its digits.
     #[must_use]
@@ -148,34 +149,34 @@ impl DirectMethodCall {
         self.payload.value()
     }
 
-    /// The payload as JSON, with whole numbers of any length as the caller wrote them.
+    /// Returns the payload as JSON, with whole numbers of any length as the caller wrote them.
     #[must_use]
     pub fn payload_json(&self) -> Cow<'_, str> {
         self.payload.json()
     }
 
-    /// The payload as a type of the application, which may have integers of 128 bits.
+    /// Returns the payload as a type of the application, which may have integers of 128 bits.
     ///
     /// # Errors
-    /// The payload does not fit the type. The error should be told to the caller, as a rule with status 400.
+    /// The payload does not fit the type. The program should tell the caller, usually with status 400.
     pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         self.payload.read_as()
     }
 
-    /// Answers the call, with a status and a payload of at most 128 KB.
+    /// Sends the response to the call: a status and a payload of at most 128 KB.
     ///
-    /// `Ok` means that the answer is on its way; MQTT has no answer to it. The caller gets it unless it has
-    /// waited for longer than it wanted.
+    /// `Ok` means that the response is on its way; MQTT has no acknowledgement of it. The caller gets it unless its time
+    /// to wait is over.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], and the caller gets status 500; [`ErrorKind::Disconnected`] if the
-    /// connection the call came on has ended: the hub has failed the call, and nobody waits for the answer;
-    /// [`ErrorKind::Closed`] if the client is shut down: likewise.
+    /// connection the call came on has ended: the hub has failed the call, and its caller no longer
+    /// waits; [`ErrorKind::Closed`] if the client is shut down, which ends the connection too.
     pub fn respond(self, response: DirectMethodResponse) -> Result<(), Error> {
         self.responder.respond(response)
     }
 
-    /// Splits the call into its payload and the means to answer it.
+    /// Splits the call into its payload and the means to respond to it.
     pub(crate) fn into_parts(self) -> (MethodPayload, Responder) {
         (self.payload, self.responder)
     }
@@ -190,12 +191,12 @@ impl fmt::Debug for DirectMethodCall {
     }
 }
 
-/// Answers one call, once.
+/// The means to respond to one call, once.
 pub(crate) struct Responder {
-    /// There until it has answered.
+    /// The right to respond; `None` once that was done.
     ticket: Option<Ticket>,
     calls: Arc<Calls>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    instructions: mpsc::WeakUnboundedSender<Instruction>,
     device_id: DeviceId,
 }
 
@@ -209,16 +210,17 @@ impl Responder {
                 body.len(),
                 DirectMethodRequest::MAX_PAYLOAD
             );
-            self.send(Answer::of_client(ticket, 500, "the device's answer is larger than 128 KB"))?;
+            self.send(MethodResponse::of_client(ticket, 500, "the device's answer is larger than 128 KB"))?;
             return Err(Error::of(ErrorKind::TooLarge, &self.device_id, text));
         }
-        self.send(Answer { ticket, status: response.status, body: body.into() })
+        self.send(MethodResponse { ticket, status: response.status, body: body.into() })
     }
 
-    fn send(&self, answer: Answer) -> Result<(), Error> {
-        let epoch = answer.ticket.epoch;
-        let commands = self.commands.upgrade();
-        let sent = commands.is_some_and(|commands| commands.send(Command::Answer(answer)).is_ok());
+    fn send(&self, response: MethodResponse) -> Result<(), Error> {
+        let epoch = response.ticket.epoch;
+        let instructions = self.instructions.upgrade();
+        let sent = instructions
+            .is_some_and(|instructions| instructions.send(Instruction::Respond(response)).is_ok());
         if !sent {
             return Err(Error::closed(&self.device_id));
         }
@@ -240,7 +242,7 @@ impl Drop for Responder {
             device_id = %self.device_id,
             "a call of a direct method was dropped without respond(): its caller is told that it failed"
         );
-        // Without its connection there is nobody to tell.
-        let _gone = self.send(Answer::of_client(ticket, 500, "the device's program gave no answer"));
+        // If the connection has ended, there is no caller to tell.
+        let _gone = self.send(MethodResponse::of_client(ticket, 500, "the device's program gave no answer"));
     }
 }

@@ -1,5 +1,5 @@
-//! [`ModuleClient`]: the handle an application holds for a module of a device. What its calls promise is
-//! said at [`DeviceClient`](crate::DeviceClient), of whose connection it is another name.
+//! This file defines [`ModuleClient`], the handle that an application holds for a module of a device. Its calls promise
+//! what those of [`DeviceClient`](crate::DeviceClient) do; `shared_client` carries out both.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::builder::{ClientBuilder, ModuleClientBuilder, ToDeviceConnectionStrin
 #[cfg(doc)]
 use crate::client::DeviceClient;
 use crate::connection_state::{ConnectionState, ConnectionStates};
-use crate::core::Core;
 use crate::desired::DesiredProperties;
 use crate::error::Error;
 use crate::methods::DirectMethods;
+use crate::shared_client::SharedClient;
 
 /// A module's connection to its IoT hub, with a twin of its own.
 ///
@@ -30,7 +30,7 @@ use crate::methods::DirectMethods;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ModuleClient(pub(crate) Arc<Core>);
+pub struct ModuleClient(pub(crate) Arc<SharedClient>);
 
 impl ModuleClient {
     /// Connects with the default options, as [`DeviceClient::connect`] does.
@@ -46,19 +46,19 @@ impl ModuleClient {
         Self::builder(connection_string).connect().await
     }
 
-    /// A builder, to set options. A connection string that cannot be used is reported by its `connect`
+    /// Returns a builder, to set options. A connection string that cannot be used is reported by its `connect`
     /// and `start`.
     pub fn builder(connection_string: &(impl ToDeviceConnectionString + ?Sized)) -> ModuleClientBuilder {
         ClientBuilder::new(connection_string)
     }
 
-    /// The device's id.
+    /// Returns the device's id.
     #[must_use]
     pub fn device_id(&self) -> &DeviceId {
         self.0.device_id()
     }
 
-    /// The module's id; `None` if the connection string is a device's.
+    /// Returns the module's id, or `None` if the connection string is a device's.
     #[must_use]
     pub fn module_id(&self) -> Option<&ModuleId> {
         self.0.identity.module_id.as_ref()
@@ -97,7 +97,8 @@ impl ModuleClient {
         self.0.update_reported_properties(patch, None).await
     }
 
-    /// The same, if the reported properties still have the version `expected`.
+    /// Lays `patch` over the reported properties if they still have the version `expected`, and returns their new version
+    /// when the hub has them.
     ///
     /// # Errors
     /// The errors of [`DeviceClient::update_reported_properties_if_version`].
@@ -112,7 +113,7 @@ impl ModuleClient {
         self.0.update_reported_properties(patch, Some(expected)).await
     }
 
-    /// The desired properties as they are, and the stream of their changes.
+    /// Returns the present desired properties with the stream of their changes.
     ///
     /// # Errors
     /// The errors of [`DeviceClient::desired_properties`].

@@ -1,31 +1,32 @@
-//! Requests about the twin that the hub has not answered, in the order they were made. Pure.
+//! This file keeps the requests about the twin that have no response yet, in the order in which they were made. It is
+//! pure: the driver sends them and takes in the responses.
 //!
-//! Every sending has an id of its own, so that an answer that comes late fits nothing. Across a lost
-//! connection a request is sent again where that is safe: reading always is; laying a patch over the
-//! reported properties twice, in the same order, leaves what laying it once does. A patch for one version
-//! only would be refused the second time because of the first, so its outcome stays unknown.
+//! A request gets a new id each time it is sent, so that a response that comes late fits no request. After a lost
+//! connection a request is sent again where that is safe. Reading always is, and so is a patch of the reported
+//! properties: patches that are applied twice in the same order have the effect of the same patches applied once. A
+//! patch for one version only would be refused the second time because of the first, so its outcome stays unknown.
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::error::Error;
-use crate::twin_answer::Answer;
+use crate::twin_response::TwinResponse;
 
-/// What is asked of the hub.
+/// A request about the twin.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// The twin.
+    /// Get the twin.
     Get,
-    /// To lay a patch over the reported properties, where there is an `expected` version only then.
+    /// Patch the reported properties, only in the version `expected` if there is one.
     Report { patch: Bytes, expected: Option<i64> },
 }
 
-/// A request and the one who waits for the answer.
+/// A request, and the sender that tells its waiting caller the response.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) request: Request,
-    pub(crate) waiter: oneshot::Sender<Result<Answer, Error>>,
-    /// Its place among the requests that may wait at once, given back when it leaves.
+    pub(crate) waiter: oneshot::Sender<Result<TwinResponse, Error>>,
+    /// The place of the request among those that may wait at once, which it frees when it leaves.
     pub(crate) _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -39,14 +40,14 @@ pub(crate) struct Requests {
 struct Entry {
     sequence: u64,
     pending: Pending,
-    /// Its id on this connection, once it is sent.
+    /// The id of the request on this connection, once it is sent.
     id: Option<u64>,
-    /// Whether the hub may have seen it, on whatever connection.
+    /// True if the hub may have seen the request, on this connection or an earlier one.
     left: bool,
 }
 
 impl Requests {
-    /// `first_id` is best a random number: then not even the answers to an earlier program's requests fit.
+    /// Returns an empty list. `first_id` should be random, so that no response to a request of an earlier program fits.
     pub(crate) const fn new(first_id: u64) -> Self {
         Self { entries: Vec::new(), next_id: first_id }
     }
@@ -55,14 +56,14 @@ impl Requests {
         self.entries.push(Entry { sequence, pending, id: None, left: false });
     }
 
-    /// An id that no request had.
+    /// Returns an id that no request had.
     pub(crate) const fn new_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         id
     }
 
-    /// The oldest request that was not sent on this connection; from now on it was.
+    /// Returns the oldest request that was not sent on this connection, and counts it as sent.
     pub(crate) fn offer(&mut self) -> Option<(u64, &Request)> {
         let position = self.entries.iter().position(|entry| entry.id.is_none())?;
         let id = self.new_id();
@@ -71,20 +72,20 @@ impl Requests {
         Some((id, &entry.pending.request))
     }
 
-    /// The hub answered; `None` if nobody waits for that.
-    pub(crate) fn answered(&mut self, id: u64) -> Option<Pending> {
+    /// Removes and returns the request to which the hub responded, or `None` if no request has this id.
+    pub(crate) fn take(&mut self, id: u64) -> Option<Pending> {
         let position = self.entries.iter().position(|entry| entry.id == Some(id))?;
         Some(self.entries.remove(position).pending)
     }
 
-    /// Its sender no longer waits. Also says whether the hub may have seen it.
+    /// Removes and returns a request whose sender no longer waits, and whether the hub may have seen it.
     pub(crate) fn give_up(&mut self, sequence: u64) -> Option<(Pending, bool)> {
         let position = self.entries.iter().position(|entry| entry.sequence == sequence)?;
         let entry = self.entries.remove(position);
         Some((entry.pending, entry.left))
     }
 
-    /// The connection ended. What may not be sent again comes back.
+    /// Notes that the connection ended, and returns the requests that must not be sent again.
     pub(crate) fn disconnected(&mut self) -> Vec<Pending> {
         let once = |entry: &mut Entry| {
             entry.left && matches!(entry.pending.request, Request::Report { expected: Some(_), .. })
@@ -96,7 +97,7 @@ impl Requests {
         unknown
     }
 
-    /// How many wait for an answer on this connection.
+    /// Returns how many requests wait for a response on this connection.
     pub(crate) fn sent(&self) -> usize {
         self.entries.iter().filter(|entry| entry.id.is_some()).count()
     }
@@ -134,8 +135,8 @@ mod tests {
         assert_eq!(requests.sent(), 0);
         let (id, request) = requests.offer().unwrap();
         assert!(matches!((id, request), (1, Request::Get)), "the order is kept");
-        assert!(requests.answered(u64::MAX).is_none(), "an answer to the first sending comes late");
-        assert!(requests.answered(1).is_some() && requests.answered(1).is_none());
+        assert!(requests.take(u64::MAX).is_none(), "an answer to the first sending comes late");
+        assert!(requests.take(1).is_some() && requests.take(1).is_none());
     }
 
     #[test]

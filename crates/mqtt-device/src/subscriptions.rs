@@ -1,26 +1,27 @@
-//! What the client wants to be sent, and what of it the hub has agreed to on this connection. Pure.
+//! This file keeps the feeds that the client wants, and those that the hub has granted on this connection. It is pure: the
+//! driver sends SUBSCRIBE and takes in SUBACK.
 //!
-//! A hub allows five subscriptions per device, fewer than a client asks for by accident: each is added
-//! when first needed, once, and asked for again after every CONNACK, because a hub may have forgotten.
+//! The client subscribes to a feed when it is first needed, and again after every CONNACK, because a hub may have
+//! forgotten it. It does so once, because a hub allows only five subscriptions per device.
 
-use crate::command::Waiter;
 use crate::error::Error;
+use crate::instruction::Waiter;
 
-/// Something a hub sends once it is asked to.
+/// A kind of message that a hub sends once the client has subscribed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feed {
     C2d,
-    TwinAnswers,
+    TwinResponses,
     DesiredChanges,
     Methods,
 }
 
-const FEEDS: [Feed; 4] = [Feed::C2d, Feed::TwinAnswers, Feed::DesiredChanges, Feed::Methods];
+const FEEDS: [Feed; 4] = [Feed::C2d, Feed::TwinResponses, Feed::DesiredChanges, Feed::Methods];
 
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     feeds: [Subscription; FEEDS.len()],
-    /// The SUBSCRIBE that the hub has not answered.
+    /// The SUBSCRIBE that the hub has not acknowledged.
     asked: Option<(u16, Vec<Feed>)>,
 }
 
@@ -40,7 +41,7 @@ enum State {
     Refused,
 }
 
-/// The hub answered something that was not asked.
+/// The defect of a SUBACK that fits no SUBSCRIBE.
 #[derive(Debug, thiserror::Error)]
 #[error("an answer to a subscription that was not asked for")]
 pub(crate) struct NotAskedFor;
@@ -50,7 +51,7 @@ impl Subscriptions {
         &mut self.feeds[feed as usize]
     }
 
-    /// From now on, and on every connection to come. A feed that was refused is asked for once more.
+    /// Wants a feed on this connection and every later one. A feed that was refused is asked for once more.
     pub(crate) fn want(&mut self, feed: Feed) {
         let subscription = self.of(feed);
         subscription.wanted = true;
@@ -59,7 +60,7 @@ impl Subscriptions {
         }
     }
 
-    /// The same; `waiter` hears what the hub says.
+    /// Wants a feed as [`want`](Self::want) does, and tells `waiter` whether the hub grants it.
     pub(crate) fn want_and_tell(&mut self, feed: Feed, waiter: Waiter) {
         self.want(feed);
         let subscription = self.of(feed);
@@ -71,7 +72,7 @@ impl Subscriptions {
         }
     }
 
-    /// A connection ended, and what was agreed on it.
+    /// Notes that the connection ended, and with it what the hub granted.
     pub(crate) fn disconnected(&mut self) {
         self.asked = None;
         for subscription in &mut self.feeds {
@@ -79,7 +80,7 @@ impl Subscriptions {
         }
     }
 
-    /// What to put into the next SUBSCRIBE; one is on its way at a time.
+    /// Returns the feeds of the next SUBSCRIBE; it is empty while another is on its way.
     pub(crate) fn due(&self) -> Vec<Feed> {
         if self.asked.is_some() {
             return Vec::new();
@@ -98,8 +99,8 @@ impl Subscriptions {
         self.asked = Some((packet_id, feeds));
     }
 
-    /// The hub answered; what it refused comes back. `refused` words the refusal.
-    pub(crate) fn answered(
+    /// Takes in a SUBACK, and returns the feeds that the hub refused. `refused` makes the error of a refusal.
+    pub(crate) fn acknowledged(
         &mut self,
         packet_id: u16,
         accepted: &[bool],
@@ -128,14 +129,14 @@ impl Subscriptions {
         self.feeds[feed as usize].state == State::Granted
     }
 
-    /// Whether the hub has left the question unanswered.
-    pub(crate) fn is_unanswered(&self, feed: Feed) -> bool {
+    /// Returns whether the hub has neither granted nor refused a feed that it was asked for.
+    pub(crate) fn is_unacknowledged(&self, feed: Feed) -> bool {
         let subscription = &self.feeds[feed as usize];
         let settled = matches!(subscription.state, State::Granted | State::Refused);
         self.asked.is_some() && subscription.wanted && !settled
     }
 
-    /// Nobody is sent anything any more.
+    /// Tells all that wait for a feed that the client is closed.
     pub(crate) fn close(&mut self, closed: &Error) {
         for waiter in self.feeds.iter_mut().flat_map(|subscription| subscription.waiters.drain(..)) {
             let _gone = waiter.send(Err(closed.clone()));
@@ -158,18 +159,19 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         assert!(subscriptions.due().is_empty());
         subscriptions.want(Feed::DesiredChanges);
-        subscriptions.want(Feed::TwinAnswers);
-        subscriptions.want(Feed::TwinAnswers);
-        assert_eq!(subscriptions.due(), [Feed::TwinAnswers, Feed::DesiredChanges]);
+        subscriptions.want(Feed::TwinResponses);
+        subscriptions.want(Feed::TwinResponses);
+        assert_eq!(subscriptions.due(), [Feed::TwinResponses, Feed::DesiredChanges]);
         subscriptions.asked(7, subscriptions.due());
         subscriptions.want(Feed::C2d);
         subscriptions.want(Feed::Methods);
         assert!(subscriptions.due().is_empty(), "one SUBSCRIBE at a time");
         assert!(
-            subscriptions.is_unanswered(Feed::TwinAnswers) && !subscriptions.is_granted(Feed::TwinAnswers)
+            subscriptions.is_unacknowledged(Feed::TwinResponses)
+                && !subscriptions.is_granted(Feed::TwinResponses)
         );
-        assert!(subscriptions.answered(7, &[true, true], refused).unwrap().is_empty());
-        assert!(subscriptions.is_granted(Feed::TwinAnswers));
+        assert!(subscriptions.acknowledged(7, &[true, true], refused).unwrap().is_empty());
+        assert!(subscriptions.is_granted(Feed::TwinResponses));
         assert_eq!(subscriptions.due(), [Feed::C2d, Feed::Methods]);
         subscriptions.disconnected();
         assert_eq!(subscriptions.due(), FEEDS);
@@ -181,7 +183,7 @@ mod tests {
         let (told, mut hears) = waiter();
         subscriptions.want_and_tell(Feed::C2d, told);
         subscriptions.asked(1, subscriptions.due());
-        assert_eq!(subscriptions.answered(1, &[false], refused).unwrap(), [Feed::C2d]);
+        assert_eq!(subscriptions.acknowledged(1, &[false], refused).unwrap(), [Feed::C2d]);
         assert_eq!(hears.try_recv().unwrap().unwrap_err().kind(), ErrorKind::NotAuthorized);
         assert!(subscriptions.due().is_empty());
         subscriptions.want(Feed::C2d);
@@ -191,11 +193,11 @@ mod tests {
     #[test]
     fn an_answer_that_fits_nothing_is_refused() {
         let mut subscriptions = Subscriptions::default();
-        assert!(subscriptions.answered(1, &[true], refused).is_err());
+        assert!(subscriptions.acknowledged(1, &[true], refused).is_err());
         for (id, codes) in [(2, &[true][..]), (1, &[][..]), (1, &[true, true][..])] {
             subscriptions.want(Feed::C2d);
             subscriptions.asked(1, vec![Feed::C2d]);
-            assert!(subscriptions.answered(id, codes, refused).is_err());
+            assert!(subscriptions.acknowledged(id, codes, refused).is_err());
         }
     }
 }

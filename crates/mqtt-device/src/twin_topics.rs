@@ -1,47 +1,47 @@
-//! The MQTT topics of twins: requests that carry an id, the hub's answers to them, and changes of desired
-//! properties. They name no device; the connection does. This crate's own reading of the public
-//! documents, shared with no hub.
+//! This file writes the MQTT topics of requests about the twin, and reads those of the hub's responses and of changes of
+//! desired properties. The topics name no device, since the connection does. It is this crate's own reading of the
+//! public documents, and no hub shares it.
 //!
 //! Source: *Communicate with an IoT hub using the MQTT protocol*, "Retrieving a device twin's properties",
 //! "Update device twin's reported properties" and "Receiving desired properties update notifications".
 
 use crate::property_bag;
 
-/// What to subscribe to for the answers to requests.
-pub(crate) const ANSWERS_FILTER: &str = "$iothub/twin/res/#";
+/// The filter to subscribe to for responses to requests.
+pub(crate) const RESPONSES_FILTER: &str = "$iothub/twin/res/#";
 
-/// What to subscribe to for changes of desired properties.
+/// The filter to subscribe to for changes of desired properties.
 pub(crate) const DESIRED_FILTER: &str = "$iothub/twin/PATCH/properties/desired/#";
 
-const ANSWERS: &str = "$iothub/twin/res/";
+const RESPONSES: &str = "$iothub/twin/res/";
 const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/";
 
-/// What a topic of the hub says.
+/// The meaning of a topic of the hub.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TwinTopic {
-    /// The answer to a request; `request_id` is `None` if the id is none of ours.
-    Answer { status: u16, request_id: Option<u64>, version: Option<i64> },
+    /// The response to a request; `request_id` is `None` if no request of this client has the id.
+    Response { status: u16, request_id: Option<u64>, version: Option<i64> },
     /// The desired properties were changed.
     DesiredChange,
 }
 
-/// Where to ask for the twin.
+/// Returns the topic on which to ask for the twin.
 pub(crate) fn get(request_id: u64) -> String {
     format!("$iothub/twin/GET/?$rid={request_id:x}")
 }
 
-/// Where to patch the reported properties; with `expected`, only if they have that version.
+/// Returns the topic on which to patch the reported properties; with `expected`, only if they have that version.
 pub(crate) fn report(request_id: u64, expected: Option<i64>) -> String {
     let version = expected.map(|version| format!("&$version={version}")).unwrap_or_default();
     format!("$iothub/twin/PATCH/properties/reported/?$rid={request_id:x}{version}")
 }
 
-/// Reads a topic of the hub; `None` if it is about no twin.
+/// Returns the meaning of a topic of the hub, or `None` if it is not about the twin.
 pub(crate) fn read(topic: &str) -> Option<TwinTopic> {
     if topic.starts_with(DESIRED) {
         return Some(TwinTopic::DesiredChange);
     }
-    let (status, bag) = topic.strip_prefix(ANSWERS)?.split_once('/')?;
+    let (status, bag) = topic.strip_prefix(RESPONSES)?.split_once('/')?;
     let (mut request_id, mut version) = (None, None);
     for (name, value) in property_bag::pairs(bag) {
         match &*name {
@@ -50,7 +50,7 @@ pub(crate) fn read(topic: &str) -> Option<TwinTopic> {
             _ => {}
         }
     }
-    Some(TwinTopic::Answer { status: status.parse().ok()?, request_id, version })
+    Some(TwinTopic::Response { status: status.parse().ok()?, request_id, version })
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
             ("$iothub/twin/res/429/?$rid=not-ours", 429, None, None),
             ("$iothub/twin/res/400/", 400, None, None),
         ] {
-            assert_eq!(read(topic), Some(TwinTopic::Answer { status, request_id, version }), "{topic}");
+            assert_eq!(read(topic), Some(TwinTopic::Response { status, request_id, version }), "{topic}");
         }
         assert_eq!(read("$iothub/twin/PATCH/properties/desired/?$version=3"), Some(TwinTopic::DesiredChange));
         for other in
@@ -90,10 +90,10 @@ mod tests {
         fn no_topic_breaks_the_reader(rest in "\\PC*", request_id: u64) {
             let _read = read(&rest);
             let _read = read(&format!("$iothub/twin/res/{rest}"));
-            let answer = format!("$iothub/twin/res/200/?{}", get(request_id).split_once('?').unwrap().1);
+            let response = format!("$iothub/twin/res/200/?{}", get(request_id).split_once('?').unwrap().1);
             prop_assert_eq!(
-                read(&answer),
-                Some(TwinTopic::Answer { status: 200, request_id: Some(request_id), version: None })
+                read(&response),
+                Some(TwinTopic::Response { status: 200, request_id: Some(request_id), version: None })
             );
         }
     }

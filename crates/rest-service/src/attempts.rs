@@ -1,5 +1,6 @@
-//! This file carries out a call: a deadline over everything, a valid token for each attempt, another attempt where
-//! that cannot do harm (`RetryPolicy` says when), and a fresh token where the hub refuses an old one.
+//! This file carries out a call, within one deadline for all its attempts. It proves each attempt with a valid token,
+//! tries again where that cannot do harm (`RetryPolicy` says when), and signs a fresh token where the hub refuses an old
+//! one.
 
 use std::sync::Arc;
 
@@ -8,25 +9,25 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::answer::Answer;
 use crate::call::{Call, Repeat};
 use crate::client::ServiceClient;
 use crate::error::{Error, ErrorKind};
+use crate::response::HttpResponse;
 
 impl ServiceClient {
-    /// Does the call and reads what it answers.
+    /// Carries out the call and returns the body of its response.
     ///
     /// # Cancel safety
-    /// It is that of [`send`](Self::send).
+    /// The same as that of [`send`](Self::send).
     pub(crate) async fn send_for<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         self.send(call).await?.read(call)
     }
 
-    /// Does the call.
+    /// Carries out the call and returns its response.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the attempt; whether the hub did the call is not known then.
-    pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    /// Dropping the future ends the attempt. The hub may have carried out the call.
+    pub(crate) async fn send(&self, call: &Call) -> Result<HttpResponse, Error> {
         let shared = &*self.0;
         let clock = &shared.clock;
         let deadline = shared.deadline + call.device_time.unwrap_or_default();
@@ -38,7 +39,7 @@ impl ServiceClient {
                 return Err(Error::timed_out(call, deadline, &shared.credential, last));
             };
             let error = match outcome {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             let harmless = call.repeat == Repeat::Safe || error.not_done();
@@ -60,7 +61,7 @@ impl ServiceClient {
 
     /// Sends the call once, or twice if the hub refuses a token that was signed for an earlier call: its clock
     /// may have been set forward since. A refused call was not carried out, whatever it is.
-    async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
+    async fn attempt(&self, call: &Call) -> Result<HttpResponse, Error> {
         let (token, is_old) = self.token(call)?;
         match self.exchange(call, &token).await {
             Err(error) if is_old && error.is_refused_token() => {
@@ -80,17 +81,17 @@ impl ServiceClient {
         })
     }
 
-    async fn exchange(&self, call: &Call, token: &SasToken) -> Result<Answer, Error> {
+    async fn exchange(&self, call: &Call, token: &SasToken) -> Result<HttpResponse, Error> {
         let shared = &*self.0;
         let request_id = Uuid::new_v4().to_string();
-        let answer = shared.http.exchange(call, token.reveal(), &request_id).await;
-        match answer {
-            Ok(answer) => {
-                tracing::debug!(request_id, call = call.tried, status = answer.status, "answered");
-                if answer.is_success() {
-                    return Ok(answer);
+        let response = shared.http.exchange(call, token.reveal(), &request_id).await;
+        match response {
+            Ok(response) => {
+                tracing::debug!(request_id, call = call.tried, status = response.status, "answered");
+                if response.is_success() {
+                    return Ok(response);
                 }
-                Err(Error::refused(call, &answer, &shared.credential, shared.clock.now()))
+                Err(Error::refused(call, &response, &shared.credential, shared.clock.now()))
             }
             Err(failure) => Err(Error::failed(call, failure, &shared.credential)),
         }

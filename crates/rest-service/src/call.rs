@@ -1,25 +1,26 @@
-//! This file defines one call of the service's REST API, before it is sent: route, condition, body, and what is
-//! said when it fails. It refuses ids that a URL cannot carry.
+//! This file defines [`Call`], one call of the service's REST API before it is sent: its route, condition and body, and
+//! the words that describe it in an error.
+//!
+//! The file of each resource makes calls, and `attempts.rs` sends them. Ids that a URL cannot carry are refused here.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use iothub_models::{DeviceId, ModuleId};
+use iothub_models::{Identity, ModuleId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::precondition::Precondition;
-use crate::target::Target;
 
-/// The version of the REST API that is spoken, the one the official clients speak.
+/// The version of the REST API that this client speaks; the official clients speak the same one.
 const API_VERSION: &str = "2021-04-12";
 
-/// The largest answer that is read, unless the call expects more: a list of 1,000 identities takes
-/// about 1.3 MB.
-const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// The size in bytes of the largest response that is read, unless the call expects more: a list of 1,000 identities
+/// takes about 1.3 MB.
+const MAX_RESPONSE: usize = 8 * 1024 * 1024;
 
-/// All but the characters RFC 3986 calls unreserved.
+/// The characters that are percent-encoded: all except those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,41 +32,41 @@ pub(crate) enum Method {
     Delete,
 }
 
-/// The rule on whether a call whose answer was lost may be sent again.
+/// The rule on whether a call may be sent again after its response was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Twice does what once does, and answers the same.
+    /// Two calls have the same effect as one, and get the same response.
     Safe,
-    /// The second answer would mislead: "already exists", "not found" or "ETag differs" about what
-    /// the first one did. Sent again only if the hub certainly did nothing.
+    /// The second response would mislead: it would say "already exists", "not found" or "ETag differs" because of the
+    /// effect of the first call. Such a call is sent again only if the hub certainly did nothing.
     Unsafe,
 }
 
-/// One call. `Debug` leaves out the body, which may hold keys.
+/// One call. It has no `Debug`, since its body may hold keys.
 pub(crate) struct Call {
     pub(crate) method: Method,
-    /// Path and query.
+    /// The path and the query.
     pub(crate) uri: String,
     pub(crate) if_match: Option<String>,
-    /// Headers of this call alone; the values are fit for that.
+    /// The headers of this call alone, with values that are valid in a header.
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Vec<u8>>,
-    /// In bytes.
-    pub(crate) max_answer: usize,
-    /// The time that the hub itself may wait for a device, where the answer is the device's: the call's deadline
-    /// is longer by as much.
+    /// The size in bytes of the largest response that is read.
+    pub(crate) max_response: usize,
+    /// The time that the hub itself may wait for a device, if it is the device that responds. The deadline of the call
+    /// is longer by this time.
     pub(crate) device_time: Option<Duration>,
     pub(crate) repeat: Repeat,
-    /// Completes "could not …".
+    /// The words that complete "could not …".
     pub(crate) tried: String,
-    pub(crate) device_id: Option<DeviceId>,
-    pub(crate) module_id: Option<ModuleId>,
+    /// The device or module that the call is about, if there is one.
+    pub(crate) identity: Option<Identity>,
     /// The shared access policies that permit the call, in the words of an advice.
     pub(crate) policies: &'static str,
 }
 
 impl Call {
-    /// A call to the route made of `segments`, which are percent-encoded here.
+    /// Returns a call to the route made of `segments`, which it percent-encodes.
     pub(crate) fn new(method: Method, segments: &[&str], policies: &'static str, tried: String) -> Self {
         let mut uri = String::new();
         for segment in segments {
@@ -80,55 +81,44 @@ impl Call {
             if_match: None,
             headers: Vec::new(),
             body: None,
-            max_answer: MAX_ANSWER,
+            max_response: MAX_RESPONSE,
             device_time: None,
             repeat: if method == Method::Get { Repeat::Safe } else { Repeat::Unsafe },
             tried,
-            device_id: None,
-            module_id: None,
+            identity: None,
             policies,
         }
     }
 
-    /// A call to the route of a device or a module: `/{collection}/{id}` and, for a module,
-    /// `/modules/{id}`.
+    /// Returns a call to the route of a device, `/{collection}/{device}`, or of a module,
+    /// `/{collection}/{device}/modules/{module}`.
     pub(crate) fn on(
         method: Method,
         collection: &str,
-        target: Target<'_>,
+        identity: Identity,
         policies: &'static str,
         verb: &str,
     ) -> Result<Self, Error> {
-        let tried = format!("{verb} {target}");
-        let segments: &[&str] = match target {
-            Target::Device(device) => &[collection, device.as_str()],
-            Target::Module(device, module) => &[collection, device.as_str(), "modules", module.as_str()],
-        };
-        Self::new(method, segments, policies, tried).about(target)
+        let tried = format!("{verb} {}", in_words(&identity));
+        let segments = route_of(collection, &identity);
+        Self::new(method, &segments, policies, tried).about(identity)
     }
 
-    /// The same call, whose errors say what it was about.
+    /// Returns the same call, whose errors name the device or module.
     ///
-    /// The ids `.` and `..` are valid, and yet no URL can name them: every client and proxy takes
-    /// them for steps in the path, encoded or not, so that the call would reach another resource.
-    pub(crate) fn about(mut self, target: Target<'_>) -> Result<Self, Error> {
-        let (device, module) = match target {
-            Target::Device(device) => (device, None),
-            Target::Module(device, module) => (device, Some(module)),
-        };
-        self.device_id = Some(device.clone());
-        self.module_id = module.cloned();
-        if [Some(device.as_str()), module.map(ModuleId::as_str)]
-            .into_iter()
-            .flatten()
-            .any(|id| matches!(id, "." | ".."))
-        {
+    /// The ids `.` and `..` are valid, but no URL can contain them: every client and proxy takes them for steps in the
+    /// path, encoded or not, so that the call would reach another resource.
+    pub(crate) fn about(mut self, identity: Identity) -> Result<Self, Error> {
+        let ids = [Some(identity.device.as_str()), identity.module.as_ref().map(ModuleId::as_str)];
+        let has_dots_alone = ids.into_iter().flatten().any(|id| matches!(id, "." | ".."));
+        self.identity = Some(identity);
+        if has_dots_alone {
             return Err(self.invalid_argument("an id of dots alone cannot stand in a URL: use another id"));
         }
         Ok(self)
     }
 
-    /// An invalid argument of this call, found before anything was sent.
+    /// Returns the error of an invalid argument of this call, found before anything was sent.
     pub(crate) fn invalid_argument(&self, advice: impl Into<Cow<'static, str>>) -> Error {
         Error::invalid_argument(self.tried.clone(), advice).about(self)
     }
@@ -138,7 +128,7 @@ impl Call {
         self
     }
 
-    /// The same call, done only if the precondition holds.
+    /// Returns the same call, which the hub carries out only if the precondition holds.
     pub(crate) fn only_if(mut self, precondition: &Precondition) -> Result<Self, Error> {
         let header = precondition.header().ok_or_else(|| {
             self.invalid_argument(
@@ -149,13 +139,13 @@ impl Call {
         Ok(self)
     }
 
-    /// The same call, which a device answers within this time.
-    pub(crate) const fn answered_by_device(mut self, time: Duration) -> Self {
+    /// Returns the same call, to which a device responds within this time.
+    pub(crate) const fn waiting_for_device(mut self, time: Duration) -> Self {
         self.device_time = Some(time);
         self
     }
 
-    /// The same call with a body.
+    /// Returns the same call with a body.
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(body)
             .map_err(|_| self.invalid_argument("what is to be sent cannot be written as JSON"))?;
@@ -164,8 +154,27 @@ impl Call {
     }
 }
 
+/// Returns the segments of the route of a device or a module.
+pub(crate) fn route_of<'i>(collection: &'i str, identity: &'i Identity) -> Vec<&'i str> {
+    let mut segments = vec![collection, identity.device.as_str()];
+    if let Some(module) = &identity.module {
+        segments.extend(["modules", module.as_str()]);
+    }
+    segments
+}
+
+/// Returns how an error names a device, "device my-device", or a module, "module camera of device my-device".
+pub(crate) fn in_words(identity: &Identity) -> String {
+    match &identity.module {
+        None => format!("device {}", identity.device),
+        Some(module) => format!("module {module} of device {}", identity.device),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use iothub_models::DeviceId;
+
     use super::*;
 
     #[test]
@@ -190,11 +199,19 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument);
             assert_eq!(error.device_id(), Some(&id));
             let module: ModuleId = dots.parse().unwrap();
-            let target = Target::Module(&usable, &module);
-            let error = Call::on(Method::Delete, "devices", target, "", "delete").err().unwrap();
+            let identity = (&usable, &module).into();
+            let error = Call::on(Method::Delete, "devices", identity, "", "delete").err().unwrap();
             assert_eq!((error.device_id(), error.module_id()), (Some(&usable), Some(&module)));
         }
         assert!(Call::on(Method::Get, "devices", (&usable, &module).into(), "", "get").is_ok());
+    }
+
+    #[test]
+    fn an_error_names_the_device_or_the_module() {
+        let (device, module): (DeviceId, ModuleId) =
+            ("my-device".parse().unwrap(), "camera".parse().unwrap());
+        assert_eq!(in_words(&Identity::from(&device)), "device my-device");
+        assert_eq!(in_words(&Identity::from((&device, &module))), "module camera of device my-device");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! This file makes the connection strings of devices and modules from their identities: the hub's address comes from
-//! the client's own connection string, the key from the identity. No call is made.
+//! This file makes the connection strings of devices and modules from their identities. The hub's address comes from the
+//! client's own connection string, and the key from the identity. It calls no hub.
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
-use iothub_models::{Authentication, AuthenticationType, DeviceId, DeviceIdentity, ModuleId, ModuleIdentity};
+use iothub_models::{Authentication, AuthenticationType, DeviceIdentity, Identity, ModuleIdentity};
 
+use crate::call::in_words;
 use crate::devices::Devices;
 use crate::error::Error;
 use crate::modules::Modules;
-use crate::target::Target;
 
 impl Devices {
     /// Returns the connection string of a device that was created, read or listed by this client.
@@ -33,7 +33,7 @@ impl Devices {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the identity has no key, such as one that was
     /// made here and not by the hub, or if the device has no way to prove who it is.
     pub fn connection_string(&self, identity: &DeviceIdentity) -> Result<DeviceConnectionString, Error> {
-        connection_string(&self.client, &identity.device_id, None, &identity.authentication)
+        connection_string(&self.client, (&identity.device_id).into(), &identity.authentication)
     }
 }
 
@@ -56,20 +56,19 @@ impl Modules {
     /// # Errors
     /// The errors of [`Devices::connection_string`].
     pub fn connection_string(&self, identity: &ModuleIdentity) -> Result<DeviceConnectionString, Error> {
-        let module = Some(&identity.module_id);
-        connection_string(&self.client, &identity.device_id, module, &identity.authentication)
+        let module = (&identity.device_id, &identity.module_id).into();
+        connection_string(&self.client, module, &identity.authentication)
     }
 }
 
 fn connection_string(
     client: &crate::ServiceClient,
-    device: &DeviceId,
-    module: Option<&ModuleId>,
+    identity: Identity,
     authentication: &Authentication,
 ) -> Result<DeviceConnectionString, Error> {
     let refused = |advice: &'static str| {
-        let target = Target::new(device, module);
-        Error::invalid_argument(format!("make the connection string of {target}"), advice)
+        let tried = format!("make the connection string of {}", in_words(&identity));
+        Error::invalid_argument(tried, advice)
     };
     let credential = match authentication.kind {
         AuthenticationType::Sas => {
@@ -88,8 +87,8 @@ fn connection_string(
     };
     Ok(DeviceConnectionString {
         address: client.0.credential.address.clone(),
-        device_id: device.clone(),
-        module_id: module.cloned(),
+        device_id: identity.device,
+        module_id: identity.module,
         credential,
     })
 }

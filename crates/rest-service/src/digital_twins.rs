@@ -29,8 +29,8 @@ use crate::precondition::Precondition;
 /// twins.update(&device, &patch, Precondition::IfMatch(etag)).await?;
 ///
 /// let report = DirectMethodRequest::new("getMaxMinReport".parse()?).with_payload("2026-11-25T00:00:00Z");
-/// let answer = twins.invoke_component_command(&device, &thermostat, &report).await?;
-/// println!("{}: {}", answer.status, answer.payload);
+/// let response = twins.invoke_component_command(&device, &thermostat, &report).await?;
+/// println!("{}: {}", response.status, response.payload);
 /// # Ok(())
 /// # }
 /// ```
@@ -47,7 +47,7 @@ impl DigitalTwins {
         Self { client }
     }
 
-    /// The digital twin of a device, and its ETag.
+    /// Returns the digital twin of a device, and its ETag.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no such device.
@@ -56,17 +56,17 @@ impl DigitalTwins {
     /// Dropping the future loses nothing.
     pub async fn get(&self, device: &DeviceId) -> Result<(DigitalTwin, String), Error> {
         let call = call(Method::Get, device, &[], format!("get the digital twin of device {device}"))?;
-        let answer = self.client.send(&call).await?;
-        Ok((answer.read(&call)?, answer.etag.unwrap_or_default()))
+        let response = self.client.send(&call).await?;
+        Ok((response.read(&call)?, response.etag.unwrap_or_default()))
     }
 
-    /// Changes what is desired of properties of the root and of components, and returns the new ETag. A
-    /// device that is connected is told.
+    /// Changes the desired values of properties of the root and of components, and returns the new ETag. A device that
+    /// is connected is told of the new values.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no such device;
     /// [`PreconditionFailed`](ErrorKind::PreconditionFailed) if it was changed since the ETag was read: get it
-    /// again. [`InvalidArgument`](ErrorKind::InvalidArgument) if the patch is none for this digital twin; the
+    /// again. [`InvalidArgument`](ErrorKind::InvalidArgument) if the patch does not fit this digital twin; the
     /// source says why. After a [`Timeout`](ErrorKind::Timeout) or a lost connection the patch may have been
     /// applied.
     ///
@@ -87,7 +87,7 @@ impl DigitalTwins {
         Ok(self.client.send(&call.json(patch)?).await?.etag.unwrap_or_default())
     }
 
-    /// Calls a command of the root of the device's model, and returns the device's own answer, whatever its
+    /// Calls a command of the root of the device's model, and returns the device's own response, whatever its
     /// status.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl DigitalTwins {
         self.command(device, &["commands", name.as_str()], tried, command).await
     }
 
-    /// Calls a command of a component, and returns the device's own answer, whatever its status.
+    /// Calls a command of a component, and returns the device's own response, whatever its status.
     ///
     /// # Errors
     /// The errors of [`ServiceClient::invoke_method`].
@@ -142,17 +142,17 @@ impl DigitalTwins {
             .query("connectTimeoutInSeconds", command.connect_timeout().as_secs())
             .query("responseTimeoutInSeconds", command.response_timeout().as_secs())
             .json(&payload)?;
-        let answer = self.client.send(&call).await?;
+        let response = self.client.send(&call).await?;
         let payload: Option<Box<RawValue>> =
-            if answer.body.is_empty() { None } else { answer.read(&call)? };
-        let status = answer.command_status.as_deref().and_then(|status| status.trim().parse().ok());
+            if response.body.is_empty() { None } else { response.read(&call)? };
+        let status = response.command_status.as_deref().and_then(|status| status.trim().parse().ok());
         let status = status.ok_or_else(|| {
             let advice = "the answer does not say the status that the device gave. Is there a proxy between?";
             Error::new(ErrorKind::Protocol, call.tried.clone(), advice).about(&call)
         })?;
         let payload = payload.as_deref().map_or("null", RawValue::get);
         DirectMethodResponse::from_json(status, payload)
-            .map_err(|cause| Error::unreadable(&call, &answer, &cause))
+            .map_err(|cause| Error::unreadable(&call, &response, &cause))
     }
 }
 

@@ -1,4 +1,5 @@
-//! This file defines the one opaque error of this crate, with a kind to decide by and a line that says what to do.
+//! This file defines [`Error`], the one opaque error of this crate. A program decides by its kind, and its text says
+//! what to do. `error/advice.rs` chooses the kind and the text.
 
 mod advice;
 
@@ -7,11 +8,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use iothub_models::{DeviceId, ErrorCode, ModuleId};
+use iothub_models::{DeviceId, ErrorCode, Identity, ModuleId};
 
 use crate::call::Call;
 
-/// A call that was not done.
+/// The reason why a call failed.
 ///
 /// `Display` says what was tried and what to do; [`source`](StdError::source) says why, with the
 /// hub's own words if it spoke. Neither shows a key or a token.
@@ -26,11 +27,11 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    /// Completes "could not …".
+    /// The words that complete "could not …".
     tried: String,
     advice: Cow<'static, str>,
-    device_id: Option<DeviceId>,
-    module_id: Option<ModuleId>,
+    /// The device or module that the call was about.
+    identity: Option<Identity>,
     http_status: Option<u16>,
     error_code: Option<ErrorCode>,
     tracking_id: Option<String>,
@@ -59,9 +60,9 @@ struct Inner {
 pub enum ErrorKind {
     /// There is no such device, module or hub.
     NotFound,
-    /// There is one with this id already.
+    /// There is a device or module with this id already.
     AlreadyExists,
-    /// Another change is in the way.
+    /// Another change is under way.
     Conflict,
     /// The resource has changed since its ETag was read.
     PreconditionFailed,
@@ -69,28 +70,28 @@ pub enum ErrorKind {
     NotAuthorized,
     /// The call breaks a rule of the service.
     InvalidArgument,
-    /// The device is not connected, or its program takes no direct methods: it was not asked.
+    /// The device is not connected, or its program takes no direct methods: it was not called.
     DeviceNotOnline,
-    /// The device was asked, and its answer did not come in time, or its connection ended first. It may
-    /// have done what was asked.
+    /// The device was called, and its response did not come in time, or its connection ended first. It may have done
+    /// what it was asked to do.
     NoDeviceResponse,
-    /// The device answered what is no answer to a direct method.
+    /// The response of the device cannot be one to a direct method.
     BadDeviceResponse,
-    /// Too many calls: wait, [`retry_after`](Error::retry_after) says how long.
+    /// There were too many calls: wait for as long as [`retry_after`](Error::retry_after) says.
     Throttled,
     /// The hub holds or has sent as much as its tier allows.
     QuotaExceeded,
     /// The body of the call is too large.
     TooLarge,
-    /// No answer within the deadline.
+    /// No response came within the deadline.
     Timeout,
-    /// No connection, or it was lost.
+    /// There was no connection to the hub, or it was lost.
     Network,
     /// The hub's certificate was not accepted.
     Tls,
     /// The hub has a problem of its own.
     ServiceUnavailable,
-    /// The server that answered does not speak as an IoT hub does.
+    /// The server that responded does not behave as an IoT hub does.
     Protocol,
 }
 
@@ -100,8 +101,7 @@ impl Error {
             kind,
             tried,
             advice: advice.into(),
-            device_id: None,
-            module_id: None,
+            identity: None,
             http_status: None,
             error_code: None,
             tracking_id: None,
@@ -116,8 +116,7 @@ impl Error {
     }
 
     pub(crate) fn about(mut self, call: &Call) -> Self {
-        self.0.device_id.clone_from(&call.device_id);
-        self.0.module_id.clone_from(&call.module_id);
+        self.0.identity.clone_from(&call.identity);
         self
     }
 
@@ -132,13 +131,13 @@ impl Error {
         self.0.kind
     }
 
-    /// The service's error code, if the hub gave one that is known.
+    /// Returns the service's error code, if the hub gave one that this version knows.
     #[must_use]
     pub fn error_code(&self) -> Option<ErrorCode> {
         self.0.error_code
     }
 
-    /// The HTTP status, if there was an answer.
+    /// Returns the HTTP status, if there was a response.
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
         self.0.http_status
@@ -150,16 +149,16 @@ impl Error {
         self.0.tracking_id.as_deref()
     }
 
-    /// The device the call was about.
+    /// Returns the device that the call was about, or the device of the module that it was about.
     #[must_use]
     pub fn device_id(&self) -> Option<&DeviceId> {
-        self.0.device_id.as_ref()
+        self.0.identity.as_ref().map(|identity| &identity.device)
     }
 
-    /// The module the call was about.
+    /// Returns the module that the call was about.
     #[must_use]
     pub fn module_id(&self) -> Option<&ModuleId> {
-        self.0.module_id.as_ref()
+        self.0.identity.as_ref()?.module.as_ref()
     }
 
     /// Returns how long the hub asks to wait before the next attempt.
@@ -183,7 +182,7 @@ impl Error {
         )
     }
 
-    /// Returns whether the hub refused the token, or the policy that it is of. It did nothing of the call then.
+    /// Returns whether the hub refused the token or its policy. The hub did nothing of the call in that case.
     pub(crate) fn is_refused_token(&self) -> bool {
         self.0.http_status == Some(401)
     }

@@ -1,4 +1,4 @@
-//! This file opens the parsers of what a hub answers to the fuzz targets. It exists only while fuzzing.
+//! This file lets the fuzz targets reach the parsers of a hub's responses. It exists only while fuzzing.
 
 use std::error::Error as StdError;
 
@@ -8,41 +8,41 @@ use iothub_models::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::answer::Answer;
 use crate::call::{Call, Method};
 use crate::error::Error;
+use crate::response::HttpResponse;
 
-/// Reads an answer as every call reads its own: as a refusal, and as what was asked for.
+/// Reads a response in each of the ways in which calls read theirs: as a refusal, and as each kind of result.
 ///
 /// `headers` are, line by line, the code of an error, `Retry-After` and `Date`.
 ///
 /// # Panics
-/// If an error of the answer would not be one line.
+/// If an error of the response would not be one line.
 #[expect(clippy::expect_used, reason = "a broken fuzz target must stop")]
-pub fn hub_answer(status: u16, headers: &str, body: &[u8]) {
+pub fn hub_response(status: u16, headers: &str, body: &[u8]) {
     let mut headers = headers.lines().map(str::to_owned);
-    let answer = Answer {
+    let response = HttpResponse {
         status,
         error_code: headers.next(),
         retry_after: headers.next(),
         date: headers.next(),
         body: body.to_vec(),
-        ..Answer::default()
+        ..HttpResponse::default()
     };
     let call = Call::new(Method::Get, &["devices", "d1"], "any policy", "read d1".to_owned());
     let policy = "HostName=h;SharedAccessKeyName=service;SharedAccessKey=a2V5".parse();
     let policy = policy.expect("it is a connection string");
-    one_line(&Error::refused(&call, &answer, &policy, Timestamp::UNIX_EPOCH));
+    one_line(&Error::refused(&call, &response, &policy, Timestamp::UNIX_EPOCH));
     for error in [
-        answer.read::<DeviceIdentity>(&call).err(),
-        answer.read::<Vec<DeviceIdentity>>(&call).err(),
-        answer.read::<ModuleIdentity>(&call).err(),
-        answer.read::<Twin>(&call).err(),
-        answer.read::<DigitalTwin>(&call).err(),
-        answer.read::<RegistryStatistics>(&call).err(),
-        answer.read::<ServiceStatistics>(&call).err(),
-        crate::query::fuzzing_rows::<Twin>(&call, &answer).err(),
-        crate::query::fuzzing_rows::<Value>(&call, &answer).err(),
+        response.read::<DeviceIdentity>(&call).err(),
+        response.read::<Vec<DeviceIdentity>>(&call).err(),
+        response.read::<ModuleIdentity>(&call).err(),
+        response.read::<Twin>(&call).err(),
+        response.read::<DigitalTwin>(&call).err(),
+        response.read::<RegistryStatistics>(&call).err(),
+        response.read::<ServiceStatistics>(&call).err(),
+        crate::query::fuzzing_rows::<Twin>(&call, &response).err(),
+        crate::query::fuzzing_rows::<Value>(&call, &response).err(),
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,7 @@
-//! The seam to reqwest: one request out, one answer in, of bounded size. No other file knows the
-//! HTTP library. Follows no redirect, since the token is for this hub alone.
+//! This file is the seam to reqwest: it sends one request and reads one response of bounded size. No other file knows the
+//! HTTP library.
+//!
+//! `attempts.rs` calls it and keeps the deadline. It follows no redirect, since the token is for this hub alone.
 
 use std::error::Error as StdError;
 use std::net::Ipv6Addr;
@@ -8,10 +10,10 @@ use iothub_auth::{HubAddress, client_config};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderValue, IF_MATCH, RETRY_AFTER};
 use rustls::CertificateError;
 
-use crate::answer::Answer;
 use crate::call::{Call, Method};
+use crate::response::HttpResponse;
 
-/// How much of a refusal is read; what it says stands at its beginning.
+/// The number of bytes that are read of a refusal, which says what matters at its beginning.
 const MAX_REFUSAL: usize = 64 * 1024;
 
 /// The content type of every body sent.
@@ -26,11 +28,11 @@ const REQUEST_ID: &str = "Request-Id";
 #[derive(Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
-    /// `https://host:port`
+    /// The beginning of every URL: `https://host:port`.
     base: String,
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) reason: Reason,
@@ -39,13 +41,13 @@ pub(crate) struct Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// Nothing listens there.
+    /// No program listens there.
     Refused,
     /// The host name has no address.
     Unresolved,
-    /// No connection for another reason.
+    /// There is no connection, for another reason.
     Unreachable,
-    /// The certificate is signed by nobody we trust.
+    /// The certificate is signed by no CA that we trust.
     UntrustedCertificate,
     /// The certificate is for another name.
     OtherName,
@@ -55,7 +57,7 @@ pub(crate) enum Reason {
     Handshake,
     /// The connection was lost after the request may have arrived.
     Broken,
-    /// More was answered than is read.
+    /// The response is larger than the call permits.
     TooLarge,
 }
 
@@ -76,14 +78,14 @@ impl Http {
             .referer(false)
             .user_agent(concat!("iothub-rest-service/", env!("CARGO_PKG_VERSION")));
         if is_loopback(host) {
-            // A proxy of the environment cannot reach this machine's own hub.
+            // A proxy that the environment names cannot reach a hub on this machine.
             builder = builder.no_proxy();
         }
         let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
         Ok(Self { client: builder.build()?, base: format!("https://{host}:{}", address.https_port) })
     }
 
-    /// Sends the call and reads its answer. Waits for ever: the caller keeps the deadline.
+    /// Sends the call and returns its response. It may wait for ever: the caller keeps the deadline.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; whether the hub did the call is not known then.
@@ -92,7 +94,7 @@ impl Http {
         call: &Call,
         token: &str,
         request_id: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, Failure> {
         let method = match call.method {
             Method::Get => reqwest::Method::GET,
             Method::Put => reqwest::Method::PUT,
@@ -117,42 +119,42 @@ impl Http {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        let mut response = request.send().await.map_err(Failure::from_reqwest)?;
+        let mut received = request.send().await.map_err(Failure::from_reqwest)?;
         let header = |name: &str| {
-            let value = response.headers().get(name)?;
+            let value = received.headers().get(name)?;
             value.to_str().ok().map(str::to_owned)
         };
-        let mut answer = Answer {
-            status: response.status().as_u16(),
+        let mut response = HttpResponse {
+            status: received.status().as_u16(),
             error_code: header(ERROR_CODE),
             retry_after: header(RETRY_AFTER.as_str()),
             date: header(DATE.as_str()),
             etag: header(ETAG.as_str()),
             command_status: header(COMMAND_STATUS),
             item_type: header(ITEM_TYPE),
-            continuation: response
+            continuation: received
                 .headers()
                 .get(CONTINUATION)
                 .map(|token| String::from_utf8_lossy(token.as_bytes()).into_owned()),
             body: Vec::new(),
         };
-        let success = answer.is_success();
-        let limit = if success { call.max_answer } else { MAX_REFUSAL };
+        let success = response.is_success();
+        let limit = if success { call.max_response } else { MAX_REFUSAL };
         loop {
-            let chunk = match response.chunk().await {
+            let chunk = match received.chunk().await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(answer),
-                // Status and headers of a refusal have already said the most.
-                Err(_) if !success => return Ok(answer),
+                Ok(None) => return Ok(response),
+                // The status and the headers of a refusal have already said most of it.
+                Err(_) if !success => return Ok(response),
                 Err(error) => return Err(Failure::from_reqwest(error)),
             };
-            if chunk.len() <= limit - answer.body.len() {
-                answer.body.extend_from_slice(&chunk);
+            if chunk.len() <= limit - response.body.len() {
+                response.body.extend_from_slice(&chunk);
             } else if success {
                 let cause = Cause(format!("the answer is larger than {limit} bytes"));
                 return Err(Failure { reason: Reason::TooLarge, cause });
             } else {
-                return Ok(answer);
+                return Ok(response);
             }
         }
     }
@@ -171,7 +173,7 @@ impl Failure {
     }
 
     fn from_reqwest(error: reqwest::Error) -> Self {
-        // The URL says nothing that the call does not say better.
+        // The words of the call say better what the URL would say.
         let error = error.without_url();
         let reason = if !error.is_connect() {
             Reason::Broken
@@ -185,7 +187,7 @@ impl Failure {
     }
 }
 
-/// The error and those inside it. An I/O error holds another where `source` does not lead.
+/// Returns the error and the errors inside it. An I/O error can hold an error that `source` does not return.
 fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
@@ -195,7 +197,7 @@ fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (d
     })
 }
 
-/// What one error of the chain says about a connection that was not made.
+/// Returns the reason that one error of the chain gives for a connection that was not made.
 fn reason_of(error: &(dyn StdError + 'static)) -> Option<Reason> {
     match error.downcast_ref::<rustls::Error>() {
         Some(rustls::Error::InvalidCertificate(certificate)) => Some(reason_of_certificate(certificate)),

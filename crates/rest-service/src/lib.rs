@@ -9,8 +9,8 @@
 //! let device = client.devices().create(DeviceIdentity::new("my-device".parse()?)).await?;
 //! println!("{} can connect now", client.devices().connection_string(&device)?);
 //!
-//! let answer = client.invoke_method(&device.device_id, &DirectMethodRequest::new("reboot".parse()?)).await?;
-//! println!("{}: {}", answer.status, answer.payload);
+//! let response = client.invoke_method(&device.device_id, &DirectMethodRequest::new("reboot".parse()?)).await?;
+//! println!("{}: {}", response.status, response.payload);
 //! # Ok(())
 //! # }
 //! ```
@@ -33,10 +33,9 @@
 //! Types of two other crates are part of this one's interface, and are here for programs that do not depend
 //! on them: [`serde_json`] for properties, payloads and rows, [`jiff`] for times.
 
-// Each resource has a file of its own, made of calls (`call.rs`) that `attempts.rs` carries out. `http.rs`
-// alone knows the HTTP library.
+// Each resource has a file of its own, which makes calls (`call.rs`) and has `attempts.rs` carry them out. Only
+// `http.rs` knows the HTTP library.
 
-mod answer;
 mod attempts;
 mod call;
 mod client;
@@ -51,9 +50,9 @@ mod methods;
 mod modules;
 mod precondition;
 mod query;
+mod response;
 mod retry;
 mod statistics;
-mod target;
 mod token;
 mod twins;
 mod writable;
@@ -72,15 +71,15 @@ pub use iothub_auth::{
 pub use iothub_models::{
     AcknowledgementCode, Authentication, AuthenticationType, CommandName, ComponentName, ConnectionState,
     DeviceCapabilities, DeviceId, DeviceIdentity, DeviceStatus, DigitalTwin, DigitalTwinPatch,
-    DirectMethodRequest, DirectMethodResponse, ErrorCode, InvalidComponentName, InvalidDigitalTwinPatch,
-    InvalidId, InvalidMethodName, InvalidMethodTimeout, MethodName, ModuleId, ModuleIdentity, NotConformant,
-    PatchDefect, PatchOperation, PropertyAcknowledgement, RegistryStatistics, SectionKind, ServiceStatistics,
-    SymmetricKeys, Twin, TwinPatch, TwinProperties, TwinReplacement, TwinSection, X509Thumbprints,
+    DirectMethodRequest, DirectMethodResponse, ErrorCode, Identity, InvalidComponentName,
+    InvalidDigitalTwinPatch, InvalidId, InvalidMethodName, InvalidMethodTimeout, MethodName, ModuleId,
+    ModuleIdentity, NotConformant, PatchDefect, PatchOperation, PropertyAcknowledgement, RegistryStatistics,
+    SectionKind, ServiceStatistics, SymmetricKeys, Twin, TwinPatch, TwinProperties, TwinReplacement,
+    TwinSection, X509Thumbprints,
 };
 pub use modules::Modules;
 pub use precondition::Precondition;
 pub use query::{ItemType, Page, Query, Rows};
 pub use retry::RetryPolicy;
-pub use target::Target;
 pub use twins::Twins;
 pub use {jiff, serde_json};

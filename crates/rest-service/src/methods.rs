@@ -2,24 +2,23 @@
 //!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
-use iothub_models::{DirectMethodRequest, DirectMethodResponse};
+use iothub_models::{DirectMethodRequest, DirectMethodResponse, Identity};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::call::{Call, Method};
+use crate::call::{Call, Method, in_words, route_of};
 use crate::client::ServiceClient;
 use crate::error::{Error, ErrorKind};
-use crate::target::Target;
 
 pub(crate) const POLICIES: &str = "service and iothubowner";
 
-/// The largest answer that is read: the largest payload, and what is around it.
-pub(crate) const MAX_ANSWER: usize = 1024 * 1024;
+/// The size in bytes of the largest response that is read: the largest payload, and the document around it.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'r> {
+struct RequestBody<'r> {
     method_name: &'r str,
     response_timeout_in_seconds: u64,
     connect_timeout_in_seconds: u64,
@@ -27,14 +26,14 @@ struct Body<'r> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ResponseBody {
     status: i32,
     #[serde(default)]
     payload: Option<Box<RawValue>>,
 }
 
 impl ServiceClient {
-    /// Calls a direct method of a device or a module, and returns the device's own answer, whatever its
+    /// Calls a direct method of a device or a module, and returns the response of the device or module, whatever its
     /// status.
     ///
     /// ```no_run
@@ -45,7 +44,7 @@ impl ServiceClient {
     /// let device = "d1".parse()?;
     /// let reboot = DirectMethodRequest::new("reboot".parse()?).with_payload(json!({"delay": 3}));
     /// match client.invoke_method(&device, &reboot).await {
-    ///     Ok(answer) => println!("{}: {}", answer.status, answer.payload),
+    ///     Ok(response) => println!("{}: {}", response.status, response.payload),
     ///     Err(error) if error.kind() == ErrorKind::DeviceNotOnline => println!("not now: {error}"),
     ///     Err(error) => return Err(error.into()),
     /// }
@@ -53,15 +52,14 @@ impl ServiceClient {
     /// # }
     /// ```
     ///
-    /// The hub waits for the device to connect and to answer as long as the request says; the call's
-    /// deadline is the client's and these two. A call that may have reached the device is never sent
-    /// again.
+    /// The request says how long the hub waits for the device to connect and to respond. The deadline of the call is the
+    /// client's deadline plus these two times. A call that may have reached the device is never sent again.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no such device or module;
     /// [`DeviceNotOnline`](ErrorKind::DeviceNotOnline) if it is not connected, or takes no direct methods;
-    /// [`NoDeviceResponse`](ErrorKind::NoDeviceResponse) if it did not answer in time: it may have done it;
-    /// [`BadDeviceResponse`](ErrorKind::BadDeviceResponse) if its answer is not JSON;
+    /// [`NoDeviceResponse`](ErrorKind::NoDeviceResponse) if it did not respond in time: it may have done it;
+    /// [`BadDeviceResponse`](ErrorKind::BadDeviceResponse) if its response is not JSON;
     /// [`Throttled`](ErrorKind::Throttled) if too many calls wait for it;
     /// [`TooLarge`](ErrorKind::TooLarge) if the payload has more than 128 KB, of which nothing is sent.
     /// After a [`Timeout`](ErrorKind::Timeout) or a lost connection the device may have done it.
@@ -70,42 +68,38 @@ impl ServiceClient {
     /// Dropping the future does not take the call back: the device may do it.
     pub async fn invoke_method(
         &self,
-        target: impl Into<Target<'_>>,
+        identity: impl Into<Identity>,
         request: &DirectMethodRequest,
     ) -> Result<DirectMethodResponse, Error> {
-        let target = target.into();
-        let tried = format!("invoke the method {} on {target}", request.name());
-        let segments: &[&str] = match target {
-            Target::Device(device) => &["twins", device.as_str(), "methods"],
-            Target::Module(device, module) => {
-                &["twins", device.as_str(), "modules", module.as_str(), "methods"]
-            }
-        };
-        let call = Call::new(Method::Post, segments, POLICIES, tried).about(target)?;
+        let identity = identity.into();
+        let tried = format!("invoke the method {} on {}", request.name(), in_words(&identity));
+        let mut segments = route_of("twins", &identity);
+        segments.push("methods");
+        let call = Call::new(Method::Post, &segments, POLICIES, tried).about(identity)?;
         let payload = payload(&call, request)?;
-        let call = to_device(call, request).json(&Body {
+        let call = to_device(call, request).json(&RequestBody {
             method_name: request.name().as_str(),
             response_timeout_in_seconds: request.response_timeout().as_secs(),
             connect_timeout_in_seconds: request.connect_timeout().as_secs(),
             payload: &payload,
         })?;
-        let answer = self.send(&call).await?;
-        let Answer { status, payload } = answer.read(&call)?;
+        let response = self.send(&call).await?;
+        let ResponseBody { status, payload } = response.read(&call)?;
         match payload {
             None => Ok(DirectMethodResponse::new(status, Value::Null)),
             Some(payload) => DirectMethodResponse::from_json(status, payload.get())
-                .map_err(|cause| Error::unreadable(&call, &answer, &cause)),
+                .map_err(|cause| Error::unreadable(&call, &response, &cause)),
         }
     }
 }
 
-/// The same call, which waits as long as the hub waits for the device.
+/// Returns the same call with a deadline that leaves the hub its time to wait for the device.
 pub(crate) fn to_device(call: Call, request: &DirectMethodRequest) -> Call {
     let time = request.connect_timeout() + request.response_timeout();
-    Call { max_answer: MAX_ANSWER, ..call.answered_by_device(time) }
+    Call { max_response: MAX_RESPONSE, ..call.waiting_for_device(time) }
 }
 
-/// Returns the payload of a call as it is sent; one that is larger than any hub takes is refused.
+/// Returns the payload of a call as it is sent, or an error if it is larger than any hub takes.
 pub(crate) fn payload(call: &Call, request: &DirectMethodRequest) -> Result<Box<RawValue>, Error> {
     let json = request.payload_json();
     let size = json.len();

@@ -2,7 +2,7 @@
 //!
 //! Source: *Understand and use module twins in IoT Hub* and the REST reference of the service.
 
-use iothub_models::{DeviceId, ModuleId, ModuleIdentity};
+use iothub_models::{DeviceId, Identity, ModuleId, ModuleIdentity};
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
@@ -50,11 +50,12 @@ impl Modules {
     /// # Cancel safety
     /// Dropping the future does not take the call back: the module may be registered.
     pub async fn create(&self, identity: ModuleIdentity) -> Result<ModuleIdentity, Error> {
-        let call = Self::call(Method::Put, &identity.device_id, &identity.module_id, WRITERS, "create")?;
+        let module = (&identity.device_id, &identity.module_id);
+        let call = Self::call(Method::Put, module, WRITERS, "create")?;
         self.client.send_for(&call.json(&Writable(&identity))?).await
     }
 
-    /// The identity of a module.
+    /// Returns the identity of a module.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device or no such module; the
@@ -63,10 +64,10 @@ impl Modules {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn get(&self, device: &DeviceId, module: &ModuleId) -> Result<ModuleIdentity, Error> {
-        self.client.send_for(&Self::call(Method::Get, device, module, READERS, "get")?).await
+        self.client.send_for(&Self::call(Method::Get, (device, module), READERS, "get")?).await
     }
 
-    /// All modules of a device, in no particular order.
+    /// Returns all module identities of a device, in no particular order.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device.
@@ -93,7 +94,7 @@ impl Modules {
         self.write(identity, Precondition::IfMatch(identity.etag.clone())).await
     }
 
-    /// Writes an identity whatever others wrote meanwhile; the module must be there.
+    /// Writes an identity even if it was changed since it was read. The module must exist.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such module. After a
@@ -120,7 +121,7 @@ impl Modules {
         module: &ModuleId,
         precondition: Precondition,
     ) -> Result<(), Error> {
-        let call = Self::call(Method::Delete, device, module, WRITERS, "delete")?.only_if(&precondition)?;
+        let call = Self::call(Method::Delete, (device, module), WRITERS, "delete")?.only_if(&precondition)?;
         self.client.send(&call).await.map(drop)
     }
 
@@ -129,17 +130,17 @@ impl Modules {
         identity: &ModuleIdentity,
         precondition: Precondition,
     ) -> Result<ModuleIdentity, Error> {
-        let call = Self::call(Method::Put, &identity.device_id, &identity.module_id, WRITERS, "update")?;
+        let module = (&identity.device_id, &identity.module_id);
+        let call = Self::call(Method::Put, module, WRITERS, "update")?;
         self.client.send_for(&call.only_if(&precondition)?.json(&Writable(identity))?).await
     }
 
     fn call(
         method: Method,
-        device: &DeviceId,
-        module: &ModuleId,
+        module: impl Into<Identity>,
         policies: &'static str,
         verb: &str,
     ) -> Result<Call, Error> {
-        Call::on(method, "devices", (device, module).into(), policies, verb)
+        Call::on(method, "devices", module.into(), policies, verb)
     }
 }

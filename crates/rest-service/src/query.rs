@@ -18,10 +18,10 @@ use serde_json::Value;
 
 pub use self::item_type::ItemType;
 pub use self::rows::Rows;
-use crate::answer::{Answer, shown};
 use crate::call::{Call, Method, Repeat};
 use crate::client::ServiceClient;
 use crate::error::{Error, ErrorKind};
+use crate::response::{HttpResponse, shown};
 
 /// The most rows that may be asked for at once.
 const MAX_PAGE_SIZE: u16 = 1000;
@@ -29,13 +29,13 @@ const MAX_PAGE_SIZE: u16 = 1000;
 /// The largest page that is read: 1,000 twins of 64 KB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
 
-/// The length of a query that an error shows, in characters.
+/// The number of characters of a query that an error shows.
 const SHOWN_QUERY: usize = 80;
 
 const POLICIES: &str = "service and iothubowner";
 
 impl ServiceClient {
-    /// A query whose rows are JSON, whatever it selects. Nothing is asked yet.
+    /// Returns a query whose rows are JSON, whatever it selects. The hub is not asked yet.
     ///
     /// ```no_run
     /// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
@@ -51,16 +51,15 @@ impl ServiceClient {
         self.query_as(text)
     }
 
-    /// A query that selects whole twins: `SELECT * FROM devices` or `devices.modules`. Nothing is asked
-    /// yet. A query that selects anything else fails with
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument): a twin made of parts would look like an empty
-    /// one.
+    /// Returns a query that selects whole twins: `SELECT * FROM devices` or `devices.modules`. The hub is not asked yet. A
+    /// query that selects anything else fails with [`InvalidArgument`](ErrorKind::InvalidArgument): a twin made of parts
+    /// would look like an empty twin.
     #[must_use]
     pub fn query_twins(&self, text: impl Into<String>) -> Query<Twin> {
         Query { expected: Some(ItemType::Twin), ..self.query_as(text) }
     }
 
-    /// A query whose rows are read as `T`. Nothing is asked yet.
+    /// Returns a query whose rows are read as `T`. The hub is not asked yet.
     ///
     /// ```no_run
     /// #[derive(serde::Deserialize)]
@@ -89,8 +88,8 @@ impl ServiceClient {
 /// A query, to be asked [row by row](Self::rows) or [page by page](Self::page); made by
 /// [`ServiceClient::query`] and its siblings.
 ///
-/// A real hub answers from an index that follows the twins with some delay, usually of seconds: what was
-/// written just now may be missing.
+/// A hub in Azure reads an index that follows the twins with some delay, usually of seconds: a change that was made just
+/// now may be missing.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
@@ -113,7 +112,7 @@ pub struct Query<T = Value> {
     row: PhantomData<fn() -> T>,
 }
 
-/// Some of a query's rows.
+/// A page of a query: some of its rows.
 ///
 /// ```no_run
 /// # async fn example(client: iothub_rest_service::ServiceClient) -> Result<(), iothub_rest_service::Error> {
@@ -146,9 +145,9 @@ impl<T> Query<T> {
 
     fn call(&self, continuation: Option<&str>) -> Result<Call, Error> {
         let mut call = Call::new(Method::Post, &["devices", "query"], POLICIES, self.tried());
-        // It only reads.
+        // A query changes nothing, although it is a POST.
         call.repeat = Repeat::Safe;
-        call.max_answer = MAX_PAGE;
+        call.max_response = MAX_PAGE;
         if let Some(rows) = self.page_size {
             if !(1..=MAX_PAGE_SIZE).contains(&rows) {
                 return Err(call.invalid_argument("ask for 1 to 1000 rows at once"));
@@ -166,7 +165,7 @@ impl<T> Query<T> {
         call.json(&Body { query: &self.text })
     }
 
-    /// Completes "could not …".
+    /// Returns the words that complete "could not …".
     fn tried(&self) -> String {
         match self.text.char_indices().nth(SHOWN_QUERY) {
             None => format!("query {:?}", self.text),
@@ -181,7 +180,7 @@ struct Body<'q> {
 }
 
 impl<T: DeserializeOwned> Query<T> {
-    /// One page: the first one, or the one that `continuation` leads to. A continuation belongs to this
+    /// Returns the first page, or the page that `continuation` leads to. A continuation belongs to this
     /// query and this page size.
     ///
     /// # Errors
@@ -193,9 +192,9 @@ impl<T: DeserializeOwned> Query<T> {
     /// Dropping the future loses nothing.
     pub async fn page(&self, continuation: Option<&str>) -> Result<Page<T>, Error> {
         let call = self.call(continuation)?;
-        let answer = self.client.send(&call).await?;
-        let item_type = answer.item_type.as_deref().and_then(ItemType::from_name);
-        if let (Some(expected), Some(named)) = (self.expected, &answer.item_type)
+        let response = self.client.send(&call).await?;
+        let item_type = response.item_type.as_deref().and_then(ItemType::from_name);
+        if let (Some(expected), Some(named)) = (self.expected, &response.item_type)
             && item_type != Some(expected)
         {
             let advice = format!(
@@ -205,9 +204,9 @@ impl<T: DeserializeOwned> Query<T> {
             );
             return Err(call.invalid_argument(advice));
         }
-        let rows = read_rows(&call, &answer)?;
-        let continuation = match answer.continuation {
-            // Some answer with an empty header where the service leaves it out.
+        let rows = read_rows(&call, &response)?;
+        let continuation = match response.continuation {
+            // Some hubs send an empty header where the service sends none.
             None => None,
             Some(token) if token.is_empty() => None,
             Some(token) if continuation::is_token(&token) => Some(token),
@@ -221,31 +220,34 @@ impl<T: DeserializeOwned> Query<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Query<T> {
-    /// All rows, one after the other. A page is asked for when the rows of the one before it are used
-    /// up, never earlier.
+    /// Returns all rows, one after the other. A page is asked for when the rows of the page before it are used up, never
+    /// earlier.
     #[must_use]
     pub fn rows(&self) -> Rows<T> {
         Rows::new(self.clone())
     }
 }
 
-fn read_rows<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<Vec<T>, Error> {
-    serde_json::from_slice(&answer.body).map_err(|cause| {
-        if serde_json::from_slice::<Vec<IgnoredAny>>(&answer.body).is_err() {
-            return Error::unreadable(call, answer, &cause);
+fn read_rows<T: DeserializeOwned>(call: &Call, response: &HttpResponse) -> Result<Vec<T>, Error> {
+    serde_json::from_slice(&response.body).map_err(|cause| {
+        if serde_json::from_slice::<Vec<IgnoredAny>>(&response.body).is_err() {
+            return Error::unreadable(call, response, &cause);
         }
-        // The hub answered well; `T` is something else. What the parser says quotes the row, which is
-        // how the mistake is found.
+        // The response is right, and the rows do not fit `T`. The text of the parser quotes the row, so that the
+        // mistake can be found.
         let advice =
             format!("a row does not fit {}: compare it with what the query selects", type_name::<T>());
         call.invalid_argument(advice).because(Misfit(shown(&cause.to_string())))
     })
 }
 
-/// Opens the reading of rows to the fuzz targets.
+/// Lets the fuzz targets read rows.
 #[cfg(fuzzing)]
-pub(crate) fn fuzzing_rows<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<Vec<T>, Error> {
-    read_rows(call, answer)
+pub(crate) fn fuzzing_rows<T: DeserializeOwned>(
+    call: &Call,
+    response: &HttpResponse,
+) -> Result<Vec<T>, Error> {
+    read_rows(call, response)
 }
 
 #[derive(Debug, thiserror::Error)]

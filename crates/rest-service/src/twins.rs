@@ -1,14 +1,13 @@
-//! Twins of devices and modules: `/twins`.
+//! This file reads and writes the twins of devices and modules: `/twins`.
 //!
 //! Source: *Understand and use device twins in IoT Hub*, "Back-end operations".
 
-use iothub_models::{Twin, TwinPatch, TwinReplacement};
+use iothub_models::{Identity, Twin, TwinPatch, TwinReplacement};
 
 use crate::call::{Call, Method};
 use crate::client::ServiceClient;
 use crate::error::Error;
 use crate::precondition::Precondition;
-use crate::target::Target;
 
 const POLICIES: &str = "service and iothubowner";
 
@@ -39,19 +38,19 @@ impl Twins {
         Self { client }
     }
 
-    /// The twin of a device or a module.
+    /// Returns the twin of a device or a module.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such device or module.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn get(&self, target: impl Into<Target<'_>>) -> Result<Twin, Error> {
-        self.client.send_for(&call(Method::Get, target.into(), "get")?).await
+    pub async fn get(&self, identity: impl Into<Identity>) -> Result<Twin, Error> {
+        self.client.send_for(&call(Method::Get, identity.into(), "get")?).await
     }
 
-    /// Lays a patch over tags and desired properties, and returns the whole twin as it is then. A
-    /// device or module that is connected is told of the desired properties.
+    /// Merges a patch into the tags and the desired properties, and returns the whole new twin. A device or module that
+    /// is connected is told of the desired properties.
     ///
     /// # Errors
     /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if tags or desired properties were
@@ -64,33 +63,34 @@ impl Twins {
     /// Dropping the future does not take the call back: the patch may be applied.
     pub async fn patch(
         &self,
-        target: impl Into<Target<'_>>,
+        identity: impl Into<Identity>,
         patch: &TwinPatch,
         precondition: Precondition,
     ) -> Result<Twin, Error> {
-        let call = call(Method::Patch, target.into(), "patch")?.only_if(&precondition)?.json(patch)?;
+        let call = call(Method::Patch, identity.into(), "patch")?.only_if(&precondition)?.json(patch)?;
         self.client.send_for(&call).await
     }
 
-    /// Puts new content in the place of tags, desired properties, or both, and returns the whole twin
-    /// as it is then. A device or module that is connected is told of the desired properties.
+    /// Replaces the tags, the desired properties or both, and returns the whole new twin. A device or module that is
+    /// connected is told of the desired properties.
     ///
     /// # Errors
-    /// As those of [`patch`](Self::patch).
+    /// The errors of [`patch`](Self::patch).
     ///
     /// # Cancel safety
     /// Dropping the future does not take the call back: the content may be replaced.
     pub async fn replace(
         &self,
-        target: impl Into<Target<'_>>,
+        identity: impl Into<Identity>,
         replacement: &TwinReplacement,
         precondition: Precondition,
     ) -> Result<Twin, Error> {
-        let call = call(Method::Put, target.into(), "replace")?.only_if(&precondition)?.json(replacement)?;
+        let call =
+            call(Method::Put, identity.into(), "replace")?.only_if(&precondition)?.json(replacement)?;
         self.client.send_for(&call).await
     }
 }
 
-fn call(method: Method, target: Target<'_>, verb: &str) -> Result<Call, Error> {
-    Call::on(method, "twins", target, POLICIES, &format!("{verb} the twin of"))
+fn call(method: Method, identity: Identity, verb: &str) -> Result<Call, Error> {
+    Call::on(method, "twins", identity, POLICIES, &format!("{verb} the twin of"))
 }

@@ -8,9 +8,9 @@ use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_amqp_service::{C2dMessage, C2dSender, DeviceId};
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Messages before anything is measured: caches, buffers and TCP windows find their size.
 const WARM_UP: usize = 500;

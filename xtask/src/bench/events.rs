@@ -15,13 +15,13 @@ use hdrhistogram::Histogram;
 use iothub_amqp_service::{EventPosition, EventReader};
 use iothub_auth::{DeviceConnectionString, EventHubsConnectionString, ServiceConnectionString};
 use iothub_models::{DeviceId, DeviceIdentity};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 
 use self::device::Device;
 use self::reader::RawReader;
 use super::memory::resident;
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Messages of each round of taking.
 const TAKEN: usize = 200_000;

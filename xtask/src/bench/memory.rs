@@ -8,10 +8,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use iothub_auth::ServiceConnectionString;
 use iothub_models::{DeviceId, DeviceIdentity};
 use iothub_mqtt_device::{DeviceClient, DeviceConnectionString};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 
 use super::server::{self, Server};
-use crate::steps::table;
 
 const DEVICES: usize = 1000;
 /// Connecting at once.

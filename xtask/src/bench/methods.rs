@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_mqtt_device::{DeviceClient, DirectMethodResponse};
+use iothub_programs::steps::table;
 use iothub_rest_service::{DeviceId, DirectMethodRequest, ServiceClient};
 use tokio::task::JoinSet;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Calls before anything is measured: connections are made, buffers find their size.
 const WARM_UP: usize = 500;

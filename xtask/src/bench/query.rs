@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::{DeviceId, TwinPatch};
+use iothub_programs::steps::table;
 use iothub_rest_service::ServiceClient;
 use serde_json::json;
 
 use super::memory::resident;
-use crate::steps::table;
 
 const POPULATIONS: [usize; 3] = [1_000, 10_000, 100_000];
 const PAGE: usize = 100;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
-
-use crate::program::Program;
-use crate::workspace;
 
 /// The end of patience for the hub's start.
 const DEADLINE: Duration = Duration::from_secs(20);

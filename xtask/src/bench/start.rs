@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use iothub_local_hub::LocalHub;
 use iothub_mqtt_device::{DeviceClient, DeviceId};
+use iothub_programs::steps::table;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 const ROUNDS: usize = 21;
 

@@ -6,17 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use comfy_table::Table;
-use iothub_auth::client_config;
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
+use iothub_testkit::tls::{Trust, try_tcp};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::memory::resident;
 use super::server::Server;
-use crate::steps::table;
 
 /// Peers under TLS that keep the hub's MQTT port busy; each comes back when it is cut.
 const TLS_STRANGERS: usize = 1500;
@@ -78,14 +76,14 @@ pub(super) async fn measure() -> Result<Table> {
 /// Returns the number of logins that failed, and the time that the slowest took.
 async fn logins_among_strangers(server: &Server) -> Result<(usize, Duration)> {
     let port = server.port("mqtts")?;
-    let connector = TlsConnector::from(client_config(Some(Path::new(server.ca_file()?)))?);
+    let trust = Trust::in_file(Path::new(server.ca_file()?))?;
     let mut strangers = JoinSet::<()>::new();
     for _ in 0..TLS_STRANGERS {
-        let connector = connector.clone();
+        let trust = trust.clone();
         strangers.spawn(async move {
             loop {
                 // One that cannot connect, or is cut, comes again.
-                let _cut = stranger(&connector, port).await;
+                let _cut = stranger(&trust, port).await;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
@@ -101,9 +99,8 @@ async fn logins_among_strangers(server: &Server) -> Result<(usize, Duration)> {
     Ok((failed, slowest))
 }
 
-async fn stranger(connector: &TlsConnector, port: u16) -> Result<()> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
+async fn stranger(trust: &Trust, port: u16) -> Result<()> {
+    let mut stream = trust.try_connect(port).await?;
     // The hub says nothing to a stranger; this waits until it is cut.
     stream.read_to_end(&mut Vec::new()).await?;
     Ok(())
@@ -136,7 +133,7 @@ async fn idle_on(ports: &[u16], count: usize, batch: usize) -> Vec<TcpStream> {
     let mut held = Vec::with_capacity(count);
     for number in 0..count {
         let port = ports[(batch + number) % ports.len()];
-        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
+        if let Ok(stream) = try_tcp(port).await {
             // The hub may have cut it already.
             stream.try_write(&[0x16]).ok();
             held.push(stream);

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_mqtt_device::DeviceClient;
+use iothub_programs::steps::table;
 use iothub_rest_service::{DeviceId, Precondition, ServiceClient, TwinPatch};
 use serde_json::json;
 
 use super::server::{DEVICE, Server};
-use crate::steps::table;
 
 /// Changes before anything is measured.
 const WARM_UP: usize = 200;

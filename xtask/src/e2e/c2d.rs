@@ -2,11 +2,11 @@
 //! messages, sees them arrive, stops it.
 
 use anyhow::{Result, bail};
+use iothub_programs::program::Program;
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs, copy_string, device_needs, register};
-use crate::program::Program;
 
 /// The number of messages that `send_c2d` sends.
 const MESSAGES: usize = 2;

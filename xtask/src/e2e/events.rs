@@ -9,13 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use iothub_programs::program::Program;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::event::Event;
 use super::hub::Hub;
 use super::reader::{Reader, SERVICE_STRING, SOON, command};
-use crate::program::Program;
 
 /// A property that both devices report when they start.
 const MAXIMUM: &str = "maxTempSinceLastReboot";

@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::program::{self, Program};
 use iothub_rest_service::ServiceClient;
 
 use super::hub::Hub;
 use super::reader::{DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::screens;
 use super::settings::{copy_string, device_needs, refuses, register};
-use crate::program::{self, Program};
 
 /// How long a hub may collect feedback before it tells.
 pub(super) const BATCH: Duration = Duration::from_secs(15);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use iothub_programs::program::{self, Program};
 use iothub_rest_service::ServiceClient;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use super::events::{self, Form};
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs_with, copy_string, device_needs, register};
-use crate::program::{self, Program};
 
 const THERMOSTAT: &str = "dtmi:com:example:Thermostat;1";
 const CONTROLLER: &str = "dtmi:com:example:TemperatureController;1";

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
+use iothub_programs::steps::{Status, Step, human};
+use iothub_programs::workspace;
 use iothub_rest_service::{ErrorKind, Precondition, ServiceClient};
 use tokio::process::Command;
 
 use super::hub::Hub;
-use crate::steps::{Status, Step, human};
 pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::workspace;
 
 /// The end of patience for one step, on any hub.
 const STEP_DEADLINE: Duration = Duration::from_secs(90);

@@ -6,13 +6,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::signal::{self, Signal};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use super::hub::Hub;
 use super::ios::{BATCH, LONG_EXPIRY, queue_is_empty};
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, with_variables};
-use crate::signal::{self, Signal};
-use crate::workspace;
 
 pub(super) const STEP: &str = "both apps on full screens, inside tmux";
 

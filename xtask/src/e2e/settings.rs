@@ -4,10 +4,10 @@
 //! The walks of all tutorials call it.
 
 use anyhow::{Result, bail};
+use iothub_programs::program;
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING, SOON, command};
-use crate::program;
 
 pub(super) async fn register(hub: &Hub, id: &str) -> Result<()> {
     let mut create = command("iothub", &[(SERVICE_STRING, hub.owner())]);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
+use iothub_programs::program::Program;
 use iothub_rest_service::{ServiceClient, Twin};
 
 use super::hub::Hub;
 use super::reader::{DEVICE_ID, DEVICE_STRING, Reader, SERVICE_STRING, SOON, command};
 use super::settings::{back_end_needs, copy_string, device_needs, register};
-use crate::program::Program;
 
 const PLANT: &str = "Devices in Redmond43 plant";
 const CELLULAR: &str = "Devices in Redmond43 plant using cellular network";

@@ -9,10 +9,10 @@ mod strings;
 use std::future::Future;
 
 use anyhow::{Result, bail};
+use iothub_programs::tools::{Missing, exists};
 
 use super::Said;
 use super::stage::Stage;
-use crate::interop::{Missing, exists};
 
 /// Programs that take from a hub the privilege to use port 443, in a network where it needs that privilege.
 const TOOLS_FOR_PORT_443: &[&str] = &["unshare", "ip", "setpriv"];

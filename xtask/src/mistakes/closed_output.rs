@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
+use iothub_programs::program::{self, Program};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use super::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};
-use crate::program::{self, Program};
-use crate::workspace;
 
 /// The end of a program whose reader has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

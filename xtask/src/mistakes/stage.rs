@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 use iothub_auth::{AdjustableClock, DeviceConnectionString, DeviceCredential};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_models::DeviceId;
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::plain::Plain;
-use crate::program::Program;
+use crate::variables;
 pub(super) use crate::variables::{DEVICE_ID, DEVICE_STRING, SERVICE_STRING};
-use crate::{variables, workspace};
 
 /// The device that every page registers.
 pub(super) const MY_DEVICE: &str = "my-device";

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-
-use crate::workspace;
+use iothub_programs::workspace;
 
 /// The folder; it is removed when this is dropped.
 pub(super) struct Place {

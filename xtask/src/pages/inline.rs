@@ -2,8 +2,9 @@
 //! run, but what they name must exist: the command of `cargo xtask` with its arguments, and the package of `cargo run`.
 
 use clap::Parser as _;
+use iothub_programs::workspace;
 
-use crate::{Cli, workspace};
+use crate::Cli;
 
 /// The device that every page registers, so that a reader who goes on with another page has it already; and a second
 /// one, for a page that needs two.

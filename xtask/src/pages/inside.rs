@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::steps::{human, table};
+use iothub_programs::workspace;
 
 use super::clone::Place;
 use super::walk::Walk;
 use super::{InsideOptions, Page, What, blocks};
-use crate::steps::{human, table};
-use crate::{new, workspace};
+use crate::new;
 
 pub(crate) fn run(options: &InsideOptions) -> Result<()> {
     workspace::run(std::process::Command::new("ip").args(["link", "set", "lo", "up"]))?;

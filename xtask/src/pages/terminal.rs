@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::program::Program;
+use iothub_programs::signal::{self, Signal};
 use tokio::process::Command;
 
 use super::blocks::How;
-use crate::program::Program;
-use crate::signal::{self, Signal};
 
 /// The longest wait for a block that compiles nothing.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use iothub_programs::workspace;
 
 use super::Finding;
-use crate::workspace;
 
 /// The libraries that cargo would build for some packages, each as `name vVERSION` with its features. A library that
 /// is built for build scripts too can be there twice.

@@ -37,10 +37,12 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Every manifest but the root's and the samples', which inherit nothing.
+/// Returns whether a file is the manifest of a member of the workspace, samples excepted, which inherit nothing. The
+/// reader on Microsoft's client of Event Hubs is a workspace of its own.
 fn takes_lints(path: &str) -> bool {
-    let krate = path.starts_with("crates/") && path.ends_with("/Cargo.toml");
-    krate || path == "tests/Cargo.toml" || path == "xtask/Cargo.toml"
+    let is_manifest = path.ends_with("/Cargo.toml");
+    let is_member = ["crates/", "tests/", "xtask/"].iter().any(|folder| path.starts_with(folder));
+    is_manifest && is_member && path != "tests/interop/azure-rust/Cargo.toml"
 }
 
 fn rust_file(file: &File, findings: &mut Vec<Finding>) {

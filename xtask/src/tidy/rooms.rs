@@ -18,8 +18,9 @@ pub(super) struct Package {
 struct Room {
     name: &'static str,
     may_know: &'static [&'static str],
-    /// In its tests, beside that. Clients and hub meet in `tests/` and xtask only: a client tested
-    /// against the hub in its own crate, or the other way round, would tie the two together.
+    /// The packages that its tests may depend on beside these and the testkit. Clients and hub meet in `tests/` and
+    /// xtask only: a client tested against the hub in its own crate, or the other way round, would tie the two
+    /// together.
     tests_may_know: &'static [&'static str],
 }
 
@@ -30,6 +31,11 @@ const QUERY: &str = "iothub-query";
 const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
 /// A package without code, only with features; any package that compiles much may name it.
 const UNIFIED: &str = "iothub-unified";
+/// The code that xtask and the runner of Microsoft's clients share; it knows no hub and no client.
+const PROGRAMS: &str = "iothub-programs";
+/// The raw peers, which know none of our packages, so that the tests of every package may know them. No package that
+/// is not a test may, except xtask with its benchmarks.
+const TESTKIT: &str = "iothub-testkit";
 const EVERYTHING: &[&str] = &[
     MODELS,
     AUTH,
@@ -39,11 +45,14 @@ const EVERYTHING: &[&str] = &[
     "iothub-amqp-service",
     AMQP_SERVER,
     "iothub-local-hub",
+    PROGRAMS,
+    TESTKIT,
 ];
 
 const ROOMS: &[Room] = &[
     Room { name: MODELS, may_know: &[], tests_may_know: &[] },
     Room { name: UNIFIED, may_know: &[], tests_may_know: &[] },
+    Room { name: TESTKIT, may_know: &[], tests_may_know: &[] },
     Room { name: QUERY, may_know: &[], tests_may_know: &[] },
     Room { name: AMQP_SERVER, may_know: &[], tests_may_know: &[] },
     Room { name: AUTH, may_know: &[MODELS], tests_may_know: &[] },
@@ -57,6 +66,8 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "iothub-cli", may_know: CLIENTS, tests_may_know: &[] },
     Room { name: "iothub-tests", may_know: &[], tests_may_know: EVERYTHING },
+    Room { name: PROGRAMS, may_know: &[], tests_may_know: &[] },
+    Room { name: "iothub-interop", may_know: EVERYTHING, tests_may_know: &[] },
     Room { name: "xtask", may_know: EVERYTHING, tests_may_know: &[] },
 ];
 
@@ -105,7 +116,8 @@ pub(super) fn check(packages: &[(Package, bool)]) -> Vec<Finding> {
                 format!("depends on {name}, which {} may not know", room.name),
             ));
         }
-        let allowed_in_tests = |name: &String| allowed(name) || room.tests_may_know.contains(&name.as_str());
+        let allowed_in_tests =
+            |name: &String| name == TESTKIT || allowed(name) || room.tests_may_know.contains(&name.as_str());
         for name in package.tests_know.iter().filter(|name| !allowed_in_tests(name)) {
             let what =
                 format!("depends on {name} for its tests; clients and hub meet in tests/ and xtask only");
@@ -157,6 +169,17 @@ mod tests {
         assert_eq!(said("simulated_device", &["iothub-local-hub"], &[], true).len(), 1);
         assert_eq!(said("iothub-models", &["iothub-auth"], &[], false).len(), 1);
         assert_eq!(said("iothub-amqp-server", &["iothub-models"], &[], false).len(), 1);
+    }
+
+    #[test]
+    fn only_tests_and_xtask_know_the_testkit_and_it_knows_nobody() {
+        for room in ROOMS {
+            assert_eq!(said(room.name, &[], &[TESTKIT], false), [""; 0], "tests of {}", room.name);
+            let findings = usize::from(room.name != "xtask");
+            assert_eq!(said(room.name, &[TESTKIT], &[], false).len(), findings, "{}", room.name);
+            assert_eq!(said(TESTKIT, &[room.name], &[], false).len(), 1, "the testkit and {}", room.name);
+        }
+        assert_eq!(said("simulated_device", &[TESTKIT], &[], true).len(), 1);
     }
 
     #[test]

@@ -17,6 +17,8 @@ const SEAMS: &[Seam] = &[
     Seam { krate: "crates/amqp-service/", library: "fe2o3_amqp", files: &["src/amqp.rs"] },
     Seam { krate: "crates/amqp-service/", library: "fe2o3_amqp_types", files: &["src/amqp.rs"] },
     Seam { krate: "crates/amqp-service/", library: "serde_amqp", files: &["src/amqp.rs"] },
+    Seam { krate: "crates/testkit/", library: "fe2o3_amqp_types", files: &["src/amqp.rs"] },
+    Seam { krate: "crates/testkit/", library: "serde_amqp", files: &["src/amqp.rs"] },
     Seam { krate: "crates/local-hub/", library: "rumqttc", files: &["src/mqtt/codec.rs"] },
     Seam { krate: "crates/local-hub/", library: "axum", files: &["src/https.rs"] },
     Seam { krate: "crates/local-hub/", library: "hyper", files: &["src/https.rs"] },

@@ -7,11 +7,12 @@ use fe2o3_amqp_types::{
     performatives::*,
 };
 use iothub_amqp_server::ConnectionEnd;
+use iothub_testkit::amqp::{AMQP, attach, frame};
 use proptest::prelude::*;
 
 use crate::{
     nodes::Event,
-    peer::{AMQP, Peer, attach, config, data, flow, frame, open, transfer},
+    peer::{Peer, config, data, flow, open, transfer},
 };
 
 /// Sends bytes after the opening and expects the connection to be closed with this condition.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use fe2o3_amqp_types::{definitions::Role, performatives::*};
 use iothub_amqp_server::{AmqpError, ConnectionEnd, condition};
+use iothub_testkit::amqp::{AMQP, Frame, SASL, attach, frame};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     nodes::Event,
-    peer::{AMQP, Peer, SASL, attach, config, frame, open},
+    peer::{Peer, config, open},
 };
 
 /// `sasl-init` as typed: mechanism and an initial response.
@@ -45,11 +46,11 @@ async fn sasl_offers_an_array_and_takes_one_step() {
     let mut header = [0; 8];
     peer.read_exact(&mut header).await;
     assert_eq!(&header, SASL);
-    let (kind, _, body) = peer.recv_frame().await;
+    let Frame { kind, body, .. } = peer.recv_frame().await;
     assert_eq!((kind, &body[..4]), (1, &[0x00, 0x53, 0x40, 0xd0][..]));
     assert_eq!(body[12], 0xf0, "the mechanisms must be an array");
     peer.write(&frame(1, 0, b"\x00\x53\x41\xc0\x0a\x01\xa3\x07MSSBCBS")).await;
-    let (kind, _, body) = peer.recv_frame().await;
+    let Frame { kind, body, .. } = peer.recv_frame().await;
     assert_eq!((kind, &body[..]), (1, &[0x00, 0x53, 0x44, 0xc0, 0x04, 0x02, 0x50, 0x00, 0x40][..]));
     peer.write(AMQP).await;
     peer.read_exact(&mut header).await;
@@ -68,7 +69,7 @@ async fn refused_credentials_and_unknown_mechanisms_end_in_outcome_auth() {
         peer.write(&[&SASL[..], &init].concat()).await;
         peer.read_exact(&mut [0; 8]).await;
         peer.recv_frame().await;
-        assert_eq!(&peer.recv_frame().await.2[..8], [0x00, 0x53, 0x44, 0xc0, 0x04, 0x02, 0x50, 0x01]);
+        assert_eq!(&peer.recv_frame().await.body[..8], [0x00, 0x53, 0x44, 0xc0, 0x04, 0x02, 0x50, 0x01]);
         assert_eq!(peer.end().await, ConnectionEnd::SaslRefused);
     }
 }
@@ -146,7 +147,7 @@ async fn heartbeats_come_at_half_the_time_the_peer_asks_for() {
     peer.recv().await;
     for _ in 0..3 {
         let start = Instant::now();
-        assert_eq!(peer.recv_frame().await, (0, 0, vec![]));
+        assert_eq!(peer.recv_frame().await, Frame::default());
         assert_eq!(start.elapsed().as_secs(), 5);
     }
 }

@@ -7,10 +7,11 @@ use fe2o3_amqp_types::{
     primitives::{Array, Symbol},
 };
 use iothub_amqp_server::{AmqpError, ConnectionEnd, Direction, condition};
+use iothub_testkit::amqp::attach;
 
 use crate::{
     nodes::Event,
-    peer::{Peer, attach, flow},
+    peer::{Peer, flow},
 };
 
 fn detach(handle: u32, closed: bool) -> Performative {

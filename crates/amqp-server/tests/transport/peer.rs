@@ -1,5 +1,5 @@
-//! [`Peer`] is a peer in memory: another AMQP library encodes and decodes its performatives, and [`crate::shape`]
-//! checks every frame that it gets.
+//! [`Peer`] is the raw peer of the testkit in memory, with the server it talks to. [`crate::shape`] checks every frame that
+//! it gets.
 
 use std::{
     collections::VecDeque,
@@ -9,20 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use fe2o3_amqp_types::{
-    definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode},
-    messaging::{Source, Target},
+    definitions::{Handle, Role},
     performatives::*,
 };
 use iothub_amqp_server::{
     ConnectionConfig, ConnectionEnd, ConnectionHandle, LinkId, ServeError, Symbol, serve,
 };
-use serde_amqp::primitives::Binary;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    sync::mpsc,
-    task::JoinHandle,
-    time::timeout,
-};
+use iothub_testkit::amqp::{AMQP, AmqpPeer, Frame, attach, condition_of};
+use tokio::{io::duplex, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,12 +26,10 @@ use crate::{
 
 /// The longest a test waits for anything, on tokio's (often paused) clock.
 const PATIENCE: Duration = Duration::from_secs(3600);
-pub(crate) const AMQP: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
-pub(crate) const SASL: &[u8; 8] = b"AMQP\x03\x01\x00\x00";
 
 /// A connection to a server of its own.
 pub(crate) struct Peer {
-    stream: DuplexStream,
+    raw: AmqpPeer,
     pub(crate) events: mpsc::UnboundedReceiver<Event>,
     pub(crate) feed: Feed,
     handle: Arc<Mutex<Option<ConnectionHandle>>>,
@@ -72,7 +64,8 @@ impl Peer {
         let feed_link = nodes.feed_link.clone();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(theirs, Arc::new(config), nodes, shutdown.clone()));
-        Self { stream, events, feed, handle, feed_link, server, shutdown, queue: VecDeque::new() }
+        let raw = AmqpPeer::new(stream).with_patience(PATIENCE);
+        Self { raw, events, feed, handle, feed_link, server, shutdown, queue: VecDeque::new() }
     }
 
     /// Opens a connection with header, open and a session on channel 0.
@@ -86,9 +79,7 @@ impl Peer {
     pub(crate) async fn say_open(&mut self) {
         self.write(AMQP).await;
         self.send(0, open()).await;
-        let mut header = [0; 8];
-        self.read_exact(&mut header).await;
-        assert_eq!(&header, AMQP);
+        assert_eq!(self.raw.read_header().await, *AMQP);
         assert!(matches!(self.recv().await, Performative::Open(_)));
         self.begin(0, 100).await;
     }
@@ -100,14 +91,10 @@ impl Peer {
     /// Begins a session whose incoming window is `window`.
     pub(crate) async fn begin(&mut self, channel: u16, window: u32) {
         let begin = Begin {
-            remote_channel: None,
             next_outgoing_id: 7,
             incoming_window: window,
             outgoing_window: 100,
-            handle_max: Handle(255),
-            offered_capabilities: None,
-            desired_capabilities: None,
-            properties: None,
+            ..iothub_testkit::amqp::begin()
         };
         self.send(channel, Performative::Begin(begin)).await;
         let Performative::Begin(begin) = self.recv_on(channel).await.0 else { panic!("no begin") };
@@ -115,12 +102,12 @@ impl Peer {
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+        self.raw.write(bytes).await;
     }
 
     /// Writes unless the server has hung up.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap()
+        self.raw.try_write(bytes).await
     }
 
     pub(crate) async fn send(&mut self, channel: u16, performative: Performative) {
@@ -128,39 +115,30 @@ impl Peer {
     }
 
     pub(crate) async fn send_with(&mut self, channel: u16, performative: Performative, payload: &[u8]) {
-        let body = serde_amqp::to_vec(&performative).unwrap();
-        self.write(&frame(0, channel, &[&body, payload].concat())).await;
+        self.raw.send_on(channel, &performative, payload).await;
     }
 
     pub(crate) async fn read_exact(&mut self, into: &mut [u8]) {
-        timeout(PATIENCE, self.stream.read_exact(into)).await.expect("the server is silent").unwrap();
+        self.raw.read_exact(into).await;
     }
 
-    /// The next frame's type, channel and body.
-    pub(crate) async fn recv_frame(&mut self) -> (u8, u16, Vec<u8>) {
-        let mut header = [0; 8];
-        self.read_exact(&mut header).await;
-        let size = u32::from_be_bytes(header[..4].try_into().unwrap());
-        assert!((8..=65536).contains(&size), "a frame of {size} bytes");
-        assert_eq!(header[4], 2, "data offset");
-        let mut body = vec![0; size as usize - 8];
-        self.read_exact(&mut body).await;
-        (header[5], u16::from_be_bytes([header[6], header[7]]), body)
+    pub(crate) async fn recv_frame(&mut self) -> Frame {
+        self.raw.recv_frame().await
     }
 
-    /// The next performative on channel 0.
+    /// Returns the next performative on channel 0.
     pub(crate) async fn recv(&mut self) -> Performative {
         self.recv_on(0).await.0
     }
 
-    /// The next performative on a channel, with its payload.
+    /// Returns the next performative on a channel, with its payload. Frames of other channels are kept for later calls.
     pub(crate) async fn recv_on(&mut self, channel: u16) -> (Performative, Bytes) {
         loop {
             if let Some(at) = self.queue.iter().position(|(c, ..)| *c == channel) {
                 let (_, performative, payload) = self.queue.remove(at).unwrap();
                 return (performative, payload);
             }
-            let (kind, channel, body) = self.recv_frame().await;
+            let Frame { kind, channel, body } = self.recv_frame().await;
             assert_eq!(kind, 0);
             if body.is_empty() {
                 continue;
@@ -171,7 +149,7 @@ impl Peer {
         }
     }
 
-    /// The next transfer on channel 0; flows before it are passed over.
+    /// Returns the next transfer on channel 0; flows before it are dropped.
     pub(crate) async fn recv_transfer(&mut self) -> (Transfer, Bytes) {
         loop {
             match self.recv_on(0).await {
@@ -192,12 +170,12 @@ impl Peer {
         }
     }
 
-    /// Condition and description of the detach, end or close that comes next on channel 0.
+    /// Returns which of detach, end and close comes next on channel 0, and the condition of its error.
     pub(crate) async fn recv_error(&mut self) -> (&'static str, String) {
         self.recv_error_on(0).await
     }
 
-    /// Returns the condition and the description of the detach, end or close that comes next on `channel`.
+    /// Returns which of detach, end and close comes next on `channel`, and the condition of its error.
     pub(crate) async fn recv_error_on(&mut self, channel: u16) -> (&'static str, String) {
         loop {
             let (kind, error) = match self.recv_on(channel).await.0 {
@@ -206,10 +184,7 @@ impl Peer {
                 Performative::Close(close) => ("close", close.error),
                 _ => continue,
             };
-            let error = error.expect("an error");
-            let condition = serde_amqp::to_value(&error.condition).unwrap();
-            let serde_amqp::Value::Symbol(condition) = condition else { panic!("{condition:?}") };
-            return (kind, condition.0);
+            return (kind, condition_of(&error.expect("an error")));
         }
     }
 
@@ -232,12 +207,12 @@ impl Peer {
         attach
     }
 
-    /// The handle the server's nodes got, once the connection is open.
+    /// Returns the handle that the server's nodes got when the connection was opened.
     pub(crate) fn handle(&self) -> ConnectionHandle {
         self.handle.lock().unwrap().clone().expect("the connection is open")
     }
 
-    /// The next event that `pick` wants.
+    /// Returns what `pick` makes of the next event for which it returns a value. Events before it are dropped.
     pub(crate) async fn event<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         loop {
             let event = timeout(PATIENCE, self.events.recv()).await.expect("no such event").expect("over");
@@ -248,27 +223,30 @@ impl Peer {
     }
 
     /// Waits for the server to end, dropping the bytes that it still sends. The handler's last word is `on_closed`.
-    pub(crate) async fn end(mut self) -> ConnectionEnd {
-        timeout(PATIENCE, self.stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-        self.vanish().await
+    pub(crate) async fn end(self) -> ConnectionEnd {
+        self.raw.read_to_end().await;
+        ended(self.server, self.events).await
     }
 
     /// Stops listening and talking, as a peer that crashed.
-    pub(crate) async fn vanish(mut self) -> ConnectionEnd {
-        drop(self.stream);
-        let end = timeout(PATIENCE, self.server).await.unwrap().unwrap().unwrap();
-        let mut last = None;
-        while let Some(event) = self.events.recv().await {
-            last = Some(event);
-        }
-        assert!(matches!(last, Some(Event::Closed)), "{last:?}");
-        end
+    pub(crate) async fn vanish(self) -> ConnectionEnd {
+        drop(self.raw);
+        ended(self.server, self.events).await
     }
 }
 
-pub(crate) fn frame(kind: u8, channel: u16, body: &[u8]) -> Vec<u8> {
-    let size = u32::try_from(body.len() + 8).unwrap();
-    [&size.to_be_bytes()[..], &[2, kind], &channel.to_be_bytes(), body].concat()
+/// Waits for the server's task, and checks that the handler heard of the end.
+async fn ended(
+    server: JoinHandle<Result<ConnectionEnd, ServeError>>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) -> ConnectionEnd {
+    let end = timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(Event::Closed)), "{last:?}");
+    end
 }
 
 pub(crate) fn open() -> Performative {
@@ -276,73 +254,30 @@ pub(crate) fn open() -> Performative {
         container_id: "peer".into(),
         hostname: Some("here".into()),
         max_frame_size: MaxFrameSize(1024),
-        channel_max: ChannelMax(10),
-        idle_time_out: None,
-        outgoing_locales: None,
-        incoming_locales: None,
-        offered_capabilities: None,
-        desired_capabilities: None,
-        properties: None,
+        ..iothub_testkit::amqp::open()
     })
 }
 
-pub(crate) fn attach(handle: u32, role: Role, source: &str, target: &str) -> Attach {
-    Attach {
-        name: format!("link-{handle}"),
-        handle: Handle(handle),
-        initial_delivery_count: (role == Role::Sender).then_some(0),
-        role,
-        snd_settle_mode: SenderSettleMode::Mixed,
-        rcv_settle_mode: ReceiverSettleMode::First,
-        source: Some(Box::new(Source::builder().address(source).build())),
-        target: Some(Box::new(Target::builder().address(target).build().into())),
-        unsettled: None,
-        incomplete_unsettled: false,
-        max_message_size: None,
-        offered_capabilities: None,
-        desired_capabilities: None,
-        properties: None,
-    }
-}
-
-/// A flow that grants credit, or one of the session alone.
+/// Returns a flow that grants credit, or one of the session alone.
 pub(crate) fn flow(handle: Option<u32>, credit: u32) -> Performative {
     Performative::Flow(flow_fields(handle, credit))
 }
 
 pub(crate) fn flow_fields(handle: Option<u32>, credit: u32) -> Flow {
     Flow {
-        next_incoming_id: Some(0),
         incoming_window: 100,
         next_outgoing_id: 7,
         outgoing_window: 100,
-        handle: handle.map(Handle),
-        delivery_count: handle.map(|_| 0),
-        link_credit: handle.map(|_| credit),
-        available: None,
-        drain: false,
-        echo: false,
-        properties: None,
+        ..iothub_testkit::amqp::flow(handle, credit)
     }
 }
 
 pub(crate) fn transfer(handle: u32, id: u32, settled: bool, more: bool) -> Performative {
-    Performative::Transfer(Transfer {
-        handle: Handle(handle),
-        delivery_id: Some(id),
-        delivery_tag: Some(Binary::from(id.to_be_bytes().to_vec())),
-        message_format: Some(0),
-        settled: Some(settled),
-        more,
-        rcv_settle_mode: None,
-        state: None,
-        resume: false,
-        aborted: false,
-        batchable: false,
-    })
+    let transfer = iothub_testkit::amqp::transfer(handle, id, more);
+    Performative::Transfer(Transfer { settled: Some(settled), ..transfer })
 }
 
-/// An encoded message with one data section.
+/// Returns an encoded message with one data section.
 pub(crate) fn data(bytes: &[u8]) -> Vec<u8> {
     let len = u32::try_from(bytes.len()).unwrap();
     [&[0x00, 0x53, 0x75, 0xb0][..], &len.to_be_bytes(), bytes].concat()

@@ -48,7 +48,7 @@ async fn consecutive_acceptances_of_one_read_are_one_disposition() {
     let mut batch = Vec::new();
     for id in 0..4 {
         let body = [serde_amqp::to_vec(&transfer(0, id, false, false)).unwrap(), data(b"x")].concat();
-        batch.extend(crate::peer::frame(0, 0, &body));
+        batch.extend(iothub_testkit::amqp::frame(0, 0, &body));
     }
     peer.write(&batch).await;
     let accepted = peer.recv_disposition().await;

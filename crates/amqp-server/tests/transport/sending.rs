@@ -10,11 +10,12 @@ use fe2o3_amqp_types::{
     performatives::*,
 };
 use iothub_amqp_server::{AmqpError, ConnectionEnd, LinkId, Outcome, SentDelivery, condition};
+use iothub_testkit::amqp::attach;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     nodes::Event,
-    peer::{Peer, attach, config, data, flow, flow_fields, transfer},
+    peer::{Peer, config, data, flow, flow_fields, transfer},
 };
 
 pub(crate) fn outcome(event: Event) -> Option<(LinkId, SentDelivery)> {

@@ -7,10 +7,11 @@ use fe2o3_amqp_types::{
     performatives::*,
 };
 use iothub_amqp_server::{DeliveryId, LinkId, Outcome};
+use iothub_testkit::amqp::attach;
 
 use crate::{
     nodes::Event,
-    peer::{Peer, attach, config, flow, flow_fields},
+    peer::{Peer, config, flow, flow_fields},
     sending::{disposition, outcome},
 };
 

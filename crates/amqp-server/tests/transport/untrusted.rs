@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use fe2o3_amqp_types::{definitions::Role, performatives::*};
 use iothub_amqp_server::{ConnectionEnd, condition};
+use iothub_testkit::amqp::{AMQP, attach, frame};
 use tokio::time::{Instant, sleep};
 
-use crate::peer::{AMQP, Peer, attach, config, data, frame, open, transfer};
+use crate::peer::{Peer, config, data, open, transfer};
 
 async fn untrusted() -> Peer {
     let mut peer = Peer::connect_as(config(), 1 << 20, false);

@@ -23,8 +23,8 @@ use crate::error::{Error, ErrorKind};
 
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
 
-/// A request of the handles to the owner.
-pub(super) enum Command {
+/// A request of a [`C2dSender`](super::C2dSender) to the task that owns its connection.
+pub(super) enum SenderRequest {
     /// Send a message.
     Send(Outgoing),
     /// Finish what is under way, say goodbye and end.
@@ -42,7 +42,7 @@ pub(super) struct Outgoing {
 
 pub(super) struct Owner {
     pub(super) endpoint: Endpoint,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) requests: mpsc::Receiver<SenderRequest>,
     pub(super) link: Option<SendingLink>,
     /// The link before that, while messages wait for their verdicts on it.
     pub(super) retired: Option<SendingLink>,
@@ -65,9 +65,9 @@ impl Owner {
                 self.send(Outgoing { is_second_attempt: true, ..outgoing }).await;
             }
             tokio::select! {
-                command = self.commands.recv(), if self.in_flight.has_room() => match command {
-                    Some(Command::Send(outgoing)) => self.send(outgoing).await,
-                    Some(Command::Close(reply)) => {
+                request = self.requests.recv(), if self.in_flight.has_room() => match request {
+                    Some(SenderRequest::Send(outgoing)) => self.send(outgoing).await,
+                    Some(SenderRequest::Close(reply)) => {
                         let closed = self.close().await;
                         // Whoever asked may be gone.
                         drop(reply.send(closed));
@@ -115,7 +115,7 @@ impl Owner {
             }
             Err(error) => {
                 if !error.is_retryable() && error.kind() != ErrorKind::TooLarge {
-                    self.condemned = Some((error.clone(), self.commands.len()));
+                    self.condemned = Some((error.clone(), self.requests.len()));
                 }
                 drop(outgoing.reply.send(Err(error)));
             }
@@ -206,11 +206,11 @@ impl Owner {
 
     /// Refuses what is queued, waits for the answers to what was sent, and says goodbye.
     async fn close(&mut self) -> Result<(), Error> {
-        self.commands.close();
-        while let Some(command) = self.commands.recv().await {
-            let (reply, answer) = match command {
-                Command::Send(outgoing) => (outgoing.reply, Err(closed())),
-                Command::Close(reply) => (reply, Ok(())),
+        self.requests.close();
+        while let Some(request) = self.requests.recv().await {
+            let (reply, answer) = match request {
+                SenderRequest::Send(outgoing) => (outgoing.reply, Err(closed())),
+                SenderRequest::Close(reply) => (reply, Ok(())),
             };
             drop(reply.send(answer));
         }

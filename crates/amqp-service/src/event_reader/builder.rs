@@ -190,7 +190,7 @@ impl EventReaderBuilder {
         let mut begun = Box::pin(open(&endpoint, deadline, connection, management, plan, made)).await?;
 
         let (events_of, events) = mpsc::channel(WAITING);
-        let (commands, commands_of) = mpsc::channel(QUESTIONS);
+        let (requests, received_requests) = mpsc::channel(QUESTIONS);
         let (states_of, states) = StateSender::connected();
         let missed = Arc::new(AtomicU64::new(0));
         let (restarts_of, restarts) = RestartSender::new();
@@ -198,7 +198,7 @@ impl EventReaderBuilder {
         let owner = Owner {
             reconnect: Reconnect::new(endpoint, states_of),
             events: events_of,
-            commands: commands_of,
+            requests: received_requests,
             missed: Arc::clone(&missed),
             restarts: restarts_of,
         };
@@ -207,7 +207,7 @@ impl EventReaderBuilder {
         Ok(EventReader {
             events,
             last_word: None,
-            commands,
+            requests,
             states,
             missed,
             restarts,

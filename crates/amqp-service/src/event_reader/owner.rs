@@ -1,7 +1,7 @@
 //! This file runs the one task that owns the connection of an [`EventReader`](super::EventReader).
 //!
 //! It takes an event from the links when there is room for it, keeps account of how far each partition
-//! was read, asks the event hub what the application wants to know, and makes a lost connection again.
+//! was read, asks the event hub the questions of the application, and makes a lost connection again.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -23,13 +23,14 @@ use crate::event::Event;
 use crate::event_hub_properties::{EventHubProperties, PartitionProperties};
 use crate::reconnect::Reconnect;
 
-/// Questions about the event hub that wait to be asked.
+/// The number of questions about the event hub that may wait to be asked.
 pub(super) const QUESTIONS: usize = 16;
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
-/// A request of the handle to the owner.
-pub(super) enum Command {
+/// A request of an [`EventReader`](super::EventReader) to the task that owns its connection.
+pub(super) enum ReaderRequest {
+    /// Ask the event hub a question.
     Ask(Question),
     /// Say goodbye and end.
     Close(Reply<()>),
@@ -87,7 +88,7 @@ pub(super) async fn open(
         let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
         let id = Arc::clone(progress.id());
         let asked = clock.timeout(left, management.partition(&id)).await;
-        let properties = asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)));
+        let properties = asked.unwrap_or_else(|elapsed| Err(no_reply().because(elapsed)));
         progress.settle(&properties.map_err(|error| error.in_partition(&id))?);
     }
     let starts: Vec<_> = plan.partitions.iter().map(Progress::start).collect();
@@ -98,7 +99,7 @@ pub(super) async fn open(
 pub(super) struct Owner {
     pub(super) reconnect: Reconnect,
     pub(super) events: mpsc::Sender<Result<Event, Error>>,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) requests: mpsc::Receiver<ReaderRequest>,
     pub(super) missed: Arc<AtomicU64>,
     pub(super) restarts: RestartSender,
 }
@@ -127,7 +128,7 @@ impl Owner {
 
     /// Serves one connection to its end.
     async fn serve(&mut self, links: &mut EventLinks, management: Management, plan: &mut Plan) -> End {
-        let Self { reconnect, events, commands, missed, restarts } = self;
+        let Self { reconnect, events, requests, missed, restarts } = self;
         let timing = &reconnect.endpoint.timing;
         // One question is asked at a time, and has what it takes to ask.
         let mut at_hand = Some(management);
@@ -142,12 +143,12 @@ impl Owner {
             }
             tokio::select! {
                 biased;
-                command = commands.recv(), if questions.len() < QUESTIONS => match command {
-                    Some(Command::Ask(question)) => questions.push_back(question),
-                    Some(Command::Close(reply)) => return End::Closed(Some(reply)),
+                request = requests.recv(), if questions.len() < QUESTIONS => match request {
+                    Some(ReaderRequest::Ask(question)) => questions.push_back(question),
+                    Some(ReaderRequest::Close(reply)) => return End::Closed(Some(reply)),
                     None => return End::Closed(None),
                 },
-                asked = answered(&mut asking) => {
+                asked = finished(&mut asking) => {
                     asking = None;
                     at_hand = Some(asked);
                 }
@@ -179,7 +180,7 @@ impl Owner {
                 let clock = &endpoint.timing.clock;
                 let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
                 let asked = clock.timeout(left, management.hub()).await;
-                let about = asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)))?;
+                let about = asked.unwrap_or_else(|elapsed| Err(no_reply().because(elapsed)))?;
                 open(endpoint, deadline, connection, management, plan, about.created_at).await
             })
         });
@@ -187,10 +188,10 @@ impl Owner {
         loop {
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
+                request = self.requests.recv() => match request {
                     // Dropped, and whoever asked hears of it.
-                    Some(Command::Ask(_question)) => {}
-                    Some(Command::Close(reply)) => {
+                    Some(ReaderRequest::Ask(_question)) => {}
+                    Some(ReaderRequest::Close(reply)) => {
                         drop(reply.send(Ok(())));
                         return ControlFlow::Break(());
                     }
@@ -249,32 +250,33 @@ fn accepted(
     Some(event)
 }
 
-/// Asks, answers whoever wants to know, and gives back what it takes to ask again.
+/// Asks the event hub a question, tells the reply to the caller, and returns the link for the next question.
 fn ask(mut management: Management, question: Question, timing: &Timing) -> BoxFuture<'_, Management> {
     Box::pin(async move {
         let patience = timing.connect_timeout;
-        // Whoever asked may be gone.
+        // The caller may be gone.
         match question {
             Question::Hub(reply) => {
                 let asked = timing.clock.timeout(patience, management.hub()).await;
-                drop(reply.send(asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)))));
+                drop(reply.send(asked.unwrap_or_else(|elapsed| Err(no_reply().because(elapsed)))));
             }
             Question::Partition(id, reply) => {
                 let asked = timing.clock.timeout(patience, management.partition(&id)).await;
-                drop(reply.send(asked.unwrap_or_else(|elapsed| Err(unanswered().because(elapsed)))));
+                drop(reply.send(asked.unwrap_or_else(|elapsed| Err(no_reply().because(elapsed)))));
             }
         }
         management
     })
 }
 
-async fn answered(asking: &mut Option<BoxFuture<'_, Management>>) -> Management {
+/// Waits until the question that is being asked has its reply, and returns the link for the next question.
+async fn finished(asking: &mut Option<BoxFuture<'_, Management>>) -> Management {
     match asking {
         Some(asking) => asking.await,
         None => std::future::pending().await,
     }
 }
 
-fn unanswered() -> Error {
+fn no_reply() -> Error {
     Error::new(ErrorKind::Timeout, "the event hub did not answer a question about itself")
 }

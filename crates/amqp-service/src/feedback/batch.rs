@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::owner::{Command, Settlement};
+use super::owner::{ReceiverRequest, Settlement};
 use crate::amqp::{Unsettled, Verdict};
 use crate::error::{Error, ErrorKind};
 
@@ -92,7 +92,7 @@ impl fmt::Debug for FeedbackBatch {
 
 /// The way back to the owner, used once.
 pub(super) struct Settle {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) requests: mpsc::UnboundedSender<ReceiverRequest>,
     pub(super) batch: Option<Unsettled>,
     pub(super) epoch: u64,
 }
@@ -108,7 +108,7 @@ impl Settle {
         if let Some(batch) = self.batch.take() {
             let settlement = Settlement { batch, epoch: self.epoch, verdict, reply };
             // If the owner is gone, so is the connection: the hub hands the batch out again.
-            drop(self.commands.send(Command::Settle(settlement)));
+            drop(self.requests.send(ReceiverRequest::Settle(settlement)));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The one task that owns the connection of a [`FeedbackReceiver`](super::FeedbackReceiver).
+//! This file runs the one task that owns the connection of a [`FeedbackReceiver`](super::FeedbackReceiver).
 //!
-//! It asks the hub for a batch when there is room for one, passes on what is made of it, settles what
-//! the application decided, and makes a lost connection again.
+//! It asks the hub for a batch when there is room for one, passes the batch on, settles it as the application decides,
+//! and makes a lost connection again.
 
 use std::ops::ControlFlow;
 
@@ -14,32 +14,34 @@ use crate::reconnect::Reconnect;
 
 type Reply = oneshot::Sender<Result<(), Error>>;
 
-/// What the handles ask of the owner. There are never more than batches out and one wish to close.
-pub(super) enum Command {
+/// A request of a [`FeedbackReceiver`](super::FeedbackReceiver) or of one of its batches to the task that owns the
+/// connection. There are never more requests than one for each unsettled batch and one to close.
+pub(super) enum ReceiverRequest {
+    /// Settle a batch.
     Settle(Settlement),
     /// Say goodbye and end.
     Close(Reply),
 }
 
-/// What shall become of a batch.
+/// The decision of the application on a batch.
 pub(super) struct Settlement {
     pub(super) batch: Unsettled,
-    /// Which connection it came on: on another it means nothing.
+    /// The number of the connection that the batch came on: it means nothing on another connection.
     pub(super) epoch: u64,
     pub(super) verdict: Verdict,
-    /// Where somebody waits.
+    /// The sender that tells the outcome, if a caller waits for it.
     pub(super) reply: Option<Reply>,
 }
 
 pub(super) struct Owner {
     pub(super) reconnect: Reconnect,
     pub(super) batches: mpsc::Sender<Result<FeedbackBatch, Error>>,
-    pub(super) settle: mpsc::WeakUnboundedSender<Command>,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) settle: mpsc::WeakUnboundedSender<ReceiverRequest>,
+    pub(super) requests: mpsc::UnboundedReceiver<ReceiverRequest>,
     pub(super) epoch: u64,
 }
 
-/// Why a connection is not served any more.
+/// The reason why a connection is no longer served.
 enum End {
     Lost(Error),
     /// The application closed the receiver, and waits for that, or dropped it.
@@ -69,9 +71,9 @@ impl Owner {
         loop {
             let step = tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(Command::Settle(settlement)) => self.carry_out(settlement, link).await,
-                    Some(Command::Close(reply)) => return End::Closed(Some(reply)),
+                request = self.requests.recv() => match request {
+                    Some(ReceiverRequest::Settle(settlement)) => self.carry_out(settlement, link).await,
+                    Some(ReceiverRequest::Close(reply)) => return End::Closed(Some(reply)),
                     None => return End::Closed(None),
                 },
                 () = self.batches.closed() => return End::Closed(None),
@@ -106,8 +108,8 @@ impl Owner {
             tracing::warn!("the hub sent what is no batch of feedback: it was refused");
             return link.settle(delivery, Verdict::Refuse).await;
         };
-        let Some(commands) = self.settle.upgrade() else { return Ok(()) };
-        let settle = Settle { commands, batch: Some(delivery), epoch: self.epoch };
+        let Some(requests) = self.settle.upgrade() else { return Ok(()) };
+        let settle = Settle { requests, batch: Some(delivery), epoch: self.epoch };
         let batch = FeedbackBatch { records, hub_name, enqueued_time, settle };
         // There is room, or nobody to read it; dropped, it is abandoned.
         drop(self.batches.try_send(Ok(batch)));
@@ -141,9 +143,9 @@ impl Owner {
         loop {
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(Command::Settle(settlement)) => refuse(settlement),
-                    Some(Command::Close(reply)) => {
+                request = self.requests.recv() => match request {
+                    Some(ReceiverRequest::Settle(settlement)) => refuse(settlement),
+                    Some(ReceiverRequest::Close(reply)) => {
                         drop(reply.send(Ok(())));
                         return ControlFlow::Break(());
                     }

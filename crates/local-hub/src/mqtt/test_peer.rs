@@ -1,11 +1,13 @@
-//! This file gives tests a hub whose clock is turned by hand, and a device that speaks in raw bytes.
+//! This file gives tests a hub whose clock is turned by hand, and connects the raw device of the testkit to it, in
+//! memory.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{ManualClock, SasToken, SharedAccessKey};
 use iothub_models::{C2dMessage, DeviceId};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use iothub_testkit::mqtt::{Hello, MqttPeer, packet, publish, text};
+use iothub_testkit::soon;
 use tokio::sync::oneshot;
 
 use super::connection;
@@ -18,9 +20,6 @@ use crate::hub::Hub;
 use crate::journal::Memory;
 use crate::listener::Accepted;
 use crate::listener::accepted::Permit;
-
-/// The real time that a test waits for bytes that should come at once.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The key of every recorded message: 32 times `k`.
 const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
@@ -73,7 +72,7 @@ impl Bench {
             // A test may have stopped to wait.
             let _unheard = ended.send(());
         });
-        Peer { stream, served }
+        Peer { stream: MqttPeer::new(stream), served }
     }
 
     /// Opens a connection of `d1` that was let in.
@@ -117,123 +116,77 @@ pub(super) fn recorded(file: &str) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-fn text(packet: &mut Vec<u8>, text: &str) {
-    packet.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
-    packet.extend(text.as_bytes());
-}
-
-fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
-    let length = rest.len();
-    let mut packet =
-        vec![first, (length & 0x7f) as u8 | 0x80, (length >> 7 & 0x7f) as u8 | 0x80, (length >> 14) as u8];
-    packet.extend(rest);
-    packet
-}
-
 /// Returns a CONNECT of `d1` with a will that says `gone`, and a keep-alive of a minute.
 pub(super) fn connect_packet(clean: bool, token: &str) -> Vec<u8> {
-    let mut rest = b"\x00\x04MQTT\x04".to_vec();
-    rest.extend([0b1100_0100 | u8::from(clean) << 1, 0, 60]);
-    for field in ["d1", "devices/d1/messages/events/", "gone", "localhost/d1/?api-version=2021-04-12", token]
-    {
-        text(&mut rest, field);
-    }
-    packet(0x10, &rest)
+    let will = Some(("devices/d1/messages/events/".to_owned(), "gone".to_owned()));
+    Hello { clean, will, ..Hello::new("d1", token) }.packet()
 }
 
 pub(super) fn publish_packet(topic: &str, packet_id: u16, body: &[u8]) -> Vec<u8> {
-    let mut rest = Vec::new();
-    text(&mut rest, topic);
-    rest.extend(packet_id.to_be_bytes());
-    rest.extend(body);
-    packet(0x32, &rest)
+    publish(topic, packet_id, body)
 }
 
 pub(super) fn telemetry_packet(packet_id: u16, body: &str) -> Vec<u8> {
-    publish_packet("devices/d1/messages/events/", packet_id, body.as_bytes())
+    publish("devices/d1/messages/events/", packet_id, body.as_bytes())
 }
 
 /// Returns the PUBLISH by which the hub sends `body` to `d1`.
 pub(super) fn c2d_packet(first: u8, packet_id: Option<u16>, body: &str) -> Vec<u8> {
-    let mut rest = Vec::new();
-    text(&mut rest, "devices/d1/messages/devicebound/%24.to=%2Fdevices%2Fd1%2Fmessages%2FdeviceBound");
+    let mut rest = text("devices/d1/messages/devicebound/%24.to=%2Fdevices%2Fd1%2Fmessages%2FdeviceBound");
     rest.extend(packet_id.map(u16::to_be_bytes).into_iter().flatten());
     rest.extend(body.as_bytes());
-    let mut packet = vec![first, u8::try_from(rest.len()).unwrap()];
-    packet.extend(rest);
-    packet
+    packet(first, &rest)
 }
 
-/// The other end of a connection.
+/// The other end of a connection, and the task that serves it.
 pub(super) struct Peer {
-    pub stream: DuplexStream,
+    /// The device's end. Dropping it ends the connection without a DISCONNECT.
+    pub stream: MqttPeer,
     pub served: oneshot::Receiver<()>,
 }
 
 impl Peer {
     pub(super) async fn send(&mut self, bytes: &[u8]) {
-        tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+        self.stream.send(bytes).await;
     }
 
     /// Expects exactly these bytes as the next.
     pub(super) async fn expect(&mut self, bytes: &[u8]) {
-        let found = self.take(bytes.len()).await;
-        assert_eq!(found, bytes, "{}", String::from_utf8_lossy(&found));
+        self.stream.expect_bytes(bytes).await;
     }
 
     /// Expects that nothing is on its way: anything that the hub says now comes before the answer to a ping.
     pub(super) async fn expect_silence(&mut self) {
-        self.send(&[0xc0, 0]).await;
-        self.expect(&[0xd0, 0]).await;
+        self.stream.expect_silence().await;
     }
 
     /// Expects that the hub ends the connection without another word, and that its task ends.
-    pub(super) async fn expect_end(mut self) {
-        let mut rest = Vec::new();
-        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.unwrap().unwrap();
-        assert_eq!(rest, Vec::<u8>::new(), "{}", String::from_utf8_lossy(&rest));
-        drop(self.stream);
-        tokio::time::timeout(PATIENCE, self.served).await.unwrap().unwrap();
+    pub(super) async fn expect_end(self) {
+        self.stream.expect_end().await;
+        soon(self.served).await.unwrap();
     }
 
     pub(super) async fn subscribe_c2d(&mut self, qos: u8) {
-        self.subscribe("devices/d1/messages/devicebound/#", qos).await;
+        self.stream.subscribe_c2d("d1", qos).await;
+    }
+
+    pub(super) async fn subscribe(&mut self, filter: &str, qos: u8) {
+        self.stream.subscribe(filter, qos).await;
+    }
+
+    pub(super) async fn acknowledge(&mut self, packet_id: u16) {
+        self.stream.acknowledge(packet_id).await;
     }
 
     /// Takes the next packet, which is a PUBLISH at QoS 0, and returns its topic and body.
     pub(super) async fn publish(&mut self) -> (String, Vec<u8>) {
-        assert_eq!(self.take(1).await, [0x30]);
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            let byte = self.take(1).await[0];
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let packet = self.take(length).await;
-        let topic = usize::from(packet[0]) << 8 | usize::from(packet[1]);
-        (String::from_utf8(packet[2..2 + topic].to_vec()).unwrap(), packet[2 + topic..].to_vec())
-    }
-
-    async fn take(&mut self, length: usize) -> Vec<u8> {
-        let mut found = vec![0; length];
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut found)).await;
-        read.expect("nothing came").expect("the connection ended");
-        found
+        let received = self.stream.receive().await;
+        assert_eq!((received.dup, received.packet_id), (false, None));
+        (received.topic, received.body)
     }
 
     async fn let_in(&mut self, bench: &Bench, clean: bool, session_present: bool) {
         self.send(&connect_packet(clean, &bench.token(Duration::from_secs(3600)))).await;
         self.expect(&[0x20, 2, u8::from(session_present), 0]).await;
-    }
-
-    pub(super) async fn subscribe(&mut self, filter: &str, qos: u8) {
-        let mut rest = vec![0, 9];
-        text(&mut rest, filter);
-        rest.push(qos);
-        self.send(&packet(0x82, &rest)).await;
-        self.expect(&[0x90, 3, 0, 9, qos.min(1)]).await;
     }
 }

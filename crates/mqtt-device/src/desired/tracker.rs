@@ -16,7 +16,7 @@
 //!
 //! The last rule: a hub that forgot the session of a device may have forgotten its twin too (the device
 //! was deleted and created again), and versions begin anew. With its session kept, the twin is the same,
-//! and an older version is a stale answer.
+//! and an older version is a stale response.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Tracker {
         self.reading = Reading::Asked { id, deadline };
     }
 
-    /// Whether the answer to this request is for here.
+    /// Returns whether this request is the one that reads the desired properties.
     pub(crate) fn is_asked(&self, request: u64) -> bool {
         matches!(self.reading, Reading::Asked { id, .. } if id == request)
     }
@@ -160,7 +160,7 @@ impl Tracker {
         }
     }
 
-    /// The whole, in an answer of `size` bytes.
+    /// Takes in the whole desired properties, from a response of `size` bytes.
     pub(crate) fn read(&mut self, whole: TwinSection, size: usize, now: Timestamp, chance: f64) {
         self.reading = Reading::NotNeeded;
         let (before, version) = (self.seen, whole.version);

@@ -15,32 +15,32 @@ use crate::topics::Topics;
 use crate::transport::{Failure, Filter, Incoming, Link};
 use crate::{diagnosis, method_topics, twin_topics};
 
-/// Commands taken at a time, so that a busy application cannot keep the connection waiting.
+/// The number of instructions taken at a time, so that a busy application cannot keep the connection waiting.
 const BATCH: usize = 128;
 
-/// PUBACKs that may wait for room; a hub sends 50 messages at most without one.
+/// The number of PUBACKs that may wait for room; a hub sends at most 50 messages without one.
 const MAX_ACKNOWLEDGEMENTS: usize = 1_024;
 
-/// Before a planned renewal, what is on its way may arrive for this long; the rest is offered again.
+/// The time before a planned renewal in which messages that are on their way may arrive; others are sent again.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// The reason why serving a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The client is done.
+    /// The client has ended.
     Stop,
     /// The token is to be renewed on a fresh connection.
     Renewal,
     Lost(Failure),
 }
 
-/// The open duties of one connection.
+/// The open duties of the driver on one connection.
 struct Session {
     /// PUBACKs to send.
     acknowledgements: VecDeque<u16>,
     /// Cloud-to-device messages that the application has not completed.
     uncompleted: usize,
-    /// The connection is being given up, at the latest then.
+    /// The reason why the connection is being given up, and when that happens at the latest.
     leaving: Option<(Leaving, Instant)>,
 }
 
@@ -48,7 +48,7 @@ struct Session {
 enum Leaving {
     Renewal,
     Shutdown,
-    /// Nobody waits for anything any longer.
+    /// No handle exists any longer.
     Abandoned,
 }
 
@@ -113,14 +113,14 @@ impl Driver {
                         self.take_in(session, incoming?)?;
                     }
                 }
-                taken = self.commands.recv_many(&mut batch, BATCH), if !session.is_abandoned() => {
+                taken = self.instructions.recv_many(&mut batch, BATCH), if !session.is_abandoned() => {
                     if taken == 0 {
                         session.leave(Leaving::Abandoned, Duration::ZERO);
                     }
-                    // All of the batch is obeyed, whatever one of them asks for.
+                    // All instructions of the batch are carried out, whatever one of them asks for.
                     let mut reconnect = false;
-                    for command in batch.drain(..) {
-                        match self.obey(command) {
+                    for instruction in batch.drain(..) {
+                        match self.obey(instruction) {
                             None => {}
                             Some(Wish::Acknowledge(packet_id)) => {
                                 session.uncompleted = session.uncompleted.saturating_sub(1);
@@ -151,8 +151,8 @@ impl Driver {
         }
     }
 
-    /// Writes what is due and fits: the subscription, acknowledgements, answers, then requests and the outbox
-    /// in order.
+    /// Writes all that is due and fits, in this order: the subscription, acknowledgements, responses to calls, requests
+    /// and the outbox.
     fn write(&mut self, link: &mut Link, session: &mut Session) -> Result<(), Failure> {
         let feeds = self.subscriptions.due();
         if !feeds.is_empty() && link.has_room() {
@@ -165,7 +165,7 @@ impl Driver {
         {
             link.acknowledge(packet_id)?;
         }
-        self.write_answers(link)?;
+        self.write_method_responses(link)?;
         if matches!(session.leaving, Some((Leaving::Renewal | Leaving::Abandoned, _))) {
             return Ok(());
         }
@@ -178,9 +178,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Returns whether everything that is waited for before leaving is done.
+    /// Returns whether all that must be done before leaving is done.
     fn may_leave(&self, link: &Link, session: &Session, leaving: Leaving) -> bool {
-        let settled = session.acknowledgements.is_empty() && self.answers.is_empty() && link.is_flushed();
+        let settled =
+            session.acknowledgements.is_empty() && self.method_responses.is_empty() && link.is_flushed();
         match leaving {
             Leaving::Renewal => {
                 settled
@@ -208,7 +209,9 @@ impl Driver {
                 let device_id = &self.identity.device_id;
                 let refused = self
                     .subscriptions
-                    .answered(packet_id, &accepted, |feed| diagnosis::subscription_refused(device_id, feed))
+                    .acknowledged(packet_id, &accepted, |feed| {
+                        diagnosis::subscription_refused(device_id, feed)
+                    })
                     .map_err(|defect| Failure::Protocol(Box::new(defect)))?;
                 for feed in refused {
                     self.feed_refused(feed);
@@ -221,7 +224,7 @@ impl Driver {
                     } else if let Some(topic) = method_topics::read(&topic) {
                         self.take_in_call(&topic, &payload)?;
                     } else {
-                        // Left over from what another program of this device subscribed to.
+                        // Another program of this device subscribed to it in the same session.
                         tracing::debug!(topic, "a message that nobody asked for is acknowledged and ignored");
                     }
                     if session.acknowledgements.len() >= MAX_ACKNOWLEDGEMENTS {
@@ -241,20 +244,20 @@ impl Driver {
     }
 }
 
-/// Returns the filter to subscribe to for a feed. Only cloud-to-device messages are kept for a device that is away;
-/// the rest is worth nothing to another connection, so nothing is gained by acknowledging it.
+/// Returns the filter to subscribe to for a feed. The hub keeps only cloud-to-device messages for a device that is not
+/// connected, so that QoS 1 has no use for the other feeds.
 fn filter(topics: &Topics, feed: Feed) -> Filter {
     let once = |path: &str| Filter { path: path.to_owned(), at_least_once: false };
     match feed {
         Feed::C2d => Filter { path: topics.c2d_filter(), at_least_once: true },
-        Feed::TwinAnswers => once(twin_topics::ANSWERS_FILTER),
+        Feed::TwinResponses => once(twin_topics::RESPONSES_FILTER),
         Feed::DesiredChanges => once(twin_topics::DESIRED_FILTER),
         Feed::Methods => once(method_topics::CALLS_FILTER),
     }
 }
 
 impl Session {
-    /// Leaves after `grace` at the latest. Who stops does not wait for a renewal.
+    /// Begins to leave, which ends after `grace` at the latest. A shutdown replaces a renewal that has begun.
     fn leave(&mut self, leaving: Leaving, grace: Duration) {
         self.leaving = Some((leaving, Instant::now() + grace));
     }

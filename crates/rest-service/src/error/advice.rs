@@ -6,34 +6,34 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use iothub_auth::ServiceConnectionString;
-use iothub_models::{ErrorCode, NotJson};
+use iothub_models::{ErrorCode, Identity, NotJson};
 use jiff::Timestamp;
 
 use super::{Error, ErrorKind};
-use crate::answer::{Answer, Refusal};
 use crate::call::{Call, Repeat};
 use crate::http::{Failure, Reason};
+use crate::response::{HttpResponse, Refusal};
 
-/// A difference between our clock and the hub's that is worth a word; the hub allows five minutes.
+/// A difference between our clock and the hub's that the error mentions; the hub allows five minutes.
 const NOTABLE_SKEW: Duration = Duration::from_secs(4 * 60);
 
-/// Added where a call that changes something may have been done.
+/// The text that is added where the hub may have carried out a call that changes something.
 const UNKNOWN_OUTCOME: &str = ". The hub may have done it all the same: look before you try again";
 
 impl Error {
-    /// The error of a call that the hub refused.
+    /// Returns the error of a call that the hub refused.
     pub(crate) fn refused(
         call: &Call,
-        answer: &Answer,
+        response: &HttpResponse,
         credential: &ServiceConnectionString,
         now: Timestamp,
     ) -> Self {
-        let refusal = answer.refusal();
+        let refusal = response.refusal();
         let by_device = call.device_time.filter(|_| refusal.is_coded());
-        let kind = kind_of(answer.status, refusal.code, by_device.is_some());
+        let kind = kind_of(response.status, refusal.code, by_device.is_some());
         let mut advice = advice_for(kind, &refusal, call, credential);
         if kind == ErrorKind::NotAuthorized
-            && let Some(skew) = answer.hub_time().and_then(|hub| skew(now, hub))
+            && let Some(skew) = response.hub_time().and_then(|hub| skew(now, hub))
         {
             advice.to_mut().push_str(&format!(". {skew}"));
         }
@@ -41,15 +41,15 @@ impl Error {
             advice.to_mut().push_str(UNKNOWN_OUTCOME);
         }
         let mut error = Self::new(kind, call.tried.clone(), advice).about(call);
-        error.0.http_status = Some(answer.status);
+        error.0.http_status = Some(response.status);
         error.0.error_code = refusal.code;
         error.0.tracking_id.clone_from(&refusal.tracking_id);
-        error.0.retry_after = answer.retry_after(now);
+        error.0.retry_after = response.retry_after(now);
         error.0.not_done = kind == ErrorKind::Throttled;
         error.because(refusal)
     }
 
-    /// The error of a call without an answer.
+    /// Returns the error of a call that got no response.
     pub(crate) fn failed(call: &Call, failure: Failure, credential: &ServiceConnectionString) -> Self {
         let host = credential.address.connect_host();
         let port = credential.address.https_port;
@@ -125,7 +125,7 @@ impl Error {
         error.because(failure.cause)
     }
 
-    /// The error of a call whose deadline passed. `last` is the error of the attempt before this one, if there was one.
+    /// Returns the error of a call whose deadline passed. `last` is the error of the attempt before this one, if there was one.
     pub(crate) fn timed_out(
         call: &Call,
         deadline: Duration,
@@ -150,17 +150,17 @@ impl Error {
         }
     }
 
-    /// The error of a call that the hub carried out, and whose answer cannot be read.
-    pub(crate) fn unreadable(call: &Call, answer: &Answer, cause: &serde_json::Error) -> Self {
+    /// Returns the error of a call that the hub carried out, and whose response cannot be read.
+    pub(crate) fn unreadable(call: &Call, response: &HttpResponse, cause: &serde_json::Error) -> Self {
         let advice =
             "the hub's answer is not one to this call. Is there a proxy or another service at this address?";
         let mut error = Self::new(ErrorKind::Protocol, call.tried.clone(), advice).about(call);
-        error.0.http_status = Some(answer.status);
-        error.because(Unreadable(NotJson::of(&answer.body, cause)))
+        error.0.http_status = Some(response.status);
+        error.because(Unreadable(NotJson::of(&response.body, cause)))
     }
 }
 
-/// The nature of an answer that is not the expected JSON.
+/// The reason why a response is not the expected JSON.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer {0}")]
 struct Unreadable(NotJson);
@@ -209,9 +209,11 @@ fn advice_for(
     match refusal.code {
         Some(ErrorCode::DeviceNotFound) => {
             let mut advice = format!("{host} has no device with this id; ids are case-sensitive");
-            if let Some(id) = call.device_id.as_ref().filter(|_| credential.address.is_local()) {
+            if let Some(Identity { device, .. }) = &call.identity
+                && credential.address.is_local()
+            {
                 advice.push_str(&format!(
-                    ". A hub that was started anew may not know this device: `iothub device create {id}` registers it"
+                    ". A hub that was started anew may not know this device: `iothub device create {device}` registers it"
                 ));
             }
             return advice.into();

@@ -1,8 +1,8 @@
-//! Twins and modules on the wire: routes, conditions and bodies as the service's reference has them, and
-//! what is sent again.
+//! These tests check twins and modules on the wire: that routes, conditions and bodies are those of the service's
+//! reference, and which calls are sent again.
 
-use iothub_models::{DeviceId, ErrorCode, ModuleId, ModuleIdentity};
-use iothub_rest_service::{ErrorKind, Precondition, ServiceClient, Target, Twin, TwinPatch, TwinReplacement};
+use iothub_models::{DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
+use iothub_rest_service::{ErrorKind, Precondition, ServiceClient, Twin, TwinPatch, TwinReplacement};
 use serde_json::{Map, json};
 
 use crate::script::{Reply, Server, reply};
@@ -37,7 +37,7 @@ async fn a_twin_is_read_by_the_route_of_its_device_or_module() {
     twins.get((&id(), &module())).await.unwrap();
     let mut of_module = read;
     of_module.module_id = Some(module());
-    twins.get(Target::of(&of_module)).await.unwrap();
+    twins.get(Identity::of_twin(&of_module)).await.unwrap();
 
     let (device, modules) = (server.request().await, [server.request().await, server.request().await]);
     assert_eq!(device.line(), "GET /twins/d1?api-version=2021-04-12 HTTP/1.1");

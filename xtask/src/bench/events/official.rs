@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use crate::bench::server::Server;
-use crate::workspace;
 
 pub(super) struct Official {
     pub(super) name: &'static str,

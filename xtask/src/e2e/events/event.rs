@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use iothub_programs::program::Program;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{Form, MAXIMUM};
-use crate::program::Program;
 
 /// An event, in the parts that `read_events` prints.
 #[derive(Clone, Debug)]

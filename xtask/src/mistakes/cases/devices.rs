@@ -7,10 +7,10 @@ use anyhow::Result;
 use iothub_local_hub::PolicyName;
 use iothub_models::DeviceStatus;
 use iothub_mqtt_device::DeviceConnectionString;
+use iothub_programs::program::Program;
 use iothub_rest_service::ServiceClient;
 
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage, id};
-use crate::program::Program;
 
 /// The time by which the clocks of hub and programs differ.
 const THREE_DAYS: Duration = Duration::from_secs(3 * 24 * 60 * 60);

@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use iothub_local_hub::{LocalHub, PolicyName};
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
 use tokio::process::Command;
 
 use crate::mistakes::stage::{DEVICE_STRING, SOON, Stage};
-use crate::program::Program;
-use crate::workspace;
 
 pub(super) async fn not_running() -> Result<String> {
     let mut stage = Stage::new().await?;

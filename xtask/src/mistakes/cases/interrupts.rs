@@ -3,10 +3,10 @@
 
 use anyhow::{Context, Result, bail};
 use iothub_local_hub::PolicyName;
+use iothub_programs::program::Program;
 use tokio::net::TcpListener;
 
 use crate::mistakes::stage::{DEVICE_ID, DEVICE_STRING, MY_DEVICE, SERVICE_STRING, SOON, Stage};
-use crate::program::Program;
 
 /// The characters that a terminal shows for Ctrl-C, after the line at which it was pressed.
 const PRESSED: &str = "^C";

@@ -4,15 +4,8 @@ use std::time::Duration;
 
 use iothub_models::Identity;
 
-use super::super::test_peer::{Bench, Peer, c2d_packet, device};
+use super::super::test_peer::{Bench, c2d_packet, device};
 use super::*;
-
-impl Peer {
-    async fn acknowledge(&mut self, packet_id: u16) {
-        let [high, low] = packet_id.to_be_bytes();
-        self.send(&[0x40, 2, high, low]).await;
-    }
-}
 
 #[tokio::test]
 async fn a_window_of_messages_in_order_and_the_rest_as_they_are_acknowledged() {

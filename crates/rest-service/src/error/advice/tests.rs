@@ -15,13 +15,13 @@ fn call(method: Method) -> Call {
 }
 
 fn refused(status: u16, code: Option<&str>, method: Method) -> Error {
-    let answer = Answer {
+    let response = HttpResponse {
         status,
         error_code: code.map(str::to_owned),
         date: Some("Sat, 21 Nov 2026 00:00:00 GMT".to_owned()),
-        ..Answer::default()
+        ..HttpResponse::default()
     };
-    Error::refused(&call(method), &answer, &credential(), "2026-11-21T00:10:30Z".parse().unwrap())
+    Error::refused(&call(method), &response, &credential(), "2026-11-21T00:10:30Z".parse().unwrap())
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn a_disabled_device_is_called_disabled() {
     let at = "2026-11-21T00:00:00Z".parse().unwrap();
     let said = |status, code: &str, text: &str| {
         let body = format!(r#"{{"Message":"ErrorCode:{code};{text}","ExceptionMessage":"Tracking ID:1"}}"#);
-        let answer = Answer { status, body: body.into_bytes(), ..Answer::default() };
-        Error::refused(&call(Method::Post), &answer, &credential(), at).to_string()
+        let response = HttpResponse { status, body: body.into_bytes(), ..HttpResponse::default() };
+        Error::refused(&call(Method::Post), &response, &credential(), at).to_string()
     };
     for (status, code, text) in [
         (404, "DeviceNotFound", "d1 is disabled"),
@@ -145,9 +145,13 @@ fn a_hub_on_this_machine_is_not_behind_a_firewall_and_may_have_been_started_anew
     let there = Error::timed_out(&call(Method::Get), Duration::from_secs(30), &credential(), None);
     assert!(there.to_string().contains("firewall"), "{there}");
 
-    let answer = Answer { status: 404, error_code: Some("DeviceNotFound".to_owned()), ..Answer::default() };
+    let response = HttpResponse {
+        status: 404,
+        error_code: Some("DeviceNotFound".to_owned()),
+        ..HttpResponse::default()
+    };
     let at = "2026-11-21T00:00:00Z".parse().unwrap();
-    let unknown = Error::refused(&call(Method::Get), &answer, &local, at).to_string();
+    let unknown = Error::refused(&call(Method::Get), &response, &local, at).to_string();
     let advice =
         "A hub that was started anew may not know this device: `iothub device create d1` registers it";
     assert!(unknown.ends_with(advice), "{unknown}");
@@ -161,8 +165,9 @@ fn an_answer_that_is_no_json_is_called_what_it_is() {
         ("<html>", "the answer is not JSON: line 1, column 1"),
         ("[]", "the answer is JSON of another shape"),
     ] {
-        let answer = Answer { status: 200, body: body.as_bytes().to_vec(), ..Answer::default() };
-        let error = answer.read::<std::collections::BTreeMap<String, u8>>(&call(Method::Get)).unwrap_err();
+        let response =
+            HttpResponse { status: 200, body: body.as_bytes().to_vec(), ..HttpResponse::default() };
+        let error = response.read::<std::collections::BTreeMap<String, u8>>(&call(Method::Get)).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.starts_with(expected), "{cause}");
         assert!(error.to_string().contains("the hub's answer is not one to this call"), "{error}");
