@@ -155,7 +155,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Ended::NotKept(error);
             }
             let has_room = self.answers.has_room(self.wire.output.len());
-            if may_have_mail && has_room {
+            // Answers that wait for the journal hold up further packets, and not the messages for the device.
+            if may_have_mail && self.wire.output.len() < answers::BYTES {
                 may_have_mail = self.admitted.mailbox.deliver(&mut self.wire.output, answers::BYTES);
             }
             if self.input_waits && has_room && self.reserving.is_none() {
@@ -410,6 +411,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.admitted.mailbox.complete();
         let device = self.admitted.mailbox.device();
         self.hub.activity().disconnected(device.id(), device.since(), ended.result(), ended);
+        let device_id = device.id().clone();
+        let mut will_kept = Gate::OPEN;
         let gone = matches!(ended, Ended::Told(CloseReason::DeviceDeleted | CloseReason::Reset));
         if let Some(will) = self.admitted.will.take()
             && !gone
@@ -417,16 +420,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             let event = self.admitted.sender.event(will, self.hub.clock().now());
             // The connection has ended: the reserve of the journal takes the last of it.
-            let gate = device.append_telemetry(vec![event], Room::default()).await;
-            if let Err(error) = gate.wait().await {
-                tracing::error!(device = %device.id(), %error, "a will could not be kept");
-            }
+            will_kept = device.append_telemetry(vec![event], Room::default()).await;
         }
         // Closing may take a second. Messages are back in the queue before, and a newer connection can go on.
         drop(self.admitted);
         // A hub that shuts down does not wait for peers.
-        if !matches!(ended, Ended::Shutdown) {
+        if matches!(ended, Ended::Shutdown) {
+            drop(self.wire);
+        } else {
             self.wire.close().await;
+        }
+        // The peer is gone by now, so that it does not have to wait for a slow journal.
+        if let Err(error) = will_kept.wait().await {
+            tracing::error!(device = %device_id, %error, "a will could not be kept");
         }
     }
 }
@@ -450,6 +456,8 @@ fn shown(mut text: String) -> String {
     text
 }
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
