@@ -13,7 +13,7 @@ use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::lock_token::Settlement;
 use crate::core::precondition::Precondition;
-use crate::core::record::Record;
+use crate::core::effects::Record;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 

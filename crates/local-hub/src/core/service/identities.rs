@@ -11,9 +11,8 @@ use jiff::Timestamp;
 use super::Service;
 use crate::core::connections::CloseReason;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
-use crate::core::effects::Happened;
+use crate::core::effects::{Happened, Record};
 use crate::core::precondition::Precondition;
-use crate::core::record::Record;
 use crate::core::refusal::HubError;
 use crate::core::registered::{Credentials, LastActivity};
 

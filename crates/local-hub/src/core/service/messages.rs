@@ -12,10 +12,9 @@ use jiff::Timestamp;
 
 use super::Service;
 use crate::core::c2d_queue::LeasedC2d;
-use crate::core::effects::Happened;
+use crate::core::effects::{Happened, Record};
 use crate::core::feedback::LeasedFeedback;
 use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::record::Record;
 use crate::core::refusal::HubError;
 
 impl Service {
