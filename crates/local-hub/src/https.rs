@@ -96,7 +96,7 @@ pub(crate) fn fuzzing_headers(text: &str) {
     if let Ok(message) = message_headers::read_c2d(&headers, bytes::Bytes::new()) {
         let leased = crate::core::c2d_queue::LeasedC2d {
             message: std::sync::Arc::new(message),
-            lock: crate::core::lock_token::LockTokens::new(1).next(),
+            lock: crate::core::lease::LockTokens::new(1).next(),
             sequence_number: 1,
             enqueued_time: jiff::Timestamp::UNIX_EPOCH,
             delivery_count: 1,

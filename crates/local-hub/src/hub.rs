@@ -28,7 +28,7 @@ pub(crate) use self::session::DeviceSession;
 use crate::activity::ActivityLog;
 use crate::config::HubConfig;
 use crate::core::continuation::Continuations;
-use crate::core::kept::Kept;
+use crate::core::lease::Kept;
 use crate::core::policies::{Policies, PolicyName};
 use crate::core::routes::Routes;
 use crate::core::service::{Seeds, Service};

@@ -25,9 +25,8 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, FeedbackRe
 use jiff::Timestamp;
 
 use super::c2d_check::check;
-use super::kept::{Kept, Position};
+use super::lease::{Kept, Lock, LockToken, LockTokens, Position, Settlement};
 use super::limits::Limits;
-use super::lock_token::{Lock, LockToken, LockTokens, Settlement};
 use super::refusal::HubError;
 use super::truncated;
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::c2d_queue::C2dEnd;
 use super::connections::CloseReason;
 use super::event::HubEvent;
-use super::kept::Position;
+use super::lease::Position;
 use super::method_calls::Progress;
 use super::twins::DesiredChange;
 

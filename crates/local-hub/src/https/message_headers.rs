@@ -123,7 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::lock_token::LockTokens;
+    use crate::core::lease::LockTokens;
 
     fn message() -> C2dMessage {
         C2dMessage {

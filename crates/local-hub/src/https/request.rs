@@ -15,7 +15,7 @@ use iothub_models::{DeviceId, ErrorCode, Identity};
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
-use crate::core::lock_token::LockToken;
+use crate::core::lease::LockToken;
 use crate::core::precondition::Precondition;
 use crate::hub::Hub;
 

@@ -18,7 +18,7 @@ use super::Hub;
 use super::tests::hub_with;
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::precondition::Precondition;
 
 const SEQUENCES: u64 = 2_500;

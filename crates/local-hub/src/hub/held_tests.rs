@@ -11,7 +11,7 @@ use super::{DeviceSession, Hub};
 use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
-use crate::core::lock_token::Settlement;
+use crate::core::lease::Settlement;
 use crate::core::precondition::Precondition;
 use crate::core::effects::Record;
 use crate::core::twins::{SectionWrite, TwinWrite};

@@ -38,7 +38,7 @@ use crate::core::c2d_queue::LeasedC2d;
 use crate::core::event::HubEvent;
 use crate::core::grant::{Denied, DeviceGrant};
 use crate::core::limits::C2D_LOCK;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::method_calls::{CallFailure, MethodAnswer, MethodRequest};
 use crate::core::refusal::HubError;
 use crate::core::registered::LastActivity;

@@ -10,7 +10,7 @@ use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::event::HubEvent;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::limits::C2D_LOCK;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::precondition::Precondition;
 use crate::core::refusal::HubError;
 use crate::core::service::Service;

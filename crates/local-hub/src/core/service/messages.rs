@@ -14,7 +14,7 @@ use super::Service;
 use crate::core::c2d_queue::LeasedC2d;
 use crate::core::effects::{Happened, Record};
 use crate::core::feedback::LeasedFeedback;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 
 impl Service {
