@@ -16,7 +16,7 @@ use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::core::routes::{Route, RouteError, Routes};
 use crate::error::{StartError, Why};
 use crate::hub::Hub;

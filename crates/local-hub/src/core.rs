@@ -16,7 +16,6 @@ pub(crate) mod limits;
 pub(crate) mod method_calls;
 pub(crate) mod notifications;
 pub(crate) mod policies;
-pub(crate) mod precondition;
 pub(crate) mod refusal;
 pub(crate) mod registered;
 pub(crate) mod registry;

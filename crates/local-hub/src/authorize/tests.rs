@@ -11,7 +11,7 @@ use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::journal::Memory;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -14,8 +14,7 @@ use jiff::Timestamp;
 
 use super::device_write::Proof;
 use super::policies::new_key;
-use super::precondition::Precondition;
-use super::refusal::HubError;
+use super::refusal::{HubError, Precondition};
 use super::truncated;
 
 /// What a connection has to know of an identity to be let in.

@@ -16,8 +16,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::modules::Module;
 use super::device_write::DeviceWrite;
-use super::precondition::Precondition;
-use super::refusal::HubError;
+use super::refusal::{HubError, Precondition};
 use super::registered::{Credentials, LastActivity, Registered};
 use super::truncated;
 

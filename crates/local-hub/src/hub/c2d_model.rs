@@ -19,7 +19,7 @@ use super::tests::hub_with;
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::lease::{LockToken, Settlement};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 
 const SEQUENCES: u64 = 2_500;
 const STEPS: usize = 40;

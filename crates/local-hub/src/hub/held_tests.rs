@@ -12,7 +12,7 @@ use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::lease::Settlement;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::core::effects::Record;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;

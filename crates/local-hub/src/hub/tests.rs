@@ -14,7 +14,7 @@ use crate::core::event::HubEvent;
 use crate::core::grant::{Credential, DeviceGrant, Signer};
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::journal::{Keep, Memory};
 
 fn hub() -> Hub {

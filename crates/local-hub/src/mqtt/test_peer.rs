@@ -13,7 +13,7 @@ use crate::config::{ConsumerGroups, HostNames, HubConfig};
 use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::hub::Hub;
 use crate::journal::Memory;
 use crate::listener::Accepted;

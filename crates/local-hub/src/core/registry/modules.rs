@@ -9,8 +9,7 @@ use jiff::Timestamp;
 use super::Registry;
 use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
 use crate::core::limits::MODULES_PER_DEVICE;
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
 use crate::core::registered::Registered;
 
 /// One module.

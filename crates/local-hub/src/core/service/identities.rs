@@ -12,8 +12,7 @@ use super::Service;
 use crate::core::connections::CloseReason;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::effects::{Happened, Record};
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
 use crate::core::registered::{Credentials, LastActivity};
 
 impl Service {

@@ -4,7 +4,7 @@ use iothub_models::DeviceIdentity;
 use jiff::Timestamp;
 
 use super::*;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 
 fn now() -> Timestamp {
     "2026-11-21T02:30:00Z".parse().unwrap()

@@ -11,7 +11,7 @@ use super::*;
 use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::lease::{Kept, LockTokens};
 use crate::core::limits::Limits;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 struct Fleet {
