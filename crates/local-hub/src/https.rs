@@ -4,7 +4,6 @@
 //! The builder starts it. The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded
 //! by size and by time; the listener bounds the number of connections.
 
-mod authentication_json;
 mod call_error;
 mod commands;
 mod device_json;
