@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::activity::ActivityTransport;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
+use crate::core::registry::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
 use crate::core::refusal::Precondition;

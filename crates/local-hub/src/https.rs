@@ -93,7 +93,7 @@ pub(crate) fn fuzzing_headers(text: &str) {
     let headers: axum::http::HeaderMap = headers.collect();
     events::fuzzing_single(&headers);
     if let Ok(message) = message_headers::read_c2d(&headers, bytes::Bytes::new()) {
-        let leased = crate::core::c2d_queue::LeasedC2d {
+        let leased = crate::core::c2d::LeasedC2d {
             message: std::sync::Arc::new(message),
             lock: crate::core::lease::LockTokens::new(1).next(),
             sequence_number: 1,

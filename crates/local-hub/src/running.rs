@@ -15,7 +15,7 @@ use iothub_models::{
 use serde_json::{Map, Value};
 
 use crate::activity::{ActivityStream, ActivityTransport};
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::event::{EventSource, HubEvent};
 use crate::core::refusal::{HubError, Precondition};
 use crate::core::twins::{SectionWrite, TwinWrite};

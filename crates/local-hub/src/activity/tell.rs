@@ -15,7 +15,7 @@ use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackStatus, Identity, M
 use jiff::Timestamp;
 
 use super::{ActivityKind, ActivityLog, ActivityResult, Origin, text};
-use crate::core::c2d_queue::C2dEnd;
+use crate::core::c2d::C2dEnd;
 use crate::core::event::HubEvent;
 
 impl ActivityLog {

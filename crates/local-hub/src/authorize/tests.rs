@@ -8,7 +8,7 @@ use iothub_models::Identity;
 
 use super::*;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
+use crate::core::registry::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
 use crate::core::refusal::Precondition;

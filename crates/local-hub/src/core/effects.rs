@@ -11,11 +11,11 @@ use std::sync::Arc;
 use iothub_models::{C2dMessage, DeviceId, Identity, ModelId};
 use jiff::Timestamp;
 
-use super::c2d_queue::C2dEnd;
+use super::c2d::C2dEnd;
 use super::connections::CloseReason;
 use super::event::HubEvent;
 use super::lease::Position;
-use super::method_calls::Progress;
+use super::methods::Progress;
 use super::twins::DesiredChange;
 
 /// The consequences of one or more transitions, each kind in the order in which it was added.

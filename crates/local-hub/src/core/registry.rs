@@ -3,7 +3,9 @@
 //! It refuses to create what exists, to change what does not, a stale ETag, and an identity over the limit.
 //! Source: *Understand the identity registry in your IoT hub*.
 
+mod device_write;
 mod modules;
+mod registered;
 mod scopes;
 
 use std::collections::BTreeMap;
@@ -14,10 +16,10 @@ use iothub_models::{
 };
 use jiff::Timestamp;
 
+pub(crate) use self::device_write::{DeviceWrite, ModuleWrite};
 pub(crate) use self::modules::Module;
-use super::device_write::DeviceWrite;
+pub(crate) use self::registered::{Credentials, LastActivity, Registered};
 use super::refusal::{HubError, Precondition};
-use super::registered::{Credentials, LastActivity, Registered};
 use super::truncated;
 
 /// One device.

@@ -36,13 +36,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub(crate) use self::connections::Connected;
-use super::c2d_queue::C2dQueues;
+use super::c2d::C2dQueues;
 use super::connections::{CloseReason, Connections};
 use super::effects::{Effects, Happened, Record};
 use super::feedback::Feedback;
 use super::lease::{Kept, LockTokens};
 use super::limits::Limits;
-use super::method_calls::MethodCalls;
+use super::methods::MethodCalls;
 use super::notifications::Notifications;
 use super::registry::Registry;
 use super::routes::Routes;

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 
 use super::tests::{create, hub_in};
 use super::{DeviceSession, Hub};
-use crate::core::device_write::DeviceWrite;
+use crate::core::registry::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::limits::Limits;
 use crate::core::lease::Settlement;

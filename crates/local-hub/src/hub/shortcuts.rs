@@ -5,8 +5,8 @@ use iothub_models::{
 };
 
 use super::Hub;
-use crate::core::c2d_queue::LeasedC2d;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::c2d::LeasedC2d;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::event::HubEvent;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::limits::C2D_LOCK;

@@ -9,7 +9,7 @@ use iothub_models::{
 use super::*;
 use crate::config::{ConsumerGroups, HostNames};
 use crate::core::connections::CloseReason;
-use crate::core::device_write::DeviceWrite;
+use crate::core::registry::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::grant::{Credential, DeviceGrant, Signer};
 use crate::core::limits::Limits;

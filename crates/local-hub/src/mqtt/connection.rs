@@ -30,7 +30,7 @@ use super::wire::{Progress, Wire};
 use crate::activity::refused;
 use crate::core::connections::CloseReason;
 use crate::core::event::HubEvent;
-use crate::core::method_calls::MethodAnswer;
+use crate::core::methods::MethodAnswer;
 use crate::core::sessions::Qos;
 use crate::hub::{Committed, Hub, Reserved};
 use crate::journal::{Gate, NotKept, Room};

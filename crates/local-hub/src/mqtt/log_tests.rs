@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::test_peer::{Bench, connect_packet, publish_packet};
 use crate::activity::ActivityKind;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::refusal::Precondition;
 
 /// The log of one test.

@@ -7,10 +7,10 @@ use iothub_models::{AuthenticationType, DeviceId, ErrorCode, Identity, ModuleId,
 use jiff::Timestamp;
 
 use super::Registry;
-use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
+use super::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
 use crate::core::limits::MODULES_PER_DEVICE;
 use crate::core::refusal::{HubError, Precondition};
-use crate::core::registered::Registered;
+use super::registered::Registered;
 
 /// One module.
 #[derive(Debug)]

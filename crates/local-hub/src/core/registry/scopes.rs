@@ -10,7 +10,7 @@
 use iothub_models::{DeviceId, ErrorCode};
 
 use super::{Device, Registry};
-use crate::core::device_write::DeviceWrite;
+use super::device_write::DeviceWrite;
 use crate::core::limits::EDGE_LAYERS;
 use crate::core::refusal::HubError;
 

@@ -5,7 +5,6 @@ use iothub_models::{
 };
 
 use super::*;
-use crate::core::device_write::ModuleWrite;
 
 fn now() -> Timestamp {
     "2026-11-21T02:30:00.123456789Z".parse().unwrap()

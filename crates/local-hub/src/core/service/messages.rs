@@ -11,7 +11,7 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCo
 use jiff::Timestamp;
 
 use super::Service;
-use crate::core::c2d_queue::LeasedC2d;
+use crate::core::c2d::LeasedC2d;
 use crate::core::effects::{Happened, Record};
 use crate::core::feedback::LeasedFeedback;
 use crate::core::lease::{LockToken, Settlement};

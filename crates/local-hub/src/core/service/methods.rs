@@ -7,7 +7,7 @@ use iothub_models::{DeviceStatus, Identity};
 use jiff::Timestamp;
 
 use super::Service;
-use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, MethodRequest};
+use crate::core::methods::{Begun, CallFailure, MethodAnswer, MethodCall, MethodRequest};
 use crate::core::refusal::HubError;
 
 impl Service {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::lease::{Kept, LockTokens};
 use crate::core::limits::Limits;
 use crate::core::refusal::Precondition;

@@ -6,9 +6,9 @@ use iothub_models::{
     X509Thumbprints,
 };
 
-use super::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
-use super::policies::is_usable;
-use super::refusal::HubError;
+use crate::core::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
+use crate::core::policies::is_usable;
+use crate::core::refusal::HubError;
 
 /// The writable part of a device identity. What a request leaves out has its default here: a write
 /// replaces the whole, except for keys, which stay when none are given.

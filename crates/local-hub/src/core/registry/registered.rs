@@ -13,9 +13,9 @@ use iothub_models::{
 use jiff::Timestamp;
 
 use super::device_write::Proof;
-use super::policies::new_key;
-use super::refusal::{HubError, Precondition};
-use super::truncated;
+use crate::core::policies::new_key;
+use crate::core::refusal::{HubError, Precondition};
+use crate::core::truncated;
 
 /// What a connection has to know of an identity to be let in.
 #[derive(Clone, Debug)]
