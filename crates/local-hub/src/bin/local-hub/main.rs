@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::Parser as _;
+use clap::Parser;
 use iothub_auth::Report;
 use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub, remove_ready_file};
 

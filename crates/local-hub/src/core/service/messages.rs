@@ -1,7 +1,7 @@
 //! This file holds the transitions of cloud-to-device messages and of the feedback about them.
 //!
 //! AMQP and HTTPS send messages and take feedback; device sessions lease and settle messages. The rules of a single
-//! queue are in `c2d_queue`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
+//! queue are in `c2d`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
 //! that can be fetched wakes its device.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! This file holds the transitions of direct method calls: a back end calls, a connection listens, takes and answers.
 //!
 //! `hub/calls.rs` runs them for callers, device sessions run them for devices. Which calls may wait, and for how long,
-//! is decided by `method_calls`.
+//! is decided by `methods`.
 
 use iothub_models::{DeviceStatus, Identity};
 use jiff::Timestamp;

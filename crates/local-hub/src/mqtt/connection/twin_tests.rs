@@ -1,5 +1,6 @@
 //! These tests let a device use its twin over a pipe.
 
+use bytes::BytesMut;
 use iothub_models::Identity;
 use serde_json::{Value, json};
 
