@@ -30,8 +30,8 @@ use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackRecord, FeedbackSta
 use jiff::Timestamp;
 
 use self::check::check;
-use self::message::{Fate, Queued, wants_any};
 pub(crate) use self::message::{C2dEnd, LeasedC2d};
+use self::message::{Fate, Queued, wants_any};
 use super::lease::{Kept, Lock, LockToken, LockTokens, Position, Settlement};
 use super::limits::Limits;
 use super::refusal::HubError;

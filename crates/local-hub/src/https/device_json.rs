@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::json_object::{Parsed, boolean, field, not_kept, object, one_of, root, text, texts};
 use super::passed_over::{PassedOver, Read};
-use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::refusal::HubError;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 
 /// Members that only the hub writes, of devices and of modules.
 const READ_ONLY: &[&str] = &[

@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use self::model::{Model, Record, Rules};
 use super::Hub;
 use super::tests::hub_with;
-use crate::core::registry::DeviceWrite;
-use crate::core::limits::Limits;
 use crate::core::lease::{LockToken, Settlement};
+use crate::core::limits::Limits;
 use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 
 const SEQUENCES: u64 = 2_500;
 const STEPS: usize = 40;

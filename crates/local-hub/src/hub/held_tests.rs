@@ -8,12 +8,12 @@ use serde_json::{Map, json};
 
 use super::tests::{create, hub_in};
 use super::{DeviceSession, Hub};
-use crate::core::registry::DeviceWrite;
-use crate::core::event::HubEvent;
-use crate::core::limits::Limits;
-use crate::core::lease::Settlement;
-use crate::core::refusal::Precondition;
 use crate::core::effects::Record;
+use crate::core::event::HubEvent;
+use crate::core::lease::Settlement;
+use crate::core::limits::Limits;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 

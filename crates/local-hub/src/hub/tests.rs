@@ -9,12 +9,12 @@ use iothub_models::{
 use super::*;
 use crate::config::{ConsumerGroups, HostNames};
 use crate::core::connections::CloseReason;
-use crate::core::registry::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::grant::{Credential, DeviceGrant, Signer};
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
 use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::journal::{Keep, Memory};
 
 fn hub() -> Hub {

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::Registry;
 use super::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
+use super::registered::Registered;
 use crate::core::limits::MODULES_PER_DEVICE;
 use crate::core::refusal::{HubError, Precondition};
-use super::registered::Registered;
 
 /// One module.
 #[derive(Debug)]

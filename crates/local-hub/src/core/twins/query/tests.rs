@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::lease::{Kept, LockTokens};
 use crate::core::limits::Limits;
 use crate::core::refusal::Precondition;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 struct Fleet {
