@@ -1,6 +1,6 @@
 //! This file serves `/devices/{id}/messages/events`, and the same path of a module, where telemetry comes over HTTPS:
 //! one message with its properties in headers, or a batch of messages as JSON, which the hub keeps as a whole or not at
-//! all. `router` calls it.
+//! all. `router` calls it; routes and the event log are left to the hub.
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
@@ -103,17 +103,17 @@ impl Telemetry {
             "iothub-contenttype" => message.content_type = Some(value),
             "iothub-contentencoding" => message.content_encoding = Some(value),
             "dt-subject" => message.component = Some(value),
-            // The second is how the .NET client spells it in a batch.
+            // The .NET client writes the second name in a batch.
             "iothub-creationtimeutc" | "iothub-app-iothub-creation-time-utc" => match value.parse() {
                 Ok(time) => message.creation_time = Some(time),
-                // Kept as it came: the service does not judge it either.
+                // It is kept as it came, since the service does not judge it either.
                 Err(_) => drop(self.system_properties.insert(CREATION_TIME, value)),
             },
             lower => {
                 if let Some((_, known)) = OTHERS.iter().find(|(header, _)| *header == lower) {
                     self.system_properties.insert(*known, value);
                 } else if lower.starts_with(APPLICATION) {
-                    // In the case it has here: in a batch there is one.
+                    // The name keeps its case, which only a batch has.
                     message.properties.insert(name.get(APPLICATION.len()..).unwrap_or_default(), value);
                 } else {
                     return false;
@@ -123,11 +123,13 @@ impl Telemetry {
         true
     }
 
+    /// Returns the size of the message with all its properties.
     fn size(&self) -> usize {
         self.message.size() + self.system_properties.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 }
 
+/// Reads a message that comes alone, with its properties in headers.
 fn single(headers: &HeaderMap, body: Bytes) -> Result<Telemetry, ApiError> {
     let mut telemetry = Telemetry { message: TelemetryMessage::from_bytes(body), ..Telemetry::default() };
     for (name, value) in headers {
@@ -139,6 +141,7 @@ fn single(headers: &HeaderMap, body: Bytes) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
+/// Refuses messages over the limit.
 fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
     if size <= limit {
         return Ok(());
@@ -217,15 +220,16 @@ async fn messages_of(
             ApiError::new(code, format!("message {number} of the batch: {text}"))
         })?;
         size += message.size();
-        // Checked here too: a batch that is over the limit anyway is not worth reading.
+        // A batch that is over the limit is not read to its end.
         check_size(size, limit)?;
         read.push(message);
-        // A message may have a thousand properties, and others are to get their turn between two of them.
+        // A message may have a thousand properties: other connections get their turn between two messages.
         tokio::task::yield_now().await;
     }
     Ok(Read { value: read, passed_over })
 }
 
+/// Reads one message of a batch.
 fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Parsed<Telemetry> {
     passed_over.note(&entry, "", &["body", "base64Encoded", "properties"], &[]);
     let encoded = field(&entry, "base64Encoded").map_or(Ok(true), |value| boolean("base64Encoded", value))?;

@@ -1,4 +1,4 @@
-//! The registry's rules, one test each.
+//! These tests check the rules of the registry, one test each.
 
 use iothub_models::{
     AuthenticationType, ConnectionState, Identity, ModuleId, SharedAccessKey, X509Thumbprints,

@@ -1,4 +1,4 @@
-//! Scopes of IoT Edge devices and of the devices behind them.
+//! These tests check the scopes of IoT Edge devices and of the devices behind them.
 
 use iothub_models::DeviceIdentity;
 use jiff::Timestamp;
