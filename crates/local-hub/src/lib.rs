@@ -35,6 +35,7 @@ mod builder;
 mod config;
 mod core;
 mod error;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod https;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Hub;
-use crate::core::method_calls::{CallFailure, MethodAnswer, MethodCall, Progress};
+use crate::core::methods::{CallFailure, MethodAnswer, MethodCall, Progress};
 use crate::core::refusal::HubError;
 
 /// The callers that wait, by the numbers of their calls.

@@ -14,7 +14,7 @@ use super::calls::CallTable;
 use super::signals::SignalTable;
 use crate::activity::ActivityLog;
 use crate::core::effects::{Effects, Happened};
-use crate::core::kept::Kept;
+use crate::core::lease::Kept;
 use crate::journal::{Release, Transaction};
 use crate::log::EventLog;
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::gate::GateKeeper;
 use super::{Gate, Keep, NotKept, Release, Rooms, Transaction};
-use crate::core::record::Record;
+use crate::core::effects::Record;
 
 /// Transactions that were handed over and not decided. Cheap to clone: all clones are the same journal.
 #[derive(Clone, Debug)]

@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use super::connection;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::hub::Hub;
 use crate::journal::{Keep, Memory};
 use crate::listener::Accepted;

@@ -1,7 +1,7 @@
 //! This file holds the transitions of cloud-to-device messages and of the feedback about them.
 //!
 //! AMQP and HTTPS send messages and take feedback; device sessions lease and settle messages. The rules of a single
-//! queue are in `c2d_queue`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
+//! queue are in `c2d`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
 //! that can be fetched wakes its device.
 
 use std::sync::Arc;
@@ -11,11 +11,10 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCo
 use jiff::Timestamp;
 
 use super::Service;
-use crate::core::c2d_queue::LeasedC2d;
-use crate::core::effects::Happened;
+use crate::core::c2d::LeasedC2d;
+use crate::core::effects::{Happened, Record};
 use crate::core::feedback::LeasedFeedback;
-use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::record::Record;
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 
 impl Service {

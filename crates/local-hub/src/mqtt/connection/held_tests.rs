@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use iothub_testkit::soon;
 
 use super::super::test_peer::{Bench, Peer, device, publish_packet, telemetry_packet};
-use crate::core::method_calls::MethodCall;
+use crate::core::methods::MethodCall;
 use crate::journal::held::Held;
 
 const METHODS: &str = "$iothub/methods/POST/#";
