@@ -28,9 +28,6 @@ impl CallTable {
 
     /// Tells callers the progress of their calls.
     pub(super) fn tell(&self, calls: Vec<(u64, Progress)>) {
-        if calls.is_empty() {
-            return;
-        }
         let mut table = self.table();
         for (number, progress) in calls {
             let is_over = matches!(progress, Progress::Done(_));

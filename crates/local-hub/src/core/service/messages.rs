@@ -43,6 +43,21 @@ impl Service {
         Ok(())
     }
 
+    /// Puts a message at the end of the queue of the first of `recipients` that exists. There are several where the
+    /// address of the message can be read in more than one way.
+    pub(crate) fn enqueue_c2d_for(
+        &mut self,
+        now: Timestamp,
+        recipients: &[DeviceId],
+        message: C2dMessage,
+    ) -> Result<(), HubError> {
+        let exists = |device: &&DeviceId| self.registry.device(device).is_some();
+        match recipients.iter().find(exists).or_else(|| recipients.first()) {
+            Some(device) => self.enqueue_c2d(now, device, message),
+            None => Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address")),
+        }
+    }
+
     /// Checks that feedback about one more message has a place, so that no feedback is promised and then dropped.
     fn check_feedback_room(&self) -> Result<(), HubError> {
         let limit = self.feedback_limit;
