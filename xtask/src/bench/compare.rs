@@ -14,6 +14,8 @@ mod cpu;
 mod kind;
 mod load;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use comfy_table::Table;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
-use self::comparison::{Comparison, Measured, Pair};
+use self::comparison::{Comparison, Pair, Summary};
 use self::cpu::cpu_time;
 use self::kind::Kind;
 use self::load::Load;
@@ -60,7 +62,7 @@ pub(super) struct Options {
 struct Report<'a> {
     old: &'a Path,
     new: &'a Path,
-    kinds: &'a [Comparison],
+    kinds: &'a [Summary],
 }
 
 /// Measures all pairs of all kinds. Returns a table with a row for each kind.
@@ -68,18 +70,20 @@ pub(super) async fn measure(options: &Options) -> Result<Table> {
     // Without /proc nothing can be measured, which is better said before the first hub starts.
     cpu_time(std::process::id())?;
     let [old, new] = [program(&options.old)?, program(&options.new)?];
-    let mut comparisons = Vec::new();
+    // A file that cannot be written must not cost the measurements either.
+    let create = |file: &PathBuf| File::create(file).with_context(|| format!("{file:?} cannot be written"));
+    let json = options.json.as_ref().map(create).transpose()?;
+    let mut summaries = Vec::new();
     for kind in Kind::value_variants().iter().copied() {
         if options.only.is_empty() || options.only.contains(&kind) {
-            comparisons.push(compare(kind, &old, &new, options.pairs).await?);
+            summaries.push(compare(kind, &old, &new, options.pairs).await?.summary());
         }
     }
-    if let Some(file) = &options.json {
-        let report = Report { old: &old, new: &new, kinds: &comparisons };
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, text + "\n").with_context(|| format!("{file:?} cannot be written"))?;
+    if let Some(mut file) = json {
+        serde_json::to_writer_pretty(&file, &Report { old: &old, new: &new, kinds: &summaries })?;
+        writeln!(file)?;
     }
-    Ok(comparison::table(&comparisons))
+    Ok(comparison::table(&summaries))
 }
 
 /// Returns the absolute path of a program that was given on the command line.
@@ -108,11 +112,11 @@ async fn compare(kind: Kind, old: &Path, new: &Path, pairs: u32) -> Result<Compa
 }
 
 /// Starts this program, runs the operations of a kind, and stops it.
-async fn measured(kind: Kind, program: &Path, name: &str) -> Result<Measured> {
+async fn measured(kind: Kind, program: &Path, name: &str) -> Result<Duration> {
     measure_once(kind, program).await.with_context(|| format!("{kind} with the {name} program"))
 }
 
-async fn measure_once(kind: Kind, program: &Path) -> Result<Measured> {
+async fn measure_once(kind: Kind, program: &Path) -> Result<Duration> {
     let server = Server::start_quietly(program).await?;
     let process = server.program.id().context("the hub has ended")?;
     let mut load =
@@ -126,5 +130,5 @@ async fn measure_once(kind: Kind, program: &Path) -> Result<Measured> {
     let taken = cpu_time(process)?.saturating_sub(before);
     timeout(DEADLINE, load.close()).await.context("the clients did not end in time")??;
     server.stop().await?;
-    Ok(Measured::new(taken, kind.operations()))
+    Ok(taken)
 }

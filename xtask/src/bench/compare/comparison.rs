@@ -9,95 +9,104 @@ use serde::Serialize;
 use super::kind::Kind;
 use crate::steps;
 
-/// The measurement of one program.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Measured {
-    /// The processor time of the hub for all operations.
-    cpu_seconds: f64,
-    microseconds_per_operation: f64,
-}
-
-/// The measurements of both programs, one right after the other.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// The processor time that each program took for the same operations, one right after the other.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
-    pub(super) old: Measured,
-    pub(super) new: Measured,
+    pub(super) old: Duration,
+    pub(super) new: Duration,
 }
 
 /// All pairs of one kind of operation.
-#[derive(Serialize)]
 pub(super) struct Comparison {
     kind: Kind,
-    operations: usize,
     pub(super) pairs: Vec<Pair>,
 }
 
-impl Measured {
-    pub(super) fn new(cpu: Duration, operations: usize) -> Self {
-        let cpu_seconds = cpu.as_secs_f64();
-        Self { cpu_seconds, microseconds_per_operation: cpu_seconds * 1e6 / operations as f64 }
-    }
+/// The result for one kind of operation, as the table and the JSON file show it. Of the pairs the file has all.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Summary {
+    kind: Kind,
+    operations: usize,
+    old_microseconds: f64,
+    new_microseconds: f64,
+    ratio: f64,
+    lowest_ratio: f64,
+    highest_ratio: f64,
+    /// The shortest of all measurements, which says how much one tick of 10 ms counts.
+    shortest_seconds: f64,
+    /// The seconds of the old and of the new program.
+    pairs: Vec<[f64; 2]>,
 }
 
 impl Pair {
-    /// Returns the cost with the new program as a multiple of the cost with the old one.
+    /// Returns the time of the new program as a multiple of that of the old one.
     fn ratio(&self) -> f64 {
-        self.new.cpu_seconds / self.old.cpu_seconds
+        self.new.as_secs_f64() / self.old.as_secs_f64()
     }
 }
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [old, new] = [self.old, self.new].map(|measured| measured.microseconds_per_operation);
-        write!(f, "old {old:.3} µs, new {new:.3} µs, ratio {:.3}", self.ratio())
+        let [old, new] = [self.old, self.new].map(|time| time.as_secs_f64());
+        write!(f, "old {old:.2} s, new {new:.2} s, ratio {:.3}", self.ratio())
     }
 }
 
 impl Comparison {
     /// Returns a comparison without a pair.
     pub(super) const fn new(kind: Kind) -> Self {
-        Self { kind, operations: kind.operations(), pairs: Vec::new() }
+        Self { kind, pairs: Vec::new() }
     }
 
-    fn row(&self) -> Vec<String> {
+    pub(super) fn summary(&self) -> Summary {
         let sorted = |of: fn(&Pair) -> f64| {
             let mut values: Vec<f64> = self.pairs.iter().map(of).collect();
             values.sort_by(f64::total_cmp);
             values
         };
-        let old = sorted(|pair| pair.old.microseconds_per_operation);
-        let new = sorted(|pair| pair.new.microseconds_per_operation);
+        let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
         let ratios = sorted(Pair::ratio);
-        let shortest = sorted(|pair| pair.old.cpu_seconds.min(pair.new.cpu_seconds));
-        let at_end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
-        vec![
-            self.kind.to_string(),
-            self.operations.to_string(),
-            format!("{:.3}", median(&old)),
-            format!("{:.3}", median(&new)),
-            format!("{:.3}", median(&ratios)),
-            format!("{:.3}", at_end(ratios.first())),
-            format!("{:.3}", at_end(ratios.last())),
-            format!("{:.2} s", at_end(shortest.first())),
-        ]
+        let shortest = sorted(|pair| pair.old.min(pair.new).as_secs_f64());
+        let operations = self.kind.operations();
+        let each = |seconds: &[f64]| median(seconds) * 1e6 / operations as f64;
+        Summary {
+            kind: self.kind,
+            operations,
+            old_microseconds: each(&sorted(|pair| pair.old.as_secs_f64())),
+            new_microseconds: each(&sorted(|pair| pair.new.as_secs_f64())),
+            ratio: median(&ratios),
+            lowest_ratio: end(ratios.first()),
+            highest_ratio: end(ratios.last()),
+            shortest_seconds: end(shortest.first()),
+            pairs: self
+                .pairs
+                .iter()
+                .map(|pair| [pair.old, pair.new].map(|time| time.as_secs_f64()))
+                .collect(),
+        }
     }
 }
 
-/// Returns a table with a row for each comparison.
-pub(super) fn table(comparisons: &[Comparison]) -> Table {
+/// Returns a table with a row for each kind of operation.
+pub(super) fn table(summaries: &[Summary]) -> Table {
     let mut table = steps::table(&[
-        "CPU time of the hub",
+        "processor time of the hub",
         "operations",
         "old, µs each",
         "new, µs each",
         "new/old",
         "lowest",
         "highest",
-        "shortest",
+        "shortest run",
     ]);
-    for comparison in comparisons {
-        table.add_row(comparison.row());
+    for summary in summaries {
+        let ratios = [summary.ratio, summary.lowest_ratio, summary.highest_ratio];
+        let mut row = vec![summary.kind.to_string(), summary.operations.to_string()];
+        row.extend([summary.old_microseconds, summary.new_microseconds].map(|time| format!("{time:.3}")));
+        row.extend(ratios.map(|ratio| format!("{ratio:.3}")));
+        row.push(format!("{:.2} s", summary.shortest_seconds));
+        table.add_row(row);
     }
     table
 }
@@ -114,9 +123,7 @@ mod tests {
     use super::*;
 
     fn pair(old: u64, new: u64) -> Pair {
-        let [old, new] =
-            [old, new].map(|ms| Measured::new(Duration::from_millis(ms), Kind::Query.operations()));
-        Pair { old, new }
+        Pair { old: Duration::from_millis(old), new: Duration::from_millis(new) }
     }
 
     #[test]
@@ -130,8 +137,11 @@ mod tests {
     fn the_ratio_is_the_median_of_the_pairs_and_not_of_the_medians() {
         // A slow minute made both programs of the second pair slower, and says nothing about either.
         let pairs = vec![pair(2000, 2200), pair(4000, 4400), pair(2500, 2500)];
-        let comparison = Comparison { pairs, ..Comparison::new(Kind::Query) };
-        let row = comparison.row();
-        assert_eq!(row, ["query", "2500", "1000.000", "1000.000", "1.100", "1.000", "1.100", "2.00 s"]);
+        let summary = Comparison { kind: Kind::Query, pairs }.summary();
+        let shown = [summary.ratio, summary.lowest_ratio, summary.highest_ratio, summary.shortest_seconds];
+        assert_eq!(shown.map(|number| format!("{number:.2}")), ["1.10", "1.00", "1.10", "2.00"]);
+        let each = 2_500_000.0 / Kind::Query.operations() as f64;
+        assert!((summary.old_microseconds - each).abs() < 1e-9);
+        assert!((summary.new_microseconds - each).abs() < 1e-9);
     }
 }

@@ -37,8 +37,9 @@ impl Kind {
     pub(super) const fn operations(self) -> usize {
         match self {
             Self::Telemetry1 | Self::Telemetry50 => 2_000_000,
-            Self::C2d | Self::Report => 50_000,
-            Self::Patch | Self::Method => 25_000,
+            Self::Report => 200_000,
+            Self::C2d => 100_000,
+            Self::Patch | Self::Method => 40_000,
             Self::Query => 2_500,
         }
     }
