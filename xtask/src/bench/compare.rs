@@ -1,13 +1,14 @@
 //! `cargo xtask bench compare` runs the same operations against two `local-hub` programs and compares the processor
 //! time that the hubs spend on them.
 //!
-//! Processor time of the hub's process says what an operation costs the hub, whatever else the machine does: the
-//! clients, which share the machine, do not count, nor does the time that the hub waits for a core. Caches and the
-//! frequency of the processor still vary by the minute. So each program is measured many times, the two always one
-//! right after the other, and the result of a pair is the ratio of its two measurements.
+//! Processor time of the hub's process does not count the clients, which share the machine. But it still depends on
+//! what else the machine does: the later a hub gets a core, the more it finds to do at once, and the less each
+//! operation costs. Measured one after the other, the same program has differed from itself by a third. So both
+//! programs of a pair run at the same time and take turns by slices of the operations, each idle while the other one
+//! works: what disturbs one disturbs the other. The result of a pair is the ratio of the two times.
 //!
-//! `kind` lists the operations, `load` is the clients that cause them, `cpu` reads the time, and `comparison` is the
-//! arithmetic and the row of the table. `bench` calls [`measure`].
+//! `bench` calls [`measure`]. `kind` lists the operations, `load` is the clients that cause them, `cpu` reads the time,
+//! and `comparison` is the arithmetic and the table.
 
 mod comparison;
 mod cpu;
@@ -31,11 +32,14 @@ use self::kind::Kind;
 use self::load::Load;
 use super::server::Server;
 
-/// The time within which the clients must have connected, and within which a run must end.
+/// The time within which the clients must have connected, and within which a slice must end.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// The time for which the hub is left alone before its processor time is read, so that it is done with what it does
 /// after its last answer, such as taking a device's last acknowledgement.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// The number of slices into which the operations of a measurement are divided, each of about 0.1 s.
+const SLICES: usize = 20;
 
 /// The arguments of the command line.
 #[derive(Args)]
@@ -95,15 +99,13 @@ fn program(path: &Path) -> Result<PathBuf> {
 async fn compare(kind: Kind, old: &Path, new: &Path, pairs: u32) -> Result<Comparison> {
     let mut comparison = Comparison::new(kind);
     for number in 0..pairs {
-        let of_old = || measured(kind, old, "old");
-        let of_new = || measured(kind, new, "new");
-        // The second of two may find a warmer or a slower processor, so the two take turns at being first.
+        // The one that is first may find a warmer or a slower processor, so the two take turns at it.
         let pair = if number % 2 == 0 {
-            let old = of_old().await?;
-            Pair { old, new: of_new().await? }
+            let [old, new] = taking_turns(kind, [old, new]).await?;
+            Pair { old, new }
         } else {
-            let new = of_new().await?;
-            Pair { old: of_old().await?, new }
+            let [new, old] = taking_turns(kind, [new, old]).await?;
+            Pair { old, new }
         };
         eprintln!("{kind}, pair {} of {pairs}: {pair}", number + 1);
         comparison.pairs.push(pair);
@@ -111,24 +113,57 @@ async fn compare(kind: Kind, old: &Path, new: &Path, pairs: u32) -> Result<Compa
     Ok(comparison)
 }
 
-/// Starts this program, runs the operations of a kind, and stops it.
-async fn measured(kind: Kind, program: &Path, name: &str) -> Result<Duration> {
-    measure_once(kind, program).await.with_context(|| format!("{kind} with the {name} program"))
+/// Starts two programs and runs the operations of a kind on each, slice by slice in turn. Returns the processor time
+/// that each of them took.
+async fn taking_turns(kind: Kind, programs: [&Path; 2]) -> Result<[Duration; 2]> {
+    let [first, second] = programs;
+    let mut runs = [Run::start(kind, first).await?, Run::start(kind, second).await?];
+    for run in &mut runs {
+        run.operations(kind.warm_up()).await?;
+    }
+    sleep(SETTLE).await;
+    let before = [runs[0].cpu_time()?, runs[1].cpu_time()?];
+    for _ in 0..SLICES {
+        for run in &mut runs {
+            run.operations(kind.operations() / SLICES).await?;
+        }
+    }
+    sleep(SETTLE).await;
+    let after = [runs[0].cpu_time()?, runs[1].cpu_time()?];
+    for run in runs {
+        run.end().await?;
+    }
+    Ok([after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])])
 }
 
-async fn measure_once(kind: Kind, program: &Path) -> Result<Duration> {
-    let server = Server::start_quietly(program).await?;
-    let process = server.program.id().context("the hub has ended")?;
-    let mut load =
-        timeout(DEADLINE, Load::connect(kind, &server)).await.context("no connection in time")??;
-    let late = || format!("the operations did not end within {} s", DEADLINE.as_secs());
-    timeout(DEADLINE, load.run(kind.warm_up())).await.with_context(late)??;
-    sleep(SETTLE).await;
-    let before = cpu_time(process)?;
-    timeout(DEADLINE, load.run(kind.operations())).await.with_context(late)??;
-    sleep(SETTLE).await;
-    let taken = cpu_time(process)?.saturating_sub(before);
-    timeout(DEADLINE, load.close()).await.context("the clients did not end in time")??;
-    server.stop().await?;
-    Ok(taken)
+/// A program that runs, with its clients.
+struct Run<'a> {
+    kind: Kind,
+    path: &'a Path,
+    server: Server,
+    load: Load,
+}
+
+impl<'a> Run<'a> {
+    async fn start(kind: Kind, path: &'a Path) -> Result<Self> {
+        let server = Server::start_quietly(path).await.with_context(|| format!("{path:?}"))?;
+        let connected = timeout(DEADLINE, Load::connect(kind, &server)).await;
+        let load = connected.context("it took too long").flatten();
+        let load = load.with_context(|| format!("{kind}: no connection to {path:?}"))?;
+        Ok(Self { kind, path, server, load })
+    }
+
+    async fn operations(&mut self, count: usize) -> Result<()> {
+        let ended = timeout(DEADLINE, self.load.run(count)).await.context("it took too long").flatten();
+        ended.with_context(|| format!("{} with {:?}", self.kind, self.path))
+    }
+
+    fn cpu_time(&self) -> Result<Duration> {
+        cpu_time(self.server.program.id().context("the hub has ended")?)
+    }
+
+    async fn end(self) -> Result<()> {
+        timeout(DEADLINE, self.load.close()).await.context("the clients did not end in time")??;
+        self.server.stop().await
+    }
 }

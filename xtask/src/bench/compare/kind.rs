@@ -1,7 +1,7 @@
 //! [`Kind`] lists the kinds of operations that are compared, with the number of operations of each.
 //!
 //! The numbers are fixed, so that results of different days can be laid side by side. They are chosen so that the hub
-//! is busy for 1.5 s or more on a machine of 2026: the kernel shows processor time in steps of 10 ms.
+//! is busy for 1.5 s or more on a machine of 2026, since the kernel shows processor time in steps of 10 ms.
 
 use std::fmt;
 

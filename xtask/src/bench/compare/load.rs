@@ -1,7 +1,7 @@
 //! [`Load`] is the clients that make a hub do operations of one kind: raw senders for telemetry, and the clients of
 //! this project for the rest, since their own processor time does not count.
 //!
-//! `compare` connects one for each measurement, and runs it twice: to warm up, and to be measured.
+//! `compare` connects one for each measurement, and runs it to warm up, then slice by slice.
 
 use std::future::{Future, ready};
 
