@@ -11,7 +11,7 @@
 
 mod decoder;
 mod fault;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod stream;
 

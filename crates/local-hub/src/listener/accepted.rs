@@ -157,6 +157,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_upgraded_connection_has_the_same_place_and_ends_with_the_tasks_of_its_new_protocol() {
+        let Bench { places, tasks, accepted, .. } = bench().await;
+        let others = Tasks::new(CancellationToken::new());
+        let upgraded = accepted.permit.upgraded(ActivityTransport::AmqpWs, &others, "amqp over websocket");
+        drop(accepted);
+        tasks.ended().await;
+        let mut ended = Box::pin(others.ended());
+        assert!(poll!(&mut ended).is_pending());
+        upgraded.place().prove();
+        let take = || places.take(tasks.abort_token(), Timestamp::UNIX_EPOCH);
+        assert_eq!(take().await.unwrap_err(), Full(1));
+        drop(upgraded);
+        ended.await;
+        assert!(take().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_shutdown_waits_for_a_permit_that_no_task_has_and_cuts_a_stranger_in_any_task() {
         let Bench { places, tasks, mut peer, accepted } = bench().await;
         let mut ended = Box::pin(tasks.ended());

@@ -1,10 +1,11 @@
-//! This file opens the frames of a WebSocket to the fuzz targets. It exists only while fuzzing.
+//! This file opens the frames of a WebSocket to the fuzz targets, and to the tests of `decoder`, which give it other
+//! bytes. It exists for them only.
 
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, join};
 
 use super::WebSocket;
-use super::decoder::{CONTROL_BYTES, Decoder};
+use super::decoder::{CONTROL_BYTES, Decoder, End};
 
 /// Reads bytes as what a client sends after its upgrade, as the rooms do. Any division into reads gives the same
 /// payload, and the hub answers with whole control frames, of which a close frame is the last.
@@ -19,7 +20,7 @@ pub(crate) fn frames(bytes: &[u8]) {
     let result = socket.read_to_end(&mut read).now_or_never().expect("nothing is waited for");
     // A reader of a stream that fails has read all that came before.
     assert_eq!(read, whole);
-    assert_eq!(result.is_err(), matches!(end, Some(super::decoder::End::Fault(_))));
+    assert_eq!(result.is_err(), matches!(end, Some(End::Fault(_))));
     let (_, mut written) = socket.into_inner().into_inner();
     while let [first, length, ..] = written[..] {
         assert!(matches!(first, 0x88 | 0x8a) && usize::from(length) <= CONTROL_BYTES, "{written:x?}");
@@ -30,7 +31,7 @@ pub(crate) fn frames(bytes: &[u8]) {
     assert!(written.is_empty(), "frames are whole");
 }
 
-fn decoded(bytes: &[u8], pieces: usize) -> (Vec<u8>, Option<super::decoder::End>) {
+fn decoded(bytes: &[u8], pieces: usize) -> (Vec<u8>, Option<End>) {
     let mut decoder = Decoder::new(None);
     let mut payload = Vec::new();
     for piece in bytes.chunks(pieces) {

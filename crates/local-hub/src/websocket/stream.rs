@@ -59,7 +59,7 @@ impl<S> WebSocket<S> {
     }
 
     /// Returns the stream that has carried the frames.
-    #[cfg(fuzzing)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn into_inner(self) -> S {
         self.stream
     }

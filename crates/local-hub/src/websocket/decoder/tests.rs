@@ -146,12 +146,17 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_mean_the_same_in_any_division(
-        bytes in proptest::collection::vec(any::<u8>(), 0..200), step in 1..20_usize,
+    fn any_bytes_are_one_stream_in_any_division_and_are_answered_with_whole_frames(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        let (payload, decoder) = decoded(&bytes, usize::MAX);
-        let (pieces, same) = decoded(&bytes, step);
-        prop_assert_eq!(payload, pieces);
-        prop_assert_eq!(decoder.end(), same.end());
+        super::super::fuzzing::frames(&bytes);
+    }
+
+    #[test]
+    fn so_are_frames_with_any_headers(
+        frames in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..140)), 0..12),
+    ) {
+        let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first & 0x8f, payload)).collect();
+        super::super::fuzzing::frames(&bytes);
     }
 }
