@@ -245,6 +245,10 @@ pub enum ActivityTransport {
     Amqp,
     /// HTTPS.
     Https,
+    /// MQTT over WebSocket, on the port of HTTPS.
+    MqttWs,
+    /// AMQP over WebSocket, on the port of HTTPS.
+    AmqpWs,
 }
 
 impl ActivityTransport {
@@ -255,6 +259,8 @@ impl ActivityTransport {
             Self::Mqtt => "mqtt",
             Self::Amqp => "amqp",
             Self::Https => "https",
+            Self::MqttWs => "mqtt-ws",
+            Self::AmqpWs => "amqp-ws",
         }
     }
 }
@@ -275,6 +281,11 @@ impl Origin {
     /// Returns the origin of a connection from `peer`.
     pub(crate) const fn new(log: ActivityLog, transport: ActivityTransport, peer: SocketAddr) -> Self {
         Self { log, transport, peer }
+    }
+
+    /// Returns the origin of the same peer after its connection was upgraded to another transport.
+    pub(crate) fn upgraded(&self, transport: ActivityTransport) -> Self {
+        Self { log: self.log.clone(), transport, peer: self.peer }
     }
 
     /// Returns the origin of the task that is running; `None` outside of a connection's task.

@@ -1,5 +1,5 @@
 //! The testkit has the raw peers of this project: a device that speaks MQTT, and a back end or reader that speaks
-//! AMQP, both packet by packet, so that no client library stands between a test and the hub.
+//! AMQP, both packet by packet, over TLS or over WebSocket, so that no client library stands between a test and the hub.
 //!
 //! Scenarios, benchmarks, fuzz targets and the tests of single crates use it. It knows none of our packages: it
 //! writes and reads bytes by hand or with another project's codec, since a hub that was tested with its own encoder
@@ -8,9 +8,11 @@
 //!
 //! # The parts
 //! - [`Wire`] is a stream with a deadline for every read and write. It takes TLS, TCP and streams in memory
-//!   (`tokio::io::duplex`), and later the streams of other transports.
+//!   (`tokio::io::duplex`), and the streams of other transports.
 //! - [`tls`] opens connections to a hub on this machine.
 //! - [`mqtt`] has [`MqttPeer`](mqtt::MqttPeer), and packets as bytes.
+//! - [`websocket`] has [`WebSocketPeer`](websocket::WebSocketPeer), whose stream the other peers speak on, and frames as
+//!   bytes.
 //! - [`amqp`] has [`AmqpPeer`](amqp::AmqpPeer), and frames and messages as bytes.
 //!
 //! # Deadlines and panics
@@ -29,6 +31,7 @@
 pub mod amqp;
 pub mod mqtt;
 pub mod tls;
+pub mod websocket;
 mod wire;
 
 pub use wire::{PATIENCE, Stream, Wire, soon};
