@@ -11,6 +11,7 @@
 //!   (`tokio::io::duplex`), and later the streams of other transports.
 //! - [`tls`] opens connections to a hub on this machine.
 //! - [`mqtt`] has [`MqttPeer`](mqtt::MqttPeer), and packets as bytes.
+//! - [`proxy`] has [`TestProxy`](proxy::TestProxy), between a client and a hub.
 //! - [`amqp`] has [`AmqpPeer`](amqp::AmqpPeer), and frames and messages as bytes.
 //!
 //! # Deadlines and panics
@@ -28,6 +29,7 @@
 
 pub mod amqp;
 pub mod mqtt;
+pub mod proxy;
 pub mod tls;
 mod wire;
 
