@@ -79,12 +79,29 @@ impl Connector {
         transport: Transport,
         setting: &ProxySetting,
     ) -> Result<Self, InvalidProxy> {
+        Self::remembering(destination, transport, setting, Arc::default())
+    }
+
+    /// Returns the means to reach another destination in the same network, where the same ways are likely to be open:
+    /// both share the memory of the way that led there.
+    ///
+    /// # Errors
+    /// [`InvalidProxy`] if the environment names a proxy that cannot be used.
+    pub fn redirected(&self, destination: Destination, setting: &ProxySetting) -> Result<Self, InvalidProxy> {
+        Self::remembering(destination, self.transport, setting, Arc::clone(&self.prefers_websocket))
+    }
+
+    fn remembering(
+        destination: Destination,
+        transport: Transport,
+        setting: &ProxySetting,
+        prefers_websocket: Arc<AtomicBool>,
+    ) -> Result<Self, InvalidProxy> {
         let tcp_proxy = setting.resolve(&destination.host, destination.port)?;
         let websocket_proxy = match &destination.websocket {
             Some(endpoint) => setting.resolve(&destination.host, endpoint.port)?,
             None => None,
         };
-        let prefers_websocket = Arc::default();
         Ok(Self { destination, transport, tcp_proxy, websocket_proxy, prefers_websocket })
     }
 

@@ -160,6 +160,18 @@ pub enum ProxyFailure {
     Silent(Duration),
 }
 
+impl ProxyError {
+    /// Returns the error of the network below this one, if there is one.
+    #[must_use]
+    pub fn into_source(self) -> Option<io::Error> {
+        match self.failure {
+            ProxyFailure::Unreachable(error) | ProxyFailure::Tls(error) => Some(error),
+            ProxyFailure::Closed(error) => error,
+            _ => None,
+        }
+    }
+}
+
 impl ProxyFailure {
     /// Returns the failure of a stream to the proxy that ended or broke.
     pub(crate) fn of_stream(error: io::Error) -> Self {
