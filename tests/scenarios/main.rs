@@ -94,6 +94,8 @@ mod peers;
 #[cfg(test)]
 mod plug_and_play;
 #[cfg(test)]
+mod proxies;
+#[cfg(test)]
 mod query_routes;
 #[cfg(test)]
 mod query_service;
@@ -111,3 +113,5 @@ mod strict_http;
 mod twin_routes;
 #[cfg(test)]
 mod twin_service;
+#[cfg(test)]
+mod websocket_client;

@@ -116,8 +116,7 @@ impl Proxy {
         if let Some(defect) = defect {
             return Err(InvalidProxy::new(defect));
         }
-        self.credentials =
-            Some((Zeroizing::new(user_name.to_owned()), Zeroizing::new(password.to_owned())));
+        self.credentials = Some((Zeroizing::new(user_name.to_owned()), Zeroizing::new(password.to_owned())));
         Ok(self)
     }
 }
@@ -214,7 +213,8 @@ fn host_and_port(authority: &str, scheme: ProxyScheme) -> Result<(String, u16), 
 }
 
 fn decoded(text: &str) -> Result<Zeroizing<String>, InvalidProxy> {
-    let is_encoded = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let is_encoded =
+        |part: &str| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(is_encoded) {
         return Err(InvalidProxy::new("in a user name or a password '%' is written %25"));
     }
@@ -290,12 +290,12 @@ mod tests {
     fn credentials_are_decoded_and_never_shown() {
         let proxy = proxy("socks5://us%65r:p%40ss:w%25rd@proxy:1");
         assert_eq!(proxy.reveal_credentials(), Some(("user", "p@ss:w%rd")));
-        assert_eq!(format!("{proxy} {proxy:?}"), "socks5h://proxy:1 Proxy(socks5h://proxy:1, with credentials)");
-        let bare: Proxy = "http://proxy:1".parse().unwrap();
         assert_eq!(
-            bare.with_credentials("user", "%").unwrap().reveal_credentials(),
-            Some(("user", "%"))
+            format!("{proxy} {proxy:?}"),
+            "socks5h://proxy:1 Proxy(socks5h://proxy:1, with credentials)"
         );
+        let bare: Proxy = "http://proxy:1".parse().unwrap();
+        assert_eq!(bare.with_credentials("user", "%").unwrap().reveal_credentials(), Some(("user", "%")));
     }
 
     #[test]

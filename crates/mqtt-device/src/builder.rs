@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use iothub_auth::{
-    Clock, DeviceConnectionString, DeviceCredential, Proxy, ProxySetting, client_config,
-};
+use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, Proxy, ProxySetting, client_config};
 use iothub_models::ModelId;
 use iothub_transport::Transport;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -348,7 +346,9 @@ impl<C: Client> ClientBuilder<C> {
         }
         let connector = transport::connector(&identity.address, tls, options.transport, &options.proxy)
             .map_err(|error| {
-                let text = format!("{identity} has no way to its hub: correct the variable, or name the proxy in the program");
+                let text = format!(
+                    "{identity} has no way to its hub: correct the variable, or name the proxy in the program"
+                );
                 invalid(text).because(error)
             })?;
         let target = Arc::new(Target {

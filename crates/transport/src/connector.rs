@@ -105,6 +105,12 @@ impl Connector {
         Ok(Self { destination, transport, tcp_proxy, websocket_proxy, prefers_websocket })
     }
 
+    /// Returns the way that was chosen.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Opens a stream, in this time at most.
     ///
     /// # Errors
@@ -179,7 +185,8 @@ impl Connector {
                 connecting.await.map_err(OpenFailure::Proxy)?
             }
             None => {
-                let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(OpenFailure::Unreachable)?;
+                let tcp =
+                    TcpStream::connect((host.as_str(), port)).await.map_err(OpenFailure::Unreachable)?;
                 tcp.set_nodelay(true).map_err(OpenFailure::Unreachable)?;
                 Stream::new(tcp)
             }

@@ -39,7 +39,11 @@ pub struct OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(before) = &self.before {
-            write!(f, "{before}; ")?;
+            write!(f, "{before}")?;
+            if let Some(source) = before.source() {
+                write!(f, " ({source})")?;
+            }
+            f.write_str("; ")?;
         }
         write!(f, "no connection over {} on port {}: {}", self.transport, self.port, self.failure)
     }
@@ -209,7 +213,10 @@ impl fmt::Display for ProxyError {
                 "the proxy {proxy} closed the connection without an answer about {target}: check its address and its scheme"
             ),
             ProxyFailure::NotAProxy => {
-                write!(f, "the answer at {proxy} is not one of such a proxy: check its address and its scheme")
+                write!(
+                    f,
+                    "the answer at {proxy} is not one of such a proxy: check its address and its scheme"
+                )
             }
             ProxyFailure::Silent(waited) => write!(
                 f,
@@ -222,9 +229,9 @@ impl fmt::Display for ProxyError {
 impl StdError for ProxyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.failure {
-            ProxyFailure::Unreachable(error) | ProxyFailure::Tls(error) | ProxyFailure::Closed(Some(error)) => {
-                Some(error)
-            }
+            ProxyFailure::Unreachable(error)
+            | ProxyFailure::Tls(error)
+            | ProxyFailure::Closed(Some(error)) => Some(error),
             _ => None,
         }
     }

@@ -23,8 +23,9 @@ const MAX_REASON: usize = 80;
 /// Asks for a tunnel to `target`, which is `host:port`. Afterwards the stream is the tunnel.
 pub(crate) async fn ask(stream: &mut impl Io, proxy: &Proxy, target: &str) -> Result<(), ProxyFailure> {
     let credentials = proxy.reveal_credentials();
-    let mut request =
-        Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Connection: Keep-Alive\r\n"));
+    let mut request = Zeroizing::new(format!(
+        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Connection: Keep-Alive\r\n"
+    ));
     if let Some((user_name, password)) = credentials {
         let pair = Zeroizing::new(format!("{user_name}:{password}"));
         request.push_str("Proxy-Authorization: Basic ");
@@ -106,13 +107,19 @@ mod tests {
         );
         let (request, _) = asked("http://Aladdin:open%20sesame@p", b"HTTP/1.0 200\r\n\r\n").await;
         // The example of RFC 7617.
-        assert!(request.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"), "{request}");
+        assert!(
+            request.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"),
+            "{request}"
+        );
     }
 
     #[tokio::test]
     async fn answers_that_open_no_tunnel_say_why() {
         for (answer, expected) in [
-            (&b"HTTP/1.1 403 Forbidden\x1b[31m\r\nContent-Length: 3\r\n\r\nno!"[..], "Refused(\"status 403 Forbidden[31m\")"),
+            (
+                &b"HTTP/1.1 403 Forbidden\x1b[31m\r\nContent-Length: 3\r\n\r\nno!"[..],
+                "Refused(\"status 403 Forbidden[31m\")",
+            ),
             (b"HTTP/1.1 502\r\n\r\n", "Refused(\"status 502\")"),
             (b"HTTP/1.1 407 Who?\r\n\r\n", "AuthenticationRequired { given: false }"),
             (b"", "Closed(None)"),

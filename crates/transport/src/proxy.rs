@@ -27,11 +27,8 @@ pub(crate) async fn connect(
     (host, port): (&str, u16),
     deadline: Instant,
 ) -> Result<Stream, ProxyError> {
-    let target = if host.parse::<Ipv6Addr>().is_ok() {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let target =
+        if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let patience = PATIENCE.min(deadline.saturating_duration_since(Instant::now()) / 2);
     let asked = async {
         let mut stream = reach(proxy).await?;

@@ -76,11 +76,7 @@ pub(crate) async fn ask(
         _ => return Err(ProxyFailure::NotAProxy),
     };
     let mut address_and_port = [0; 255 + 2];
-    stream
-        .read_exact(&mut address_and_port[..length + 2])
-        .await
-        .map(drop)
-        .map_err(ProxyFailure::of_stream)
+    stream.read_exact(&mut address_and_port[..length + 2]).await.map(drop).map_err(ProxyFailure::of_stream)
 }
 
 async fn authenticate(stream: &mut impl Io, user_name: &str, password: &str) -> Result<(), ProxyFailure> {
@@ -100,8 +96,9 @@ async fn authenticate(stream: &mut impl Io, user_name: &str, password: &str) -> 
 }
 
 fn push_with_length(request: &mut Vec<u8>, text: &str) -> Result<(), ProxyFailure> {
-    let length = u8::try_from(text.len())
-        .map_err(|_| ProxyFailure::Refused("that SOCKS5 carries no name of more than 255 bytes".to_owned()))?;
+    let length = u8::try_from(text.len()).map_err(|_| {
+        ProxyFailure::Refused("that SOCKS5 carries no name of more than 255 bytes".to_owned())
+    })?;
     request.push(length);
     request.extend_from_slice(text.as_bytes());
     Ok(())

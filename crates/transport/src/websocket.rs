@@ -142,7 +142,9 @@ fn io_error(error: WsError) -> io::Error {
     match error {
         WsError::Io(error) => error,
         WsError::ConnectionClosed | WsError::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),
-        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => io::ErrorKind::ConnectionReset.into(),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            io::ErrorKind::ConnectionReset.into()
+        }
         error => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }

@@ -36,7 +36,8 @@ fn name_and_port(entry: &str) -> (&str, Option<u16>) {
 }
 
 fn is_at_or_below(host: &str, name: &str) -> bool {
-    let name = name.strip_prefix("*.").or_else(|| name.strip_prefix('.')).unwrap_or(name).trim_end_matches('.');
+    let name =
+        name.strip_prefix("*.").or_else(|| name.strip_prefix('.')).unwrap_or(name).trim_end_matches('.');
     match host.strip_suffix(name) {
         Some(before) => !name.is_empty() && (before.is_empty() || before.ends_with('.')),
         None => false,

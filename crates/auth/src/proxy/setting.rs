@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn a_variable_that_cannot_be_used_is_named_and_not_shown() {
         let error = resolved(&[("https_proxy", "gopher://u:hunter2@p")], "hub.example").unwrap_err();
-        assert!(error.starts_with("the proxy of the environment variable https_proxy cannot be used: its scheme"));
+        assert!(
+            error.starts_with("the proxy of the environment variable https_proxy cannot be used: its scheme")
+        );
         assert!(!error.contains("hunter2"), "{error}");
     }
 

@@ -70,7 +70,8 @@ fn a_hub_here_may_have_been_started_anew() {
 fn when_both_ways_fail_both_reasons_are_told() {
     let both = |second| {
         let first = failed(Transport::Tcp, Failure::Timeout(Duration::from_secs(10)));
-        let failure = ConnectFailure { before: Some(Box::new(first)), ..failed(Transport::WebSocket, second) };
+        let failure =
+            ConnectFailure { before: Some(Box::new(first)), ..failed(Transport::WebSocket, second) };
         let error = connect_failed(&identity("hub.azure-devices.net", ""), failure, false, NOW);
         (error.kind(), format!("{:#}", iothub_auth::Report::new(&error)))
     };
@@ -78,7 +79,10 @@ fn when_both_ways_fail_both_reasons_are_told() {
     assert_eq!(kind, ErrorKind::Network);
     assert!(text.contains("port 8883 (MQTT over TLS) within 10s"), "{text}");
     assert!(text.contains("over WebSocket on port 443 it failed too"), "{text}");
-    assert!(text.contains("nothing listens on hub.azure-devices.net port 443 (MQTT over WebSocket)"), "{text}");
+    assert!(
+        text.contains("nothing listens on hub.azure-devices.net port 443 (MQTT over WebSocket)"),
+        "{text}"
+    );
     let (kind, text) = both(Failure::Refused(Refusal::NotAuthorized));
     assert_eq!(kind, ErrorKind::NotAuthorized);
     assert!(!text.contains("8883"), "{text}");
