@@ -114,4 +114,8 @@ mod twin_routes;
 #[cfg(test)]
 mod twin_service;
 #[cfg(test)]
+mod websocket;
+#[cfg(test)]
+mod websocket_bad_input;
+#[cfg(test)]
 mod websocket_client;

@@ -25,8 +25,8 @@
 //! | turn the time by hand | [`LocalHubBuilder::clock`] |
 
 // `core` is the whole service as plain state and transitions; `log` is the event stream and its readers; `hub`
-// is both behind their locks; `mqtt`, `amqp` and `https` turn bytes into transitions and back; `authorize` says
-// who may; `activity` is the record of what happens. ARCHITECTURE.md has more.
+// is both behind their locks; `mqtt`, `amqp` and `https` turn bytes into transitions and back, over TCP or in the
+// frames of `websocket`; `authorize` says who may; `activity` is the record of what happens. ARCHITECTURE.md has more.
 
 mod activity;
 mod amqp;
@@ -51,6 +51,7 @@ mod running;
 mod state_dir;
 mod tasks;
 mod tls;
+mod websocket;
 
 pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};
 pub use crate::core::event::{EventSource, HubEvent};

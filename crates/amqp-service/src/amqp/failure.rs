@@ -12,7 +12,7 @@ use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp::transport;
 use fe2o3_amqp_types::definitions::{self, ErrorCondition, LinkError};
 use fe2o3_amqp_types::messaging::Outcome;
-use iothub_transport::{OpenError, OpenFailure, ProxyFailure};
+use iothub_transport::{OpenError as NoStream, OpenFailure, ProxyFailure};
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
 
@@ -28,7 +28,7 @@ pub(super) enum Failure {
     /// The hub said where to go instead.
     Redirected(Redirect),
     /// There is no stream to the hub.
-    Unopened(Box<OpenError>),
+    Unopened(Box<NoStream>),
     /// The socket said why.
     Io(ErrorKind, io::Error),
     /// We can say why.
@@ -76,7 +76,7 @@ impl Failure {
 }
 
 /// Returns the error of a stream that could not be opened. Where both ways failed, both reasons are its cause.
-fn unopened(error: OpenError, tried: impl Into<Cow<'static, str>>) -> Error {
+fn unopened(error: NoStream, tried: impl Into<Cow<'static, str>>) -> Error {
     let kind = match &error.failure {
         OpenFailure::InvalidHost(_) => ErrorKind::InvalidArgument,
         OpenFailure::Tls(_) => ErrorKind::Tls,

@@ -5,7 +5,8 @@
 //! for an upgrade, and then another task serves MQTT or AMQP on the same bytes. hyper gives the upgraded stream to
 //! whoever waits for it, and the HTTP task ends. So nothing that the hub must know of a connection may depend on the
 //! task that serves it. The permit has all of that: the connection keeps its place, and a shutdown waits for it,
-//! until the last clone of the permit is dropped.
+//! until the last clone of the permit is dropped. An upgraded connection gets a permit of its own, for the same place.
+//! From then on it ends with the tasks of its new protocol.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Stream;
 use super::faults::Faulty;
 use super::places::Place;
-use crate::activity::Origin;
+use crate::activity::{ActivityTransport, Origin};
 use crate::tasks::Tasks;
 
 /// A connection that was accepted, and secured if its port has TLS.
@@ -29,7 +30,8 @@ pub(crate) struct Accepted<S = Faulty<Stream>> {
 /// which is its transport and the address of its peer.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    place: Place,
+    /// The place, which the connection keeps when it is upgraded.
+    place: Arc<Place>,
     origin: Origin,
     tasks: Tasks,
     /// The mark for which a shutdown waits, also while no task serves the connection.
@@ -41,6 +43,18 @@ pub(crate) struct Permit {
 impl Permit {
     /// Creates the permit of a connection. `place` must have been taken with an abort token of `tasks`.
     pub(super) fn new(place: Place, origin: Origin, tasks: &Tasks, listener: &'static str) -> Arc<Self> {
+        Arc::new(Self { place: Arc::new(place), origin, _held: tasks.hold(), tasks: tasks.clone(), listener })
+    }
+
+    /// Returns the permit of the connection after it was upgraded: it has the same place and the same peer, and belongs
+    /// to the tasks of its new protocol, with which it ends. `tasks` must be aborted together with those it had.
+    pub(crate) fn upgraded(
+        &self,
+        transport: ActivityTransport,
+        tasks: &Tasks,
+        listener: &'static str,
+    ) -> Arc<Self> {
+        let (place, origin) = (Arc::clone(&self.place), self.origin.upgraded(transport));
         Arc::new(Self { place, origin, _held: tasks.hold(), tasks: tasks.clone(), listener })
     }
 
@@ -48,13 +62,12 @@ impl Permit {
     #[cfg(test)]
     pub(crate) fn alone(log: &crate::activity::ActivityLog) -> Arc<Self> {
         let tasks = Tasks::new(tokio_util::sync::CancellationToken::new());
-        let origin =
-            Origin::new(log.clone(), crate::activity::ActivityTransport::Mqtt, ([127, 0, 0, 1], 1).into());
+        let origin = Origin::new(log.clone(), ActivityTransport::Mqtt, ([127, 0, 0, 1], 1).into());
         Self::new(Place::alone(), origin, &tasks, "mqtts")
     }
 
     /// Returns the connection's place among those of its service.
-    pub(crate) const fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
@@ -92,7 +105,7 @@ mod tests {
 
     use super::super::places::{Full, Places};
     use super::*;
-    use crate::activity::{ActivityLog, ActivityTransport};
+    use crate::activity::ActivityLog;
 
     /// A service with one place, and the connection that has it.
     struct Bench {
@@ -139,6 +152,23 @@ mod tests {
         let mut ended = Box::pin(tasks.ended());
         assert!(poll!(&mut ended).is_pending());
         drop(peer);
+        ended.await;
+        assert!(take().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upgraded_connection_has_the_same_place_and_ends_with_the_tasks_of_its_new_protocol() {
+        let Bench { places, tasks, accepted, .. } = bench().await;
+        let others = Tasks::new(CancellationToken::new());
+        let upgraded = accepted.permit.upgraded(ActivityTransport::AmqpWs, &others, "amqp over websocket");
+        drop(accepted);
+        tasks.ended().await;
+        let mut ended = Box::pin(others.ended());
+        assert!(poll!(&mut ended).is_pending());
+        upgraded.place().prove();
+        let take = || places.take(tasks.abort_token(), Timestamp::UNIX_EPOCH);
+        assert_eq!(take().await.unwrap_err(), Full(1));
+        drop(upgraded);
         ended.await;
         assert!(take().await.is_ok());
     }
