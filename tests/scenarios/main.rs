@@ -59,6 +59,9 @@ mod https_errors;
 #[path = "../guides/back_end.rs"]
 mod guide_back_end;
 #[cfg(test)]
+#[path = "../guides/behind_a_firewall.rs"]
+mod guide_behind_a_firewall;
+#[cfg(test)]
 #[path = "../guides/embedded_hub.rs"]
 mod guide_embedded_hub;
 #[cfg(test)]

@@ -17,7 +17,7 @@ const PASSWORD: &str = "p@ss:w%rd/";
 const CREDENTIALS: &str = "anna:p%40ss%3Aw%25rd%2F@";
 
 fn policy(hub: &RunningHub) -> iothub_auth::ServiceConnectionString {
-    hub.connection_string(PolicyName::Owner).parse().unwrap()
+    hub.connection_string(PolicyName::IotHubOwner).parse().unwrap()
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! These tests have our clients reach the hub over WebSocket, on the HTTPS port, directly and through a proxy.
 
-use iothub_amqp_service::{C2dMessage, C2dSender, EventPosition, EventReader, FeedbackReceiver};
+use iothub_amqp_service::{C2dMessage, C2dSender, EventPosition, EventReader, EventSource, FeedbackReceiver};
 use iothub_local_hub::{LocalHub, PolicyName, RunningHub};
 use iothub_mqtt_device::{ConnectionState, DeviceClient, DeviceClientBuilder, TelemetryMessage, Transport};
 use iothub_testkit::proxy::{ProxyLanguage, ProxyManner, TestProxy};
@@ -62,7 +62,7 @@ async fn events_are_read_and_feedback_is_heard_over_websocket() {
     soon(client.send_telemetry(TelemetryMessage::new("hello"))).await.unwrap();
     // From the hub's string, by way of its redirect, and from the string of the endpoint itself.
     for source in [hub.connection_string(PolicyName::Service), hub.event_hubs_connection_string()] {
-        let reader = EventReader::builder(source.parse().unwrap())
+        let reader = EventReader::builder(source.parse::<EventSource>().unwrap())
             .transport(Transport::WebSocket)
             .from(EventPosition::Earliest);
         let mut events = soon(reader.open()).await.unwrap();
