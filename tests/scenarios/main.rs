@@ -59,6 +59,9 @@ mod https_errors;
 #[path = "../guides/back_end.rs"]
 mod guide_back_end;
 #[cfg(test)]
+#[path = "../guides/behind_a_firewall.rs"]
+mod guide_behind_a_firewall;
+#[cfg(test)]
 #[path = "../guides/embedded_hub.rs"]
 mod guide_embedded_hub;
 #[cfg(test)]
@@ -94,6 +97,8 @@ mod peers;
 #[cfg(test)]
 mod plug_and_play;
 #[cfg(test)]
+mod proxies;
+#[cfg(test)]
 mod query_routes;
 #[cfg(test)]
 mod query_service;
@@ -115,3 +120,5 @@ mod twin_service;
 mod websocket;
 #[cfg(test)]
 mod websocket_bad_input;
+#[cfg(test)]
+mod websocket_client;

@@ -9,8 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_auth::{Clock, ServiceConnectionString};
+use iothub_auth::{Clock, Proxy, ProxySetting, ServiceConnectionString};
 use iothub_models::{C2dMessage, DeviceId};
+use iothub_transport::Transport;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use self::in_flight::InFlight;
 use self::owner::{Outgoing, Owner, SenderRequest, closed};
 use crate::amqp::{EncodedMessage, SendingLink};
 use crate::backoff::Backoff;
-use crate::endpoint::{Credential, Endpoint, Timing};
+use crate::endpoint::{Credential, Endpoint, Network, Timing};
 use crate::error::{Cause, Error, ErrorKind};
 
 /// Sends cloud-to-device messages through one hub.
@@ -77,6 +78,7 @@ impl C2dSender {
         C2dSenderBuilder {
             credential,
             timing: Timing::default(),
+            network: Network::default(),
             send_timeout: Duration::from_secs(30),
             max_in_flight: 128,
         }
@@ -177,11 +179,32 @@ impl fmt::Debug for C2dSender {
 pub struct C2dSenderBuilder {
     credential: ServiceConnectionString,
     timing: Timing,
+    network: Network,
     send_timeout: Duration,
     max_in_flight: usize,
 }
 
 impl C2dSenderBuilder {
+    /// Sets the way to the hub: TCP on port 5671 (the default), WebSocket on port 443, or whichever of them is open.
+    /// `AmqpsPort=` and `HttpsPort=` in the connection string name other ports.
+    pub const fn transport(mut self, transport: Transport) -> Self {
+        self.network.transport = transport;
+        self
+    }
+
+    /// Sets the proxy through which the hub is reached. Without it that is the one that the environment names:
+    /// `HTTPS_PROXY`, then `ALL_PROXY`, except for the hosts in `NO_PROXY` and for a hub on this machine.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.network.proxy = ProxySetting::Proxy(proxy);
+        self
+    }
+
+    /// Reaches the hub without a proxy, even if the environment names one.
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = ProxySetting::Direct;
+        self
+    }
+
     /// The clock for deadlines and tokens; by default the real one.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.timing.clock = clock;
@@ -232,11 +255,11 @@ impl C2dSenderBuilder {
     /// # Cancel safety
     /// Dropping the future drops the connection that was being made.
     pub async fn connect(self) -> Result<C2dSender, Error> {
-        let Self { credential, timing, send_timeout, max_in_flight } = self;
+        let Self { credential, timing, network, send_timeout, max_in_flight } = self;
         let hub = credential.address.host_name.as_str().into();
         let is_local = credential.address.is_local();
         let clock = timing.clock.clone();
-        let endpoint = Endpoint::new(Credential::Hub(credential), timing).await?;
+        let endpoint = Endpoint::new(Credential::Hub(credential), timing, network).await?;
         let link = SendingLink::open(&endpoint, clock.after(endpoint.timing.connect_timeout)).await?;
         let (sender, requests) = mpsc::channel(max_in_flight);
         let owner = Owner {

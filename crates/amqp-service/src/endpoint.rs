@@ -9,12 +9,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{
-    Clock, EventHubsConnectionString, HubAddress, SasError, SasToken, ServiceConnectionString, client_config,
+    Clock, EventHubsConnectionString, HubAddress, InvalidProxy, ProxySetting, SasError, SasToken,
+    ServiceConnectionString, client_config,
 };
+use iothub_transport::{Connector, Destination, Transport, WebSocketEndpoint};
 use jiff::Timestamp;
 use rustls::ClientConfig;
 
 use crate::error::{Error, ErrorKind};
+
+/// The path of AMQP over WebSocket at a hub.
+const HUB_PATH: &str = "/$iothub/websocket";
+
+/// The query of a client without a certificate. Azure would ask for one after the handshake, which TLS 1.3 and rustls do
+/// not know; Microsoft's client for Java sends it too.
+const NO_CERTIFICATE: &str = "?iothub-no-client-cert=true";
+
+/// The path of AMQP over WebSocket at an Event Hubs-compatible endpoint.
+const EVENTS_PATH: &str = "/$servicebus/websocket";
+
+/// The name of AMQP over WebSocket.
+const SUBPROTOCOL: &str = "AMQPWSB10";
 
 /// A connection string of either kind.
 #[derive(Clone, Debug)]
@@ -40,6 +55,28 @@ impl Credential {
             Self::Hub(hub) => (hub.address.connect_host(), hub.address.amqps_port),
             Self::Events(events) => (&events.host_name, events.port),
         }
+    }
+
+    /// The port of AMQP over WebSocket.
+    pub(crate) const fn websocket_port(&self) -> u16 {
+        match self {
+            Self::Hub(hub) => hub.address.https_port,
+            Self::Events(events) => events.https_port,
+        }
+    }
+
+    fn destination(&self, tls: Option<&Arc<ClientConfig>>) -> Destination {
+        let (host, port) = self.connect_to();
+        let websocket = tls.map(|tls| WebSocketEndpoint {
+            port: self.websocket_port(),
+            path: match self {
+                Self::Hub(_) if tls.client_auth_cert_resolver.has_certs() => HUB_PATH.to_owned(),
+                Self::Hub(_) => format!("{HUB_PATH}{NO_CERTIFICATE}"),
+                Self::Events(_) => EVENTS_PATH.to_owned(),
+            },
+            subprotocol: SUBPROTOCOL,
+        });
+        Destination { host: host.to_owned(), port, tls: tls.cloned(), websocket }
     }
 
     /// Returns whether the other side is on this machine.
@@ -116,6 +153,13 @@ impl Default for Timing {
     }
 }
 
+/// The way to the other side, as the program chose it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) transport: Transport,
+    pub(crate) proxy: ProxySetting,
+}
+
 /// The other side, and all it takes to connect to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -123,20 +167,51 @@ pub(crate) struct Endpoint {
     /// `None` for a connection in the clear.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) timing: Timing,
+    pub(crate) connector: Connector,
+    proxy: ProxySetting,
 }
 
 impl Endpoint {
-    /// Reads the certificates that the connection string calls for.
-    pub(crate) async fn new(credential: Credential, timing: Timing) -> Result<Self, Error> {
-        if credential.is_plain() {
-            return Ok(Self { credential, tls: None, timing });
-        }
-        let ca_file = credential.trusted_ca_file().map(Path::to_owned);
-        // Reading certificates blocks.
-        let tls = tokio::task::spawn_blocking(move || client_config(ca_file.as_deref()))
-            .await
-            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?
-            .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?;
-        Ok(Self { credential, tls: Some(tls), timing })
+    /// Reads the certificates that the connection string calls for, and looks for the proxy.
+    pub(crate) async fn new(credential: Credential, timing: Timing, network: Network) -> Result<Self, Error> {
+        let Network { transport, proxy } = network;
+        let tls = if credential.is_plain() {
+            if transport == Transport::WebSocket {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "an endpoint without TLS has no WebSocket: leave the transport out, or UseDevelopmentEmulator",
+                ));
+            }
+            None
+        } else {
+            let ca_file = credential.trusted_ca_file().map(Path::to_owned);
+            // Reading certificates blocks.
+            let tls = tokio::task::spawn_blocking(move || client_config(ca_file.as_deref()))
+                .await
+                .map_err(|error| Error::new(ErrorKind::Tls, "the certificates were not read").because(error))?
+                .map_err(|error| {
+                    Error::new(ErrorKind::Tls, "the certificates were not read").because(error)
+                })?;
+            Some(tls)
+        };
+        let connector =
+            Connector::new(credential.destination(tls.as_ref()), transport, &proxy).map_err(no_way)?;
+        Ok(Self { credential, tls, timing, connector, proxy })
     }
+
+    /// Returns the endpoint of events that a hub has named, which is reached as the hub is.
+    pub(crate) fn redirected(&self, events: EventHubsConnectionString) -> Result<Self, Error> {
+        let credential = Credential::Events(events);
+        let destination = credential.destination(self.tls.as_ref());
+        let connector = self.connector.redirected(destination, &self.proxy).map_err(no_way)?;
+        Ok(Self { credential, connector, ..self.clone() })
+    }
+}
+
+fn no_way(error: InvalidProxy) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "there is no way to the hub: correct the variable, or name the proxy in the program",
+    )
+    .because(error)
 }

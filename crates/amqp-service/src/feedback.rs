@@ -11,14 +11,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use iothub_auth::{Clock, ServiceConnectionString};
+use iothub_auth::{Clock, Proxy, ProxySetting, ServiceConnectionString};
+use iothub_transport::Transport;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::batch::FeedbackBatch;
 use self::owner::{Owner, ReceiverRequest};
 use crate::amqp::FeedbackLink;
 use crate::connection_state::{ConnectionStates, StateSender};
-use crate::endpoint::{Credential, Endpoint, Timing};
+use crate::endpoint::{Credential, Endpoint, Network, Timing};
 use crate::error::{Error, ErrorKind};
 use crate::reconnect::Reconnect;
 
@@ -84,7 +85,7 @@ impl FeedbackReceiver {
 
     /// Starts a receiver with settings of its own.
     pub fn builder(credential: ServiceConnectionString) -> FeedbackReceiverBuilder {
-        FeedbackReceiverBuilder { credential, timing: Timing::default() }
+        FeedbackReceiverBuilder { credential, timing: Timing::default(), network: Network::default() }
     }
 
     /// The next batch; `None` after the end. An error is the end: it is one that connecting again cannot
@@ -149,9 +150,30 @@ impl fmt::Debug for FeedbackReceiver {
 pub struct FeedbackReceiverBuilder {
     credential: ServiceConnectionString,
     timing: Timing,
+    network: Network,
 }
 
 impl FeedbackReceiverBuilder {
+    /// Sets the way to the hub: TCP on port 5671 (the default), WebSocket on port 443, or whichever of them is open.
+    /// `AmqpsPort=` and `HttpsPort=` in the connection string name other ports.
+    pub const fn transport(mut self, transport: Transport) -> Self {
+        self.network.transport = transport;
+        self
+    }
+
+    /// Sets the proxy through which the hub is reached. Without it that is the one that the environment names:
+    /// `HTTPS_PROXY`, then `ALL_PROXY`, except for the hosts in `NO_PROXY` and for a hub on this machine.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.network.proxy = ProxySetting::Proxy(proxy);
+        self
+    }
+
+    /// Reaches the hub without a proxy, even if the environment names one.
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = ProxySetting::Direct;
+        self
+    }
+
     /// The clock for deadlines and tokens; by default the real one.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.timing.clock = clock;
@@ -189,7 +211,7 @@ impl FeedbackReceiverBuilder {
     /// Dropping the future drops the connection that was being made.
     pub async fn connect(self) -> Result<FeedbackReceiver, Error> {
         let hub = self.credential.address.host_name.as_str().into();
-        let endpoint = Endpoint::new(Credential::Hub(self.credential), self.timing).await?;
+        let endpoint = Endpoint::new(Credential::Hub(self.credential), self.timing, self.network).await?;
         let deadline = endpoint.timing.clock.after(endpoint.timing.connect_timeout);
         let link = FeedbackLink::open(&endpoint, deadline).await?;
         let (batches_of, batches) = mpsc::channel(1);

@@ -27,7 +27,28 @@
 //!
 //! A hub is named by a [`ServiceConnectionString`] whose policy grants *service connect*, as the standard
 //! policies `service` and `iothubowner` do. Connections go to TCP port 5671, or to the port that
-//! `AmqpsPort=` names. Registering devices and calling their direct methods goes over HTTPS:
+//! `AmqpsPort=` names. A network that lets only web traffic through is crossed over WebSocket, and through a proxy:
+//!
+//! ```no_run
+//! # async fn example(hub: iothub_amqp_service::ServiceConnectionString) -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_amqp_service::{C2dSender, Transport};
+//!
+//! let sender = C2dSender::builder(hub)
+//!     .transport(Transport::Auto)
+//!     .proxy("http://user:password@proxy.example:3128".parse()?)
+//!     .connect()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | option of every builder | value |
+//! |---|---|
+//! | `transport` | [`Transport::Tcp`]: port 5671, or `AmqpsPort=` (the default); [`Transport::WebSocket`]: port 443, or `HttpsPort=`; [`Transport::Auto`]: the first of them that is open |
+//! | `proxy` | an HTTP or SOCKS5 [`Proxy`]; without it the one that `HTTPS_PROXY` names, except for the hosts in `NO_PROXY` |
+//! | `no_proxy` | no proxy, whatever the environment names |
+//!
+//! Registering devices and calling their direct methods goes over HTTPS:
 //! `iothub-rest-service`.
 //!
 //! The crate logs through `tracing`: at `info` when a connection was lost, and at `warn` when a token could
@@ -70,12 +91,14 @@ pub use feedback::{FeedbackBatch, FeedbackReceiver, FeedbackReceiverBuilder};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, Elapsed, EventHubsConnectionString, HubAddress,
-    ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError, SharedAccessKey,
-    from_env,
+    InvalidProxy, ManualClock, Proxy, ProxyScheme, Report, SasError, SasToken, ServiceConnectionString,
+    SettingError, SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{
     Acknowledgement, C2dMessage, DeviceId, FeedbackRecord, FeedbackStatus, InvalidBody, InvalidId, ModuleId,
     Properties, UnknownAcknowledgement,
 };
+#[doc(inline)]
+pub use iothub_transport::Transport;
 pub use {bytes, jiff, serde_json};

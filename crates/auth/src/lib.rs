@@ -6,6 +6,7 @@
 //! | how do I prove it? | [`SasToken`]: sign, parse, verify |
 //! | whom do I trust? | [`client_config`]: the system's roots, plus the CA file of this hub |
 //! | which of these does the environment name? | [`from_env`] |
+//! | which proxy is on the way to the hub? | [`Proxy`], [`ProxySetting`] |
 //! | what does a program print when something fails? | [`Report`] |
 //! | what time is it? | [`Clock`]: real, turned by hand in tests, or real and set forward |
 //!
@@ -17,6 +18,7 @@ mod clock;
 mod connection_string;
 mod error;
 mod hub_address;
+mod proxy;
 mod report;
 mod sas_scope;
 mod sas_token;
@@ -30,6 +32,7 @@ pub use connection_string::{
 pub use error::{ConnectionStringError, Defect, SasError, TlsError};
 pub use hub_address::HubAddress;
 pub use iothub_models::SharedAccessKey;
+pub use proxy::{InvalidProxy, Proxy, ProxyScheme, ProxySetting};
 pub use report::Report;
 pub use sas_scope::SasScope;
 pub use sas_token::{CLOCK_SKEW, SasToken};

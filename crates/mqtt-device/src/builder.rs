@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, client_config};
+use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, Proxy, ProxySetting, client_config};
 use iothub_models::ModelId;
+use iothub_transport::Transport;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::capacity::Capacity;
@@ -28,7 +29,7 @@ use crate::requests::Requests;
 use crate::shared_client::{MAX_REQUESTS, SharedClient};
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
-use crate::transport::Target;
+use crate::transport::{self, Target};
 
 use sealed::Connection;
 
@@ -250,6 +251,26 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
+    /// Sets the way to the hub: TCP on port 8883 (the default), WebSocket on port 443, or the first of them that is open,
+    /// which [`ConnectionState::Connected`] names. `MqttsPort=` and `HttpsPort=` in the string name other ports.
+    pub const fn transport(mut self, transport: Transport) -> Self {
+        self.options.transport = transport;
+        self
+    }
+
+    /// Sets the proxy to the hub. Without it that is the one in `HTTPS_PROXY` or `ALL_PROXY`, except for the hosts in
+    /// `NO_PROXY` and for a hub on this machine.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.options.proxy = ProxySetting::Proxy(proxy);
+        self
+    }
+
+    /// Reaches the hub without a proxy, even if the environment names one.
+    pub fn no_proxy(mut self) -> Self {
+        self.options.proxy = ProxySetting::Direct;
+        self
+    }
+
     /// The clock that tokens, timeouts of calls and waits between attempts follow. Deadlines on the
     /// socket itself (connecting, keep-alive, shutting down) always follow real time.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -257,13 +278,11 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// Connects. After this first connection the client connects again by itself, for ever unless its
-    /// [`ReconnectPolicy`] says otherwise.
+    /// Connects. Later the client connects again by itself, for ever unless its [`ReconnectPolicy`] says otherwise.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for the connection string or an option, and for an id with `+` or `#`, which
-    /// MQTT cannot carry; whatever made the first
-    /// attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
+    /// MQTT cannot carry; whatever made the first attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
     /// [`Timeout`](ErrorKind::Timeout), [`Tls`](ErrorKind::Tls), [`Protocol`](ErrorKind::Protocol),
     /// [`Unavailable`](ErrorKind::Unavailable).
     ///
@@ -322,14 +341,21 @@ impl<C: Client> ClientBuilder<C> {
                 "the user name of {identity} is too long for MQTT: shorten product_info and model_id"
             )));
         }
+        let connector = transport::connector(&identity.address, tls, options.transport, &options.proxy)
+            .map_err(|error| {
+                let text = format!(
+                    "{identity} has no way to its hub: correct the variable, or name the proxy in the program"
+                );
+                invalid(text).because(error)
+            })?;
         let target = Arc::new(Target {
-            host: identity.address.connect_host().to_owned(),
+            connector,
             port: identity.address.mqtts_port,
+            websocket_port: identity.address.https_port,
             client_id: topics.client_id.clone(),
             user_name: topics.user_name.clone(),
             keep_alive: options.keep_alive,
             connect_timeout: options.connect_timeout,
-            tls,
         });
         let (instructions, received_instructions) = mpsc::unbounded_channel();
         let (states, received_states) = watch::channel(ConnectionState::Connecting);

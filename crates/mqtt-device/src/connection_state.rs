@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use iothub_transport::Transport;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
@@ -16,12 +17,12 @@ use crate::error::Error;
 /// # use iothub_mqtt_device::ConnectionState;
 /// fn shown(state: &ConnectionState) -> String {
 ///     match state {
-///         ConnectionState::Connected => "connected".to_owned(),
+///         ConnectionState::Connected { transport, .. } => format!("connected over {transport}"),
 ///         ConnectionState::Disconnected { error, retry_in } => format!("{error}; again in {retry_in:?}"),
 ///         _ => "not connected".to_owned(),
 ///     }
 /// }
-/// assert_eq!(shown(&ConnectionState::Connected), "connected");
+/// assert_eq!(shown(&ConnectionState::Connecting), "not connected");
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,7 +30,11 @@ pub enum ConnectionState {
     /// An attempt is being made.
     Connecting,
     /// The hub accepted the connection.
-    Connected,
+    #[non_exhaustive]
+    Connected {
+        /// The way that the connection takes: [`Transport::Tcp`] or [`Transport::WebSocket`].
+        transport: Transport,
+    },
     /// There is none.
     Disconnected {
         /// The reason: [`NotAuthorized`](crate::ErrorKind::NotAuthorized) if the hub refused the device, other
@@ -46,7 +51,7 @@ impl ConnectionState {
     /// Returns whether there is a connection.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
-        matches!(self, Self::Connected)
+        matches!(self, Self::Connected { .. })
     }
 }
 

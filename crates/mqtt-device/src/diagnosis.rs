@@ -8,22 +8,47 @@ use std::time::Duration;
 
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
 use iothub_models::DeviceId;
+use iothub_transport::{ProxyFailure, Transport};
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind};
 use crate::requests::Request;
 use crate::subscriptions::Feed;
-use crate::transport::{Failure, Refusal};
+use crate::transport::{ConnectFailure, Failure, Refusal};
 use crate::twin_response::Defect;
 
-/// Returns why an attempt to connect failed. `before` says whether the hub has accepted this client already.
+/// Returns why an attempt to connect failed, with both reasons if both ways were tried. `before` says whether the hub
+/// has accepted this client already.
 pub(crate) fn connect_failed(
     identity: &DeviceConnectionString,
-    failure: Failure,
+    failed: ConnectFailure,
     before: bool,
     now: Timestamp,
 ) -> Error {
-    let (host, port) = (identity.address.connect_host(), identity.address.mqtts_port);
+    let ConnectFailure { transport, port, failure, before: first } = failed;
+    // A hub that said no was reached: that the first way led nowhere is no longer of interest.
+    let first = first.filter(|_| !matches!(failure, Failure::Refused(_)));
+    let error = way_failed(identity, failure, (transport, port), before, now);
+    let Some(first) = first else { return error };
+    let first = connect_failed(identity, *first, before, now);
+    let text = format!("{first}; over {transport} on port {port} it failed too");
+    Error::of(error.kind(), &identity.device_id, text).because(error)
+}
+
+/// Returns why one way did not lead to the hub: MQTT over TLS, or MQTT over WebSocket, on this port.
+fn way_failed(
+    identity: &DeviceConnectionString,
+    failure: Failure,
+    (transport, port): (Transport, u16),
+    before: bool,
+    now: Timestamp,
+) -> Error {
+    let host = identity.address.connect_host();
+    let (mqtt, port_key) = match transport {
+        Transport::WebSocket => ("MQTT over WebSocket", "HttpsPort"),
+        _ => ("MQTT over TLS", "MqttsPort"),
+    };
+    let reach = || reach(identity, port, port_key);
     let error = |kind, text: String| Error::of(kind, &identity.device_id, text);
     match failure {
         Failure::Unreachable(source) if source.raw_os_error().is_none() => error(
@@ -33,17 +58,28 @@ pub(crate) fn connect_failed(
         .because(source),
         Failure::Unreachable(source) if source.kind() == io::ErrorKind::ConnectionRefused => error(
             ErrorKind::Network,
-            format!("nothing listens on {host} port {port} (MQTT over TLS), where {identity} connects: {}", reach(identity)),
+            format!("nothing listens on {host} port {port} ({mqtt}), where {identity} connects: {}", reach()),
         )
         .because(source),
         Failure::Unreachable(source) => error(
             ErrorKind::Network,
-            format!("{identity} could not connect to {host} port {port} (MQTT over TLS): {}", reach(identity)),
+            format!("{identity} could not connect to {host} port {port} ({mqtt}): {}", reach()),
         )
         .because(source),
+        Failure::Proxy(failure) => {
+            let kind = match failure.failure {
+                ProxyFailure::Silent(_) => ErrorKind::Timeout,
+                _ => ErrorKind::Network,
+            };
+            let error = error(kind, format!("{identity} could not connect to {host} port {port} ({mqtt}): {failure}"));
+            match failure.into_source() {
+                Some(source) => error.because(source),
+                None => error,
+            }
+        }
         Failure::Timeout(waited) => error(
             ErrorKind::Timeout,
-            format!("{identity} got no answer from {host} port {port} (MQTT over TLS) within {waited:?}: {}", reach(identity)),
+            format!("{identity} got no answer from {host} port {port} ({mqtt}) within {waited:?}: {}", reach()),
         ),
         Failure::Tls(source) => error(
             ErrorKind::Tls,
@@ -52,6 +88,13 @@ pub(crate) fn connect_failed(
             ),
         )
         .because(source),
+        Failure::Upgrade(failure) => error(
+            ErrorKind::Protocol,
+            format!(
+                "{identity} could not connect to {host} port {port} ({mqtt}): check that this is the port for HTTPS of an IoT hub, and that nothing on the way stops WebSocket"
+            ),
+        )
+        .because(failure),
         Failure::Refused(refusal) => refused(identity, refusal, before, now),
         Failure::HungUp => error(
             ErrorKind::Protocol,
@@ -64,7 +107,7 @@ pub(crate) fn connect_failed(
         Failure::Silent(_) => error(ErrorKind::Timeout, format!("{host} port {port} stopped answering: try again")),
         Failure::Protocol(source) => error(
             ErrorKind::Protocol,
-            format!("the server on {host} port {port} is not an IoT hub: check HostName= and MqttsPort= in the connection string"),
+            format!("the server on {host} port {port} is not an IoT hub: check HostName= and {port_key}= in the connection string"),
         )
         .because(source),
     }
@@ -97,6 +140,9 @@ pub(crate) fn connection_lost(
             error("broke: the client connects again by itself").because(source)
         }
         Failure::Tls(source) => error("broke: the client connects again by itself").because(source),
+        // Neither comes once there is a connection.
+        Failure::Proxy(source) => error("broke: the client connects again by itself").because(source),
+        Failure::Upgrade(source) => error("broke: the client connects again by itself").because(source),
         Failure::Protocol(source) => {
             error("was ended, since the other side broke the rules of MQTT").because(source)
         }
@@ -108,8 +154,8 @@ pub(crate) fn connection_lost(
 }
 
 /// Returns what to check where no hub responded. On this machine that is the hub, and nearly never a firewall.
-fn reach(identity: &DeviceConnectionString) -> String {
-    let (address, port) = (&identity.address, identity.address.mqtts_port);
+fn reach(identity: &DeviceConnectionString, port: u16, port_key: &str) -> String {
+    let address = &identity.address;
     let firewall = format!(
         "check that a firewall lets outgoing TCP port {port} through, which some company and school networks block"
     );
@@ -117,7 +163,7 @@ fn reach(identity: &DeviceConnectionString) -> String {
         return firewall;
     }
     let hub = "is the hub running? `cargo xtask hub` starts a local one";
-    let other_port = "a hub on another port needs MqttsPort= in the connection string";
+    let other_port = format!("a hub on another port needs {port_key}= in the connection string");
     if address.is_local() {
         format!("{hub}; {other_port}")
     } else {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, Report};
+use iothub_transport::Transport;
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,7 +33,7 @@ use crate::outbox::{GivenUp, Outbox};
 use crate::requests::Requests;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
-use crate::transport::{self, Failure, Link, Target};
+use crate::transport::{self, ConnectFailure, Link, Target};
 
 mod methods;
 mod serving;
@@ -82,10 +83,10 @@ impl Driver {
             let Some(attempt) = self.meanwhile(attempt).await else { break };
             let error = match attempt {
                 Ok((link, renew_at)) => {
-                    tell_connected(&self.identity, connected_before);
+                    tell_connected(&self.identity, link.transport(), connected_before);
                     connected_before = true;
                     // The state changes before `connect` returns, so that its caller sees the new state.
-                    self.states.send_replace(ConnectionState::Connected);
+                    self.states.send_replace(ConnectionState::Connected { transport: link.transport() });
                     if let Some(first) = first.take() {
                         // A caller that dropped `connect` dropped the handles too, which ends this task.
                         let _unheard = first.send(Ok(()));
@@ -226,7 +227,7 @@ async fn attempt(
     identity: Arc<DeviceConnectionString>,
     clock: Clock,
     ttl: Duration,
-) -> Result<(Link, Option<Timestamp>), Failure> {
+) -> Result<(Link, Option<Timestamp>), ConnectFailure> {
     // The builder has checked that the key can sign.
     let token = identity.sas_token(clock.now(), ttl).unwrap_or_default();
     let renew_at = match identity.credential {
@@ -252,11 +253,11 @@ pub(crate) fn random() -> u64 {
     }
 }
 
-fn tell_connected(identity: &DeviceConnectionString, before: bool) {
-    if before {
-        tracing::info!("{identity} is connected again");
-    } else {
-        tracing::info!("{identity} is connected");
+fn tell_connected(identity: &DeviceConnectionString, transport: Transport, before: bool) {
+    let again = if before { " again" } else { "" };
+    match transport {
+        Transport::WebSocket => tracing::info!("{identity} is connected{again}, over WebSocket"),
+        _ => tracing::info!("{identity} is connected{again}"),
     }
 }
 

@@ -80,6 +80,30 @@
 //! | a device can run for months | reconnects for ever, with back-off; renews tokens; every queue has a bound |
 //! | an error tells what to do | one [`Error`] with a [`kind`](Error::kind) and advice; never a key or a token |
 //!
+//! A network that lets only web traffic through is crossed over WebSocket, and through a proxy:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_mqtt_device::{ConnectionState, DeviceClient, Transport};
+//!
+//! let client = DeviceClient::builder("HostName=…;DeviceId=…;SharedAccessKey=…")
+//!     .transport(Transport::Auto)
+//!     .proxy("http://user:password@proxy.example:3128".parse()?)
+//!     .connect()
+//!     .await?;
+//! if let Some(ConnectionState::Connected { transport, .. }) = client.connection_states().next().await {
+//!     println!("connected over {transport}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | option of the builder | value |
+//! |---|---|
+//! | [`transport`](ClientBuilder::transport) | [`Transport::Tcp`]: port 8883, or `MqttsPort=` (the default); [`Transport::WebSocket`]: port 443, or `HttpsPort=`; [`Transport::Auto`]: the first of them that is open |
+//! | [`proxy`](ClientBuilder::proxy) | an HTTP or SOCKS5 [`Proxy`]; without it the one that `HTTPS_PROXY` names, except for the hosts in `NO_PROXY` |
+//! | [`no_proxy`](ClientBuilder::no_proxy) | no proxy, whatever the environment names |
+//!
 //! A client is for one device or module. Registering devices, sending to them and reading what they send is
 //! the work of back ends: `iothub-rest-service` and `iothub-amqp-service`.
 //!
@@ -130,7 +154,8 @@ pub use error::{Error, ErrorKind};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
-    HubAddress, ManualClock, Report, SasError, SasToken, SettingError, SharedAccessKey, from_env,
+    HubAddress, InvalidProxy, ManualClock, Proxy, ProxyScheme, Report, SasError, SasToken, SettingError,
+    SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{
@@ -139,6 +164,8 @@ pub use iothub_models::{
     MethodName, ModelId, ModuleId, Properties, PropertyAcknowledgement, PropertyReport, PropertyWrite,
     SectionKind, TelemetryMessage, TwinProperties, TwinSection, UnknownAcknowledgement,
 };
+#[doc(inline)]
+pub use iothub_transport::Transport;
 pub use method_handlers::MethodHandlers;
 pub use methods::{DirectMethodCall, DirectMethods};
 pub use module_client::ModuleClient;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use iothub_auth::Clock;
+use iothub_auth::{Clock, ProxySetting};
 use iothub_models::ModelId;
+use iothub_transport::Transport;
 
 /// The bounds of the telemetry that waits for its acknowledgement, and what happens to further messages.
 ///
@@ -102,6 +103,8 @@ pub(crate) struct Options {
     pub(crate) product_info: Option<String>,
     pub(crate) model_id: Option<ModelId>,
     pub(crate) clock: Clock,
+    pub(crate) transport: Transport,
+    pub(crate) proxy: ProxySetting,
 }
 
 impl Default for Options {
@@ -119,6 +122,8 @@ impl Default for Options {
             product_info: None,
             model_id: None,
             clock: Clock::real(),
+            transport: Transport::default(),
+            proxy: ProxySetting::default(),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The one file that knows rumqttc: a TLS connection to the hub on which MQTT packets come and go.
+//! This file is the seam to rumqttc: it has a connection to the hub on which MQTT packets come and go.
 //!
-//! rumqttc's event loop opens the connection (TCP, TLS, CONNECT, CONNACK) and is made anew for every
-//! attempt, with fresh credentials. From then on only its framing is used: the event loop would number
-//! and replay packets itself, drop what is in flight when a session is lost, never set DUP, and flush
-//! every packet alone. Here packet ids come from the outbox, packets are gathered and flushed together,
-//! and reading goes on while a flush waits, so that two full sockets cannot block each other.
+//! The driver connects and serves with it. `iothub-transport` opens the stream below; of rumqttc only the packets and
+//! their framing are used. rumqttc's own event loop would number and replay packets itself, drop what is in flight when
+//! a session is lost, never set DUP, and flush every packet alone. Here packet ids come from the outbox, packets are
+//! gathered and flushed together, and reading goes on while a flush waits, so that two full sockets cannot block each
+//! other.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -13,16 +13,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use iothub_auth::{HubAddress, InvalidProxy, ProxySetting};
+use iothub_transport::{Connector, Destination, Stream, Transport, WebSocketEndpoint};
 use rumqttc::{
-    ConnectReturnCode, Event, EventLoop, MqttOptions, Packet, PubAck, Publish, QoS, Subscribe,
-    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    Connect, ConnectReturnCode, Login, Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter,
+    SubscribeReasonCode,
 };
+use rustls::ClientConfig;
 use tokio::time::{Instant, Sleep};
+use tokio_util::codec::Framed;
 
 mod failure;
 
-pub(crate) use failure::{Failure, Refusal};
+pub(crate) use failure::{ConnectFailure, Failure, Refusal};
+
+/// The framing of packets on a stream.
+type Packets = Framed<Stream, rumqttc::Codec>;
 
 /// Largest packet either way: a message of 256 KB, the longest topic, and the headers.
 const MAX_PACKET: usize = 384 * 1024;
@@ -41,18 +48,21 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Where to connect and as whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) host: String,
+    pub(crate) connector: Connector,
+    /// The port of MQTT over TLS.
     pub(crate) port: u16,
+    /// The port of MQTT over WebSocket.
+    pub(crate) websocket_port: u16,
     pub(crate) client_id: String,
     pub(crate) user_name: String,
     pub(crate) keep_alive: Duration,
     pub(crate) connect_timeout: Duration,
-    pub(crate) tls: Arc<rustls::ClientConfig>,
 }
 
 /// An accepted connection.
 pub(crate) struct Link {
-    event_loop: Box<EventLoop>,
+    packets: Box<Packets>,
+    transport: Transport,
     session_present: bool,
     /// Bytes written since the last complete flush.
     unflushed: usize,
@@ -92,37 +102,60 @@ pub(crate) enum Incoming {
     },
 }
 
+/// The path of MQTT over WebSocket.
+const WEBSOCKET_PATH: &str = "/$iothub/websocket";
+
+/// The query of a device without a certificate. Azure would ask for one after the handshake, which TLS 1.3 and rustls do
+/// not know; Microsoft's client for Java sends it too.
+const NO_CERTIFICATE: &str = "?iothub-no-client-cert=true";
+
+/// The name of MQTT over WebSocket.
+const SUBPROTOCOL: &str = "mqtt";
+
+/// Returns the means to open streams to a hub.
+pub(crate) fn connector(
+    address: &HubAddress,
+    tls: Arc<ClientConfig>,
+    transport: Transport,
+    proxy: &ProxySetting,
+) -> Result<Connector, InvalidProxy> {
+    let query = if tls.client_auth_cert_resolver.has_certs() { "" } else { NO_CERTIFICATE };
+    let websocket = WebSocketEndpoint {
+        port: address.https_port,
+        path: format!("{WEBSOCKET_PATH}{query}"),
+        subprotocol: SUBPROTOCOL,
+    };
+    let destination = Destination {
+        host: address.connect_host().to_owned(),
+        port: address.mqtts_port,
+        tls: Some(tls),
+        websocket: Some(websocket),
+    };
+    Connector::new(destination, transport, proxy)
+}
+
 /// Opens a connection.
 ///
 /// # Cancel safety
 /// Dropping the future closes what was opened.
-pub(crate) async fn connect(target: &Target, password: Option<&str>) -> Result<Link, Failure> {
-    let mut options = MqttOptions::new(&target.client_id, &target.host, target.port);
-    options
-        .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&target.tls))))
-        .set_credentials(&target.user_name, password.unwrap_or_default())
-        .set_clean_session(false)
-        .set_keep_alive(target.keep_alive)
-        .set_manual_acks(true)
-        .set_inflight(1)
-        .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    let mut event_loop = Box::new(EventLoop::new(options, 1));
-    // The deadline is ours, below; this one counts whole seconds.
-    event_loop.network_options.set_connection_timeout(u64::from(u32::MAX)).set_tcp_nodelay(true);
-    let connected = tokio::time::timeout(target.connect_timeout, event_loop.poll())
-        .await
-        .map_err(|_| Failure::Timeout(target.connect_timeout))?;
-    let session_present = match connected? {
-        Event::Incoming(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => {
-            ack.session_present
+pub(crate) async fn connect(target: &Target, password: Option<&str>) -> Result<Link, ConnectFailure> {
+    let deadline = Instant::now() + target.connect_timeout;
+    let opened = target.connector.open(target.connect_timeout).await.map_err(ConnectFailure::from)?;
+    let transport = opened.transport;
+    let codec = rumqttc::Codec { max_incoming_size: MAX_PACKET, max_outgoing_size: MAX_PACKET };
+    let mut packets = Box::new(Framed::new(opened.stream, codec));
+    let greeted = tokio::time::timeout_at(deadline, greet(&mut packets, target, password)).await;
+    let session_present = match greeted.unwrap_or(Err(Failure::Timeout(target.connect_timeout))) {
+        Ok(session_present) => session_present,
+        Err(failure) => {
+            let port = if transport == Transport::WebSocket { target.websocket_port } else { target.port };
+            return Err(ConnectFailure { transport, port, failure, before: None });
         }
-        _ => return Err(Failure::unexpected()),
     };
-    // Its buffers are for the state machine that is not used from here on.
-    event_loop.state.events = std::collections::VecDeque::new();
     let now = Instant::now();
     Ok(Link {
-        event_loop,
+        packets,
+        transport,
         session_present,
         unflushed: 0,
         keep_alive: target.keep_alive,
@@ -133,6 +166,21 @@ pub(crate) async fn connect(target: &Target, password: Option<&str>) -> Result<L
     })
 }
 
+/// Sends CONNECT, and returns whether the hub kept the session.
+async fn greet(packets: &mut Packets, target: &Target, password: Option<&str>) -> Result<bool, Failure> {
+    let mut connect = Connect::new(&target.client_id);
+    connect.clean_session = false;
+    // The options allow no more than fit.
+    connect.keep_alive = u16::try_from(target.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    connect.login = Some(Login::new(&target.user_name, password.unwrap_or_default()));
+    packets.send(Packet::Connect(connect)).await?;
+    match packets.next().await.ok_or(Failure::HungUp)?? {
+        Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => Ok(ack.session_present),
+        Packet::ConnAck(ack) => Err(Failure::refused(ack.code)),
+        _ => Err(Failure::unexpected()),
+    }
+}
+
 enum Step {
     Flushed,
     Packet(Packet),
@@ -140,6 +188,11 @@ enum Step {
 }
 
 impl Link {
+    /// Returns the way that the connection takes: TCP or WebSocket.
+    pub(crate) const fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Whether the hub kept this device's session.
     pub(crate) const fn session_present(&self) -> bool {
         self.session_present
@@ -206,10 +259,9 @@ impl Link {
     /// Takes leave: the hub then knows that the device went by its own will.
     pub(crate) async fn goodbye(mut self) {
         let leave = async {
-            let network = self.event_loop.network.as_mut()?;
-            network.flush().await.ok()?;
-            network.write(Packet::Disconnect).await.ok()?;
-            network.flush().await.ok()
+            self.packets.send(Packet::Disconnect).await.ok()?;
+            // Over WebSocket the end is said too.
+            self.packets.close().await.ok()
         };
         if !matches!(tokio::time::timeout(GOODBYE, leave).await, Ok(Some(()))) {
             tracing::debug!("the connection ended without a goodbye");
@@ -237,8 +289,9 @@ impl Link {
     /// What has arrived already.
     pub(crate) fn try_next(&mut self) -> Option<Result<Incoming, Failure>> {
         loop {
-            let read = self.event_loop.network.as_mut()?.read().now_or_never()?;
-            match read.map_err(Failure::from).and_then(|packet| self.received(packet)) {
+            let read = self.packets.next().now_or_never()?;
+            let packet = read.ok_or(Failure::HungUp).and_then(|packet| packet.map_err(Failure::from));
+            match packet.and_then(|packet| self.received(packet)) {
                 Ok(None) => {}
                 Ok(Some(incoming)) => return Some(Ok(incoming)),
                 Err(failure) => return Some(Err(failure)),
@@ -248,28 +301,24 @@ impl Link {
 
     /// The futures polled here hold no state of their own: each continues where the last one stopped.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Failure>> {
-        let Some(network) = self.event_loop.network.as_mut() else {
-            return Poll::Ready(Err(Failure::HungUp));
-        };
         if self.unflushed > 0
-            && let Poll::Ready(flushed) = pin!(network.flush()).poll(cx)
+            && let Poll::Ready(flushed) = pin!(self.packets.flush()).poll(cx)
         {
             flushed?;
             self.unflushed = 0;
             self.spoke = Instant::now();
             return Poll::Ready(Ok(Step::Flushed));
         }
-        if let Poll::Ready(packet) = pin!(network.read()).poll(cx) {
-            return Poll::Ready(Ok(Step::Packet(packet?)));
+        if let Poll::Ready(packet) = self.packets.poll_next_unpin(cx) {
+            return Poll::Ready(Ok(Step::Packet(packet.ok_or(Failure::HungUp)??)));
         }
         self.timer.as_mut().poll(cx).map(|()| Ok(Step::Timer))
     }
 
     fn write(&mut self, packet: Packet) -> Result<(), Failure> {
         let size = packet.size();
-        let network = self.event_loop.network.as_mut().ok_or(Failure::HungUp)?;
         // Below the gathering limit the framing is always ready.
-        let Some(written) = network.write(packet).now_or_never() else {
+        let Some(written) = self.packets.feed(packet).now_or_never() else {
             return Err(Failure::Broken(std::io::ErrorKind::WouldBlock.into()));
         };
         written?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_auth::{Clock, ServiceConnectionString};
+use iothub_auth::{Clock, InvalidProxy, Proxy, ProxySetting, ServiceConnectionString};
 
 use crate::devices::Devices;
 use crate::digital_twins::DigitalTwins;
@@ -72,6 +72,7 @@ impl ServiceClient {
             clock: Clock::real(),
             deadline: DEADLINE,
             retry: RetryPolicy::default(),
+            proxy: ProxySetting::default(),
         }
     }
 
@@ -128,9 +129,37 @@ pub struct ServiceClientBuilder {
     clock: Clock,
     deadline: Duration,
     retry: RetryPolicy,
+    proxy: ProxySetting,
 }
 
 impl ServiceClientBuilder {
+    /// Sets the proxy through which the hub is reached. Without it that is the one that the environment names:
+    /// `HTTPS_PROXY`, then `ALL_PROXY`, except for the hosts in `NO_PROXY` and for a hub on this machine.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use iothub_rest_service::ServiceClient;
+    ///
+    /// let credential = "HostName=my-hub.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0".parse()?;
+    /// let client = ServiceClient::builder(credential)
+    ///     .proxy("http://user:password@proxy.example:3128".parse()?)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxySetting::Proxy(proxy);
+        self
+    }
+
+    /// Reaches the hub without a proxy, even if the environment names one.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = ProxySetting::Direct;
+        self
+    }
+
     /// The clock for deadlines, waits and tokens (the system's by default).
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -156,10 +185,15 @@ impl ServiceClientBuilder {
     /// Makes the client. Opens no connection yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Tls`] if the `TrustedCaFile` of the connection string cannot be used.
+    /// [`ErrorKind::Tls`] if the `TrustedCaFile` of the connection string cannot be used,
+    /// [`ErrorKind::InvalidArgument`] if the environment names a proxy that cannot be used.
     pub fn build(self) -> Result<ServiceClient, Error> {
-        let Self { credential, clock, deadline, retry } = self;
-        let http = Http::new(&credential.address).map_err(|cause| {
+        let Self { credential, clock, deadline, retry, proxy } = self;
+        let http = Http::new(&credential.address, &proxy).map_err(|cause| {
+            if cause.is::<InvalidProxy>() {
+                let advice = "there is no way to the hub. Correct the variable, or name the proxy in the program";
+                return Error::invalid_argument(TRIED.to_owned(), advice).because(cause);
+            }
             let advice = "its TLS or HTTP settings cannot be used. Check HostName= and TrustedCaFile= in the connection string";
             Error::new(ErrorKind::Tls, TRIED.to_owned(), advice).because(cause)
         })?;

@@ -6,9 +6,11 @@
 use std::error::Error as StdError;
 use std::net::Ipv6Addr;
 
-use iothub_auth::{HubAddress, client_config};
+use iothub_auth::{HubAddress, Proxy, ProxySetting, client_config};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderValue, IF_MATCH, RETRY_AFTER};
 use rustls::CertificateError;
+use zeroize::Zeroizing;
 
 use crate::call::{Call, Method};
 use crate::response::HttpResponse;
@@ -28,6 +30,7 @@ const REQUEST_ID: &str = "Request-Id";
 #[derive(Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
+    proxy: Option<Proxy>,
     /// The beginning of every URL: `https://host:port`.
     base: String,
 }
@@ -47,6 +50,8 @@ pub(crate) enum Reason {
     Unresolved,
     /// There is no connection, for another reason.
     Unreachable,
+    /// The proxy was not reached, or did not connect to the hub.
+    Proxy,
     /// The certificate is signed by no CA that we trust.
     UntrustedCertificate,
     /// The certificate is for another name.
@@ -67,7 +72,10 @@ pub(crate) enum Reason {
 pub(crate) struct Cause(String);
 
 impl Http {
-    pub(crate) fn new(address: &HubAddress) -> Result<Self, Box<dyn StdError + Send + Sync>> {
+    pub(crate) fn new(
+        address: &HubAddress,
+        proxy: &ProxySetting,
+    ) -> Result<Self, Box<dyn StdError + Send + Sync>> {
         let tls = client_config(address.trusted_ca_file.as_deref())?;
         let host = address.connect_host();
         let mut builder = reqwest::Client::builder()
@@ -77,12 +85,14 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .user_agent(concat!("iothub-rest-service/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(host) {
-            // A proxy that the environment names cannot reach a hub on this machine.
-            builder = builder.no_proxy();
-        }
+        // Which proxy it is is decided as in all clients, and not by the HTTP library.
+        let proxy = proxy.resolve(host, address.https_port)?;
+        builder = match &proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(url_of(proxy).as_str())?),
+            None => builder.no_proxy(),
+        };
         let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
-        Ok(Self { client: builder.build()?, base: format!("https://{host}:{}", address.https_port) })
+        Ok(Self { client: builder.build()?, proxy, base: format!("https://{host}:{}", address.https_port) })
     }
 
     /// Sends the call and returns its response. It may wait for ever: the caller keeps the deadline.
@@ -119,7 +129,10 @@ impl Http {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        let mut received = request.send().await.map_err(Failure::from_reqwest)?;
+        let mut received = request
+            .send()
+            .await
+            .map_err(|error| Failure::from_reqwest(error).by_way_of(self.proxy.as_ref()))?;
         let header = |name: &str| {
             let value = received.headers().get(name)?;
             value.to_str().ok().map(str::to_owned)
@@ -160,16 +173,28 @@ impl Http {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+/// Returns the URL of a proxy with its user name and password, as the HTTP library reads it.
+fn url_of(proxy: &Proxy) -> Zeroizing<String> {
+    let bare = proxy.to_string();
+    let Some((user_name, password)) = proxy.reveal_credentials() else { return Zeroizing::new(bare) };
+    let (scheme, address) = bare.split_once("://").unwrap_or(("http", &bare));
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    Zeroizing::new(format!("{scheme}://{}:{}@{address}", encoded(user_name), encoded(password)))
 }
 
 impl Failure {
     fn from_error(error: impl StdError) -> Self {
         Self { reason: Reason::Unreachable, cause: Cause(error.to_string()) }
+    }
+
+    /// Returns the same failure, or the proxy's where it is the proxy that was not reached or did not connect.
+    fn by_way_of(self, proxy: Option<&Proxy>) -> Self {
+        match (proxy, self.reason) {
+            (Some(proxy), Reason::Refused | Reason::Unresolved | Reason::Unreachable) => {
+                Self { reason: Reason::Proxy, cause: Cause(format!("{proxy}: {}", self.cause)) }
+            }
+            _ => self,
+        }
     }
 
     fn from_reqwest(error: reqwest::Error) -> Self {

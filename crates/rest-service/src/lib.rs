@@ -24,6 +24,7 @@
 //! | read and write digital twins of Plug and Play devices, call their commands | [`ServiceClient::digital_twins`] |
 //! | query twins and jobs | [`ServiceClient::query`], [`ServiceClient::query_twins`], [`ServiceClient::query_as`] |
 //! | count devices and connections | [`ServiceClient::registry_statistics`], [`ServiceClient::service_statistics`] |
+//! | cross a proxy | [`ServiceClientBuilder::proxy`], or `HTTPS_PROXY` and `NO_PROXY` in the environment |
 //! | tell failures apart | [`Error::kind`] |
 //!
 //! Every call has a deadline as a whole, is repeated only where that can do no harm ([`RetryPolicy`]), and
@@ -64,8 +65,8 @@ pub use error::{Error, ErrorKind};
 #[doc(inline)]
 pub use iothub_auth::{
     AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
-    HubAddress, ManualClock, Report, SasError, SasToken, ServiceConnectionString, SettingError,
-    SharedAccessKey, from_env,
+    HubAddress, InvalidProxy, ManualClock, Proxy, ProxyScheme, Report, SasError, SasToken,
+    ServiceConnectionString, SettingError, SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{

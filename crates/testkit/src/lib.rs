@@ -11,6 +11,7 @@
 //!   (`tokio::io::duplex`), and the streams of other transports.
 //! - [`tls`] opens connections to a hub on this machine.
 //! - [`mqtt`] has [`MqttPeer`](mqtt::MqttPeer), and packets as bytes.
+//! - [`proxy`] has [`TestProxy`](proxy::TestProxy), between a client and a hub.
 //! - [`websocket`] has [`WebSocketPeer`](websocket::WebSocketPeer), whose stream the other peers speak on, and frames as
 //!   bytes.
 //! - [`amqp`] has [`AmqpPeer`](amqp::AmqpPeer), and frames and messages as bytes.
@@ -30,6 +31,7 @@
 
 pub mod amqp;
 pub mod mqtt;
+pub mod proxy;
 pub mod tls;
 pub mod websocket;
 mod wire;

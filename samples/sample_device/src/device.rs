@@ -113,7 +113,7 @@ fn outcome(sent: Result<(), Error>) -> Event {
 fn describe(state: &ConnectionState) -> String {
     match state {
         ConnectionState::Connecting => "Connecting".to_owned(),
-        ConnectionState::Connected => "Connected".to_owned(),
+        ConnectionState::Connected { .. } => "Connected".to_owned(),
         ConnectionState::Disconnected { error, .. } => format!("Disconnected: {error}"),
         _ => "Disconnected".to_owned(),
     }

@@ -1,12 +1,12 @@
 //! This rule finds types on the front page of a client crate that have no example in their documentation. `cargo test`
 //! compiles the examples. The front page holds the types that the crate's `lib.rs` re-exports, from its own files and
-//! from `models` and `auth`.
+//! from `models`, `auth` and `transport`.
 
 use super::{File, Finding};
 
 /// The crates whose front pages are read, and where the types they re-export are defined.
 const CLIENTS: &[&str] = &["crates/mqtt-device/", "crates/rest-service/", "crates/amqp-service/"];
-const SHARED: &[&str] = &["crates/models/", "crates/auth/"];
+const SHARED: &[&str] = &["crates/models/", "crates/auth/", "crates/transport/"];
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();

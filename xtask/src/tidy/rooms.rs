@@ -26,6 +26,8 @@ struct Room {
 
 const MODELS: &str = "iothub-models";
 const AUTH: &str = "iothub-auth";
+/// The streams of the clients. The hub has its own listeners, and does not know it.
+const TRANSPORT: &str = "iothub-transport";
 const AMQP_SERVER: &str = "iothub-amqp-server";
 const QUERY: &str = "iothub-query";
 const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
@@ -56,9 +58,10 @@ const ROOMS: &[Room] = &[
     Room { name: QUERY, may_know: &[], tests_may_know: &[] },
     Room { name: AMQP_SERVER, may_know: &[], tests_may_know: &[] },
     Room { name: AUTH, may_know: &[MODELS], tests_may_know: &[] },
-    Room { name: "iothub-mqtt-device", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
+    Room { name: TRANSPORT, may_know: &[AUTH], tests_may_know: &[] },
+    Room { name: "iothub-mqtt-device", may_know: &[MODELS, AUTH, TRANSPORT, UNIFIED], tests_may_know: &[] },
     Room { name: "iothub-rest-service", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
-    Room { name: "iothub-amqp-service", may_know: &[MODELS, AUTH, UNIFIED], tests_may_know: &[] },
+    Room { name: "iothub-amqp-service", may_know: &[MODELS, AUTH, TRANSPORT, UNIFIED], tests_may_know: &[] },
     Room {
         name: "iothub-local-hub",
         may_know: &[MODELS, AUTH, QUERY, AMQP_SERVER, UNIFIED],
@@ -154,6 +157,17 @@ mod tests {
             }
         }
         assert_eq!(said("iothub-mqtt-device", &["iothub-rest-service"], &[], false).len(), 1);
+    }
+
+    #[test]
+    fn only_the_clients_with_streams_know_the_transport() {
+        for name in ["iothub-mqtt-device", "iothub-amqp-service"] {
+            assert_eq!(said(name, &[TRANSPORT], &[], false), [""; 0]);
+            assert_eq!(said(TRANSPORT, &[name], &[], false).len(), 1);
+        }
+        for name in ["iothub-local-hub", "iothub-rest-service", AUTH, TESTKIT, "iothub-cli"] {
+            assert_eq!(said(name, &[TRANSPORT], &[], false).len(), 1, "{name}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ struct Seam {
 
 const SEAMS: &[Seam] = &[
     Seam { krate: "crates/mqtt-device/", library: "rumqttc", files: &["src/transport.rs"] },
+    Seam { krate: "crates/transport/", library: "tokio_tungstenite", files: &["src/websocket.rs"] },
     Seam { krate: "crates/rest-service/", library: "reqwest", files: &["src/http.rs"] },
     Seam { krate: "crates/amqp-service/", library: "fe2o3_amqp", files: &["src/amqp.rs"] },
     Seam { krate: "crates/amqp-service/", library: "fe2o3_amqp_types", files: &["src/amqp.rs"] },
@@ -30,6 +31,7 @@ const SEAMS: &[Seam] = &[
 /// The libraries that are watched.
 const WATCHED: &[&str] = &[
     "rumqttc",
+    "tokio_tungstenite",
     "fe2o3_amqp",
     "fe2o3_amqp_types",
     "serde_amqp",

@@ -10,6 +10,7 @@ use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::{Connection as AmqpConnection, Session};
 use futures_util::future::BoxFuture;
+use iothub_transport::Transport;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -38,7 +39,8 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and authorizes, until `deadline` at the latest.
     pub(super) async fn open(endpoint: &Endpoint, deadline: Timestamp) -> Result<Self, Error> {
-        let opening = stream::open(endpoint.credential.connect_to(), endpoint.tls.as_ref());
+        let left = deadline.duration_since(endpoint.timing.clock.now());
+        let opening = stream::open(&endpoint.connector, Duration::try_from(left).unwrap_or_default());
         let (stream, guard) = step(endpoint, deadline, ErrorKind::Network, Scope::Link, opening).await?;
         // On the heap: the library's futures are large, and connecting is rare.
         let established = Box::pin(establish(endpoint, stream, deadline)).await;
@@ -131,20 +133,26 @@ async fn step<T>(
     let left = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
     let error = match clock.timeout(left, step).await {
         Ok(Ok(done)) => return Ok(done),
+        Ok(Err(failure)) if failure.is_of_the_proxy() => {
+            return Err(failure.into_error(tried(endpoint), scope));
+        }
         Ok(Err(failure)) => failure.into_error(tried(endpoint), scope),
         Err(elapsed) => Error::new(late, tried(endpoint)).because(elapsed),
     };
     if error.kind() != ErrorKind::Network {
         return Err(error);
     }
-    let (_, port) = endpoint.credential.connect_to();
+    let (port, port_key, protocol) = match endpoint.connector.transport() {
+        Transport::WebSocket => (endpoint.credential.websocket_port(), "HttpsPort", "AMQP over WebSocket"),
+        _ => (endpoint.credential.connect_to().1, "AmqpsPort", "AMQP"),
+    };
     let (named, encryption) = match endpoint.credential {
         Credential::Hub(_) => ("HostName", " over TLS"),
         Credential::Events(_) if endpoint.tls.is_none() => ("Endpoint", ""),
         Credential::Events(_) => ("Endpoint", " over TLS"),
     };
-    let other_port = "a hub on another port needs AmqpsPort= in the connection string";
-    let firewall = format!("check that no firewall blocks outgoing port {port} (AMQP{encryption})");
+    let other_port = format!("a hub on another port needs {port_key}= in the connection string");
+    let firewall = format!("check that no firewall blocks outgoing port {port} ({protocol}{encryption})");
     Err(error.hint(if endpoint.credential.is_local() {
         format!("is the hub running? `cargo xtask hub` starts one; {other_port}")
     } else if endpoint.credential.is_azure() {
@@ -164,5 +172,12 @@ fn sharpened(error: Error, endpoint: &Endpoint, guard: &stream::Guard) -> Error 
 
 fn tried(endpoint: &Endpoint) -> String {
     let (host, port) = endpoint.credential.connect_to();
-    format!("connecting to {host}:{port} failed")
+    let websocket_port = endpoint.credential.websocket_port();
+    match endpoint.connector.transport() {
+        Transport::WebSocket => format!("connecting to {host}:{websocket_port} over WebSocket failed"),
+        Transport::Auto => {
+            format!("connecting to {host}:{port}, or to port {websocket_port} over WebSocket, failed")
+        }
+        _ => format!("connecting to {host}:{port} failed"),
+    }
 }

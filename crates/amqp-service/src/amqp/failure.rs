@@ -12,6 +12,7 @@ use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp::transport;
 use fe2o3_amqp_types::definitions::{self, ErrorCondition, LinkError};
 use fe2o3_amqp_types::messaging::Outcome;
+use iothub_transport::{OpenError as NoStream, OpenFailure, ProxyFailure};
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
 
@@ -26,6 +27,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// The hub said where to go instead.
     Redirected(Redirect),
+    /// There is no stream to the hub.
+    Unopened(Box<NoStream>),
     /// The socket said why.
     Io(ErrorKind, io::Error),
     /// We can say why.
@@ -41,9 +44,15 @@ impl Failure {
         match self {
             Self::Refused(refusal) => refusal.into_error(tried, scope),
             Self::Redirected(_) => Error::new(ErrorKind::Protocol, tried).because(Cause(ELSEWHERE.into())),
+            Self::Unopened(error) => unopened(*error, tried),
             Self::Io(kind, error) => Error::new(kind, tried).because(error),
             Self::Known(kind, why) => Error::new(kind, tried).because(Cause(why)),
         }
+    }
+
+    /// Returns whether it is the proxy, and not the hub, that has to be looked at.
+    pub(super) fn is_of_the_proxy(&self) -> bool {
+        matches!(self, Self::Unopened(error) if matches!(error.failure, OpenFailure::Proxy(_)))
     }
 
     /// The same, where the message had been sent already.
@@ -59,9 +68,31 @@ impl Failure {
         match self {
             Self::Refused(refusal) => refusal.to_string().into(),
             Self::Redirected(_) => ELSEWHERE.into(),
+            Self::Unopened(error) => error.to_string().into(),
             Self::Io(_, error) => error.to_string().into(),
             Self::Known(_, why) => why,
         }
+    }
+}
+
+/// Returns the error of a stream that could not be opened. Where both ways failed, both reasons are its cause.
+fn unopened(error: NoStream, tried: impl Into<Cow<'static, str>>) -> Error {
+    let kind = match &error.failure {
+        OpenFailure::InvalidHost(_) => ErrorKind::InvalidArgument,
+        OpenFailure::Tls(_) => ErrorKind::Tls,
+        OpenFailure::Upgrade(_) => ErrorKind::Protocol,
+        OpenFailure::Proxy(error) if matches!(error.failure, ProxyFailure::Silent(_)) => ErrorKind::Timeout,
+        _ => ErrorKind::Network,
+    };
+    let said = Error::new(kind, tried);
+    if error.before.is_some() {
+        return said.because(error);
+    }
+    match error.failure {
+        OpenFailure::Unreachable(error) | OpenFailure::Tls(error) | OpenFailure::Broken(error) => {
+            said.because(error)
+        }
+        failure => said.because(failure),
     }
 }
 

@@ -5,7 +5,7 @@ use fe2o3_amqp::Receiver;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp_types::definitions::Error as AmqpProblem;
 use fe2o3_amqp_types::messaging::Body;
-use iothub_auth::{EventHubsConnectionString, ServiceConnectionString};
+use iothub_auth::{EventHubsConnectionString, HubAddress, ServiceConnectionString};
 use jiff::Timestamp;
 use serde_amqp::Value;
 use uuid::Uuid;
@@ -53,14 +53,14 @@ impl Redirect {
     /// The connection string of the endpoint. A hub that sends us to itself is reached as it was before:
     /// its port may be mapped, and then it knows less of it than we do.
     fn connection_string(self, hub: &ServiceConnectionString) -> EventHubsConnectionString {
-        let port = if self.host_name.eq_ignore_ascii_case(&hub.address.host_name) {
-            hub.address.amqps_port
-        } else {
-            self.port.unwrap_or(iothub_auth::HubAddress::AMQPS_PORT)
-        };
+        let is_same = self.host_name.eq_ignore_ascii_case(&hub.address.host_name);
+        let port = if is_same { hub.address.amqps_port } else { self.port.unwrap_or(HubAddress::AMQPS_PORT) };
+        // Over WebSocket every other endpoint is on the standard port.
+        let https_port = if is_same { hub.address.https_port } else { HubAddress::HTTPS_PORT };
         EventHubsConnectionString {
             host_name: self.host_name,
             port,
+            https_port,
             plain: false,
             policy: hub.policy.clone(),
             key: hub.key.clone(),
@@ -79,7 +79,7 @@ pub(crate) async fn resolve(endpoint: &Endpoint, deadline: Timestamp) -> Result<
     drop(connection);
     let events = redirect.connection_string(hub);
     tracing::debug!(endpoint = %events, event_hub = events.entity_path, "the hub named its endpoint of events");
-    Ok(Endpoint { credential: Credential::Events(events), ..endpoint.clone() })
+    endpoint.redirected(events)
 }
 
 async fn ask(session: &mut SessionHandle<()>) -> Result<Redirect, Failure> {

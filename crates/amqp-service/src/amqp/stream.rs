@@ -1,56 +1,33 @@
-//! TCP to a hub, with TLS or without, as a stream that can be cut from outside and lets only sound frames in.
+//! This file has the stream to a hub, which can be cut from outside and lets only sound frames in.
 //!
-//! The AMQP library's tasks own the stream, and wait for the hub's last word even when nobody waits for
-//! them any more. Cutting the stream ends them, whatever the hub does.
+//! `amqp/connection.rs` opens it. The AMQP library's tasks own the stream, and wait for the hub's last word even when
+//! nobody waits for them any more. Cutting the stream ends them, whatever the hub does. TCP, TLS, WebSocket and proxies
+//! are left to `iothub-transport`.
 
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use iothub_transport::{Connector, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::connection::MAX_FRAME_SIZE;
 use super::failure::Failure;
 use super::inbound::{Defect, Inbound};
-use crate::error::ErrorKind;
 
 /// How much is read at a time: a TLS record.
 const READ_SIZE: usize = 16 * 1024;
 
-/// TLS over TCP, or TCP.
-trait Io: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Io for T {}
-
-/// Opens the stream, and returns with it the guard that cuts it when dropped. Without `tls` it is in the
-/// clear.
-pub(super) async fn open(
-    (host, port): (&str, u16),
-    tls: Option<&Arc<ClientConfig>>,
-) -> Result<(Severable, Guard), Failure> {
-    let network = |error| Failure::Io(ErrorKind::Network, error);
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| Failure::known(ErrorKind::InvalidArgument, format!("{host:?}: {error}")))?;
-    let tcp = TcpStream::connect((host, port)).await.map_err(network)?;
-    tcp.set_nodelay(true).map_err(network)?;
-    let io: Box<dyn Io> = match tls {
-        None => Box::new(tcp),
-        Some(tls) => {
-            let connecting = TlsConnector::from(Arc::clone(tls)).connect(name, tcp);
-            Box::new(connecting.await.map_err(|error| {
-                let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-                Failure::Io(if is_tls { ErrorKind::Tls } else { ErrorKind::Network }, error)
-            })?)
-        }
-    };
+/// Opens the stream, in this time at most, and returns with it the guard that cuts it when dropped.
+pub(super) async fn open(connector: &Connector, timeout: Duration) -> Result<(Severable, Guard), Failure> {
+    let opened = connector.open(timeout).await.map_err(|error| Failure::Unopened(Box::new(error)))?;
+    tracing::debug!("there is a stream to the hub over {}", opened.transport);
+    let io = opened.stream;
     let sever = CancellationToken::new();
     let severed = Box::pin(sever.clone().cancelled_owned());
     let defect = Arc::default();
@@ -76,7 +53,7 @@ impl Guard {
 /// A stream that ends when its guard is dropped, and yields only what [`Inbound`] has passed.
 #[derive(Debug)]
 pub(super) struct Severable {
-    io: Box<dyn Io>,
+    io: Stream,
     severed: Pin<Box<WaitForCancellationFutureOwned>>,
     inbound: Inbound,
     /// What has arrived: first what may be read, then what is not a whole frame yet.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use iothub_auth::Clock;
+use iothub_auth::{Clock, Proxy, ProxySetting};
+use iothub_transport::Transport;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use super::{EventReader, EventSource};
 use crate::amqp::{LinkOptions, Management};
 use crate::checkpoint::{Checkpoint, CheckpointScope, CheckpointStore};
 use crate::connection_state::{ConnectionStates, StateSender};
-use crate::endpoint::{Credential, Endpoint, Timing};
+use crate::endpoint::{Credential, Endpoint, Network, Timing};
 use crate::error::{Error, ErrorKind};
 use crate::event_position::EventPosition;
 use crate::reconnect::Reconnect;
@@ -46,6 +47,7 @@ const MAX_PREFETCH: u32 = 5000;
 pub struct EventReaderBuilder {
     source: EventSource,
     timing: Timing,
+    network: Network,
     options: LinkOptions,
     partitions: Option<Vec<String>>,
     from: EventPosition,
@@ -59,12 +61,33 @@ impl EventReaderBuilder {
         Self {
             source,
             timing: Timing::default(),
+            network: Network::default(),
             options,
             partitions: None,
             from: EventPosition::default(),
             store: None,
             resumes: true,
         }
+    }
+
+    /// Sets the way to the hub: TCP on port 5671 (the default), WebSocket on port 443, or whichever of them is open.
+    /// `AmqpsPort=` and `HttpsPort=` in the connection string name other ports.
+    pub const fn transport(mut self, transport: Transport) -> Self {
+        self.network.transport = transport;
+        self
+    }
+
+    /// Sets the proxy through which the hub is reached. Without it that is the one that the environment names:
+    /// `HTTPS_PROXY`, then `ALL_PROXY`, except for the hosts in `NO_PROXY` and for a hub on this machine.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.network.proxy = ProxySetting::Proxy(proxy);
+        self
+    }
+
+    /// Reaches the hub without a proxy, even if the environment names one.
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = ProxySetting::Direct;
+        self
     }
 
     /// The clock for deadlines and tokens; by default the real one.
@@ -154,7 +177,7 @@ impl EventReaderBuilder {
     /// # Cancel safety
     /// Dropping the future drops the connection that was being made.
     pub async fn open(self) -> Result<EventReader, Error> {
-        let Self { source, timing, options, partitions, from, store, resumes } = self;
+        let Self { source, timing, network, options, partitions, from, store, resumes } = self;
         let credential = match source {
             EventSource::IotHub(hub) => Credential::Hub(hub),
             EventSource::EventHubs(events) if events.entity_path.is_none() => {
@@ -168,7 +191,7 @@ impl EventReaderBuilder {
         if options.consumer_group.is_empty() || options.consumer_group.contains('/') {
             return Err(Error::new(ErrorKind::InvalidArgument, "that is no name of a consumer group"));
         }
-        let endpoint = Endpoint::new(credential, timing).await?;
+        let endpoint = Endpoint::new(credential, timing, network).await?;
         let deadline = endpoint.timing.clock.after(endpoint.timing.connect_timeout);
         let (found, connection, mut management) =
             Box::pin(super::owner::connect(&endpoint, deadline)).await?;

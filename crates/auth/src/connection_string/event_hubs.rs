@@ -24,6 +24,7 @@ const KNOWN: &[&str] = &[
     "EntityPath",
     "UseDevelopmentEmulator",
     "AmqpsPort",
+    "HttpsPort",
     "TrustedCaFile",
     // Known only to tell which other kind of string this is.
     "HostName",
@@ -54,6 +55,8 @@ pub struct EventHubsConnectionString {
     pub host_name: String,
     /// The port of the endpoint.
     pub port: u16,
+    /// The port of AMQP over WebSocket.
+    pub https_port: u16,
     /// True if the connection is in the clear, as `UseDevelopmentEmulator=true` says.
     pub plain: bool,
     /// The shared access policy.
@@ -97,6 +100,9 @@ impl EventHubsConnectionString {
         } else if self.port != HubAddress::AMQPS_PORT {
             text.push_str(&format!(";AmqpsPort={}", self.port));
         }
+        if !self.plain && self.https_port != HubAddress::HTTPS_PORT {
+            text.push_str(&format!(";HttpsPort={}", self.https_port));
+        }
         if let Some(file) = &self.trusted_ca_file {
             text.push_str(&format!(";TrustedCaFile={}", file.display()));
         }
@@ -125,6 +131,7 @@ impl FromStr for EventHubsConnectionString {
         Ok(Self {
             host_name,
             port: pairs.port("AmqpsPort", port.unwrap_or(standard))?,
+            https_port: pairs.port("HttpsPort", HubAddress::HTTPS_PORT)?,
             plain,
             policy: pairs.required("SharedAccessKeyName")?.to_owned(),
             key: SharedAccessKey::new(pairs.required("SharedAccessKey")?),

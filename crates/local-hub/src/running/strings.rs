@@ -53,27 +53,33 @@ impl RunningHub {
     /// differs from the usual one, and the CA file.
     #[must_use]
     pub fn event_hubs_connection_string(&self) -> String {
-        self.event_hubs_string(self.ports.amqps, false, Some(self.ca_file.clone()))
+        self.event_hubs_string((self.ports.amqps, self.ports.https), false, Some(self.ca_file.clone()))
     }
 
     /// Returns the string for reading events as the portal shows it, for official clients.
     #[must_use]
     pub fn standard_event_hubs_connection_string(&self) -> String {
-        self.event_hubs_string(HubAddress::AMQPS_PORT, false, None)
+        self.event_hubs_string((HubAddress::AMQPS_PORT, HubAddress::HTTPS_PORT), false, None)
     }
 
     /// Returns the string for reading events without TLS, for official clients, which then take any port: it says
     /// that the endpoint is an emulator. The string works on this machine only.
     #[must_use]
     pub fn plain_event_hubs_connection_string(&self) -> String {
-        self.event_hubs_string(self.ports.amqp, true, None)
+        self.event_hubs_string((self.ports.amqp, self.ports.https), true, None)
     }
 
-    fn event_hubs_string(&self, port: u16, plain: bool, trusted_ca_file: Option<PathBuf>) -> String {
+    fn event_hubs_string(
+        &self,
+        (port, https_port): (u16, u16),
+        plain: bool,
+        trusted_ca_file: Option<PathBuf>,
+    ) -> String {
         let policy = PolicyName::Service;
         EventHubsConnectionString {
             host_name: if plain { "localhost" } else { self.host_name() }.to_owned(),
             port,
+            https_port,
             plain,
             policy: policy.as_str().to_owned(),
             key: self.hub.policies().key(policy).clone(),

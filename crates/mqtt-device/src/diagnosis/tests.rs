@@ -8,17 +8,24 @@ fn identity(host: &str, more: &str) -> DeviceConnectionString {
     format!("HostName={host};DeviceId=d1;SharedAccessKey=c2VjcmV0LWtleQ=={more}").parse().unwrap()
 }
 
+fn failed(transport: Transport, failure: Failure) -> ConnectFailure {
+    let port = if transport == Transport::Tcp { 8883 } else { 443 };
+    ConnectFailure { transport, port, failure, before: None }
+}
+
 fn closed_port(host: &str) -> String {
     let failure = Failure::Unreachable(io::Error::from_raw_os_error(111));
-    connect_failed(&identity(host, ""), failure, false, NOW).to_string()
+    connect_failed(&identity(host, ""), failed(Transport::Tcp, failure), false, NOW).to_string()
 }
 
 fn silent(host: &str) -> String {
-    connect_failed(&identity(host, ""), Failure::Timeout(Duration::from_secs(20)), false, NOW).to_string()
+    let failure = failed(Transport::Tcp, Failure::Timeout(Duration::from_secs(20)));
+    connect_failed(&identity(host, ""), failure, false, NOW).to_string()
 }
 
 fn not_authorized(identity: &DeviceConnectionString, before: bool) -> String {
-    connect_failed(identity, Failure::Refused(Refusal::NotAuthorized), before, NOW).to_string()
+    let failure = failed(Transport::Tcp, Failure::Refused(Refusal::NotAuthorized));
+    connect_failed(identity, failure, before, NOW).to_string()
 }
 
 #[test]
@@ -57,4 +64,26 @@ fn a_hub_here_may_have_been_started_anew() {
         let text = not_authorized(&identity(host, ""), false);
         assert!(!text.contains("anew") && text.contains("unknown or disabled"), "{text}");
     }
+}
+
+#[test]
+fn when_both_ways_fail_both_reasons_are_told() {
+    let both = |second| {
+        let first = failed(Transport::Tcp, Failure::Timeout(Duration::from_secs(10)));
+        let failure =
+            ConnectFailure { before: Some(Box::new(first)), ..failed(Transport::WebSocket, second) };
+        let error = connect_failed(&identity("hub.azure-devices.net", ""), failure, false, NOW);
+        (error.kind(), format!("{:#}", iothub_auth::Report::new(&error)))
+    };
+    let (kind, text) = both(Failure::Unreachable(io::Error::from_raw_os_error(111)));
+    assert_eq!(kind, ErrorKind::Network);
+    assert!(text.contains("port 8883 (MQTT over TLS) within 10s"), "{text}");
+    assert!(text.contains("over WebSocket on port 443 it failed too"), "{text}");
+    assert!(
+        text.contains("nothing listens on hub.azure-devices.net port 443 (MQTT over WebSocket)"),
+        "{text}"
+    );
+    let (kind, text) = both(Failure::Refused(Refusal::NotAuthorized));
+    assert_eq!(kind, ErrorKind::NotAuthorized);
+    assert!(!text.contains("8883"), "{text}");
 }

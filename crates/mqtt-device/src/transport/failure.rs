@@ -1,21 +1,38 @@
-//! How a connection fails, sorted out of what rumqttc and rustls report. Part of the seam: beyond it
-//! nobody sees their errors but as a cause.
+//! This file sorts the ways in which a connection fails, out of the errors of rumqttc and of the stream below it. It is
+//! part of the seam: beyond it nobody sees errors of rumqttc but as a cause.
 
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
+use iothub_transport::{OpenError, OpenFailure, ProxyError, Transport, UpgradeFailure};
+use rumqttc::{ConnectReturnCode, mqttbytes};
+
+/// An attempt to connect that failed.
+#[derive(Debug)]
+pub(crate) struct ConnectFailure {
+    /// The way that failed: TCP or WebSocket.
+    pub(crate) transport: Transport,
+    /// The hub's port on this way.
+    pub(crate) port: u16,
+    pub(crate) failure: Failure,
+    /// The failure of the other way, if it was tried first.
+    pub(crate) before: Option<Box<Self>>,
+}
 
 /// Why there is no connection, or no longer.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The hub cannot be reached.
     Unreachable(io::Error),
+    /// The proxy did not connect to the hub.
+    Proxy(Box<ProxyError>),
     /// There was no CONNACK in time.
     Timeout(Duration),
     /// The TLS handshake failed.
     Tls(Box<dyn StdError + Send + Sync>),
+    /// There is no WebSocket.
+    Upgrade(UpgradeFailure),
     /// The hub said no.
     Refused(Refusal),
     /// The other side closed the connection.
@@ -48,46 +65,47 @@ impl Failure {
     pub(crate) fn unexpected() -> Self {
         Self::Protocol("a packet arrived that a hub never sends".into())
     }
-}
 
-impl From<ConnectionError> for Failure {
-    fn from(error: ConnectionError) -> Self {
-        match error {
-            ConnectionError::Io(error) => Self::Unreachable(error),
-            ConnectionError::Tls(TlsError::Io(error)) => match error.get_ref() {
-                Some(inner) if inner.is::<rustls::Error>() => Self::Tls(Box::new(error)),
-                _ => Self::Broken(error),
-            },
-            ConnectionError::Tls(error) => Self::Tls(Box::new(error)),
-            ConnectionError::MqttState(error) => error.into(),
-            ConnectionError::ConnectionRefused(code) => match code {
-                ConnectReturnCode::RefusedProtocolVersion => Self::Refused(Refusal::ProtocolVersion),
-                ConnectReturnCode::BadClientId => Self::Refused(Refusal::Identifier),
-                ConnectReturnCode::ServiceUnavailable => Self::Refused(Refusal::Unavailable),
-                ConnectReturnCode::BadUserNamePassword => Self::Refused(Refusal::BadCredentials),
-                ConnectReturnCode::NotAuthorized => Self::Refused(Refusal::NotAuthorized),
-                ConnectReturnCode::Success => Self::unexpected(),
-            },
-            ConnectionError::NotConnAck(_) => Self::unexpected(),
-            error => Self::Protocol(Box::new(error)),
-        }
+    /// Returns the failure of a CONNECT that was answered with this code.
+    pub(super) fn refused(code: ConnectReturnCode) -> Self {
+        Self::Refused(match code {
+            ConnectReturnCode::RefusedProtocolVersion => Refusal::ProtocolVersion,
+            ConnectReturnCode::BadClientId => Refusal::Identifier,
+            ConnectReturnCode::ServiceUnavailable => Refusal::Unavailable,
+            ConnectReturnCode::BadUserNamePassword => Refusal::BadCredentials,
+            ConnectReturnCode::NotAuthorized => Refusal::NotAuthorized,
+            ConnectReturnCode::Success => return Self::unexpected(),
+        })
     }
 }
 
-impl From<StateError> for Failure {
-    fn from(error: StateError) -> Self {
+impl From<OpenError> for ConnectFailure {
+    fn from(error: OpenError) -> Self {
+        let failure = match error.failure {
+            OpenFailure::Unreachable(error) => Failure::Unreachable(error),
+            OpenFailure::Timeout(waited) => Failure::Timeout(waited),
+            OpenFailure::Proxy(error) => Failure::Proxy(error),
+            OpenFailure::Tls(error) => Failure::Tls(Box::new(error)),
+            OpenFailure::Broken(error) => Failure::Broken(error),
+            OpenFailure::Upgrade(failure) => Failure::Upgrade(failure),
+            failure => Failure::Unreachable(io::Error::new(io::ErrorKind::InvalidInput, failure)),
+        };
+        let before = error.before.map(|before| Box::new(Self::from(*before)));
+        Self { transport: error.transport, port: error.port, failure, before }
+    }
+}
+
+impl From<mqttbytes::Error> for Failure {
+    fn from(error: mqttbytes::Error) -> Self {
         match error {
-            StateError::ConnectionAborted => Self::HungUp,
-            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => {
-                match error.kind() {
-                    // What TCP and TLS say when the other side goes without a word.
-                    io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe => Self::HungUp,
-                    _ => Self::Broken(error),
-                }
-            }
+            mqttbytes::Error::Io(error) => match error.kind() {
+                // What TCP and TLS say when the other side goes without a word.
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Self::HungUp,
+                _ => Self::Broken(error),
+            },
             error => Self::Protocol(Box::new(error)),
         }
     }

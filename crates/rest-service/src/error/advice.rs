@@ -81,6 +81,13 @@ impl Error {
                     "there is no connection to {host}:{port}. Check HostName=, HttpsPort=, the network and the firewall"
                 ),
             ),
+            Reason::Proxy => (
+                ErrorKind::Network,
+                format!(
+                    "the proxy did not connect to {host}:{port}. Check its address, its user name and password, and \
+                     that it lets this port through"
+                ),
+            ),
             Reason::UntrustedCertificate => (
                 ErrorKind::Tls,
                 format!(
