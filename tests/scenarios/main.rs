@@ -111,3 +111,5 @@ mod strict_http;
 mod twin_routes;
 #[cfg(test)]
 mod twin_service;
+#[cfg(test)]
+mod x509_devices;

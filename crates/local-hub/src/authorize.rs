@@ -264,5 +264,12 @@ fn is_encoding_of(text: &str, id: &str) -> bool {
         && percent_decode_str(text).decode_utf8().is_ok_and(|decoded| decoded == id)
 }
 
+/// Opens the reading of certificates, and all checks of them, to the fuzz targets. The first certificate of a chain is
+/// also read as a CA file, and if it can be a CA, the chain is checked against it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_certificates(chain: Vec<Vec<u8>>) {
+    certificate::fuzzing(chain);
+}
+
 #[cfg(test)]
 mod tests;

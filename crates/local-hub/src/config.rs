@@ -162,7 +162,8 @@ fn of_endpoints(name: &str) -> Vec<String> {
 fn classic(host: &str) -> Option<String> {
     let (hub, rest) = host.split_once('.')?;
     let (endpoint, suffix) = rest.split_once('.')?;
-    ENDPOINTS.contains(&endpoint).then(|| format!("{hub}.{suffix}"))
+    let classic = ENDPOINTS.contains(&endpoint).then(|| format!("{hub}.{suffix}"));
+    classic.filter(|name| name.parse::<std::net::IpAddr>().is_err())
 }
 
 impl fmt::Display for HostNames {
@@ -206,7 +207,7 @@ mod tests {
             "my-hub.device.other",
             "other.device.example",
             "my-hub.device.device.example",
-            "10.device.1.2.3.4",
+            "10.device.1.2.3",
             "my-hub.device",
             "device.my-hub.example",
         ] {

@@ -98,6 +98,14 @@ impl DeviceCas {
         Ok(Self(cas.into()))
     }
 
+    /// Returns the CAs among certificates, and reads each as a CA file, for the fuzz targets.
+    #[cfg(fuzzing)]
+    pub(crate) fn fuzzing(certificates: &[Vec<u8>]) -> Self {
+        let as_files = certificates.iter().filter_map(|text| read_text(text).ok()).flatten();
+        let as_der = certificates.iter().filter_map(|der| read_ca(1, der.clone()).ok());
+        Self(as_files.chain(as_der).collect())
+    }
+
     /// Checks that a chain leads to one of the CAs, and that each certificate on the way is valid now.
     pub(crate) fn check(&self, chain: &ClientChain, now: Timestamp) -> Result<(), ChainFault> {
         if self.0.is_empty() {

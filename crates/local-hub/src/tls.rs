@@ -149,6 +149,18 @@ impl Certificates {
     }
 }
 
+/// Opens the check of a client's certificates in its handshake to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_handshake(chain: &[Vec<u8>]) {
+    use rustls::pki_types::UnixTime;
+    use rustls::server::danger::ClientCertVerifier as _;
+
+    let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::from).collect();
+    if let Some((leaf, others)) = chain.split_first() {
+        drop(AnyClient::new().verify_client_cert(leaf, others, UnixTime::since_unix_epoch(DAY)));
+    }
+}
+
 /// Without the keys.
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

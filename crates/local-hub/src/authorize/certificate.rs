@@ -140,5 +140,23 @@ fn thumbprint(algorithm: &'static Algorithm, der: &[u8]) -> String {
     })
 }
 
+/// Examines a chain as that of a device, with CAs from its own bytes, and holds it against an identity of each type.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing(chain: Vec<Vec<u8>>) {
+    crate::tls::fuzzing_handshake(&chain);
+    let cas = DeviceCas::fuzzing(&chain);
+    let id = Identity::device("d1".parse().expect("it is an id"));
+    let now = Timestamp::from_second(1_800_000_000).expect("it is an instant");
+    if let Ok(examined) = Examined::new(&ClientChain::unproven(chain), &cas, now) {
+        let registered =
+            X509Thumbprints { primary_thumbprint: Some(examined.sha256.clone()), secondary_thumbprint: None };
+        for kind in [AuthenticationType::SelfSigned, AuthenticationType::CertificateAuthority] {
+            if let Err(fault) = examined.check(&id, kind, &registered) {
+                drop(fault.to_string());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
