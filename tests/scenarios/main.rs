@@ -122,3 +122,5 @@ mod websocket;
 mod websocket_bad_input;
 #[cfg(test)]
 mod websocket_client;
+#[cfg(test)]
+mod x509_devices;
