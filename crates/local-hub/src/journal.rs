@@ -132,7 +132,9 @@ impl Journal {
 
     /// Hands a transaction over, and returns the gate that opens once it is kept and released.
     pub(crate) fn append(&self, mut transaction: Transaction) -> Gate {
-        transaction.room.shrink(&transaction.effects);
+        if transaction.events.is_none() {
+            transaction.room.shrink(&transaction.effects);
+        }
         self.keep.append(transaction, &self.release)
     }
 
@@ -143,10 +145,11 @@ impl Journal {
 }
 
 impl Room {
-    /// Gives back the room that the records do not need.
+    /// Gives back the bytes that the names of the records do not need. The caller has no events in the transaction: the
+    /// size of those is not known here, so that they keep all that was reserved.
     fn shrink(&mut self, effects: &Effects) {
         let Some(permit) = &mut self.0 else { return };
-        if effects.events.is_empty() && !effects.records.is_empty() {
+        if !effects.records.is_empty() {
             let needed: usize = effects.records.iter().map(crate::core::effects::Record::weight).sum();
             let spare = permit.num_permits().saturating_sub(needed);
             drop(permit.split(spare));

@@ -173,7 +173,8 @@ impl EventLog {
             }
             hand_over(events.numbered(index));
             // This comes last, so that a range that is visible already makes the events before it leave.
-            events.trim(event.enqueued_time, *bounds, partition.visible().end());
+            let visible_end = partition.visible().end();
+            events.trim(event.enqueued_time, *bounds, visible_end);
         }
     }
 
@@ -203,7 +204,8 @@ impl EventLog {
         let mut kept = Vec::new();
         for partition in &self.0.partitions {
             let events = partition.events();
-            kept.extend(events.kept(partition.visible().end()));
+            let visible_end = partition.visible().end();
+            kept.extend(events.kept(visible_end));
         }
         kept.sort_by_key(|(time, _)| *time);
         kept.iter().filter_map(|(_, event)| (self.0.codec.decode)(event)).collect()

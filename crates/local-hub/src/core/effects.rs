@@ -35,7 +35,8 @@ pub(crate) struct Effects {
     pub(crate) calls: Vec<(u64, Progress)>,
     /// True if a back end may receive a batch of feedback.
     pub(crate) feedback_ready: bool,
-    /// The next time at which the passing of time changes something.
+    /// The next time at which the passing of time changes something. No transition sets it: the service does, when the
+    /// effects are taken.
     pub(crate) due: Option<Timestamp>,
     /// Facts for the hub's activity log.
     pub(crate) happened: Vec<Happened>,

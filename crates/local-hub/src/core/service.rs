@@ -129,7 +129,11 @@ impl Service {
             self.effects.record(|| Record::Feedback);
             self.follow_feedback();
         }
-        self.effects.due = self.next_due();
+    }
+
+    /// Returns the effects of the transitions since the last call, with the next time at which something is due.
+    pub(crate) fn take_effects(&mut self) -> Effects {
+        Effects { due: self.next_due(), ..self.effects.take() }
     }
 
     /// Returns the next time at which the passing of time changes something.

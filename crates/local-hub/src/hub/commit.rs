@@ -78,7 +78,7 @@ impl Hub {
         let now = self.0.clock.now();
         guarded.service.begin(now, self.0.activity.is_wanted(), self.0.journal.keeps_records());
         let answer = transition(&mut guarded.service, now);
-        let effects = guarded.service.effects.take();
+        let effects = guarded.service.take_effects();
         self.hand_over(&mut guarded, effects, room);
         Committed { answer, gate: guarded.last.clone() }
     }
@@ -91,11 +91,11 @@ impl Hub {
         guarded.service.begin(now, self.0.activity.is_wanted(), self.0.journal.keeps_records());
         if guarded.service.effects.must_be_kept() {
             // Messages expired by now. The reserve takes this, since their number is bounded.
-            let effects = guarded.service.effects.take();
+            let effects = guarded.service.take_effects();
             self.hand_over(&mut guarded, effects, Room::default());
         }
         let answer = transition(&mut guarded.service, now);
-        let effects = guarded.service.effects.take();
+        let effects = guarded.service.take_effects();
         debug_assert!(!effects.must_be_kept(), "a transition that must be kept goes through commit");
         self.0.journal.release(effects);
         answer

@@ -6,14 +6,15 @@ use iothub_auth::Clock;
 use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, Identity, TelemetryMessage};
 use serde_json::{Map, json};
 
-use super::tests::{create, hub_in};
+use super::tests::{create, hub_in, hub_with_routes};
 use super::{DeviceSession, Hub};
 use crate::core::effects::Record;
-use crate::core::event::HubEvent;
+use crate::core::event::{EventSource, HubEvent};
 use crate::core::lease::Settlement;
 use crate::core::limits::Limits;
 use crate::core::refusal::Precondition;
 use crate::core::registry::DeviceWrite;
+use crate::core::routes::Routes;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 
@@ -151,6 +152,26 @@ async fn changes_wait_for_room_before_they_run_and_telemetry_takes_none_of_their
     assert!(more.as_mut().now_or_never().is_none());
     journal.keep_all();
     assert_eq!(more.now_or_never(), Some(Ok(())));
+}
+
+#[tokio::test]
+async fn a_change_with_an_event_keeps_all_its_room_until_it_is_kept() {
+    let journal = Held::with_room(2);
+    let routes = Routes::new(vec![EventSource::DeviceLifecycle.into()], true).unwrap();
+    let hub = hub_with_routes(Box::new(journal.clone()), Clock::real(), Limits::default(), routes);
+    let create = |name: &str| {
+        let (hub, device) = (hub.clone(), name.parse().unwrap());
+        Box::pin(async move { hub.put_device(DeviceWrite::new(device), &Precondition::None).await })
+    };
+    let (mut first, mut second, mut third) = (create("d1"), create("d2"), create("d3"));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    assert!(third.as_mut().now_or_never().is_none());
+    assert_eq!(journal.waiting(), 2, "two events take the room of two transactions");
+    journal.keep_all();
+    assert!(first.await.is_ok() && second.await.is_ok());
+    assert!(third.as_mut().now_or_never().is_none());
+    journal.keep_all();
+    assert!(third.await.is_ok());
 }
 
 #[tokio::test]
