@@ -22,9 +22,9 @@ fn id() -> DeviceId {
     "d1".parse().unwrap()
 }
 
-/// Returns a hub on a journal with room for so many transactions, with the connected device `d1`, all of it kept.
-async fn connected(room: usize) -> (Hub, Held, DeviceSession) {
-    let journal = Held::with_room(room);
+/// Returns a hub on a journal with space for so many transactions, with the connected device `d1`, all of it kept.
+async fn connected(space: usize) -> (Hub, Held, DeviceSession) {
+    let journal = Held::with_space(space);
     let hub = hub_in(Box::new(journal.clone()), Clock::real(), Limits::default());
     let (grant, ()) = tokio::join!(create(&hub, "d1"), keep_next(&journal));
     // A connection is kept nowhere, so that it waits for nothing.
@@ -141,7 +141,7 @@ async fn changes_wait_for_room_before_they_run_and_telemetry_takes_none_of_their
     assert!(telemetry.as_mut().now_or_never().is_none());
     let mut more = Box::pin(session.send_telemetry(second));
     assert!(more.as_mut().now_or_never().is_none());
-    assert_eq!(journal.waiting(), 1, "there is no room for the second batch");
+    assert_eq!(journal.waiting(), 1, "there is no space for the second batch");
     // A change of the service has a share of its own.
     let device = id();
     let mut sent = Box::pin(hub.enqueue_c2d(&device, C2dMessage::new("x")));
@@ -156,7 +156,7 @@ async fn changes_wait_for_room_before_they_run_and_telemetry_takes_none_of_their
 
 #[tokio::test]
 async fn a_change_with_an_event_keeps_all_its_room_until_it_is_kept() {
-    let journal = Held::with_room(2);
+    let journal = Held::with_space(2);
     let routes = Routes::new(vec![EventSource::DeviceLifecycle.into()], true).unwrap();
     let hub = hub_with_routes(Box::new(journal.clone()), Clock::real(), Limits::default(), routes);
     let create = |name: &str| {
@@ -166,7 +166,7 @@ async fn a_change_with_an_event_keeps_all_its_room_until_it_is_kept() {
     let (mut first, mut second, mut third) = (create("d1"), create("d2"), create("d3"));
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
     assert!(third.as_mut().now_or_never().is_none());
-    assert_eq!(journal.waiting(), 2, "two events take the room of two transactions");
+    assert_eq!(journal.waiting(), 2, "two events take the space of two transactions");
     journal.keep_all();
     assert!(first.await.is_ok() && second.await.is_ok());
     assert!(third.as_mut().now_or_never().is_none());
@@ -203,7 +203,7 @@ async fn each_change_names_what_a_journal_must_keep() {
         completed.contains(&Record::Messages(id())) && completed.contains(&Record::Feedback),
         "{completed:?}"
     );
-    session.report(&Map::new(), None, crate::journal::Room::default());
+    session.report(&Map::new(), None, crate::journal::Space::unreserved());
     assert_eq!(records(&journal), [Record::Twin(identity.clone())]);
     let device = id();
     let precondition = Precondition::None;

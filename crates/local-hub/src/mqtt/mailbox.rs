@@ -19,7 +19,7 @@ use crate::core::lease::{LockToken, Settlement};
 use crate::core::methods::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::DeviceSession;
-use crate::journal::{Gate, NotKept, Room};
+use crate::journal::{Gate, NotKept, Space};
 
 use super::twin::{self, TwinAnswer};
 use super::{codec, filters, method, topics};
@@ -102,8 +102,8 @@ impl Mailbox {
 
     /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends. Returns the
     /// gate that the SUBACK must wait for.
-    pub(super) fn keep_session(&self, room: Room) -> Gate {
-        self.device.keep_state(&self.session, room)
+    pub(super) fn keep_session(&self, space: Space) -> Gate {
+        self.device.keep_state(&self.session, space)
     }
 
     /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
@@ -264,7 +264,7 @@ impl Drop for Mailbox {
         let later = std::mem::take(&mut self.session.unacknowledged);
         self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
         // Nobody waits for it: the reserve of the journal takes it.
-        self.keep_session(Room::default());
+        self.keep_session(Space::unreserved());
     }
 }
 

@@ -106,7 +106,7 @@ impl Service {
     fn tell_connection(&mut self, id: &Identity, connected: bool, now: Timestamp) {
         if self.routes.want(EventSource::DeviceConnectionState) {
             let event = self.notifications.connection_state(id, connected, now);
-            self.tell(vec![event], id);
+            self.add_events(vec![event], id);
         }
     }
 }
