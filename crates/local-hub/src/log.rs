@@ -2,7 +2,7 @@
 //! that any number of readers can read them, each at its own pace.
 //!
 //! `hub` appends events, the outlets release them (`hub/outlets.rs`), `amqp/readers.rs` reads them, and
-//! `amqp/management.rs` asks how far a partition goes. The log knows no wire format: whoever builds the hub hands it
+//! `amqp/management.rs` asks how far a partition goes. The log knows no wire format: the builder of the hub hands it
 //! an [`EventCodec`], and the log keeps the bytes that the codec wrote.
 //!
 //! # The cast
@@ -181,8 +181,8 @@ impl EventLog {
     /// Makes all events of a range and all events before it visible, and wakes the readers that wait at this
     /// partition, once. Does nothing if the partition was reset meanwhile or these events are visible already.
     ///
-    /// It may be called from within `append`. It takes no lock but the leaf lock of the partition, which nobody holds
-    /// while encoding, copying or removing events.
+    /// It may be called from within `append`. It takes no lock but the leaf lock of the partition, which is
+    /// never held while events are encoded, copied or removed.
     pub(crate) fn release(&self, numbered: Numbered) {
         if let Some(partition) = self.0.partitions.get(numbered.partition) {
             partition.visible().release(numbered);

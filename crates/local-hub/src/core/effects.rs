@@ -63,7 +63,7 @@ pub(crate) enum Record {
     Messages(DeviceId),
     /// Feedback records or batches were changed.
     Feedback,
-    /// The session was opened, discarded or changed.
+    /// The MQTT session was opened, discarded or changed.
     Session(Identity),
     /// Everything was forgotten.
     Reset,

@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn serve(&mut self) -> Ended {
         let (clock, shutdown) = (self.hub.clock().clone(), self.hub.shutdown().clone());
         let Some(signals) = self.admitted.mailbox.device().signals().map(Arc::clone) else {
-            // Only the session of a single request has none.
+            // Only the device session of a single request has none.
             return Ended::Left;
         };
         let mut closed = pin!(signals.closed.cancelled());

@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Publish(publish) => return self.publish(publish, now, batch),
             Packet::PubAck(packet_id) => mailbox.acknowledge(packet_id),
             Packet::Subscribe { packet_id, filters } => {
-                // One filter that is refused ends the connection, and then the session gets none of them.
+                // One filter that is refused ends the connection, and then the MQTT session gets none of them.
                 for (filter, _) in &filters {
                     if let Err(error) = filters::check(filter, mailbox.id()) {
                         return Err(Ended::Filter(shown(filter.clone()), error));
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Ok(Some(Step::Session(acknowledgement, gate)));
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                // A filter that the session does not have is no fault: it is acknowledged like any other.
+                // A filter that the MQTT session does not have is no fault: it is acknowledged like any other.
                 for filter in &filters {
                     mailbox.unsubscribe(filter);
                 }
