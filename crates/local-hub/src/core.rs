@@ -1,6 +1,7 @@
 //! This module is the whole service as plain state and transitions: it has no sockets, no clock (`now` is an
-//! argument), no lock, no task and no wire format. [`service`] owns all of it; the protocol rooms reach it through
-//! [`Hub`](crate::hub::Hub) only.
+//! argument), no lock, no task and no wire format. [`service`] owns the state, and the protocol rooms reach it
+//! through [`Hub`](crate::hub::Hub) only. Some plain values and rules beside it are used elsewhere: the hub holds
+//! [`policies`] and [`continuation`], and the protocol rooms keep the grants of [`grant`].
 
 pub(crate) mod c2d;
 pub(crate) mod connections;

@@ -41,7 +41,7 @@ use crate::repeats::Repeats;
 /// The number of partitions of the event stream. Source: *Read device-to-cloud messages from the built-in endpoint*.
 const PARTITIONS: usize = 4;
 
-/// A hub. Cheap to clone: all clones are the same hub.
+/// A hub. A clone is cheap, and is the same hub.
 #[derive(Clone, Debug)]
 pub(crate) struct Hub(Arc<Inner>);
 
@@ -104,7 +104,7 @@ impl Hub {
         &self.0.clock
     }
 
-    /// Returns the log into which the hub tells what happens in it.
+    /// Returns the hub's activity log.
     pub(crate) fn activity(&self) -> &ActivityLog {
         &self.0.activity
     }
@@ -151,14 +151,14 @@ impl Hub {
     pub(crate) async fn clear(&self) -> Result<(), HubError> {
         self.commit(|service, now| {
             service.clear();
-            // Under the lock of the service, so that no event of an identity that is gone comes after the reset.
+            // This runs under the lock of the service, so that no event of a forgotten identity comes after the reset.
             self.0.log.clear(now);
             Ok(())
         })
         .await
     }
 
-    /// Waits until `reached` returns true, which is called at once and after every change.
+    /// Waits until `reached` returns true. It is called at once, and again after every change of the hub.
     pub(crate) async fn wait_until(&self, mut reached: impl FnMut() -> bool) {
         let mut changes = self.0.outlets.changes.subscribe();
         while !reached() {

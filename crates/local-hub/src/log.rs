@@ -1,16 +1,16 @@
-//! [`EventLog`] keeps the hub's events in numbered partitions, for a day or until there are too many, so that
-//! any number of readers can read them, each at its own pace.
+//! [`EventLog`] keeps the hub's events in numbered partitions, for a day or until they take too many bytes, so
+//! that any number of readers can read them, each at its own pace.
 //!
-//! `hub` appends events, the journal releases them, `amqp/readers.rs` reads them, and `amqp/management.rs`
-//! asks how far a partition goes. The log knows no wire format: whoever builds the hub hands it an
-//! [`EventCodec`], and the log keeps the bytes that the codec wrote.
+//! `hub` appends events, the outlets release them (`hub/outlets.rs`), `amqp/readers.rs` reads them, and
+//! `amqp/management.rs` asks how far a partition goes. The log knows no wire format: the builder of the hub hands it
+//! an [`EventCodec`], and the log keeps the bytes that the codec wrote.
 //!
 //! # The cast
 //!
 //! | term | meaning | where |
 //! |---|---|---|
 //! | partition | One of a few streams of events. All events of a device are in the same partition, in order; events of different partitions have no order. | `log/partition.rs` |
-//! | number | An event's sequence number: its index in its partition, counted from 0. | [`Position`] |
+//! | number | An event's sequence number: its index in its generation of the partition, counted from 0. | [`EventPosition`] |
 //! | end | The number that the partition's next event gets. | `Events::end` |
 //! | visible end | The number after the last event that readers may see. It is never greater than the end. | `log/visible.rs` |
 //! | generation | How many times a reset has emptied the partition. Numbers begin at 0 again in each generation, so a number or an end means nothing without it. | [`Numbered`] |
@@ -20,16 +20,16 @@
 //!
 //! # The life of an event
 //!
-//! 1. [`EventLog::append`] locks the partition of the event's device, gives the event its number, encodes it
-//!    and puts the bytes at the end of the partition. No reader can see the event yet.
-//! 2. Still under the partition's lock, `append` tells its caller the range that it has numbered. The caller
-//!    hands the range to the journal at this moment, so that the journal's order is the order of the numbers.
-//! 3. The journal keeps the events and calls [`EventLog::release`]. Now they are visible, and every reader that
-//!    waits at this partition is woken, once for the whole batch. The journal in memory has nothing to write,
-//!    so it calls `release` while `append` is still waiting for step 2 to return.
-//! 4. Each reader takes the bytes when its peer gives it credit. Taking removes nothing.
-//! 5. The event leaves when it is too old or when its partition holds too many bytes. A reader that comes too
-//!    late goes on with the oldest event that is left, and learns how many it has missed.
+//! - **Numbered.** [`EventLog::append`] locks the partition of the event's device, gives the event its number, encodes
+//!   it and puts the bytes at the end of the partition. No reader can see the event yet.
+//! - **Handed over.** Still under the partition's lock, `append` tells its caller the range that it has numbered. The
+//!   caller hands the range to the journal at this moment, so that the journal's order is the order of the numbers.
+//! - **Visible.** The journal keeps the range, and then the outlets call [`EventLog::release`]. Now the events are visible,
+//!   and every reader that waits at this partition is woken, once for the whole batch. The journal in memory has nothing
+//!   to write, so `release` is called before `append` returns.
+//! - **Read.** Each reader takes the bytes when its peer gives it credit. Taking removes nothing.
+//! - **Removed.** The event leaves when it is too old or when its partition holds too many bytes. A reader that comes
+//!   too late goes on with the oldest event that is left, and learns how many it has missed.
 //!
 //! Only numbering and retention know of events that are not visible. Readers, beginnings such as `@latest`,
 //! [`EventLog::state`] and every count treat the visible end as the end of the partition, because a crash can take
@@ -65,7 +65,7 @@ use iothub_models::DeviceId;
 use jiff::Timestamp;
 
 use self::partition::Partition;
-pub(crate) use self::partition::{PartitionState, Position};
+pub(crate) use self::partition::{EventPosition, PartitionState};
 pub(crate) use self::reader::{EventReader, Start, StartAt};
 pub(crate) use self::visible::{Listener, ReaderRefused};
 use crate::core::event::HubEvent;
@@ -74,12 +74,12 @@ use crate::core::event::HubEvent;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventCodec {
     /// Appends an event and its position in the log to the buffer.
-    pub(crate) encode: fn(&HubEvent, &Position, &mut BytesMut),
+    pub(crate) encode: fn(&HubEvent, &EventPosition, &mut BytesMut),
     /// Returns the event that `encode` wrote, or `None` if these are not such bytes.
     pub(crate) decode: fn(&Bytes) -> Option<HubEvent>,
 }
 
-/// A range of events of one partition that have their numbers and are not visible yet: all events before `end`.
+/// All events of a partition before `end`, the last of which have just got their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Numbered {
     /// The index of the partition.
@@ -110,7 +110,7 @@ pub(crate) struct Unread {
     pub(crate) groups: BTreeMap<String, u64>,
 }
 
-/// The event log of a hub. Cheap to clone: all clones are the same log.
+/// The event log of a hub. A clone is cheap, and is the same log.
 #[derive(Clone, Debug)]
 pub(crate) struct EventLog(Arc<Inner>);
 
@@ -154,13 +154,13 @@ impl EventLog {
         self.0.created.load(Ordering::Relaxed)
     }
 
-    /// Numbers a batch of events in order, and tells `hand_over` each range of numbers while the lock of its
+    /// Numbers a batch of events in order, and gives `numbered` each range of numbers while the lock of its
     /// partition is held. The events become visible when the range is given to [`release`](Self::release).
     ///
     /// A range is made of successive events of one partition. A batch comes from one connection, so nearly
-    /// always from one device, and then it is one range and takes the lock once. `hand_over` may call
+    /// always from one device, and then it is one range and takes the lock once. `numbered` may call
     /// `release`, and must not call any other method of the log.
-    pub(crate) fn append(&self, batch: Vec<HubEvent>, mut hand_over: impl FnMut(Numbered)) {
+    pub(crate) fn append(&self, batch: Vec<HubEvent>, mut numbered: impl FnMut(Numbered)) {
         let Inner { partitions, bounds, codec, .. } = &*self.0;
         let mut batch = batch.into_iter().peekable();
         while let Some(event) = batch.next() {
@@ -171,17 +171,18 @@ impl EventLog {
             while let Some(event) = batch.next_if(|next| self.partition_of(&next.device_id) == index) {
                 events.append(&event, codec.encode);
             }
-            hand_over(events.numbered(index));
+            numbered(events.numbered(index));
             // This comes last, so that a range that is visible already makes the events before it leave.
-            events.trim(event.enqueued_time, *bounds, partition.visible().end());
+            let visible_end = partition.visible().end();
+            events.trim(event.enqueued_time, *bounds, visible_end);
         }
     }
 
     /// Makes all events of a range and all events before it visible, and wakes the readers that wait at this
     /// partition, once. Does nothing if the partition was reset meanwhile or these events are visible already.
     ///
-    /// It may be called from within `append`. It takes no lock but the leaf lock of the partition, which nobody holds
-    /// while encoding, copying or removing events.
+    /// It may be called from within `append`. It takes no lock but the leaf lock of the partition, which is
+    /// never held while events are encoded, copied or removed.
     pub(crate) fn release(&self, numbered: Numbered) {
         if let Some(partition) = self.0.partitions.get(numbered.partition) {
             partition.visible().release(numbered);
@@ -203,14 +204,15 @@ impl EventLog {
         let mut kept = Vec::new();
         for partition in &self.0.partitions {
             let events = partition.events();
-            kept.extend(events.kept(partition.visible().end()));
+            let visible_end = partition.visible().end();
+            kept.extend(events.kept(visible_end));
         }
         kept.sort_by_key(|(time, _)| *time);
         kept.iter().filter_map(|(_, event)| (self.0.codec.decode)(event)).collect()
     }
 
-    /// Returns how many events are visible, and how many of them the consumer groups that had readers have not
-    /// read. A reader counts once it is dropped.
+    /// Returns the number of visible events, and for each consumer group the number of those that the group has not read.
+    /// A group is listed once one of its readers was dropped.
     pub(crate) fn unread(&self) -> Unread {
         let mut unread = Unread::default();
         let partitions: Vec<_> = self.0.partitions.iter().map(Partition::unread).collect();

@@ -17,7 +17,7 @@ use iothub_amqp_server::{Map, MapWriter, Message, MessageId, MessageWriter, Prop
 use iothub_models::{Identity, Properties as EventProperties, TelemetryMessage};
 
 use crate::core::event::{EventSource, HubEvent};
-use crate::log::{EventCodec, Position};
+use crate::log::{EventCodec, EventPosition};
 
 const SEQUENCE_NUMBER: &str = "x-opt-sequence-number";
 const OFFSET: &str = "x-opt-offset";
@@ -43,7 +43,7 @@ const AMONG_APPLICATION: [&str; 4] =
 pub(crate) const CODEC: EventCodec = EventCodec { encode: write, decode: read };
 
 /// Writes an event with its position in the log.
-fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
+fn write(event: &HubEvent, position: &EventPosition, out: &mut BytesMut) {
     let mut writer = MessageWriter::new(out);
     writer.message_annotations(|map| annotations(event, position, map));
     writer.properties(&properties(event));
@@ -71,7 +71,7 @@ fn write(event: &HubEvent, position: &Position, out: &mut BytesMut) {
     writer.data(&message.body);
 }
 
-fn annotations(event: &HubEvent, position: &Position, map: &mut MapWriter<'_>) {
+fn annotations(event: &HubEvent, position: &EventPosition, map: &mut MapWriter<'_>) {
     map.symbol(SEQUENCE_NUMBER, position.sequence_number)
         .symbol(OFFSET, position.offset.to_string())
         .symbol(ENQUEUED_TIME, Timestamp(position.enqueued_time))

@@ -60,13 +60,13 @@ struct Receiver {
     /// True if the peer takes messages as settled when they are sent.
     settled: bool,
     /// The batches that were sent and whose outcome the peer has not told.
-    held: Vec<Held>,
+    held: Vec<SentBatch>,
     watch: AbortHandle,
 }
 
 /// A batch that was leased, with the place of its settlement.
 #[derive(Debug)]
-struct Held {
+struct SentBatch {
     lock: LockToken,
     place: OwnedPermit<Settling>,
 }
@@ -122,14 +122,14 @@ impl Settler {
     }
 
     /// Leases the oldest batch that nobody has, if the settlement of another one has room.
-    fn lease(&self, hub: &Hub) -> Option<(Held, LeasedFeedback)> {
+    fn lease(&self, hub: &Hub) -> Option<(SentBatch, LeasedFeedback)> {
         let place = self.worker.reserve()?;
         let batch = hub.apply(Service::lease_feedback)?;
-        Some((Held { lock: batch.lock, place }, batch))
+        Some((SentBatch { lock: batch.lock, place }, batch))
     }
 }
 
-impl Held {
+impl SentBatch {
     /// Hands the settlement of the batch to the worker.
     fn settle(self, settlement: Settlement, echo: Option<Echo>) {
         drop(self.place.send(Settling { lock: self.lock, settlement, echo }));
@@ -243,7 +243,7 @@ impl FeedbackLinks {
     }
 
     /// Takes the batch that was sent as this delivery out of those that the link holds.
-    fn take_held(&mut self, link: LinkId, sent: &SentDelivery) -> Option<Held> {
+    fn take_held(&mut self, link: LinkId, sent: &SentDelivery) -> Option<SentBatch> {
         let lock = LockToken::from_bytes(sent.tag.as_bytes())?;
         let held = &mut self.receivers.get_mut(&link)?.held;
         let position = held.iter().position(|held| held.lock == lock)?;

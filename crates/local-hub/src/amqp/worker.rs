@@ -2,8 +2,8 @@
 //! transitions that may take their time: the callback of the transport returns at once, the connection goes on, and
 //! the job settles its delivery when the outcome is known. `devicebound` and `feedback` have one for each connection.
 //!
-//! A worker outlives its connection until the jobs that it was given are done, and the end of the hub waits for it. Whether a job still counts when its link
-//! is gone is for the job to say.
+//! A worker outlives its connection until the jobs that it was given are done, and the end of the hub waits for it.
+//! Each job decides whether it still counts when its link is gone.
 
 use std::future::Future;
 use std::thread;

@@ -17,13 +17,13 @@ const SIGNATURE_BYTES: usize = 16;
 /// The point that a query has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    pub(crate) position: Position,
+    pub(crate) position: PagePosition,
     /// Rows that TOP still allows.
     pub(crate) left: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Position {
+pub(crate) enum PagePosition {
     /// The page begins behind this twin, or with the first one if there is none.
     After(Option<Identity>),
     /// The page begins behind so many groups.
@@ -46,12 +46,12 @@ impl Continuations {
     pub(crate) fn write(&self, query: &str, progress: &Progress) -> String {
         let left = progress.left;
         let position = match &progress.position {
-            Position::After(None) => format!("{left} a"),
-            Position::After(Some(id)) => match &id.module {
+            PagePosition::After(None) => format!("{left} a"),
+            PagePosition::After(Some(id)) => match &id.module {
                 None => format!("{left} d {}", id.device),
                 Some(module) => format!("{left} m {} {module}", id.device),
             },
-            Position::Groups(number) => format!("{left} g {number}"),
+            PagePosition::Groups(number) => format!("{left} g {number}"),
         };
         let mut token = self.sign(query, &position).as_ref()[..SIGNATURE_BYTES].to_vec();
         token.extend_from_slice(position.as_bytes());
@@ -106,13 +106,13 @@ fn parse(text: &str) -> Option<Progress> {
     let mut words = text.split(' ');
     let left = words.next()?.parse().ok()?;
     let position = match words.next()? {
-        "a" => Position::After(None),
-        "d" => Position::After(Some(Identity::device(words.next()?.parse().ok()?))),
+        "a" => PagePosition::After(None),
+        "d" => PagePosition::After(Some(Identity::device(words.next()?.parse().ok()?))),
         "m" => {
             let (device, module) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            Position::After(Some(Identity { device, module: Some(module) }))
+            PagePosition::After(Some(Identity { device, module: Some(module) }))
         }
-        "g" => Position::Groups(words.next()?.parse().ok()?),
+        "g" => PagePosition::Groups(words.next()?.parse().ok()?),
         _ => return None,
     };
     Some(Progress { position, left })
@@ -126,14 +126,14 @@ mod tests {
         Continuations::new(&SharedAccessKey::new(secret))
     }
 
-    fn positions() -> [Position; 4] {
+    fn positions() -> [PagePosition; 4] {
         let module = Identity { device: "d".parse().unwrap(), module: Some("$m".parse().unwrap()) };
         let device = Identity::device("a-b".parse().unwrap());
         [
-            Position::After(None),
-            Position::After(Some(device)),
-            Position::After(Some(module)),
-            Position::Groups(7),
+            PagePosition::After(None),
+            PagePosition::After(Some(device)),
+            PagePosition::After(Some(module)),
+            PagePosition::Groups(7),
         ]
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn of_another_query_of_another_hub_or_made_up_it_is_refused() {
-        let progress = Progress { position: Position::Groups(3), left: 5 };
+        let progress = Progress { position: PagePosition::Groups(3), left: 5 };
         let token = continuations("s").write("q", &progress);
         let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
         *bytes.last_mut().unwrap() ^= 1;

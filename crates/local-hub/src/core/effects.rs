@@ -2,9 +2,10 @@
 //!
 //! A transition of [`Service`](super::service::Service) changes the service's own state at once and adds to its
 //! effects whatever must follow outside of it: records to keep, events for the stream, connections to wake, to tell
-//! and to close. The transition itself tells nobody, because a change that was told and then lost would be a promise
-//! broken. `hub/commit.rs` takes the effects while the service is still locked and gives them to the journal, which
-//! releases them, in the order of the transitions, once their records are kept.
+//! and to close. The transition itself tells nobody, because a device could then act on a change that a crash takes
+//! back. `hub/commit.rs` takes the effects while the service is still locked. Effects with records or events go to the
+//! journal, which releases them in the order of the transitions, once the records and events are kept. Effects without
+//! either are released at once, and overtake those that wait.
 
 use std::sync::Arc;
 
@@ -35,13 +36,14 @@ pub(crate) struct Effects {
     pub(crate) calls: Vec<(u64, Progress)>,
     /// True if a back end may receive a batch of feedback.
     pub(crate) feedback_ready: bool,
-    /// The next time at which the passing of time changes something.
+    /// The next time at which the passing of time changes something. No transition sets it: the service does, when the
+    /// effects are taken.
     pub(crate) due: Option<Timestamp>,
     /// Facts for the hub's activity log.
     pub(crate) happened: Vec<Happened>,
-    /// The position of the transition; the first one for ever while no journal wants records.
+    /// The position of the transition. It stays the first one while no journal wants records.
     pub(crate) position: Position,
-    /// True if a journal wants records. It is part of no transition; the hub sets it when it starts.
+    /// True if a journal wants records. The hub sets it before each transition.
     pub(crate) keeps_records: bool,
     /// True if somebody follows the hub's activity, so that [`happened`](Self::happened) is worth its cost.
     pub(crate) is_watched: bool,
@@ -61,7 +63,7 @@ pub(crate) enum Record {
     Messages(DeviceId),
     /// Feedback records or batches were changed.
     Feedback,
-    /// The session was opened, discarded or changed.
+    /// The MQTT session was opened, discarded or changed.
     Session(Identity),
     /// Everything was forgotten.
     Reset,

@@ -1,8 +1,8 @@
 //! A lease hands out a piece of the service's state until its holder settles it: this file has the parts of leases that
 //! cloud-to-device messages and batches of feedback share.
 //!
-//! [`c2d`](super::c2d) and [`feedback`](super::feedback) hold the pieces. A piece that is handed out is invisible under a
-//! [`LockToken`], until its holder says with a [`Settlement`] what became of it or the time of its [`Lock`] is over.
+//! [`c2d`](super::c2d) and [`feedback`](super::feedback) hold the pieces. A piece that is handed out is invisible
+//! under a [`LockToken`], until its holder settles it with a [`Settlement`], or the time of its [`Lock`] is over.
 //!
 //! A piece is handed out only if it is kept, so that a crash cannot take back what a peer has seen. Each transition has
 //! a [`Position`], in ascending order, and a piece carries the position of the transition that made it; a lease passes
@@ -79,7 +79,7 @@ impl Lock {
     }
 }
 
-/// The holder's word on a piece that it was handed.
+/// The outcome of a lease, as the holder of the piece tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settlement {
     /// The piece is done with.
@@ -103,7 +103,7 @@ impl Position {
     }
 }
 
-/// The last position that is kept. Cheap to clone: all clones are the same.
+/// The last position with records that is kept. A clone is cheap, and shares the value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept(Arc<AtomicU64>);
 

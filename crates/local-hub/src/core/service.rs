@@ -2,17 +2,19 @@
 //!
 //! # The cast
 //! The parts are the registry of identities, the twins, the queues of cloud-to-device messages, the feedback about
-//! them, the direct method calls, the open connections and the MQTT sessions. A part knows itself and no other part.
-//! What one change means for several parts is decided here: a device that is deleted takes its twin, its messages, its
-//! calls, its connection and its session with it. The files below `service/` hold the transitions, each file those of
-//! one kind.
+//! them, the direct method calls, the open connections, the MQTT sessions, the notifications and the routes. A part
+//! changes only itself; queries and notifications read others. What one change means for several parts is decided
+//! here: a device that is deleted takes its twin, its messages, its calls, its connection and its session with it. The
+//! files below `service/` hold the transitions, each file those of one kind.
 //!
 //! # The life of a transition
-//! A transition is a method of `Service` that takes `&mut self` and the present time. It checks first and changes
-//! last: where it returns an error it has changed nothing and added no effects. What must follow elsewhere is added to
-//! [`effects`](Service::effects); [`Effects`] says why nothing is told directly. The rooms run a transition through
-//! `Hub::commit` if it changes something that must be kept, and through `Hub::apply` if not; both call
-//! [`begin`](Service::begin) first, which lets time pass, so that no transition sees a message whose time is over.
+//! A transition is a method of `Service` that takes `&mut self` and, where it needs it, the present time. It checks
+//! first and changes last: where it returns an error it has changed nothing and added no effects. Consequences
+//! elsewhere are added to [`effects`](Service::effects); [`Effects`] says why nothing is told directly. The next time
+//! at which something is due is set by [`take_effects`](Service::take_effects), for all transitions alike. The rooms
+//! run a transition through `Hub::commit` if it changes something that must be kept, and through `Hub::apply` if not;
+//! both call [`begin`](Service::begin) first, which lets time pass, so that no transition sees a message whose time is
+//! over.
 //!
 //! # The traps
 //! - Connections and method calls are only *numbers* here. The signals that wake a connection, and the callers that
@@ -20,8 +22,8 @@
 //!   so that a connection that opens a moment later is not told what was meant for the one before.
 //! - There is no clock, no lock and no task here, and no wire format. A test checks the imports, because one `Instant`
 //!   or `Notify` is enough to make a restart or a model test impossible.
-//! - A transition must not run for longer than about a millisecond, because everybody else waits. What may take longer,
-//!   a query, is cut into slices.
+//! - A transition must not run for longer than about a millisecond, because everybody else waits. A query may take
+//!   longer, so it is cut into slices. [`Service::clear`] is the exception: it forgets everything at once.
 
 mod connections;
 mod identities;
@@ -61,6 +63,7 @@ pub(crate) struct Service {
     sessions: Sessions,
     notifications: Notifications,
     routes: Arc<Routes>,
+    /// The number of feedback records that may wait, or be awaited from messages in the queues.
     feedback_limit: usize,
     /// The consequences of the transitions since they were last taken.
     pub(crate) effects: Effects,
@@ -70,7 +73,7 @@ pub(crate) struct Service {
 /// from another service fits nothing here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seeds {
-    /// The number before the first ETag.
+    /// The number before the first ETag. Correlation ids of notifications are made from it too.
     pub(crate) etag: u64,
     /// The number from which lock tokens of cloud-to-device messages are made.
     pub(crate) c2d_locks: u64,
@@ -104,7 +107,7 @@ impl Service {
     }
 
     /// Begins a transition: sets whether somebody follows the hub's activity and whether a journal keeps records, gives
-    /// the transition its position, and lets time pass.
+    /// the transition its position if one does, and lets time pass.
     pub(crate) fn begin(&mut self, now: Timestamp, is_watched: bool, keeps_records: bool) {
         self.effects.is_watched = is_watched;
         self.effects.keeps_records = keeps_records;
@@ -129,7 +132,11 @@ impl Service {
             self.effects.record(|| Record::Feedback);
             self.follow_feedback();
         }
-        self.effects.due = self.next_due();
+    }
+
+    /// Returns the effects of the transitions since the last call, with the next time at which something is due.
+    pub(crate) fn take_effects(&mut self) -> Effects {
+        Effects { due: self.next_due(), ..self.effects.take() }
     }
 
     /// Returns the next time at which the passing of time changes something.

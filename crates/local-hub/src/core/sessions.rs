@@ -2,7 +2,7 @@
 //!
 //! `hub::session` opens and keeps them for `mqtt::mailbox`. A device that connects with `CleanSession` 0
 //! finds its subscriptions again, and the packet ids of the messages it was sent and did not acknowledge.
-//! Official clients subscribe once in their life and rely on it. A session lives until its device connects
+//! Official clients subscribe once in their life and rely on it. An MQTT session lives until its device connects
 //! with `CleanSession` 1 or is deleted; there is at most one per identity, and it holds at most
 //! [`MAX_SUBSCRIPTIONS`] subscriptions.
 //! Source: *Communicate with your IoT hub using the MQTT protocol*.
@@ -64,18 +64,18 @@ pub(crate) struct Unacknowledged {
     pub(crate) packet_id: u16,
 }
 
-/// The session of one identity.
+/// The MQTT session of one identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) subscriptions: Subscriptions,
-    /// Oldest first; as many as the delivery window is wide.
+    /// Oldest first; at most as many as the delivery window is wide.
     pub(crate) unacknowledged: Vec<Unacknowledged>,
-    /// The packet id given last. Kept, so that an acknowledgement that arrives after a reconnect does
-    /// not hit another message.
+    /// The packet id that was given last. It is kept so that an acknowledgement that arrives after a reconnect cannot
+    /// settle another message.
     pub(crate) last_packet_id: u16,
 }
 
-/// All sessions of the hub.
+/// All MQTT sessions of the hub.
 ///
 /// Changes come from the connection that opened the session last, known by its number: an older one
 /// that is still ending changes nothing, and neither does one whose device was deleted.
@@ -85,8 +85,8 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// An identity connects: what is known of it, or `None` if nothing is or if it asks for a clean
-    /// session, which discards the old one.
+    /// Opens the MQTT session of an identity that connects, and returns the state that was kept of it. Returns `None` if
+    /// none was kept, or if the identity asks for a clean session, which discards the old one.
     pub(crate) fn open(&mut self, id: &Identity, connection: u64, clean: bool) -> Option<Session> {
         if clean {
             self.kept.remove(id);
@@ -104,7 +104,7 @@ impl Sessions {
         }
     }
 
-    /// Keeps the session as its connection has it now. Returns whether anything has changed by it.
+    /// Keeps the MQTT session as its connection has it now. Returns whether anything has changed.
     pub(crate) fn keep(&mut self, id: &Identity, connection: u64, session: &Session) -> bool {
         match self.kept.get_mut(id) {
             Some((owner, kept)) if *owner == connection && kept != session => {
@@ -115,7 +115,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets the session of one identity.
+    /// Forgets the MQTT session of one identity.
     pub(crate) fn remove(&mut self, id: &Identity) {
         self.kept.remove(id);
     }

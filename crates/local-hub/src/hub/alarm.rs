@@ -20,7 +20,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Notes that something is due then.
+    /// Sets the alarm to `due`, unless it is set to an earlier time. Does nothing if `due` is `None`.
     pub(super) fn set(&self, due: Option<Timestamp>) {
         let Some(due) = due else { return };
         let mut set_for = self.set_for.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,8 @@ impl Alarm {
 }
 
 impl Hub {
-    /// Ends what is over, as its time comes, until the hub ends.
+    /// Lets time pass whenever something is due, and runs the timers of the activity and of repeated log lines, until the
+    /// hub ends.
     pub(crate) async fn keep_time(self) {
         let shutdown = self.shutdown().clone();
         tokio::select! {
@@ -59,7 +60,7 @@ impl Hub {
     async fn follow_clock(&self) {
         let alarm = &self.0.outlets.alarm;
         loop {
-            // Forgotten first: what becomes due while the commit runs sets the alarm anew.
+            // This comes before the commit, whose effects set the alarm to the next time that is due.
             alarm.forget();
             if let Err(error) = self.pass_time().await {
                 tracing::warn!(%error, "what is over could not be ended; it is tried again when something else is due");
@@ -78,7 +79,7 @@ impl Hub {
         }
     }
 
-    /// Ends what is over by now.
+    /// Lets time pass: expired messages and leases that are over end.
     pub(super) async fn pass_time(&self) -> Result<(), HubError> {
         // Every commit lets time pass before its own transition, and this one has no other.
         self.commit(|_, _| Ok(())).await

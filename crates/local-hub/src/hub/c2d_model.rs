@@ -29,7 +29,7 @@ const START: &str = "2026-11-21T02:30:00Z";
 /// Seconds around every boundary there is: batch, lock, expiry.
 const PAUSES: [u64; 10] = [1, 14, 15, 16, 45, 59, 60, 61, 3599, 3600];
 
-/// What may happen.
+/// A step of a run.
 #[derive(Clone, Debug)]
 enum Step {
     Send {

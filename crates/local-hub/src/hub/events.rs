@@ -7,7 +7,7 @@ use iothub_models::Identity;
 use super::Hub;
 use crate::core::effects::Effects;
 use crate::core::event::HubEvent;
-use crate::journal::{Gate, Room, Transaction};
+use crate::journal::{Gate, Space, Transaction};
 use crate::log::EventLog;
 
 /// The number of events whose routes are asked without a pause.
@@ -15,7 +15,7 @@ const ROUTED_AT_ONCE: usize = 8;
 
 impl Hub {
     /// Takes telemetry, a whole read batch at once, in order. Returns the gate that its acknowledgements must wait for.
-    pub(super) async fn append_telemetry(&self, mut batch: Vec<HubEvent>, room: Room) -> Gate {
+    pub(super) async fn append_telemetry(&self, mut batch: Vec<HubEvent>, space: Space) -> Gate {
         let now = self.clock().now();
         let mut taken = self.routed(&batch).await.into_iter();
         // Nothing waits from here on, so that the same events are told, kept and acknowledged.
@@ -23,15 +23,15 @@ impl Hub {
         batch.retain(|_| taken.next().unwrap_or_default());
         if batch.is_empty() {
             // No route takes any of it; somebody may wait for the device's activity all the same.
-            self.0.journal.release(Effects::default());
+            self.0.journal.release_at_once(Effects::default());
             return Gate::OPEN;
         }
-        let (mut room, mut gate) = (room, Gate::OPEN);
+        let (mut space, mut gate) = (space, Gate::OPEN);
         self.0.log.append(batch, |numbered| {
             let transaction = Transaction {
                 effects: Effects::default(),
                 events: Some(numbered),
-                room: std::mem::take(&mut room),
+                space: std::mem::take(&mut space),
             };
             gate = self.0.journal.append(transaction);
         });

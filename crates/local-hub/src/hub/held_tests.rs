@@ -6,14 +6,15 @@ use iothub_auth::Clock;
 use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, Identity, TelemetryMessage};
 use serde_json::{Map, json};
 
-use super::tests::{create, hub_in};
+use super::tests::{create, hub_in, hub_with_routes};
 use super::{DeviceSession, Hub};
 use crate::core::effects::Record;
-use crate::core::event::HubEvent;
+use crate::core::event::{EventSource, HubEvent};
 use crate::core::lease::Settlement;
 use crate::core::limits::Limits;
 use crate::core::refusal::Precondition;
 use crate::core::registry::DeviceWrite;
+use crate::core::routes::Routes;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 
@@ -21,9 +22,9 @@ fn id() -> DeviceId {
     "d1".parse().unwrap()
 }
 
-/// Returns a hub on a journal with room for so many transactions, with the connected device `d1`, all of it kept.
-async fn connected(room: usize) -> (Hub, Held, DeviceSession) {
-    let journal = Held::with_room(room);
+/// Returns a hub on a journal with space for so many transactions, with the connected device `d1`, all of it kept.
+async fn connected(space: usize) -> (Hub, Held, DeviceSession) {
+    let journal = Held::with_space(space);
     let hub = hub_in(Box::new(journal.clone()), Clock::real(), Limits::default());
     let (grant, ()) = tokio::join!(create(&hub, "d1"), keep_next(&journal));
     // A connection is kept nowhere, so that it waits for nothing.
@@ -140,7 +141,7 @@ async fn changes_wait_for_room_before_they_run_and_telemetry_takes_none_of_their
     assert!(telemetry.as_mut().now_or_never().is_none());
     let mut more = Box::pin(session.send_telemetry(second));
     assert!(more.as_mut().now_or_never().is_none());
-    assert_eq!(journal.waiting(), 1, "there is no room for the second batch");
+    assert_eq!(journal.waiting(), 1, "there is no space for the second batch");
     // A change of the service has a share of its own.
     let device = id();
     let mut sent = Box::pin(hub.enqueue_c2d(&device, C2dMessage::new("x")));
@@ -151,6 +152,26 @@ async fn changes_wait_for_room_before_they_run_and_telemetry_takes_none_of_their
     assert!(more.as_mut().now_or_never().is_none());
     journal.keep_all();
     assert_eq!(more.now_or_never(), Some(Ok(())));
+}
+
+#[tokio::test]
+async fn a_change_with_an_event_keeps_all_its_room_until_it_is_kept() {
+    let journal = Held::with_space(2);
+    let routes = Routes::new(vec![EventSource::DeviceLifecycle.into()], true).unwrap();
+    let hub = hub_with_routes(Box::new(journal.clone()), Clock::real(), Limits::default(), routes);
+    let create = |name: &str| {
+        let (hub, device) = (hub.clone(), name.parse().unwrap());
+        Box::pin(async move { hub.put_device(DeviceWrite::new(device), &Precondition::None).await })
+    };
+    let (mut first, mut second, mut third) = (create("d1"), create("d2"), create("d3"));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    assert!(third.as_mut().now_or_never().is_none());
+    assert_eq!(journal.waiting(), 2, "two events take the space of two transactions");
+    journal.keep_all();
+    assert!(first.await.is_ok() && second.await.is_ok());
+    assert!(third.as_mut().now_or_never().is_none());
+    journal.keep_all();
+    assert!(third.await.is_ok());
 }
 
 #[tokio::test]
@@ -182,7 +203,7 @@ async fn each_change_names_what_a_journal_must_keep() {
         completed.contains(&Record::Messages(id())) && completed.contains(&Record::Feedback),
         "{completed:?}"
     );
-    session.report(&Map::new(), None, crate::journal::Room::default());
+    session.report(&Map::new(), None, crate::journal::Space::unreserved());
     assert_eq!(records(&journal), [Record::Twin(identity.clone())]);
     let device = id();
     let precondition = Precondition::None;

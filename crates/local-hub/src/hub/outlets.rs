@@ -1,6 +1,6 @@
-//! [`Outlets`] hands on the effects of transitions that are kept: the journal calls it, in the order of transitions.
+//! [`Outlets`] hands on the effects of transitions: the journal calls it once they are kept, in their order.
 //!
-//! It has the tables of those who wait in this process: signals of connections, callers of methods, receivers of
+//! It has the tables of the tasks that wait in this process: signals of connections, callers of methods, receivers of
 //! feedback, the alarm, and the followers of the activity. It may run while the service and a partition are locked, so
 //! it takes only locks of its own and never asks the service anything.
 
@@ -79,14 +79,14 @@ impl Outlets {
 
 impl Release for Outlets {
     fn release(&self, transaction: Transaction) {
-        let Transaction { effects, events, room } = transaction;
+        let Transaction { effects, events, space } = transaction;
         let is_kept = !effects.records.is_empty();
         let Effects { wakes, told, closed, calls, feedback_ready, due, happened, position, .. } = effects;
         if is_kept {
-            // Before anybody is woken, so that what they fetch is there.
+            // This comes before the wakes: a woken connection leases only messages that are kept.
             self.kept.move_to(position);
         }
-        // Told before anybody is woken, so that the activity has a cause before its consequence.
+        // This comes before the wakes, so that the activity shows a cause before its consequence.
         happened.into_iter().for_each(|fact| self.tell(fact));
         if let Some(numbered) = events {
             self.log.release(numbered);
@@ -104,6 +104,6 @@ impl Release for Outlets {
         if self.changes.receiver_count() > 0 {
             self.changes.send_replace(());
         }
-        drop(room);
+        drop(space);
     }
 }

@@ -1,4 +1,4 @@
-//! [`DeviceSession`] is a device or module that has proven itself, whatever transport it uses.
+//! [`DeviceSession`] is the hub's side of a device or module that has proven itself, whatever transport it uses.
 //!
 //! # The cast
 //! A *connection* was accepted by the listener: a stream, a peer, a place among the strangers. When its peer has proven
@@ -7,21 +7,21 @@
 //!
 //! # What it offers
 //! Everything that a transport needs of the hub for a device, and nothing of a transport: lease and settle
-//! cloud-to-device messages, take and answer method calls, take the changes of desired properties that were told,
-//! report, read the twin, append telemetry, keep the session's state. Packet ids, QoS, delivery tags and link handles
-//! stay in the room of the transport.
+//! cloud-to-device messages, take and answer method calls, report, read the twin, append telemetry, keep the state of
+//! the MQTT session. Changes of desired properties come through the connection's [`Signals`]. Packet ids, QoS,
+//! delivery tags and link handles stay in the room of the transport.
 //!
 //! # The life of a session
 //! [`Hub::connect`] checks that the identity is still the one that proved itself, gives the connection its number, and
 //! closes the connection that the identity had before. The new session must wait until the old one has given back what
-//! it held ([`DeviceSession::alone`]), or a message could be handed out twice. While it is open it listens to two
-//! signals: *wake*, there may be something to fetch, and *closed*, with the reason. Dropping it disconnects the
+//! it held ([`DeviceSession::alone`]), or a message could be handed out twice. While it is open the transport listens
+//! to two signals: *wake*, there may be something to fetch, and *closed*, with the reason. Dropping it disconnects the
 //! identity, unless a newer connection stands in its place.
 //!
 //! # The traps
 //! - Calls on the read path return a [`Gate`] and do not wait. The transport writes its acknowledgement when the gate
 //!   is open, and listens to its signals meanwhile.
-//! - Dropping a session commits, and must not wait. It uses the reserve of the journal, which is never refused.
+//! - Dropping a session commits, and must not wait. It uses [`Space::unreserved`], which the journal never refuses.
 //! - The end of a session is signalled when its transition has run, not when that is kept: the next session of the
 //!   identity waits for the queue to be whole, and not for a disk.
 
@@ -44,9 +44,9 @@ use crate::core::refusal::HubError;
 use crate::core::registry::LastActivity;
 use crate::core::service::Connected;
 use crate::core::sessions::Session;
-use crate::journal::{Gate, NotKept, Room, Share};
+use crate::journal::{Gate, NotKept, Share, Space};
 
-/// A device or module that has proven itself. Dropping it ends its connection, if it has one.
+/// The hub's side of a device or module that has proven itself. Dropping it ends the connection, if it has one.
 #[derive(Debug)]
 pub(crate) struct DeviceSession {
     hub: Hub,
@@ -82,9 +82,9 @@ impl Hub {
     ) -> Result<DeviceSession, Denied> {
         let not_kept =
             |error: NotKept| Denied { code: ErrorCode::ServiceUnavailable, reason: error.to_string() };
-        let room = self.reserve_one(Share::Service).await.map_err(not_kept)?;
+        let space = self.reserve_one(Share::Service).await.map_err(not_kept)?;
         let signals = &self.0.outlets.signals;
-        let Committed { answer, gate } = self.commit_with(room, |service, now| {
+        let Committed { answer, gate } = self.commit_with(space, |service, now| {
             let connected = service.connect(now, &id, &grant.generation_id, model_id)?;
             let displaced = connected.displaced.and_then(|number| signals.get(number));
             Ok::<_, HubError>((
@@ -98,7 +98,8 @@ impl Hub {
         let (number, signals, displaced, since, Connected { last_activity, .. }) =
             answer.map_err(|refused| Denied { code: refused.code, reason: refused.text })?;
         let connection = Some(Connection { number, since, signals, displaced });
-        // Built before anything is awaited, so that a session whose future is dropped here is closed again.
+        // The session is built before anything is awaited: if the caller drops this future at the gate, the session is
+        // dropped too, and that ends the connection.
         let session = DeviceSession { hub: self.clone(), id, last_activity, connection };
         gate.wait().await.map_err(not_kept)?;
         Ok(session)
@@ -131,17 +132,19 @@ impl DeviceSession {
         self.connection.as_ref().map(|connection| &connection.signals)
     }
 
+    /// Returns the number of the connection; 0 for a session of one request. Connections are counted from 1, so that 0
+    /// owns nothing.
     fn number(&self) -> u64 {
-        // Connections begin with 1: a session without one is the owner of nothing.
         self.connection.as_ref().map_or(0, |connection| connection.number)
     }
 
+    /// Sets the last activity of the identity to the present time.
     fn touch(&self) {
         self.last_activity.touch(self.hub.clock().now());
     }
 
     /// Waits until the connection before this one has given back what it held: its messages are in the queue and its
-    /// session is complete.
+    /// MQTT session is complete.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -153,25 +156,26 @@ impl DeviceSession {
         }
     }
 
-    /// Opens the state that the identity kept from its last connection, if there is any; a clean one discards it.
+    /// Opens the identity's MQTT session, and returns the state that it kept from its last connection, if there is any.
+    /// With `clean` that state is discarded, and no state of this session outlives its connection.
     ///
     /// # Errors
-    /// [`NotKept`]: the device must not be told that it has a session.
+    /// [`NotKept`]: the device must not be told that it has an MQTT session.
     ///
     /// # Cancel safety
-    /// The session may be opened although nothing was returned.
+    /// The MQTT session may be opened although nothing was returned.
     pub(crate) async fn open_state(&self, clean: bool) -> Result<Option<Session>, NotKept> {
-        let room = self.hub.reserve_one(Share::Service).await?;
+        let space = self.hub.reserve_one(Share::Service).await?;
         let Committed { answer, gate } =
-            self.hub.commit_with(room, |service, _| service.open_session(&self.id, self.number(), clean));
+            self.hub.commit_with(space, |service, _| service.open_session(&self.id, self.number(), clean));
         gate.wait().await?;
         Ok(answer)
     }
 
-    /// Keeps the state of the session as it is now, and returns the gate that an acknowledgement of it must wait for.
-    /// Nothing is kept of a session that was opened as a clean one.
-    pub(crate) fn keep_state(&self, session: &Session, room: Room) -> Gate {
-        self.hub.commit_with(room, |service, _| service.keep_session(&self.id, self.number(), session)).gate
+    /// Keeps the state of the MQTT session as it is now, and returns the gate that an acknowledgement of it must wait for.
+    /// Keeps nothing if the MQTT session was opened as a clean one.
+    pub(crate) fn keep_state(&self, session: &Session, space: Space) -> Gate {
+        self.hub.commit_with(space, |service, _| service.keep_session(&self.id, self.number(), session)).gate
     }
 
     /// Notes whether the device listens to direct methods from now on.
@@ -185,14 +189,14 @@ impl DeviceSession {
     }
 
     /// Passes the device's answer to a direct method on. Returns false if nobody waits for it any more.
-    pub(crate) fn answer_call(&self, number: u64, answer: MethodAnswer) -> bool {
+    pub(crate) fn answer_call(&self, call_number: u64, answer: MethodAnswer) -> bool {
         self.touch();
-        self.hub.apply(|service, _| service.answer_call(&self.id, self.number(), number, answer))
+        self.hub.apply(|service, _| service.answer_call(&self.id, self.number(), call_number, answer))
     }
 
     /// Ends a call that the session took and cannot pass to the device.
-    pub(crate) fn decline_call(&self, number: u64, failure: CallFailure) {
-        self.hub.apply(|service, _| service.decline_call(&self.id, self.number(), number, failure));
+    pub(crate) fn decline_call(&self, call_number: u64, failure: CallFailure) {
+        self.hub.apply(|service, _| service.decline_call(&self.id, self.number(), call_number, failure));
     }
 
     /// Returns the twin as the device sees it, with the gate that the answer must wait for.
@@ -206,10 +210,10 @@ impl DeviceSession {
         &self,
         patch: &Map<String, Value>,
         expected: Option<i64>,
-        room: Room,
+        space: Space,
     ) -> Committed<Result<i64, HubError>> {
         self.touch();
-        self.hub.commit_with(room, |service, now| service.report(now, &self.id, patch, expected))
+        self.hub.commit_with(space, |service, now| service.report(now, &self.id, patch, expected))
     }
 
     /// Leases up to `max` messages, oldest first. They are invisible until they are settled or expire.
@@ -245,7 +249,7 @@ impl DeviceSession {
     /// nothing can be promised too early.
     pub(crate) fn settle_messages(&self, locks: &[LockToken], settlement: Settlement) {
         self.touch();
-        self.hub.commit_with(Room::default(), |service, now| {
+        self.hub.commit_with(Space::unreserved(), |service, now| {
             service.settle_c2d(now, &self.id.device, locks, settlement)
         });
     }
@@ -264,16 +268,16 @@ impl DeviceSession {
     /// # Cancel safety
     /// The batch may be kept although nothing was returned.
     pub(crate) async fn send_telemetry(&self, batch: Vec<HubEvent>) -> Result<(), HubError> {
-        let room = self.hub.reserve_one(Share::Telemetry).await.map_err(NotKept::refusal)?;
-        let gate = self.append_telemetry(batch, room).await;
+        let space = self.hub.reserve_one(Share::Telemetry).await.map_err(NotKept::refusal)?;
+        let gate = self.append_telemetry(batch, space).await;
         gate.wait().await.map_err(NotKept::refusal)
     }
 
     /// Takes telemetry of the device, a whole batch at once and in order. Returns the gate that the acknowledgements
     /// must wait for.
-    pub(crate) async fn append_telemetry(&self, batch: Vec<HubEvent>, room: Room) -> Gate {
+    pub(crate) async fn append_telemetry(&self, batch: Vec<HubEvent>, space: Space) -> Gate {
         self.touch();
-        self.hub.append_telemetry(batch, room).await
+        self.hub.append_telemetry(batch, space).await
     }
 }
 
@@ -281,7 +285,7 @@ impl Drop for DeviceSession {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         let number = connection.number;
-        self.hub.commit_with(Room::default(), |service, now| service.disconnect(now, &self.id, number));
+        self.hub.commit_with(Space::unreserved(), |service, now| service.disconnect(now, &self.id, number));
         self.hub.0.outlets.signals.remove(&self.id, number);
         connection.signals.gone.cancel();
     }

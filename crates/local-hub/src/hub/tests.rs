@@ -26,11 +26,15 @@ pub(super) fn hub_with(clock: Clock, limits: Limits) -> Hub {
 }
 
 pub(super) fn hub_in(keep: Box<dyn Keep>, clock: Clock, limits: Limits) -> Hub {
+    hub_with_routes(keep, clock, limits, Routes::default())
+}
+
+pub(super) fn hub_with_routes(keep: Box<dyn Keep>, clock: Clock, limits: Limits, routes: Routes) -> Hub {
     let config = HubConfig {
         name: "hub".into(),
         host_names: HostNames::new("hub", &[]).unwrap(),
         limits,
-        routes: Arc::default(),
+        routes: Arc::new(routes),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
         device_cas: Default::default(),

@@ -1,7 +1,7 @@
 //! [`Gate`] is the place where an acknowledgement waits until its transaction is kept.
 //!
-//! A journal makes one gate for each of its own transactions, however many changes of the hub that holds, so that a
-//! thousand waiting callers are one wake-up and not a thousand. Whoever commits gets a clone.
+//! A journal makes a gate for each transaction, or one gate for several that it writes together, so that they are one
+//! wake-up. The caller of a commit gets a clone of it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,14 +20,14 @@ impl NotKept {
         Self(reason.into())
     }
 
-    /// Returns the refusal that the peer gets, whose change or question rests on what was not kept.
+    /// Returns the refusal for the peer whose change was not kept, or whose question saw a change that was not kept.
     pub(crate) fn refusal(self) -> HubError {
         HubError::new(ErrorCode::ServiceUnavailable, self.to_string())
     }
 }
 
-/// A gate that opens once a transaction is kept, or breaks if it cannot be kept. Cheap to clone: all clones are the
-/// same gate.
+/// A gate that opens once a transaction is kept, or breaks if it cannot be kept. A clone is cheap, and is
+/// the same gate.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Option<Arc<Bar>>);
 
@@ -61,7 +61,7 @@ impl Gate {
     pub(crate) async fn wait(&self) -> Result<(), NotKept> {
         let Some(bar) = &self.0 else { return Ok(()) };
         loop {
-            // Taken before the outcome is read, so that one which is set in between is not missed.
+            // This comes before the outcome is read, so that an outcome which is set in between is not missed.
             let moved = bar.moved.notified();
             if let Some(outcome) = bar.outcome.get() {
                 return outcome.clone();

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::gate::GateKeeper;
-use super::{Gate, Keep, NotKept, Release, Rooms, Transaction};
+use super::{Gate, Keep, NotKept, Release, Spaces, Transaction};
 use crate::core::effects::Record;
 
-/// Transactions that were handed over and not decided. Cheap to clone: all clones are the same journal.
+/// Transactions that were handed over and not decided. A clone is cheap, and is the same journal.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
-    rooms: Arc<Rooms>,
+    spaces: Arc<Spaces>,
     passes: Arc<AtomicBool>,
 }
 
@@ -28,11 +28,11 @@ struct Waiting {
 }
 
 impl Held {
-    /// Returns a journal with room for `transactions` of each share.
-    pub(crate) fn with_room(transactions: usize) -> Self {
-        let room = || Arc::new(Semaphore::new(transactions * super::TRANSACTION_BYTES as usize));
-        let rooms = Rooms { service: room(), telemetry: room() };
-        Self { waiting: Arc::default(), rooms: Arc::new(rooms), passes: Arc::default() }
+    /// Returns a journal with space for `transactions` of each share.
+    pub(crate) fn with_space(transactions: usize) -> Self {
+        let space = || Arc::new(Semaphore::new(transactions * super::TRANSACTION_BYTES as usize));
+        let spaces = Spaces { service: space(), telemetry: space() };
+        Self { waiting: Arc::default(), spaces: Arc::new(spaces), passes: Arc::default() }
     }
 
     /// Sets whether transactions are kept at once from now on, so that a test can begin with a state that is kept.
@@ -72,11 +72,11 @@ impl Held {
 }
 
 impl Keep for Held {
-    fn rooms(&self) -> Option<&Rooms> {
-        Some(&self.rooms)
+    fn spaces(&self) -> Option<&Spaces> {
+        Some(&self.spaces)
     }
 
-    fn append(&self, transaction: Transaction, release: &Arc<dyn Release>) -> Gate {
+    fn take_over(&self, transaction: Transaction, release: &Arc<dyn Release>) -> Gate {
         if self.passes.load(Ordering::SeqCst) {
             release.release(transaction);
             return Gate::OPEN;

@@ -25,7 +25,7 @@ const SHRINK_ABOVE: usize = 4096;
 
 /// An event's position in its partition, by the three measures that readers know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
+pub(crate) struct EventPosition {
     /// The event's number in the partition, counted from 0.
     pub(crate) sequence_number: i64,
     /// A number that grows with every event. Only the log knows by how much.
@@ -40,7 +40,7 @@ pub(crate) struct PartitionState {
     /// The number of the oldest event in the partition, or the visible end if there is none.
     pub(crate) first_sequence_number: i64,
     /// The position of the newest visible event of this generation, even if it has left the log.
-    pub(crate) last: Option<Position>,
+    pub(crate) last: Option<EventPosition>,
     /// Whether the partition holds no visible event.
     pub(crate) is_empty: bool,
 }
@@ -98,8 +98,8 @@ impl Entry {
         self.event.len() + size_of::<Self>()
     }
 
-    const fn position(&self, number: i64) -> Position {
-        Position { sequence_number: number, offset: self.offset, enqueued_time: self.time }
+    const fn position(&self, number: i64) -> EventPosition {
+        EventPosition { sequence_number: number, offset: self.offset, enqueued_time: self.time }
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Events {
     /// The number of the first entry.
     first: i64,
     /// The position of the event before the first entry.
-    before_first: Option<Position>,
+    before_first: Option<EventPosition>,
     next_offset: u64,
     /// The time of the newest event.
     last_time: i64,
@@ -143,8 +143,8 @@ impl Events {
     }
 
     /// Gives an event the next number and keeps its bytes.
-    pub(super) fn append(&mut self, event: &HubEvent, encode: fn(&HubEvent, &Position, &mut BytesMut)) {
-        let position = Position {
+    pub(super) fn append(&mut self, event: &HubEvent, encode: fn(&HubEvent, &EventPosition, &mut BytesMut)) {
+        let position = EventPosition {
             sequence_number: self.end(),
             offset: self.next_offset,
             enqueued_time: event.enqueued_time.as_millisecond().max(self.last_time),

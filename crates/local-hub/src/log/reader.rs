@@ -75,14 +75,14 @@ impl EventLog {
     ) -> Result<EventReader, ReaderRefused> {
         let place = self.0.partitions.get(partition).ok_or(ReaderRefused::NoSuchPartition(partition))?;
         let mut events = place.events();
-        let mut visible = place.visible();
-        events.trim(now, self.0.bounds, visible.end());
+        let visible_end = place.visible().end();
+        events.trim(now, self.0.bounds, visible_end);
         Ok(EventReader {
             log: self.clone(),
             group: group.to_owned(),
             partition,
-            seat: visible.take_seat(group, epoch, listener)?,
-            next: events.seek(start, visible.end()),
+            seat: place.visible().take_seat(group, epoch, listener)?,
+            next: events.seek(start, visible_end),
             generation: events.generation,
         })
     }

@@ -26,7 +26,7 @@ use super::wire::{Progress, Wire};
 use crate::activity::refused;
 use crate::core::connections::CloseReason;
 use crate::hub::{Hub, Reserved};
-use crate::journal::{Gate, NotKept, Room};
+use crate::journal::{Gate, NotKept, Space};
 use crate::listener::Accepted;
 
 /// Serves one connection from its first byte to its last, and keeps its place from when its device is let in.
@@ -68,16 +68,16 @@ struct Connection<S> {
     packet_limit: usize,
     /// The answers that wait until what they speak of is kept.
     answers: Answers,
-    /// True if packets wait unread because their answers would not have fit, or because the journal has no room.
+    /// True if packets wait unread because their answers would not have fit, or because the journal has no space.
     input_waits: bool,
-    /// Room in the journal that is being waited for.
+    /// Space in the journal that is being waited for.
     reserving: Option<BoxFuture<'static, Result<Reserved, NotKept>>>,
-    /// Room in the journal for the next packets.
+    /// Space in the journal for the next packets.
     reserved: Option<Reserved>,
 }
 
-/// Waits for room in the journal; for ever if none is asked for.
-async fn room(
+/// Waits for space in the journal; for ever if none is asked for.
+async fn space(
     reserving: &mut Option<BoxFuture<'static, Result<Reserved, NotKept>>>,
 ) -> Result<Reserved, NotKept> {
     match reserving {
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn serve(&mut self) -> Ended {
         let (clock, shutdown) = (self.hub.clock().clone(), self.hub.shutdown().clone());
         let Some(signals) = self.admitted.mailbox.device().signals().map(Arc::clone) else {
-            // Only the session of a single request has none.
+            // Only the device session of a single request has none.
             return Ended::Left;
         };
         let mut closed = pin!(signals.closed.cancelled());
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 () = signals.wake.notified() => may_have_mail = true,
                 () = self.answers.ready() => {}
-                reserved = room(&mut self.reserving) => {
+                reserved = space(&mut self.reserving) => {
                     self.reserving = None;
                     match reserved {
                         Ok(reserved) => self.reserved = Some(reserved),
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             let event = self.admitted.sender.event(will, self.hub.clock().now());
             // The connection has ended: the reserve of the journal takes the last of it.
-            will_kept = device.append_telemetry(vec![event], Room::default()).await;
+            will_kept = device.append_telemetry(vec![event], Space::unreserved()).await;
         }
         // Closing may take a second. Messages are back in the queue before, and a newer connection can go on.
         drop(self.admitted);

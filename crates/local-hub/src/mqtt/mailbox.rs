@@ -1,4 +1,4 @@
-//! This file sends a connection the messages it is subscribed to, and keeps its session.
+//! This file sends a connection the messages it is subscribed to, and keeps its MQTT session.
 //!
 //! `connection` calls it when there is room and when the hub has news. It sends cloud-to-device messages, answers
 //! about the twin, changes of desired properties and calls of methods; `filters` says which filter covers which of
@@ -7,8 +7,8 @@
 //! message; at QoS 0 it is complete when its last byte has left. However the connection ends, a message that was
 //! not completed goes back to its place in the queue.
 //!
-//! A device that comes back to its session is sent the same messages under the same packet ids, with
-//! DUP set (MQTT 3.1.1, 4.4); without a session they get new ids and no DUP. A PUBACK for an id that is
+//! A device that comes back to its MQTT session is sent the same messages under the same packet ids, with
+//! DUP set (MQTT 3.1.1, 4.4); without one they get new ids and no DUP. A PUBACK for an id that is
 //! not in flight is ignored: it is late, and its message was completed or has expired.
 
 use bytes::BytesMut;
@@ -19,7 +19,7 @@ use crate::core::lease::{LockToken, Settlement};
 use crate::core::methods::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::DeviceSession;
-use crate::journal::{Gate, NotKept, Room};
+use crate::journal::{Gate, NotKept, Space};
 
 use super::twin::{self, TwinAnswer};
 use super::{codec, filters, method, topics};
@@ -28,7 +28,7 @@ use super::{codec, filters, method, topics};
 /// official one takes 50.
 pub(super) const WINDOW: usize = 10;
 
-/// The mailbox of a connection. Dropping it releases its messages and keeps its session.
+/// The mailbox of a connection. Dropping it releases its messages and keeps its MQTT session.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     device: DeviceSession,
@@ -48,7 +48,7 @@ struct InFlight {
 }
 
 impl Mailbox {
-    /// Opens the MQTT session of a device session; true if there was one.
+    /// Opens the MQTT session of a device session, and returns whether the hub had kept one.
     pub(super) async fn open(device: DeviceSession, clean: bool) -> Result<(Self, bool), NotKept> {
         let session = device.open_state(clean).await?;
         let present = session.is_some();
@@ -65,7 +65,7 @@ impl Mailbox {
         Ok((mailbox, present))
     }
 
-    /// Returns the session of the device in the hub.
+    /// Returns the device session, which is the device in the hub.
     pub(super) const fn device(&self) -> &DeviceSession {
         &self.device
     }
@@ -100,10 +100,10 @@ impl Mailbox {
         self.session.subscriptions.covering(|filter| filters::covers(filter, topic)).is_some()
     }
 
-    /// Keeps the session, so that its subscriptions hold from the SUBACK on, however the connection ends. Returns the
+    /// Keeps the MQTT session, so that its subscriptions hold from the SUBACK on, however the connection ends. Returns the
     /// gate that the SUBACK must wait for.
-    pub(super) fn keep_session(&self, room: Room) -> Gate {
-        self.device.keep_state(&self.session, room)
+    pub(super) fn keep_session(&self, space: Space) -> Gate {
+        self.device.keep_state(&self.session, space)
     }
 
     /// Writes the answer to a request about the twin, if the device subscribed to answers of its status.
@@ -199,7 +199,7 @@ impl Mailbox {
         }
     }
 
-    /// Returns the packet id that the message had before in this session, if any. Messages come in their order, so
+    /// Returns the packet id that the message had before in this MQTT session, if any. Messages come in their order, so
     /// remembered ones with a lower number have expired and are forgotten.
     fn take_unacknowledged(&mut self, sequence_number: u64) -> Option<u16> {
         let known = &mut self.session.unacknowledged;
@@ -264,7 +264,7 @@ impl Drop for Mailbox {
         let later = std::mem::take(&mut self.session.unacknowledged);
         self.session.unacknowledged = in_flight.into_iter().map(|sent| sent.sent).chain(later).collect();
         // Nobody waits for it: the reserve of the journal takes it.
-        self.keep_session(Room::default());
+        self.keep_session(Space::unreserved());
     }
 }
 

@@ -20,7 +20,7 @@ use crate::activity::refused;
 use crate::core::refusal::HubError;
 use crate::core::truncated;
 use crate::hub::{Committed, DeviceSession};
-use crate::journal::{Gate, Room};
+use crate::journal::{Gate, Space};
 
 use super::topics::TopicError;
 
@@ -86,7 +86,7 @@ impl TwinRequest {
         &self,
         device: &DeviceSession,
         body: &[u8],
-        room: Room,
+        space: Space,
         now: Timestamp,
     ) -> Committed<TwinAnswer> {
         let Committed { answer: done, gate } = match self.operation {
@@ -99,7 +99,7 @@ impl TwinRequest {
                 Committed { answer: shown.map(|body| (200, None, body)), gate }
             }
             Operation::Report { expected } => {
-                let Committed { answer, gate } = report(device, body, expected, room);
+                let Committed { answer, gate } = report(device, body, expected, space);
                 Committed { answer: answer.map(|version| (204, Some(version), Vec::new())), gate }
             }
         };
@@ -137,7 +137,7 @@ fn report(
     device: &DeviceSession,
     body: &[u8],
     expected: Option<Expected>,
-    room: Room,
+    space: Space,
 ) -> Committed<Result<i64, HubError>> {
     let refused = |refusal| Committed { answer: Err(refusal), gate: Gate::OPEN };
     let expected = match expected {
@@ -148,7 +148,7 @@ fn report(
         None => None,
     };
     match object(body) {
-        Ok(patch) => device.report(&patch, expected, room),
+        Ok(patch) => device.report(&patch, expected, space),
         Err(refusal) => refused(refusal),
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp as Time;
 
 use super::*;
 
-const POSITION: Position = Position { sequence_number: 7, offset: 12_345, enqueued_time: 1_700_000_000_123 };
+const POSITION: EventPosition =
+    EventPosition { sequence_number: 7, offset: 12_345, enqueued_time: 1_700_000_000_123 };
 
 fn telemetry() -> HubEvent {
     let message = TelemetryMessage {

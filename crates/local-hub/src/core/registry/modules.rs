@@ -4,7 +4,7 @@
 //! It refuses a module of a device that does not exist, more modules than a device may have, and any change of a module
 //! that belongs to the IoT Edge runtime. Source: *Understand and use module twins in IoT Hub*.
 
-use iothub_models::{AuthenticationType, DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
+use iothub_models::{DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
 use jiff::Timestamp;
 
 use super::Registry;
@@ -65,36 +65,30 @@ impl Registry {
                 format!("the device {} has {MODULES_PER_DEVICE} modules, which is the limit", id.device),
             ));
         }
-        self.insert_module(write, now)
-    }
-
-    fn insert_module(&mut self, write: ModuleWrite, now: Timestamp) -> Result<(), HubError> {
-        let id = write.id();
         let managed_by = write.managed_by.clone().map(Into::into);
         let registered = Registered::new(self.next_generation(now), self.next_etag(), write.into_proof())?;
         self.modules.insert(id, Module { registered, managed_by });
         Ok(())
     }
 
-    /// Gives an IoT Edge device the modules of the runtime, and takes them from any other; the ids of
-    /// those that came and of those that went. No limit stands in the way: the device is written already.
+    /// Adds the modules of the runtime if the device is an IoT Edge device, and removes them if not. Returns the
+    /// identities that were added and those that were removed.
+    ///
+    /// It cannot fail, because the device is written already: no limit applies, and no keys are made.
     pub(crate) fn settle_system_modules(
         &mut self,
         device: &DeviceId,
         now: Timestamp,
-    ) -> Result<(Vec<Identity>, Vec<Identity>), HubError> {
+    ) -> (Vec<Identity>, Vec<Identity>) {
         let (mut came, mut went) = (Vec::new(), Vec::new());
         let wanted = self.devices.get(device).is_some_and(|device| device.iot_edge);
         for module in SYSTEM_MODULES.iter().filter_map(|name| name.parse::<ModuleId>().ok()) {
-            // It gets its proof once the runtime connects.
-            let write = ModuleWrite {
-                authentication: AuthenticationType::None,
-                ..ModuleWrite::new(device.clone(), module)
-            };
-            let id = write.id();
+            let id = Identity::new(device.clone(), Some(module));
             match (wanted, self.modules.contains_key(&id)) {
                 (true, false) => {
-                    self.insert_module(write, now)?;
+                    // It gets its proof once the runtime connects.
+                    let registered = Registered::without_proof(self.next_generation(now), self.next_etag());
+                    self.modules.insert(id.clone(), Module { registered, managed_by: None });
                     came.push(id);
                 }
                 (false, true) => {
@@ -104,7 +98,7 @@ impl Registry {
                 _ => {}
             }
         }
-        Ok((came, went))
+        (came, went)
     }
 
     /// Removes the module. Without a precondition it is removed whatever its ETag is.

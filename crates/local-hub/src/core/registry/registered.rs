@@ -68,16 +68,23 @@ pub(crate) struct Registered {
 impl Registered {
     /// Returns the facts of a new identity.
     pub(super) fn new(generation: i64, etag: u64, proof: Proof) -> Result<Self, HubError> {
-        Ok(Self {
+        let mut registered = Self::without_proof(generation, etag);
+        registered.rewrite(etag, proof)?;
+        Ok(registered)
+    }
+
+    /// Returns the facts of a new identity that has no proof yet, so that it cannot connect.
+    pub(super) fn without_proof(generation: i64, etag: u64) -> Self {
+        Self {
             generation_id: generation.to_string().into(),
             etag,
             connected: false,
             connection_updated: None,
             last_activity: LastActivity::default(),
-            authentication: proof.authentication,
-            keys: keys(proof.authentication, proof.keys)?,
-            thumbprints: kept(proof.thumbprints),
-        })
+            authentication: AuthenticationType::None,
+            keys: None,
+            thumbprints: None,
+        }
     }
 
     /// Replaces the proof; keys stay when none are given.

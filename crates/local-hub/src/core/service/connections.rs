@@ -85,7 +85,7 @@ impl Service {
         self.connections.is_connected(id)
     }
 
-    /// Opens the session of a connection, and returns what is known of it; a clean one discards what was known.
+    /// Opens the MQTT session of a connection, and returns the state that was kept of it. A clean one discards that state.
     pub(crate) fn open_session(&mut self, id: &Identity, connection: u64, clean: bool) -> Option<Session> {
         if !self.connections.is_current(id, connection) {
             return None;
@@ -94,7 +94,7 @@ impl Service {
         self.sessions.open(id, connection, clean)
     }
 
-    /// Keeps the session as its connection has it now. Nothing is kept of a clean one, nor of a connection that is
+    /// Keeps the MQTT session as its connection has it now. Keeps nothing of a clean one, nor of a connection that is
     /// not the newest.
     pub(crate) fn keep_session(&mut self, id: &Identity, connection: u64, session: &Session) {
         if self.sessions.keep(id, connection, session) {
@@ -106,7 +106,7 @@ impl Service {
     fn tell_connection(&mut self, id: &Identity, connected: bool, now: Timestamp) {
         if self.routes.want(EventSource::DeviceConnectionState) {
             let event = self.notifications.connection_state(id, connected, now);
-            self.tell(vec![event], id);
+            self.add_events(vec![event], id);
         }
     }
 }

@@ -32,7 +32,7 @@ impl Service {
             self.warn_of_wildcards(&id);
             self.create_twin(id.clone(), now);
         }
-        let (came, went) = self.registry.settle_system_modules(&device.device_id, now)?;
+        let (came, went) = self.registry.settle_system_modules(&device.device_id, now);
         for module in came {
             self.effects.record(|| Record::Identity(module.clone()));
             self.create_twin(module, now);

@@ -184,7 +184,6 @@ impl Service {
         for device in news.visible {
             self.effects.wake(Identity::device(device));
         }
-        self.effects.due = self.next_due();
     }
 
     /// Adds the consequences of a change of the feedback.
@@ -195,7 +194,6 @@ impl Service {
             self.effects.happened.push(Happened::FeedbackGivenUp(given_up));
         }
         self.effects.feedback_ready |= self.feedback.take_became_visible();
-        self.effects.due = self.next_due();
     }
 }
 

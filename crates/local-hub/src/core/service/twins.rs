@@ -84,7 +84,7 @@ impl Service {
             self.effects.told.push((number, change));
         }
         let twin = owner.show(id, after, pending(id, &self.c2d, now));
-        self.tell(events, id);
+        self.add_events(events, id);
         if let Some(section) = &write.desired {
             let version = twin.properties.desired.version;
             self.effects
@@ -113,7 +113,7 @@ impl Service {
             let change = TwinChange::Reported(patch);
             let events =
                 self.notifications.twin_changed(&self.routes, id, change, (before, after), model_id, now);
-            self.tell(events, id);
+            self.add_events(events, id);
         }
         self.effects.happened(|| Happened::Reported(id.clone(), patch.len(), version));
         Ok(version)
@@ -160,11 +160,11 @@ impl Service {
         }
         let Ok(twin) = self.twins.get(id) else { return };
         let event = self.notifications.lifecycle(id, created, &twin, now);
-        self.tell(vec![event], id);
+        self.add_events(vec![event], id);
     }
 
     /// Adds those of the events about an identity that a route takes.
-    pub(super) fn tell(&mut self, events: Vec<HubEvent>, id: &Identity) {
+    pub(super) fn add_events(&mut self, events: Vec<HubEvent>, id: &Identity) {
         let taken = |event: &HubEvent| self.routes.take(event, &|| self.twin_value(id));
         let taken: Vec<_> = events.into_iter().filter(taken).collect();
         self.effects.events.extend(taken);

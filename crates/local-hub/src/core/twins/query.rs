@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::row::{Owner, TwinRow};
 use super::{TwinSet, Twins};
 use crate::core::c2d::C2dQueues;
-use crate::core::continuation::{Position, Progress};
+use crate::core::continuation::{PagePosition, Progress};
 use crate::core::refusal::HubError;
 use crate::core::registry::Registry;
 
@@ -86,8 +86,8 @@ impl<'q> Paging<'q> {
     pub(crate) fn new(query: &'q Query, most: usize, progress: Option<Progress>) -> Self {
         let (after, shown, left) = match progress {
             None => (None, 0, query.top().unwrap_or(u64::MAX)),
-            Some(Progress { position: Position::After(after), left }) => (after, 0, left),
-            Some(Progress { position: Position::Groups(shown), left }) => (None, shown, left),
+            Some(Progress { position: PagePosition::After(after), left }) => (after, 0, left),
+            Some(Progress { position: PagePosition::Groups(shown), left }) => (None, shown, left),
         };
         Self {
             query,
@@ -212,9 +212,9 @@ impl<'q> Paging<'q> {
                     self.push(|body| serde_json::to_writer(body, &row))?;
                 }
                 let more = self.left > 0 && rows.next().is_some();
-                more.then(|| Position::Groups(shown + self.items as u64))
+                more.then(|| PagePosition::Groups(shown + self.items as u64))
             }
-            None => (slice == Slice::Full && self.left > 0).then(|| Position::After(self.shown.take())),
+            None => (slice == Slice::Full && self.left > 0).then(|| PagePosition::After(self.shown.take())),
         };
         let (left, rows) = (self.left, self.items);
         self.body.push(b']');

@@ -16,7 +16,7 @@ use crate::core::event::HubEvent;
 use crate::core::methods::MethodAnswer;
 use crate::core::sessions::Qos;
 use crate::hub::{Committed, Reserved};
-use crate::journal::{Gate, Room};
+use crate::journal::{Gate, Space};
 use crate::mqtt::codec::{self, Packet, Publish};
 use crate::mqtt::ended::Ended;
 use crate::mqtt::method::MethodResponse;
@@ -25,7 +25,7 @@ use crate::mqtt::twin::TwinRequest;
 use crate::mqtt::{filters, telemetry};
 
 /// A packet that needs a transition of its own, unlike telemetry, which is kept a batch at a time.
-enum Transition {
+enum Step {
     /// A request about the twin.
     Twin(TwinRequest, Publish),
     /// A response to a direct method.
@@ -39,13 +39,13 @@ enum Transition {
 struct Batch {
     telemetry: Vec<HubEvent>,
     answers: BytesMut,
-    /// Room in the journal for what the next packets change.
+    /// Space in the journal for what the next packets change.
     reserved: Option<Reserved>,
 }
 
 impl Batch {
-    /// Returns the room in the journal for a change of the service, and leaves none.
-    fn take_service_room(&mut self) -> Room {
+    /// Returns the space in the journal for a change of the service, and leaves none.
+    fn take_service_space(&mut self) -> Space {
         self.reserved.as_mut().map(|reserved| std::mem::take(&mut reserved.service)).unwrap_or_default()
     }
 }
@@ -78,11 +78,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         // Acknowledgements go out in the order of the packets that they acknowledge.
                         self.keep(&mut batch, reserved.telemetry).await;
                         match transition {
-                            Transition::Twin(request, publish) => {
+                            Step::Twin(request, publish) => {
                                 self.answer(&request, &publish, reserved.service);
                             }
-                            Transition::Method(response, publish) => self.pass_on(response, publish),
-                            Transition::Session(acknowledgement, gate) => {
+                            Step::Method(response, publish) => self.pass_on(response, publish),
+                            Step::Session(acknowledgement, gate) => {
                                 self.answers.push(gate, acknowledgement, &mut self.wire.output);
                             }
                         }
@@ -97,27 +97,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         // The packets before a fault are kept and answered.
-        let room = batch.reserved.take().unwrap_or_default().telemetry;
-        self.keep(&mut batch, room).await;
+        let space = batch.reserved.take().unwrap_or_default().telemetry;
+        self.keep(&mut batch, space).await;
         handled
     }
 
     /// Keeps the telemetry that the batch has brought so far; the answers follow once it is kept.
-    async fn keep(&mut self, batch: &mut Batch, room: Room) {
+    async fn keep(&mut self, batch: &mut Batch, space: Space) {
         let telemetry = std::mem::take(&mut batch.telemetry);
         let gate = if telemetry.is_empty() {
             Gate::OPEN
         } else {
-            self.admitted.mailbox.device().append_telemetry(telemetry, room).await
+            self.admitted.mailbox.device().append_telemetry(telemetry, space).await
         };
         self.answers.push(gate, batch.answers.split(), &mut self.wire.output);
     }
 
     /// Carries out a request about the twin; its acknowledgement and its answer follow once the change is kept.
-    fn answer(&mut self, request: &TwinRequest, publish: &Publish, room: Room) {
+    fn answer(&mut self, request: &TwinRequest, publish: &Publish, space: Space) {
         let mailbox = &mut self.admitted.mailbox;
         let Committed { answer, gate } =
-            request.answer(mailbox.device(), &publish.payload, room, self.hub.clock().now());
+            request.answer(mailbox.device(), &publish.payload, space, self.hub.clock().now());
         let mut answers = BytesMut::new();
         if publish.qos == Qos::AtLeastOnce {
             codec::write_puback(&mut answers, publish.packet_id);
@@ -142,18 +142,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Handles one packet, and returns it if it needs a transition of its own.
-    fn handle(
-        &mut self,
-        packet: Packet,
-        now: Timestamp,
-        batch: &mut Batch,
-    ) -> Result<Option<Transition>, Ended> {
+    fn handle(&mut self, packet: Packet, now: Timestamp, batch: &mut Batch) -> Result<Option<Step>, Ended> {
         let mailbox = &mut self.admitted.mailbox;
         match packet {
             Packet::Publish(publish) => return self.publish(publish, now, batch),
             Packet::PubAck(packet_id) => mailbox.acknowledge(packet_id),
             Packet::Subscribe { packet_id, filters } => {
-                // One filter that is refused ends the connection, and then the session gets none of them.
+                // One filter that is refused ends the connection, and then the MQTT session gets none of them.
                 for (filter, _) in &filters {
                     if let Err(error) = filters::check(filter, mailbox.id()) {
                         return Err(Ended::Filter(shown(filter.clone()), error));
@@ -167,24 +162,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     mailbox.subscribe(&filter, qos).map_err(Ended::Subscriptions)?;
                     granted.push(qos);
                 }
-                let gate = mailbox.keep_session(batch.take_service_room());
+                let gate = mailbox.keep_session(batch.take_service_space());
                 // Messages may have waited for this subscription.
                 if let Some(signals) = mailbox.device().signals() {
                     signals.wake.notify_one();
                 }
                 let mut acknowledgement = BytesMut::new();
                 codec::write_suback(&mut acknowledgement, packet_id, &granted);
-                return Ok(Some(Transition::Session(acknowledgement, gate)));
+                return Ok(Some(Step::Session(acknowledgement, gate)));
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                // A filter that the session does not have is no fault: it is acknowledged like any other.
+                // A filter that the MQTT session does not have is no fault: it is acknowledged like any other.
                 for filter in &filters {
                     mailbox.unsubscribe(filter);
                 }
-                let gate = mailbox.keep_session(batch.take_service_room());
+                let gate = mailbox.keep_session(batch.take_service_space());
                 let mut acknowledgement = BytesMut::new();
                 codec::write_unsuback(&mut acknowledgement, packet_id);
-                return Ok(Some(Transition::Session(acknowledgement, gate)));
+                return Ok(Some(Step::Session(acknowledgement, gate)));
             }
             Packet::PingReq => codec::write_pingresp(&mut batch.answers),
             Packet::Disconnect => return Err(Ended::Goodbye),
@@ -193,20 +188,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Handles a PUBLISH, and returns it if it needs a transition of its own.
-    fn publish(
-        &self,
-        publish: Publish,
-        now: Timestamp,
-        batch: &mut Batch,
-    ) -> Result<Option<Transition>, Ended> {
+    fn publish(&self, publish: Publish, now: Timestamp, batch: &mut Batch) -> Result<Option<Step>, Ended> {
         match topics::parse_publish(&publish.topic, self.admitted.mailbox.id()) {
             Ok(PublishTopic::Telemetry { bag }) => {
                 let limit = self.hub.config().limits.telemetry_message_bytes;
                 let telemetry = telemetry::read(bag, &publish, limit).map_err(Ended::Telemetry)?;
                 batch.telemetry.push(self.admitted.sender.event(telemetry, now));
             }
-            Ok(PublishTopic::Twin(request)) => return Ok(Some(Transition::Twin(request, publish))),
-            Ok(PublishTopic::Method(response)) => return Ok(Some(Transition::Method(response, publish))),
+            Ok(PublishTopic::Twin(request)) => return Ok(Some(Step::Twin(request, publish))),
+            Ok(PublishTopic::Method(response)) => return Ok(Some(Step::Method(response, publish))),
             Err(error) => return Err(Ended::PublishTopic(shown(publish.topic), error)),
         }
         if publish.qos == Qos::AtLeastOnce {

@@ -13,10 +13,10 @@ const METHODS: &str = "$iothub/methods/POST/#";
 const PINGREQ: [u8; 2] = [0xc0, 0];
 const PINGRESP: [u8; 2] = [0xd0, 0];
 
-/// Starts a hub on a journal with room for so many transactions, with a device that listens to methods. From then on
+/// Starts a hub on a journal with space for so many transactions, with a device that listens to methods. From then on
 /// the journal holds what it is given.
-async fn bench(room: usize) -> (Bench, Held, Peer) {
-    let journal = Held::with_room(room);
+async fn bench(space: usize) -> (Bench, Held, Peer) {
+    let journal = Held::with_space(space);
     journal.pass(true);
     let bench = Bench::on(Box::new(journal.clone())).await;
     let mut peer = bench.connect(true, false).await;
@@ -75,7 +75,7 @@ async fn acknowledgements_wait_in_their_order_and_the_connection_hears_its_signa
 
 #[tokio::test]
 async fn a_subscription_is_acknowledged_once_its_session_is_kept() {
-    let journal = Held::with_room(8);
+    let journal = Held::with_space(8);
     journal.pass(true);
     let bench = Bench::on(Box::new(journal.clone())).await;
     let mut peer = bench.connect(false, false).await;
@@ -134,9 +134,9 @@ async fn behind_64_closed_gates_a_connection_reads_no_more() {
 }
 
 #[tokio::test]
-async fn a_connection_waits_for_room_in_the_journal_and_hears_its_signals_meanwhile() {
+async fn a_connection_waits_for_space_in_the_journal_and_hears_its_signals_meanwhile() {
     let (bench, journal, mut peer) = bench(1).await;
-    // One batch of telemetry takes all the room there is; the next packets wait for it.
+    // One batch of telemetry takes all the space there is; the next packets wait for it.
     peer.send(&[telemetry_packet(1, "a"), report(2), telemetry_packet(3, "b")].concat()).await;
     until_held(&journal, 2).await;
     hears_its_signals(&bench, &mut peer).await;
