@@ -107,12 +107,7 @@ fn message(id: &str, ack: &str, properties: Value) -> Value {
     json!({ "name": id, "message_id": id, "body_text": id, "ack": ack, "properties": properties })
 }
 
-async fn send(
-    site: &Site,
-    (sender, over): (Language, Over),
-    device: &str,
-    messages: &[Value],
-) -> Result<()> {
+async fn send(site: &Site, (sender, over): (Language, Over), device: &str, messages: &[Value]) -> Result<()> {
     let mut program = site.start_back_end_over(over, sender, "send_c2d", &[device])?;
     program.type_line(&Value::from(messages).to_string()).await?;
     program.close_input();

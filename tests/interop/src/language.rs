@@ -90,7 +90,9 @@ pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
     for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(variable);
     }
-    for variable in ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_CONNECTION_STRING", "IOTHUB_TRANSPORT", "NODE_OPTIONS"] {
+    for variable in
+        ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_CONNECTION_STRING", "IOTHUB_TRANSPORT", "NODE_OPTIONS"]
+    {
         command.env_remove(variable);
     }
     command

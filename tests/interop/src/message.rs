@@ -59,7 +59,8 @@ impl MessageCase {
                 letter.is_ascii_lowercase() || letter.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(letter)
             })
         };
-        let is_value = |value: &str| !value.is_empty() && value.chars().all(|letter| letter.is_ascii_graphic());
+        let is_value =
+            |value: &str| !value.is_empty() && value.chars().all(|letter| letter.is_ascii_graphic());
         self.properties().iter().all(|(name, value)| is_name(name) && is_value(value))
     }
 
@@ -181,11 +182,16 @@ mod tests {
 
     #[test]
     fn headers_have_no_case_and_only_visible_letters() {
-        let fits = |properties: Value| {
-            MessageCase(json!({"message": {"properties": properties}})).fits_headers()
-        };
+        let fits =
+            |properties: Value| MessageCase(json!({"message": {"properties": properties}})).fits_headers();
         assert!(fits(json!({})) && fits(json!({"x!y": "a%b", "x|y": "\"a\""})));
-        for other in [json!({"Case": "a"}), json!({"a b": "a"}), json!({"a": "a b"}), json!({"a": ""}), json!({"a": "\u{fc}"})] {
+        for other in [
+            json!({"Case": "a"}),
+            json!({"a b": "a"}),
+            json!({"a": "a b"}),
+            json!({"a": ""}),
+            json!({"a": "\u{fc}"}),
+        ] {
             assert!(!fits(other.clone()), "{other}");
         }
     }

@@ -15,12 +15,8 @@ const IDENTITIES: [&str; 2] = ["device", "module"];
 /// The rows of each table.
 const TRANSPORTS: [&str; 3] = ["Mqtt", "MqttWs", "Http"];
 /// The columns of each table: the heading, and the name in the list.
-const PROOFS: [(&str, &str); 4] = [
-    ("key", "key"),
-    ("token", "token"),
-    ("X.509 self-signed", "x509-self-signed"),
-    ("X.509 CA", "x509-ca"),
-];
+const PROOFS: [(&str, &str); 4] =
+    [("key", "key"), ("token", "token"), ("X.509 self-signed", "x509-self-signed"), ("X.509 CA", "x509-ca")];
 
 #[derive(Deserialize)]
 struct List {
@@ -75,7 +71,8 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
                             && cell.credential == *credential
                     };
                     if !cases.iter().any(connects_so) {
-                        let why = format!("{what} names {name:?}, and {LIST} has no such case that connects so");
+                        let why =
+                            format!("{what} names {name:?}, and {LIST} has no such case that connects so");
                         findings.push(Finding::new(&at, why));
                     }
                 }
@@ -92,7 +89,8 @@ fn cell<'a>(page: &'a str, identity: &str, transport: &str, column: usize) -> Op
     let mut lines = page.lines().enumerate();
     lines.find(|(_, line)| {
         columns(line).is_some_and(|heads| {
-            heads.first() == Some(&identity) && heads[1..].iter().eq(PROOFS.iter().map(|(heading, _)| heading))
+            heads.first() == Some(&identity)
+                && heads[1..].iter().eq(PROOFS.iter().map(|(heading, _)| heading))
         })
     })?;
     let mut rows = lines.map_while(|(number, line)| Some((number, columns(line)?)));
@@ -137,7 +135,13 @@ mod tests {
     #[test]
     fn a_page_that_names_every_case_is_right() {
         assert_eq!(said(|page| page, |list| list), [""; 0]);
-        assert_eq!(said(|page| page.replace("`device Http key`", "`device Http key`, no module client"), |list| list), [""; 0]);
+        assert_eq!(
+            said(
+                |page| page.replace("`device Http key`", "`device Http key`, no module client"),
+                |list| list
+            ),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! [`Account`] is an identity that is registered with the proof of a cell, and the login with which it connects.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use iothub_auth::{DeviceConnectionString, DeviceCredential, HubAddress, SasToken, SharedAccessKey};
 use iothub_models::{
@@ -7,7 +9,6 @@ use iothub_models::{
 };
 use iothub_testkit::certificates::ClientCertificate;
 use jiff::Timestamp;
-use std::time::Duration;
 
 use super::table::{Kind, Proof};
 use crate::login::{Login, Transport};
@@ -65,7 +66,7 @@ impl Account {
         Ok(account)
     }
 
-    /// Returns the login with a token that ends then; a negative time is in the past.
+    /// Returns the login with a token that ends then.
     pub(super) fn with_token_until(&self, end: Timestamp) -> Result<Login> {
         let with_key = self.with_key()?;
         let token = with_key.sas_token(end, Duration::ZERO)?.context("a login without key")?;

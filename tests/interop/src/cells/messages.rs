@@ -26,9 +26,7 @@ const LARGEST: usize = 256 * 1024;
 /// `to` of every message, whose value counts.
 fn largest_body(cell: &Cell, login: &Login) -> usize {
     match cell.transport {
-        Transport::Http => {
-            LARGEST - format!("/devices/{}/messages/events", login.credential.device_id).len()
-        }
+        Transport::Http => LARGEST - format!("/devices/{}/messages/events", login.credential.device_id).len(),
         Transport::Mqtt | Transport::MqttWs => LARGEST,
     }
 }
@@ -37,9 +35,7 @@ fn largest_body(cell: &Cell, login: &Login) -> usize {
 /// taken each as it was, and must say with which kind of proof the sender had connected.
 pub(super) async fn telemetry(site: &Site, cell: &Cell, login: &Login, device: &mut Device) -> Result<()> {
     let mut cases = message::cases()?;
-    cases.retain(|case| {
-        case.is_telemetry() && (cell.transport != Transport::Http || case.fits_headers())
-    });
+    cases.retain(|case| case.is_telemetry() && (cell.transport != Transport::Http || case.fits_headers()));
     cases.push(MessageCase::of_size("the largest", largest_body(cell, login)));
     for case in &cases {
         device.send_telemetry(case).await.with_context(|| case.name().to_owned())?;

@@ -1,15 +1,18 @@
-//! The logins that the hub must refuse, on every client and transport: each with what is wrong, and the error that the
-//! client raises for it. The controls of these are the cells, which get in with the same programs.
+//! The logins that the hub must refuse, on every client and transport. The client must raise the error that it has for a
+//! refusal, and the hub's activity must tell its owner what is wrong. The controls of these are the cells, which get in.
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use iothub_auth::{DeviceConnectionString, DeviceCredential, SharedAccessKey};
+use iothub_local_hub::{ActivityKind, ActivityStream};
 use iothub_models::DeviceId;
 use iothub_testkit::certificates::ClientCertificate;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tokio::time::timeout;
 
+use super::AT_ONCE;
 use super::account::Account;
 use super::table::{Kind, Proof};
 use crate::cases::{Case, Hub};
@@ -38,8 +41,20 @@ pub(super) fn cases() -> Vec<Case> {
     over.into_iter().map(case).collect()
 }
 
-/// A login that is refused: what is wrong with it, and the login.
-type Fault = (&'static str, Login);
+/// A login that is refused.
+struct Fault {
+    /// The name of what is wrong with it.
+    name: &'static str,
+    /// A part of the reason that the hub gives its owner, where the reason is about a certificate.
+    reason: &'static str,
+    login: Login,
+}
+
+impl Fault {
+    const fn new(name: &'static str, reason: &'static str, login: Login) -> Self {
+        Self { name, reason, login }
+    }
+}
 
 async fn refused(site: Arc<Site>, client: Language, transport: Transport) -> Result<()> {
     let prefix = format!("refused-{}-{}", client.name(), transport.name());
@@ -48,17 +63,39 @@ async fn refused(site: Arc<Site>, client: Language, transport: Transport) -> Res
     if client == Language::Python {
         faults.extend(of_modules(&site, transport, &prefix).await?);
     }
-    let lines = tried(&site, client, &faults).await?;
-    let wrong: Vec<String> = faults
-        .iter()
-        .zip(&lines)
-        .filter(|((fault, _), line)| line["tag"] != *fault || !is_refusal(client, line))
-        .map(|((fault, _), line)| format!("{fault}: should have been refused: {line}"))
-        .collect();
+    let mut program = site.start_device(client, "device_fault", &["--each"], &faults[0].login)?;
+    let mut wrong = Vec::new();
+    for fault in &faults {
+        let mut activity = site.activity()?;
+        program.type_line(&fault.login.line(fault.name).to_string()).await?;
+        let line = hear(&mut program).await?;
+        if line["tag"] != fault.name || !is_refusal(client, &line) {
+            wrong.push(format!("{}: should have been refused: {line}", fault.name));
+            continue;
+        }
+        match timeout(AT_ONCE, reason(&mut activity, &fault.login)).await {
+            Ok(reason) if reason.contains(fault.reason) => {}
+            Ok(reason) => wrong.push(format!("{}: refused for another reason: {reason}", fault.name)),
+            Err(_) => wrong.push(format!("{}: the hub's activity does not tell of it", fault.name)),
+        }
+    }
+    program.end_well(LINE).await?;
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
     Ok(())
+}
+
+/// Waits until the hub tells that it refused this device or module. Returns the reason.
+async fn reason(activity: &mut ActivityStream, login: &Login) -> String {
+    while let Some(record) = activity.next().await {
+        let is_its = record.device.as_ref() == Some(&login.credential.device_id)
+            && record.module == login.credential.module_id;
+        if record.kind == ActivityKind::Refused && is_its {
+            return record.reason.clone().unwrap_or_default();
+        }
+    }
+    "the hub has ended".to_owned()
 }
 
 /// Returns whether this is the error that the client raises when a hub refuses it.
@@ -75,23 +112,12 @@ fn is_refusal(client: Language, line: &Value) -> bool {
 
 /// Checks that the client cannot connect with this login, and that its error is of this class.
 pub(super) async fn raises(site: &Site, client: Language, login: &Login, class: &str) -> Result<()> {
-    let lines = tried(site, client, &[("no such client", login.clone())]).await?;
-    let is_right = lines[0]["event"] == "error" && lines[0]["class"] == class;
-    ensure!(is_right, "should have raised {class}: {}", lines[0]);
-    Ok(())
-}
-
-/// Tries each login. Returns the line about each.
-async fn tried(site: &Site, client: Language, faults: &[Fault]) -> Result<Vec<Value>> {
-    let (_, first) = faults.first().context("nothing to try")?;
-    let mut program = site.start_device(client, "device_fault", &["--each"], first)?;
-    let mut lines = Vec::new();
-    for (fault, login) in faults {
-        program.type_line(&login.line(fault).to_string()).await?;
-        lines.push(hear(&mut program).await?);
-    }
-    program.end_well(LINE).await?;
-    Ok(lines)
+    let mut program = site.start_device(client, "device_fault", &["--each"], login)?;
+    program.type_line(&login.line("no such client").to_string()).await?;
+    let line = hear(&mut program).await?;
+    let is_right = line["event"] == "error" && line["class"] == class;
+    ensure!(is_right, "should have raised {class}: {line}");
+    program.end_well(LINE).await
 }
 
 async fn of_keys_and_tokens(
@@ -100,24 +126,24 @@ async fn of_keys_and_tokens(
     transport: Transport,
     prefix: &str,
 ) -> Result<Vec<Fault>> {
-    let account = |id: String| async move {
-        Account::register(site, Kind::Device, Proof::Key, transport, &id).await
-    };
+    let account =
+        |id: String| async move { Account::register(site, Kind::Device, Proof::Key, transport, &id).await };
     let sas = account(format!("{prefix}-sas")).await?;
     let gone = account(format!("{prefix}-gone")).await?;
     site.delete_device(&format!("{prefix}-gone")).await?;
     let mut faults = vec![
-        ("wrong key", with_key(&sas.login, WRONG_KEY)),
-        ("unknown device", gone.login),
+        Fault::new("wrong key", "", with_key(&sas.login, WRONG_KEY)),
+        Fault::new("unknown device", "", gone.login),
     ];
     // Python's client reads a token, and refuses one that has ended by itself.
     if client == Language::Node {
         let an_hour_ago = Timestamp::now().checked_sub(SignedDuration::from_hours(1))?;
-        faults.push(("expired token", sas.with_token_until(an_hour_ago)?));
+        faults.push(Fault::new("expired token", "expired", sas.with_token_until(an_hour_ago)?));
     }
     let certified = format!("{prefix}-certified");
     let certified = Account::register(site, Kind::Device, Proof::SelfSigned, transport, &certified).await?;
-    faults.push(("key where a certificate is registered", with_key(&certified.login, WRONG_KEY)));
+    let login = with_key(&certified.login, WRONG_KEY);
+    faults.push(Fault::new("key where a certificate is registered", "", login));
     Ok(faults)
 }
 
@@ -130,22 +156,33 @@ async fn of_certificates(site: &Site, transport: Transport, prefix: &str) -> Res
     let gone = format!("{prefix}-never");
     let now = u64::try_from(Timestamp::now().as_second())?;
     let issuer = &authorities.intermediate;
+    let (own_login, ca_login, sas_login) = (&own_login, &ca_login, &sas.login);
+    let self_signed = ClientCertificate::self_signed;
+    let expired = issuer.issue_between(&by_ca, now - 2 * DAY, now - DAY);
+    let early = issuer.issue_between(&by_ca, now + DAY, now + 2 * DAY);
     let table = [
-        ("thumbprint of another certificate", &own_login, ClientCertificate::self_signed("any name")),
-        ("certificate where a key is registered", &sas.login, ClientCertificate::self_signed("any name")),
-        ("certificate of another device", &ca_login, issuer.issue(&own)),
-        ("expired certificate", &ca_login, issuer.issue_between(&by_ca, now - 2 * DAY, now - DAY)),
-        ("certificate that is not valid yet", &ca_login, issuer.issue_between(&by_ca, now + DAY, now + 2 * DAY)),
-        ("certificate of an unknown CA", &ca_login, authorities.unknown.issue(&by_ca)),
-        ("certificate that is signed with its own key", &ca_login, ClientCertificate::self_signed(&by_ca)),
-        ("chain without its intermediate", &ca_login, issuer.issue(&by_ca).alone()),
+        ("thumbprint of another certificate", "neither the primary nor", own_login, self_signed("any name")),
+        (
+            "certificate where a key is registered",
+            "authentication type is sas",
+            sas_login,
+            self_signed("any name"),
+        ),
+        ("certificate of another device", "common name", ca_login, issuer.issue(&own)),
+        ("expired certificate", "expired at", ca_login, expired),
+        ("certificate that is not valid yet", "not valid before", ca_login, early),
+        ("certificate of an unknown CA", "neither in the chain", ca_login, authorities.unknown.issue(&by_ca)),
+        ("certificate signed with its own key", "self-signed", ca_login, self_signed(&by_ca)),
+        ("chain without its intermediate", "neither in the chain", ca_login, issuer.issue(&by_ca).alone()),
     ];
     let mut faults = Vec::new();
-    for (number, (fault, login, certificate)) in table.into_iter().enumerate() {
-        faults.push((fault, with_certificate(site, login, &format!("{prefix}-{number}"), &certificate)?));
+    for (number, (name, reason, login, certificate)) in table.into_iter().enumerate() {
+        let login = with_certificate(site, login, &format!("{prefix}-{number}"), &certificate)?;
+        faults.push(Fault::new(name, reason, login));
     }
-    let unknown = for_device(&ca_login, &gone)?;
-    faults.push(("unknown device with a certificate", with_certificate(site, &unknown, &gone, &issuer.issue(&gone))?));
+    let unknown = for_device(ca_login, &gone)?;
+    let login = with_certificate(site, &unknown, &gone, &issuer.issue(&gone))?;
+    faults.push(Fault::new("unknown device with a certificate", "", login));
     Ok(faults)
 }
 
@@ -155,13 +192,16 @@ async fn of_modules(site: &Site, transport: Transport, prefix: &str) -> Result<V
     let login = Account::register(site, Kind::Module, Proof::Authority, transport, &id).await?.login;
     let of_device = authorities.intermediate.issue(&id);
     let of_another = authorities.intermediate.issue(&format!("{id}/another"));
-    Ok(vec![
-        ("module with its device's certificate", with_certificate(site, &login, &id, &of_device)?),
-        (
-            "module with another module's certificate",
-            with_certificate(site, &login, &format!("{id}-another"), &of_another)?,
-        ),
-    ])
+    let names = [
+        ("module with its device's certificate", of_device),
+        ("module with another module's certificate", of_another),
+    ];
+    let mut faults = Vec::new();
+    for (number, (name, certificate)) in names.into_iter().enumerate() {
+        let login = with_certificate(site, &login, &format!("{id}-{number}"), &certificate)?;
+        faults.push(Fault::new(name, "common name", login));
+    }
+    Ok(faults)
 }
 
 fn with_key(login: &Login, key: &str) -> Login {
@@ -176,7 +216,12 @@ fn for_device(login: &Login, id: &str) -> Result<Login> {
     Ok(Login { credential, ..login.clone() })
 }
 
-fn with_certificate(site: &Site, login: &Login, name: &str, certificate: &ClientCertificate) -> Result<Login> {
+fn with_certificate(
+    site: &Site,
+    login: &Login,
+    name: &str,
+    certificate: &ClientCertificate,
+) -> Result<Login> {
     let credential =
         DeviceConnectionString { credential: DeviceCredential::X509, ..login.credential.clone() };
     let certificate = Some(site.authorities()?.write(name, certificate)?);
