@@ -111,3 +111,7 @@ mod strict_http;
 mod twin_routes;
 #[cfg(test)]
 mod twin_service;
+#[cfg(test)]
+mod websocket;
+#[cfg(test)]
+mod websocket_bad_input;

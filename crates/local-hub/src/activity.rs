@@ -242,6 +242,10 @@ pub enum ActivityTransport {
     Amqp,
     /// HTTPS.
     Https,
+    /// MQTT over WebSocket, on the port of HTTPS.
+    MqttWs,
+    /// AMQP over WebSocket, on the port of HTTPS.
+    AmqpWs,
 }
 
 impl ActivityTransport {
@@ -252,6 +256,8 @@ impl ActivityTransport {
             Self::Mqtt => "mqtt",
             Self::Amqp => "amqp",
             Self::Https => "https",
+            Self::MqttWs => "mqtt-ws",
+            Self::AmqpWs => "amqp-ws",
         }
     }
 }

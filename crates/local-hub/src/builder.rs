@@ -284,7 +284,9 @@ impl LocalHubBuilder {
             let tls = Some(https_tls.clone());
             let (transport, tasks, places) = (ActivityTransport::Https, intake.clone(), https.clone());
             let port = Port { name: "https", transport, listener, tls, places, tasks };
-            intake.spawn("https", https::serve(hub.clone(), port));
+            // Events are read over TCP as well: redirects name that port, also to those who came over WebSocket.
+            let amqp = amqp::Room::new(hub.clone(), true, opened.amqps);
+            intake.spawn("https", https::serve(hub.clone(), amqp, port));
         }
         Ok(RunningHub::new(hub, opened, state_dir, devices))
     }

@@ -72,6 +72,11 @@ pub fn mqtt_packets(bytes: &[u8]) {
     crate::mqtt::fuzzing::packets(&BytesMut::from(bytes));
 }
 
+/// Reads `bytes` as the frames of a WebSocket client, in whole and in pieces.
+pub fn websocket_frames(bytes: &[u8]) {
+    crate::websocket::fuzzing::frames(bytes);
+}
+
 /// Reads `text` as the filter that says where a reader of events begins.
 pub fn amqp_selector(text: &str) {
     crate::amqp::fuzzing_selector(text);

@@ -1,7 +1,8 @@
 //! This module serves the service's REST interface over HTTPS, to back ends and to devices. Each resource has a file
 //! of its own, and one table in `router` says who may use what.
 //!
-//! The builder starts it. The interface speaks HTTP/1.1, as every official client does. Headers and bodies are bounded
+//! The builder starts it. The interface speaks HTTP/1.1, as every official client does. A connection may also be
+//! upgraded to WebSocket, which `upgrade` does; it goes on in the rooms of MQTT or AMQP. Headers and bodies are bounded
 //! by size and by time; the listener bounds the number of connections.
 
 mod authentication_json;
@@ -15,6 +16,7 @@ mod error;
 mod events;
 mod feedback;
 mod guard;
+mod handshake;
 mod head;
 mod json_object;
 mod message_headers;
@@ -30,6 +32,7 @@ mod strict_reader;
 mod told;
 mod twin_json;
 mod twins;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +48,7 @@ use tower::ServiceExt as _;
 
 use self::guard::{Guarded, Phases};
 use self::strict_reader::StrictReader;
+use crate::amqp;
 use crate::hub::Hub;
 use crate::listener::{self, Accepted, Port};
 
@@ -57,9 +61,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Longest head of a request: as much as the servers take that the service runs on.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Serves the REST interface on a port until the hub ends.
-pub(crate) async fn serve(hub: Hub, port: Port) {
-    let router = router::router(hub.clone());
+/// Serves the REST interface on a port until the hub ends. Connections that ask for AMQP over WebSocket go on in the
+/// room `amqp`.
+pub(crate) async fn serve(hub: Hub, amqp: amqp::Room, port: Port) {
+    let router = router::router(hub.clone(), amqp);
     let room = {
         let hub = hub.clone();
         move |accepted| serve_connection(hub.clone(), router.clone(), accepted)
@@ -126,7 +131,7 @@ async fn serve_connection(hub: Hub, router: Router, Accepted { stream, permit }:
     // The stream keeps the deadlines.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES);
     let stream = TokioIo::new(StrictReader::new(stream));
-    let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(service)).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

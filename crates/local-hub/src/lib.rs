@@ -27,8 +27,8 @@
 //! | turn the time by hand | [`LocalHubBuilder::clock`] |
 
 // `core` is the whole service as plain state and transitions; `log` is the event stream and its readers; `hub`
-// is both behind their locks; `mqtt`, `amqp` and `https` turn bytes into transitions and back; `authorize` says
-// who may; `activity` is the record of what happens. ARCHITECTURE.md has more.
+// is both behind their locks; `mqtt`, `amqp` and `https` turn bytes into transitions and back, over TCP or in the
+// frames of `websocket`; `authorize` says who may; `activity` is the record of what happens. ARCHITECTURE.md has more.
 
 mod activity;
 mod amqp;
@@ -54,6 +54,7 @@ mod running;
 mod state_dir;
 mod tasks;
 mod tls;
+mod websocket;
 mod x509;
 
 pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};

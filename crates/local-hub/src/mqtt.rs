@@ -1,6 +1,6 @@
 //! This module serves devices and modules over MQTT 3.1.1.
 //!
-//! The builder starts it. There is one task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam
+//! The builder starts it, and `https` hands it the connections that come over WebSocket. There is one task per connection: [`wire`] moves bytes in bulk, [`codec`] is the seam
 //! to the packet library, [`admission`] lets a device in or tells it why not, [`connection`] serves it. The
 //! meaning of topics is in [`topics`], [`filters`], [`property_bag`] and [`telemetry`]; [`mailbox`] holds the
 //! messages that wait for the device.
@@ -27,6 +27,7 @@ mod twin;
 mod user_name;
 mod wire;
 
+pub(crate) use self::connection::run;
 use crate::hub::Hub;
 use crate::listener::{self, Port};
 

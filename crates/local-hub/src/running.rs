@@ -280,10 +280,10 @@ impl RunningHub {
         self.hub.listen()
     }
 
-    /// Cuts all AMQP connections, without a word to their peers, as a network does; the ports go on to
+    /// Cuts all AMQP connections, those over WebSocket included, without a word to their peers, as a network does; the ports go on to
     /// listen, and nothing the hub holds is lost.
     pub fn drop_amqp_connections(&self) {
-        self.hub.lifecycle().open_connections().cut(ActivityTransport::Amqp);
+        self.hub.lifecycle().open_connections().cut(&[ActivityTransport::Amqp, ActivityTransport::AmqpWs]);
     }
 
     /// Waits until `reached` is true of the hub. The condition is asked now and after every change: a device came or

@@ -8,10 +8,12 @@
 //!
 //! # The parts
 //! - [`Wire`] is a stream with a deadline for every read and write. It takes TLS, TCP and streams in memory
-//!   (`tokio::io::duplex`), and later the streams of other transports.
+//!   (`tokio::io::duplex`), and the streams of other transports.
 //! - [`tls`] opens connections to a hub on this machine, with a client certificate or without one.
 //! - [`certificates`] makes CAs and the certificates of devices.
 //! - [`mqtt`] has [`MqttPeer`](mqtt::MqttPeer), and packets as bytes.
+//! - [`websocket`] has [`WebSocketPeer`](websocket::WebSocketPeer), whose stream the other peers speak on, and frames as
+//!   bytes.
 //! - [`amqp`] has [`AmqpPeer`](amqp::AmqpPeer), and frames and messages as bytes.
 //!
 //! # Deadlines and panics
@@ -31,6 +33,7 @@ pub mod amqp;
 pub mod certificates;
 pub mod mqtt;
 pub mod tls;
+pub mod websocket;
 mod wire;
 
 pub use wire::{PATIENCE, Stream, Wire, soon};

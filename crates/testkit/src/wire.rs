@@ -51,6 +51,11 @@ impl Wire {
         Self { patience, ..self }
     }
 
+    /// Returns the stream.
+    pub(crate) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
     /// Writes all bytes and flushes them, to a hub that may have hung up.
     ///
     /// # Errors

@@ -30,6 +30,11 @@ impl Origin {
         Self { log, transport, peer }
     }
 
+    /// Returns the origin of the same peer after its connection was upgraded to another transport.
+    pub(crate) fn upgraded(&self, transport: ActivityTransport) -> Self {
+        Self { log: self.log.clone(), transport, peer: self.peer }
+    }
+
     /// Returns the origin of the task that is running; `None` outside of a connection's task.
     pub(crate) fn here() -> Option<Self> {
         ORIGIN.try_with(Self::clone).ok()

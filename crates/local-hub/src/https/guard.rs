@@ -103,6 +103,11 @@ impl<S> Guarded<S> {
         Self { stream, phases, permit, reading, writing: None }
     }
 
+    /// Returns the stream without the deadlines of HTTP.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Fails if the client has taken nothing for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let writing = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));

@@ -1,5 +1,5 @@
 //! Checks the head of every request before its route sees it, and explains in the hub's activity why requests for
-//! WebSocket are refused. `router` puts it before all routes.
+//! WebSocket find nothing. `router` puts it before all routes.
 //!
 //! A header that decides who asks, for which host or under which condition may stand once. If it stands twice,
 //! one reader takes the first and another the last, so a gateway before the hub may check another request than
@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, IF_MATCH, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
-use axum::http::{Uri, Version};
+use axum::http::{StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use iothub_models::ErrorCode;
@@ -32,7 +32,9 @@ pub(super) async fn checked(request: Request, next: Next) -> Response {
     let protocol = wanted_over_websocket(request.headers());
     let reason = protocol.map(|protocol| about_websocket(&protocol, request.uri()));
     let mut response = next.run(request).await;
-    if let Some(reason) = reason {
+    if let Some(reason) = reason
+        && response.status() == StatusCode::NOT_FOUND
+    {
         ToldRefusal::explain(&mut response, reason);
     }
     response
@@ -63,12 +65,12 @@ fn wanted_over_websocket(headers: &HeaderMap) -> Option<String> {
     Some(protocols.join(", "))
 }
 
-/// Returns the reason for the hub's activity. Clients show their users no more than that the connection failed, so
+/// Returns the reason for the hub's activity for a request at a path without a route. Clients show their users no more than that the connection failed, so
 /// the activity is the only place that says why.
 fn about_websocket(protocol: &str, uri: &Uri) -> String {
     let shortened = |text: &str| text.chars().take(SHOWN_CHARACTERS).collect::<String>();
     format!(
-        "{} over WebSocket at {}, which this hub does not serve yet: use MQTT or AMQP over TCP with TLS",
+        "{} over WebSocket at {}, where this hub has none: use /$iothub/websocket, or /$servicebus/websocket for AMQP",
         shortened(protocol),
         shortened(uri.path())
     )
@@ -103,15 +105,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_for_websocket_gets_404_and_the_activity_says_what_was_asked_for() {
+    async fn a_request_for_websocket_at_another_path_gets_404_and_the_activity_says_what_was_asked_for() {
         let router = axum::Router::<()>::new().fallback(not_found).layer(from_fn(checked));
-        let request = Request::builder().uri("/$iothub/websocket?iothub-no-client-cert=true");
+        let request = Request::builder().uri("/mqtt?iothub-no-client-cert=true");
         let request =
             request.header(HOST, "h").header(UPGRADE, "websocket").header(SEC_WEBSOCKET_PROTOCOL, "mqtt");
         let answer = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 404);
         let reason = ToldRefusal::of(&answer).unwrap().reason();
-        assert!(reason.starts_with("mqtt over WebSocket at /$iothub/websocket, "), "{reason}");
+        assert!(reason.starts_with("mqtt over WebSocket at /mqtt, "), "{reason}");
     }
 
     #[test]

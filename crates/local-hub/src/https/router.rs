@@ -16,10 +16,13 @@ use iothub_models::{DeviceId, ErrorCode, ModuleId};
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, method_not_allowed, not_found};
+use super::handshake::Endpoint;
+use super::upgrade::Rooms;
 use super::{
     commands, devicebound, devices, digital_twins, events, feedback, head, methods, modules, query, request,
-    statistics, told, twins,
+    statistics, told, twins, upgrade,
 };
+use crate::amqp;
 use crate::core::policies::Permission::{self, RegistryRead, RegistryWrite, ServiceConnect};
 use crate::hub::Hub;
 use crate::listener::accepted::Permit;
@@ -107,7 +110,8 @@ const NOT_YET: &[(Method, &str, &str)] = &[(
 )];
 
 /// Returns the router with all routes of the REST interface.
-pub(super) fn router(hub: Hub) -> Router {
+pub(super) fn router(hub: Hub, amqp: amqp::Room) -> Router {
+    let rooms = Rooms { hub: hub.clone(), amqp };
     Router::new()
         .route(DEVICES, get(devices::list))
         .route(DEVICE, get(devices::get).put(devices::put).delete(devices::delete).post(query::post))
@@ -132,6 +136,9 @@ pub(super) fn router(hub: Hub) -> Router {
         .route(REGISTRY_STATISTICS, get(statistics::registry))
         .route(SERVICE_STATISTICS, get(statistics::service))
         .route_layer(from_fn_with_state(hub.clone(), authorized))
+        // Who comes over WebSocket proves itself to the room that it is let into.
+        .route(Endpoint::IotHub.path(), upgrade::route(rooms.clone(), Endpoint::IotHub))
+        .route(Endpoint::ServiceBus.path(), upgrade::route(rooms, Endpoint::ServiceBus))
         .method_not_allowed_fallback(no_such_method)
         .fallback(not_found)
         .layer(from_fn(head::checked))
@@ -282,6 +289,7 @@ mod tests {
             ("/devices/d1/", "/devices/d1"),
             ("/devices/%2F", "/devices/%2F"),
             ("/devices?x=/", "/devices?x=/"),
+            ("/$servicebus/websocket/", "/$servicebus/websocket"),
             ("/", "/"),
             ("/devices/D1/messages/deviceBound/?a=B", "/devices/D1/messages/devicebound?a=B"),
             ("/messages/serviceBound/feedback/X/abandon", "/messages/servicebound/feedback/X/abandon"),

@@ -11,7 +11,7 @@
 //! `Content-Length`; the size of a chunk is short. A request that keeps these rules is framed in one way only, so
 //! this reader and hyper cannot disagree about where a body ends. Source: RFC 9112, sections 2.2, 6.1 and 6.3.
 //!
-//! A connection that is upgraded must not be read through this reader any more.
+//! A connection that is upgraded is not read through this reader any more: `upgrade` takes the stream out of it.
 
 use std::io;
 use std::pin::Pin;
@@ -39,6 +39,11 @@ pub(super) struct StrictReader<S> {
 impl<S> StrictReader<S> {
     pub(super) const fn new(stream: S) -> Self {
         Self { stream, check: Check::new(), broken: false }
+    }
+
+    /// Returns the stream without the checks, for a connection that speaks HTTP no more.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 }
 

@@ -5,7 +5,8 @@
 //! for an upgrade, and then another task serves MQTT or AMQP on the same bytes. hyper gives the upgraded stream to
 //! whoever waits for it, and the HTTP task ends. So nothing that the hub must know of a connection may depend on the
 //! task that serves it. The permit has all of that: the connection keeps its place, and a shutdown waits for it,
-//! until the last clone of the permit is dropped.
+//! until the last clone of the permit is dropped. An upgraded connection gets a permit of its own, for the same place.
+//! From then on it ends with the tasks of its new protocol.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Stream;
 use super::faults::Faulty;
 use super::places::Place;
-use crate::activity::Origin;
+use crate::activity::{ActivityTransport, Origin};
 use crate::tasks::Tasks;
 use crate::tls::ClientChain;
 
@@ -31,7 +32,8 @@ pub(crate) struct Accepted<S = Faulty<Stream>> {
 /// its transport and the address of its peer, and the certificates that its peer presented.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    place: Place,
+    /// The place, which the connection keeps when it is upgraded.
+    place: Arc<Place>,
     origin: Origin,
     /// Set after the TLS handshake, if the peer presented a certificate.
     client_chain: OnceLock<ClientChain>,
@@ -46,9 +48,28 @@ impl Permit {
     /// Creates the permit of a connection. `place` must have been taken with an abort token of `tasks`.
     pub(super) fn new(place: Place, origin: Origin, tasks: &Tasks, listener: &'static str) -> Arc<Self> {
         Arc::new(Self {
-            place,
+            place: Arc::new(place),
             origin,
             client_chain: OnceLock::new(),
+            _held: tasks.hold(),
+            tasks: tasks.clone(),
+            listener,
+        })
+    }
+
+    /// Returns the permit of the connection after it was upgraded: it has the same place and the same peer with the same
+    /// certificates, and belongs to the tasks of its new protocol, with which it ends. `tasks` must be aborted together
+    /// with those it had.
+    pub(crate) fn upgraded(
+        &self,
+        transport: ActivityTransport,
+        tasks: &Tasks,
+        listener: &'static str,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            place: Arc::clone(&self.place),
+            origin: self.origin.upgraded(transport),
+            client_chain: self.client_chain.clone(),
             _held: tasks.hold(),
             tasks: tasks.clone(),
             listener,
@@ -59,13 +80,12 @@ impl Permit {
     #[cfg(test)]
     pub(crate) fn alone(log: &crate::activity::ActivityLog) -> Arc<Self> {
         let tasks = Tasks::new(tokio_util::sync::CancellationToken::new());
-        let origin =
-            Origin::new(log.clone(), crate::activity::ActivityTransport::Mqtt, ([127, 0, 0, 1], 1).into());
+        let origin = Origin::new(log.clone(), ActivityTransport::Mqtt, ([127, 0, 0, 1], 1).into());
         Self::new(Place::alone(), origin, &tasks, "mqtts")
     }
 
     /// Returns the connection's place among those of its service.
-    pub(crate) const fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
@@ -117,7 +137,7 @@ mod tests {
 
     use super::super::places::{Full, Places};
     use super::*;
-    use crate::activity::{ActivityLog, ActivityTransport};
+    use crate::activity::ActivityLog;
 
     /// A service with one place, and the connection that has it.
     struct Bench {

@@ -65,16 +65,16 @@ impl OpenConnections {
         Faulty { stream, faults }
     }
 
-    /// Cuts all connections of this transport that are open now, without a word to their peers. To both ends it looks
+    /// Cuts all connections of these transports that are open now, without a word to their peers. To both ends it looks
     /// as if the network had gone: bytes that were not read or written yet are lost.
-    pub(crate) fn cut(&self, transport: ActivityTransport) {
+    pub(crate) fn cut(&self, transports: &[ActivityTransport]) {
         // The table is unlocked before anything is cut: an `Ordered` whose stream was just dropped goes with the
         // last reference here, and takes itself out of the table.
         let cut: Vec<_> = self
             .lock()
             .open
             .values()
-            .filter(|(of, _)| *of == transport)
+            .filter(|(of, _)| transports.contains(of))
             .filter_map(|(_, faults)| faults.upgrade())
             .collect();
         for faults in cut {
@@ -119,6 +119,13 @@ pub(crate) struct Faulty<S> {
 }
 
 impl<S> Faulty<S> {
+    /// Notes that the connection was upgraded: from now on it has the faults that are ordered for this transport.
+    pub(crate) fn upgraded(&self, transport: ActivityTransport) {
+        if let Some((of, _)) = self.faults.connections.lock().open.get_mut(&self.faults.number) {
+            *of = transport;
+        }
+    }
+
     /// Asks the stream, unless the connection was cut, and has `waker` woken if the stream cannot go on.
     fn poll_with<T>(
         &mut self,
@@ -199,12 +206,24 @@ mod tests {
         });
         let writes = tokio::spawn(async move { writing.write_all(b"more than fits").await });
         tokio::task::yield_now().await;
-        connections.cut(ActivityTransport::Amqp);
+        connections.cut(&[ActivityTransport::Amqp]);
         let (read, written, shut_down) = reads.await.unwrap();
         assert!(is_cut(read) && is_cut(written) && is_cut(shut_down));
         assert!(is_cut(writes.await.unwrap()));
         assert_eq!(peer.read(&mut [0; 4]).await.unwrap(), 0);
         drop(full);
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_has_the_faults_of_its_new_transport() {
+        let connections = OpenConnections::default();
+        let (_peer, stream) = duplex(4);
+        let mut upgraded = connections.enter(ActivityTransport::Https, stream);
+        upgraded.upgraded(ActivityTransport::AmqpWs);
+        connections.cut(&[ActivityTransport::Https]);
+        upgraded.write_all(b"a").await.unwrap();
+        connections.cut(&[ActivityTransport::Amqp, ActivityTransport::AmqpWs]);
+        assert!(is_cut(upgraded.write_all(b"b").await));
     }
 
     #[tokio::test]
@@ -214,7 +233,7 @@ mod tests {
         let mut other = connections.enter(ActivityTransport::Mqtt, stream);
         let (_peer, stream) = duplex(4);
         let mut cut = connections.enter(ActivityTransport::Amqp, stream);
-        connections.cut(ActivityTransport::Amqp);
+        connections.cut(&[ActivityTransport::Amqp]);
         let (_later_peer, stream) = duplex(4);
         let mut later = connections.enter(ActivityTransport::Amqp, stream);
         assert!(is_cut(cut.write_all(b"a").await));

@@ -37,7 +37,7 @@ use crate::journal::{Gate, NotKept, Room};
 use crate::listener::Accepted;
 
 /// Serves one connection from its first byte to its last, and keeps its place from when its device is let in.
-pub(super) async fn run<S>(hub: Hub, Accepted { stream, permit }: Accepted<S>)
+pub(crate) async fn run<S>(hub: Hub, Accepted { stream, permit }: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

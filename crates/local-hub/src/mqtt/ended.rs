@@ -13,6 +13,7 @@ use crate::activity::ActivityResult;
 use crate::core::connections::CloseReason;
 use crate::core::sessions::TooManySubscriptions;
 use crate::journal::NotKept;
+use crate::websocket::is_fault;
 
 /// The longest time that a peer may take none of its output before it is disconnected.
 pub(super) const STALL: Duration = Duration::from_secs(30);
@@ -55,6 +56,7 @@ impl Ended {
     pub(super) fn result(&self) -> (ActivityResult, Option<ErrorCode>) {
         match self {
             Self::Told(reason) => (ActivityResult::Ok, Some(reason.code())),
+            Self::Io(error) if is_fault(error) => (ActivityResult::Refused, None),
             Self::Goodbye
             | Self::Left
             | Self::Io(_)
