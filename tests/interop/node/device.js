@@ -123,20 +123,25 @@ async function run(client, command) {
 
 async function main() {
   startDeadline();
-  let client;
+  let client, tellAll;
   try {
     client = await newClient();
     client.on('connect', () => say('connection', { connected: true }));
     client.on('disconnect', () => say('connection', { connected: false }));
     client.on('error', (error) => fail('background', error));
+    // Before it connects: the hub sends at once what a former connection left unacknowledged, and this client
+    // acknowledges what nobody listens for. The program tells of it after "connected" all the same.
+    const told = new Promise((resolve) => {
+      tellAll = resolve;
+    });
+    client.on('message', (message) => told.then(() => onMessage(client, message)));
     await client.open();
   } catch (error) {
     fail('connect', error);
     return 1;
   }
-  // Listening subscribes; messages sent before the hub has confirmed it wait in the queue there.
-  client.on('message', (message) => onMessage(client, message));
   say('connected');
+  tellAll();
 
   for await (const command of commands()) {
     if (command.cmd === 'quit') break;

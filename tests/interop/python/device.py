@@ -8,6 +8,7 @@ connects anew with that token, and {"cmd":"quit"}; the end of input counts as qu
 
 import json
 import sys
+import threading
 
 from azure.iot.device import IoTHubDeviceClient, Message
 
@@ -15,7 +16,12 @@ from connection import new_client
 from lines import body_of, commands, fail, say, start_deadline
 
 
+# The hub sends at once what a former connection left unacknowledged; it is told of after "connected".
+_connected = threading.Event()
+
+
 def on_message(message):
+    _connected.wait()
     body = message.data
     try:
         text = body.decode("utf-8")
@@ -80,14 +86,16 @@ def main():
         client = new_client()
         client.on_connection_state_change = lambda: say("connection", connected=client.connected)
         client.on_background_exception = lambda error: fail("background", error)
-        client.connect()
-        # Setting the handler subscribes, and returns once the hub has confirmed it.
+        # Setting the handler connects and subscribes, and returns once the hub has confirmed it. What the hub sends
+        # before there is a handler, this client acknowledges and drops.
         if isinstance(client, IoTHubDeviceClient):
             client.on_message_received = on_message
+        client.connect()
     except Exception as error:
         fail("connect", error)
         return 1
     say("connected")
+    _connected.set()
 
     for command in commands():
         if command["cmd"] == "quit":

@@ -17,16 +17,20 @@ use crate::language::Language;
 use crate::login::{Login, Transport};
 use crate::message::{self, MessageCase};
 use crate::site::Site;
-use crate::talk::{self, LINE};
+use crate::talk;
 
 /// The size of the largest telemetry, as the documentation counts: the body, and the values of system properties.
 const LARGEST: usize = 256 * 1024;
+
+/// Python's client refuses a message by the memory that it takes, and a `bytes` object takes this much beside its bytes.
+const PYTHON_BYTES: usize = 33;
 
 /// Returns the size of the largest body. Node's client over HTTPS puts the path of its request into the system property
 /// `to` of every message, whose value counts.
 fn largest_body(cell: &Cell, login: &Login) -> usize {
     match cell.transport {
         Transport::Http => LARGEST - format!("/devices/{}/messages/events", login.credential.device_id).len(),
+        Transport::Mqtt | Transport::MqttWs if cell.client == Language::Python => LARGEST - PYTHON_BYTES,
         Transport::Mqtt | Transport::MqttWs => LARGEST,
     }
 }
