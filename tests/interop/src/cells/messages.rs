@@ -159,11 +159,23 @@ pub(super) async fn delivered_again(site: &Site, cell: &Cell, login: &Login) -> 
     // Which kills it.
     drop(device);
     let mut device = Device::with_login(site, cell.client, login).await?;
-    let seen = device.next_c2d().await?;
+    let seen = device.next_c2d().await;
+    let seen = seen.with_context(|| format!("the hub told meanwhile: {}", told(&mut activity, login)))?;
     ensure!(seen["body_text"] == "handed over twice", "saw {seen}");
     timeout(AT_ONCE, handed_over(&mut activity, login)).await.context("it was not handed over again")??;
     site.wait_for_empty_queue(id).await?;
     device.stop().await
+}
+
+/// Returns what the hub has told of the identity and nobody has read yet.
+fn told(activity: &mut ActivityStream, login: &Login) -> String {
+    let mut told = String::new();
+    while let Some(record) = activity.try_next() {
+        if record.device.as_ref() == Some(&login.credential.device_id) {
+            told.push_str(&format!("\n    {}", record.to_json()));
+        }
+    }
+    told
 }
 
 async fn handed_over(activity: &mut ActivityStream, login: &Login) -> Result<()> {
