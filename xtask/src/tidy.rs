@@ -1,6 +1,7 @@
 //! `cargo xtask tidy` checks the rules of the house that neither the compiler nor clippy knows. Each rule is a
 //! pure function over the files that were read, so that its tests show it a bad tree and see it fail.
 
+mod cells;
 mod circles;
 mod examples;
 mod features;
@@ -94,6 +95,7 @@ fn findings() -> Result<Vec<Finding>> {
 
     let mut findings = files::check(&files);
     findings.extend(fidelity::check(&files));
+    findings.extend(cells::check(&files));
     findings.extend(examples::check(&files));
     findings.extend(links::check(&files, &workspace::tracked_files()?.into_iter().collect()));
     findings.extend(seams::check(&files));

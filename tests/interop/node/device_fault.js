@@ -1,36 +1,51 @@
-// Tries once to connect a device, and prints what Microsoft's Node client raises when the hub
-// refuses it, or "connected".
+// Tries to connect a device or a module, and prints what Microsoft's Node client raises when the hub refuses it, or
+// "connected".
 //
 //     device_fault.js [--token SECONDS]
+//     device_fault.js --each
 //
-// Reads IOTHUB_DEVICE_CONNECTION_STRING: one with a wrong key, of an unknown or of a disabled
-// device. --token connects with a finished token that has that many seconds left: -3600 is one that
-// ended an hour ago.
+// The first tries once, as connection.js says: with a wrong key, as an unknown or as a disabled device. --token
+// connects with a finished token that has that many seconds left: -3600 is one that ended an hour ago. The second
+// tries each login of standard input, {"tag","string","transport","certificate"?,"private_key"?}, and prints its tag
+// with the outcome.
 'use strict';
 
-const { Client, ConnectionString, SharedAccessSignature } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
-const { say, fail, startDeadline, setting, tokenEnd } = require('./lines');
+const { ConnectionString, SharedAccessSignature, Message } = require('azure-iot-device');
+const { login, newClient } = require('./connection');
+const { say, fail, startDeadline, commands, tokenEnd } = require('./lines');
 
-function newClient(connectionString) {
+/** The login with a token in the place of its key, if the arguments ask for one. */
+function withToken(wanted) {
   const expiry = tokenEnd();
-  if (expiry === null) return Client.fromConnectionString(connectionString, Mqtt);
-  const { HostName, DeviceId, SharedAccessKey } = ConnectionString.parse(connectionString);
+  if (expiry === null) return wanted;
+  const { HostName, DeviceId, SharedAccessKey } = ConnectionString.parse(wanted.string);
   const token = SharedAccessSignature.create(HostName, DeviceId, SharedAccessKey, expiry);
-  return Client.fromSharedAccessSignature(token.toString(), Mqtt);
+  return { ...wanted, string: `HostName=${HostName};DeviceId=${DeviceId};SharedAccessSignature=${token}` };
+}
+
+async function attempt(wanted, fields) {
+  let client;
+  try {
+    client = await newClient(wanted);
+    await client.open();
+    // Over HTTPS nothing is connected before there is something to send.
+    if (wanted.transport === 'http') await client.sendEvent(new Message(''));
+  } catch (error) {
+    fail('connect', error, fields);
+    return;
+  }
+  say('connected', fields);
+  await client.close();
 }
 
 async function main() {
   startDeadline();
-  const client = newClient(setting('IOTHUB_DEVICE_CONNECTION_STRING'));
-  try {
-    await client.open();
-  } catch (error) {
-    fail('connect', error);
+  if (!process.argv.includes('--each')) {
+    await attempt(withToken(login()));
     return 0;
   }
-  say('connected');
-  await client.close();
+  for await (const { tag, ...wanted } of commands()) await attempt(wanted, { tag });
+  say('done');
   return 0;
 }
 

@@ -1,4 +1,5 @@
-// Receives feedback with Microsoft's Node service client, over AMQP.
+// Receives feedback with Microsoft's Node service client, over AMQP, or over AMQP over WebSocket
+// with IOTHUB_TRANSPORT=websocket.
 //
 //     feedback.js [--abandon N]
 //
@@ -8,7 +9,7 @@
 // This client accepts a batch by itself unless the program has settled it before its handler returns.
 'use strict';
 
-const { Client } = require('azure-iothub');
+const { AmqpWs, Client } = require('azure-iothub');
 const { say, fail, startDeadline, setting, commands } = require('./lines');
 
 async function main() {
@@ -16,7 +17,8 @@ async function main() {
   const at = process.argv.indexOf('--abandon');
   let abandons = at < 0 ? 0 : Number(process.argv[at + 1]);
 
-  const client = Client.fromConnectionString(setting('IOTHUB_CONNECTION_STRING'));
+  const Transport = process.env.IOTHUB_TRANSPORT === 'websocket' ? AmqpWs : undefined;
+  const client = Client.fromConnectionString(setting('IOTHUB_CONNECTION_STRING'), Transport);
   await client.open();
   // Without a callback this client wraps the receiver in a result of another kind.
   const receiver = await new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-// A device, or a module, on Microsoft's Node client, over MQTT, that answers direct methods.
+// A device, or a module, on Microsoft's Node client, over MQTT or WebSocket, that answers direct methods.
 //
 //     method_device.js METHOD...
 //
@@ -7,16 +7,10 @@
 // line: this client leaves it unanswered and tells nobody.
 'use strict';
 
-const { Client, ModuleClient } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
-const { say, fail, startDeadline, setting, commands } = require('./lines');
+const { newClient } = require('./connection');
+const { say, fail, startDeadline, commands } = require('./lines');
 
 let held = [];
-
-function newClient(connectionString) {
-  const kind = connectionString.includes('ModuleId=') ? ModuleClient : Client;
-  return kind.fromConnectionString(connectionString, Mqtt);
-}
 
 /** The answer to a call, now, later, together with others, or never. */
 function onCall(request, response) {
@@ -43,7 +37,7 @@ function onCall(request, response) {
 
 async function main() {
   startDeadline();
-  const client = newClient(setting('IOTHUB_DEVICE_CONNECTION_STRING'));
+  const client = await newClient();
   client.on('connect', () => say('connection', { connected: true }));
   client.on('disconnect', () => say('connection', { connected: false }));
   client.on('error', (error) => fail('background', error));

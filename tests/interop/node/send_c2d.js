@@ -1,4 +1,5 @@
-// Sends cloud-to-device messages with Microsoft's Node service client, over AMQP.
+// Sends cloud-to-device messages with Microsoft's Node service client, over AMQP, or over AMQP over WebSocket
+// with IOTHUB_TRANSPORT=websocket.
 //
 //     send_c2d.js DEVICE_ID [--token SECONDS] < messages.json
 //
@@ -7,7 +8,7 @@
 // token that has that many seconds left: -3600 is one that ended an hour ago.
 'use strict';
 
-const { Client, ConnectionString, SharedAccessSignature } = require('azure-iothub');
+const { AmqpWs, Client, ConnectionString, SharedAccessSignature } = require('azure-iothub');
 const { Message } = require('azure-iot-common');
 const {
   say, fail, startDeadline, usage, setting, document, bodyOf, tokenEnd,
@@ -15,10 +16,11 @@ const {
 
 function newClient(connectionString) {
   const expiry = tokenEnd();
-  if (expiry === null) return Client.fromConnectionString(connectionString);
+  const Transport = process.env.IOTHUB_TRANSPORT === 'websocket' ? AmqpWs : undefined;
+  if (expiry === null) return Client.fromConnectionString(connectionString, Transport);
   const { HostName, SharedAccessKeyName, SharedAccessKey } = ConnectionString.parse(connectionString);
   const token = SharedAccessSignature.create(HostName, SharedAccessKeyName, SharedAccessKey, expiry);
-  return Client.fromSharedAccessSignature(token.toString());
+  return Client.fromSharedAccessSignature(token.toString(), Transport);
 }
 
 /** What this client sends of a message; a user id set on it stays behind. */

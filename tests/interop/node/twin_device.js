@@ -1,4 +1,4 @@
-// A device, or a module, on Microsoft's Node client, over MQTT: prints every change of its desired
+// A device, or a module, on Microsoft's Node client, over MQTT or WebSocket: prints every change of its desired
 // properties, and reads its twin and reports properties when told to.
 //
 // Reads IOTHUB_DEVICE_CONNECTION_STRING; one with a ModuleId is that of a module. Standard input:
@@ -7,15 +7,9 @@
 // This client tells its listener of the whole section too, whenever it has read the twin.
 'use strict';
 
-const { Client, ModuleClient } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
 const { promisify } = require('util');
-const { say, fail, startDeadline, setting, commands } = require('./lines');
-
-function newClient(connectionString) {
-  const kind = connectionString.includes('ModuleId=') ? ModuleClient : Client;
-  return kind.fromConnectionString(connectionString, Mqtt);
-}
+const { newClient } = require('./connection');
+const { say, fail, startDeadline, commands } = require('./lines');
 
 async function run(client, command) {
   switch (command.cmd) {
@@ -43,7 +37,7 @@ async function run(client, command) {
 
 async function main() {
   startDeadline();
-  const client = newClient(setting('IOTHUB_DEVICE_CONNECTION_STRING'));
+  const client = await newClient();
   client.on('connect', () => say('connection', { connected: true }));
   client.on('disconnect', () => say('connection', { connected: false }));
   client.on('error', (error) => fail('background', error));

@@ -1,20 +1,27 @@
-"""A device on Microsoft's Python client, over MQTT: prints every cloud-to-device message, and sends
-telemetry when told to.
+"""A device, or a module, on Microsoft's Python client, over MQTT or WebSocket: prints every cloud-to-device
+message, which modules do not get, and sends telemetry when told to.
 
-Reads IOTHUB_DEVICE_CONNECTION_STRING. Standard input: {"cmd":"telemetry", ...a message},
-{"cmd":"telemetry_many","count"}, which sends that many numbered messages, and {"cmd":"quit"}; the end of
-input counts as quit.
+Connects as connection.py says. Standard input: {"cmd":"telemetry", ...a message},
+{"cmd":"telemetry_many","count"}, which sends that many numbered messages, {"cmd":"renew","token"}, which
+connects anew with that token, and {"cmd":"quit"}; the end of input counts as quit.
 """
 
 import json
 import sys
+import threading
 
 from azure.iot.device import IoTHubDeviceClient, Message
 
-from lines import body_of, commands, fail, say, setting, start_deadline
+from connection import new_client
+from lines import body_of, commands, fail, say, start_deadline
+
+
+# The hub sends at once what a former connection left unacknowledged; it is told of after "connected".
+_connected = threading.Event()
 
 
 def on_message(message):
+    _connected.wait()
     body = message.data
     try:
         text = body.decode("utf-8")
@@ -57,37 +64,47 @@ def numbered(n):
     }
 
 
-def send(client, command):
-    if command["cmd"] == "telemetry":
-        return client.send_message(telemetry(command))
-    for n in range(command["count"]):
-        client.send_message(telemetry(numbered(n)))
+def run(client, command):
+    """Carries out one command; what it returns is the line."""
+    cmd = command["cmd"]
+    if cmd == "telemetry":
+        client.send_message(telemetry(command))
+    elif cmd == "telemetry_many":
+        for n in range(command["count"]):
+            client.send_message(telemetry(numbered(n)))
+    elif cmd == "renew":
+        client.update_sastoken(command["token"])
+        return "renewed"
+    else:
+        raise ValueError("no such cmd: " + cmd)
+    return "sent"
 
 
 def main():
     start_deadline()
     try:
-        client = IoTHubDeviceClient.create_from_connection_string(
-            setting("IOTHUB_DEVICE_CONNECTION_STRING")
-        )
+        client = new_client()
         client.on_connection_state_change = lambda: say("connection", connected=client.connected)
         client.on_background_exception = lambda error: fail("background", error)
+        # Setting the handler connects and subscribes, and returns once the hub has confirmed it. What the hub sends
+        # before there is a handler, this client acknowledges and drops.
+        if isinstance(client, IoTHubDeviceClient):
+            client.on_message_received = on_message
         client.connect()
-        # Setting the handler subscribes, and returns once the hub has confirmed it.
-        client.on_message_received = on_message
     except Exception as error:
         fail("connect", error)
         return 1
     say("connected")
+    _connected.set()
 
     for command in commands():
         if command["cmd"] == "quit":
             break
         try:
-            send(client, command)
-            say("sent", tag=command.get("tag"))
+            say(run(client, command), tag=command.get("tag"))
         except Exception as error:
-            fail("telemetry", error, tag=command.get("tag"))
+            step = "telemetry" if command["cmd"].startswith("telemetry") else command["cmd"]
+            fail(step, error, tag=command.get("tag"))
 
     try:
         client.shutdown()

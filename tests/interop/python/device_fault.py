@@ -1,12 +1,15 @@
-"""Tries once to connect a device, and prints what Microsoft's Python client raises when the hub
+"""Tries to connect a device or a module, and prints what Microsoft's Python client raises when the hub
 refuses it, or "connected".
 
     device_fault.py [--clock SECONDS] [--token SECONDS]
+    device_fault.py --each
 
-Reads IOTHUB_DEVICE_CONNECTION_STRING: one with a wrong key, of an unknown or of a disabled device.
+The first tries once, as connection.py says: with a wrong key, as an unknown or as a disabled device.
 --clock -7200 makes the clock of this process two hours slow, so that the token it signs has expired
 when the hub sees it. --token hands the client a finished token with that many seconds left; one
-that has ended the client refuses itself, before it opens a connection.
+that has ended the client refuses itself, before it opens a connection. The second tries each login of
+standard input, {"tag","string","transport","certificate"?,"private_key"?}, and prints its tag with the
+outcome.
 """
 
 import base64
@@ -16,9 +19,8 @@ import sys
 import time
 import urllib.parse
 
-from azure.iot.device import IoTHubDeviceClient
-
-from lines import fail, say, set_clock, setting, start_deadline
+from connection import login, new_client
+from lines import commands, fail, say, set_clock, start_deadline
 
 
 def sign_token(connection_string, seconds):
@@ -35,24 +37,31 @@ def sign_token(connection_string, seconds):
     return f"SharedAccessSignature sr={resource}&sig={encoded}&se={expiry}"
 
 
-def main():
-    start_deadline()
-    connection_string = setting("IOTHUB_DEVICE_CONNECTION_STRING")
-    set_clock()
+def attempt(wanted, **fields):
     try:
-        if "--token" in sys.argv:
-            seconds = int(sys.argv[sys.argv.index("--token") + 1])
-            client = IoTHubDeviceClient.create_from_sastoken(
-                sign_token(connection_string, seconds)
-            )
-        else:
-            client = IoTHubDeviceClient.create_from_connection_string(connection_string)
+        client = new_client(wanted)
         client.connect()
     except Exception as error:
-        fail("connect", error)
-        return 0
-    say("connected")
+        fail("connect", error, **fields)
+        return
+    say("connected", **fields)
     client.shutdown()
+
+
+def main():
+    start_deadline()
+    if "--each" in sys.argv:
+        for command in commands():
+            attempt(command, tag=command["tag"])
+        say("done")
+        return 0
+    wanted = login()
+    set_clock()
+    if "--token" in sys.argv:
+        seconds = int(sys.argv[sys.argv.index("--token") + 1])
+        parts = wanted["string"].rsplit(";", 1)[0]
+        wanted["string"] = parts + ";SharedAccessSignature=" + sign_token(wanted["string"], seconds)
+    attempt(wanted)
     return 0
 
 

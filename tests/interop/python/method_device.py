@@ -1,4 +1,4 @@
-"""A device, or a module, on Microsoft's Python client, over MQTT, that answers direct methods.
+"""A device, or a module, on Microsoft's Python client, over MQTT or WebSocket, that answers direct methods.
 
     method_device.py METHOD...
 
@@ -13,16 +13,12 @@ input counts as too.
 import sys
 import threading
 
-from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodResponse
+from azure.iot.device import MethodResponse
 
-from lines import commands, fail, say, setting, start_deadline
+from connection import new_client
+from lines import commands, fail, say, start_deadline
 
 _held, _held_lock = [], threading.Lock()
-
-
-def new_client(connection_string):
-    kind = IoTHubModuleClient if "ModuleId=" in connection_string else IoTHubDeviceClient
-    return kind.create_from_connection_string(connection_string)
 
 
 def reply(client, request, status, payload):
@@ -64,7 +60,7 @@ def main():
     start_deadline()
     known = set(sys.argv[1:])
     try:
-        client = new_client(setting("IOTHUB_DEVICE_CONNECTION_STRING"))
+        client = new_client()
         client.on_connection_state_change = lambda: say("connection", connected=client.connected)
         client.on_background_exception = lambda error: fail("background", error)
         client.connect()

@@ -1,7 +1,7 @@
 """Reads events with Microsoft's Python client of Event Hubs.
 
 Reads EVENTHUB_CONNECTION_STRING and, if set, EVENTHUB_CONSUMER_GROUP; without UseDevelopmentEmulator=true
-in the string it trusts the CA in SSL_CERT_FILE. Standard input, one JSON object per line, until it ends:
+in the string it trusts the CA in SSL_CERT_FILE, and IOTHUB_TRANSPORT=websocket reads over WebSocket. Standard input, one JSON object per line, until it ends:
 {"cmd":"hub"} and {"cmd":"partition","partition"}: properties; {"cmd":"read","from","until"}: reads every
 partition of "until" from its position in "from" until the event of the sequence number in "until" or a
 later one came, with optional "owner_level" and "track"; {"cmd":"hold","partition","tag"} with optional
@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 
-from azure.eventhub import EventHubConsumerClient
+from azure.eventhub import EventHubConsumerClient, TransportType
 
 from lines import commands, fail, say, setting, start_deadline
 
@@ -32,6 +32,8 @@ def new_client():
     options = {} if "UseDevelopmentEmulator=true" in string else {
         "connection_verify": setting("SSL_CERT_FILE")
     }
+    if os.environ.get("IOTHUB_TRANSPORT") == "websocket":
+        options["transport_type"] = TransportType.AmqpOverWebsocket
     group = os.environ.get("EVENTHUB_CONSUMER_GROUP", "$Default")
     return EventHubConsumerClient.from_connection_string(string, group, **options)
 

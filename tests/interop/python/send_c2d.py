@@ -2,16 +2,19 @@
 
     send_c2d.py DEVICE_ID [--clock SECONDS] < messages.json
 
-Reads IOTHUB_CONNECTION_STRING; standard input is one JSON list of messages. One line per message:
+Reads IOTHUB_CONNECTION_STRING; IOTHUB_TRANSPORT=websocket sends over AMQP over WebSocket. Standard input is
+one JSON list of messages. One line per message:
 "sent" or "error", each with the message's index; then "done". --clock -7200 makes the clock of this
 process two hours slow, so that the token it signs has expired already.
 """
 
 import json
+import os
 import sys
 import time
 
 from azure.iot.hub import IoTHubRegistryManager
+from uamqp import TransportType
 
 from lines import body_of, fail, say, set_clock, setting, start_deadline
 
@@ -43,7 +46,11 @@ def main():
     set_clock()
 
     try:
-        manager = IoTHubRegistryManager.from_connection_string(setting("IOTHUB_CONNECTION_STRING"))
+        over_websocket = os.environ.get("IOTHUB_TRANSPORT") == "websocket"
+        manager = IoTHubRegistryManager.from_connection_string(
+            setting("IOTHUB_CONNECTION_STRING"),
+            TransportType.AmqpOverWebsocket if over_websocket else TransportType.Amqp,
+        )
     except Exception as error:
         fail("open", error)
         return 1

@@ -1,4 +1,4 @@
-"""A device, or a module, on Microsoft's Python client, over MQTT: prints every change of its desired
+"""A device, or a module, on Microsoft's Python client, over MQTT or WebSocket: prints every change of its desired
 properties, and reads its twin and reports properties when told to.
 
 Reads IOTHUB_DEVICE_CONNECTION_STRING; one with a ModuleId is that of a module. Standard input:
@@ -7,20 +7,14 @@ Reads IOTHUB_DEVICE_CONNECTION_STRING; one with a ModuleId is that of a module. 
 
 import sys
 
-from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient
-
-from lines import commands, fail, say, setting, start_deadline
-
-
-def new_client(connection_string):
-    kind = IoTHubModuleClient if "ModuleId=" in connection_string else IoTHubDeviceClient
-    return kind.create_from_connection_string(connection_string)
+from connection import new_client
+from lines import commands, fail, say, start_deadline
 
 
 def main():
     start_deadline()
     try:
-        client = new_client(setting("IOTHUB_DEVICE_CONNECTION_STRING"))
+        client = new_client()
         client.on_connection_state_change = lambda: say("connection", connected=client.connected)
         client.on_background_exception = lambda error: fail("background", error)
         client.connect()

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::language::Language;
 use super::site::Site;
 use super::{
-    digital_twins, events, faults, feedback, methods, pairings, registries, scopes, telemetry, twins,
+    cells, digital_twins, events, faults, feedback, methods, pairings, registries, scopes, telemetry, twins,
 };
 
 /// The work of a case, to be awaited with a deadline.
@@ -21,6 +21,9 @@ pub(super) enum Hub {
     Program,
     /// Inside this process, so that a case can look at the telemetry that it accepted.
     Embedded,
+    /// Inside this process too, and another one: what the cells send is too much for those who read all events. It
+    /// trusts a CA of devices.
+    OfCells,
 }
 
 pub(super) struct Case {
@@ -53,7 +56,12 @@ impl Case {
 
     /// Runs the case on the embedded hub.
     pub(super) fn embedded(self) -> Self {
-        Self { hub: Hub::Embedded, ..self }
+        self.on(Hub::Embedded)
+    }
+
+    /// Runs the case on this hub.
+    pub(super) fn on(self, hub: Hub) -> Self {
+        Self { hub, ..self }
     }
 
     /// Runs the case while no other case runs.
@@ -84,6 +92,7 @@ pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     // Last of those on the embedded hub, whose clock it sets forward.
     cases.extend(feedback::cases());
     cases.extend(faults::cases()?);
+    cases.extend(cells::cases()?);
     cases.retain(|case| only.is_none_or(|only| case.name.contains(only)));
     Ok(cases)
 }

@@ -1,7 +1,7 @@
 //! [`Device`] is the device's side of cloud-to-device messages and telemetry: ours, or a program on one of Microsoft's
 //! clients. The cases of pairings, telemetry, feedback and events use it, and the recorder.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use iothub_models::{C2dMessage, DeviceIdentity, TelemetryMessage};
 use iothub_mqtt_device::{C2dMessages, DeviceClient};
 use iothub_programs::program::Program;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::language::Language;
+use super::login::Login;
 use super::message::{MessageCase, hex, shown_properties};
 use super::site::Site;
 use super::talk::{self, LINE};
@@ -26,9 +27,22 @@ impl Device {
             let messages = client.c2d_messages().await?;
             return Ok(Self::Ours { client, messages });
         }
-        let mut program = site.start_device(language, "device", &[], &site.credential(identity)?)?;
+        Self::with_login(site, language, &Login::from(&site.credential(identity)?)).await
+    }
+
+    /// Starts a device or module on one of Microsoft's clients, which connects as its login says.
+    pub(super) async fn with_login(site: &Site, language: Language, login: &Login) -> Result<Self> {
+        let mut program = site.start_device(language, "device", &[], login)?;
         talk::expect(&mut program, "connected").await?;
         Ok(Self::Theirs(Box::new(program)))
+    }
+
+    /// Returns the program of a device on one of Microsoft's clients.
+    pub(super) fn program(&mut self) -> Result<&mut Program> {
+        match self {
+            Self::Ours { .. } => bail!("our device is no program"),
+            Self::Theirs(program) => Ok(program),
+        }
     }
 
     /// Waits for the next cloud-to-device message and acknowledges it.

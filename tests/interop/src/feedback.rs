@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use super::cases::Case;
 use super::device::Device;
 use super::language::Language;
+use super::login::{Login, Transport};
+use super::sender::Over;
 use super::site::Site;
 use super::talk::{self, LINE};
 
@@ -42,19 +44,25 @@ const OVER_HTTP: [(&str, &str, &str, Option<&str>); 9] = [
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |sender: Language, receiver: Language| {
-        let name = format!("feedback {} -> node -> {}", sender.name(), receiver.name());
+    let case = |sender: Language, receiver: Language, over: Over| {
+        let word = if over == Over::WebSocket { " over WebSocket" } else { "" };
+        let name = format!("feedback {} -> node -> {}{word}", sender.name(), receiver.name());
         let needs = [sender, Language::Node, receiver];
         // It sets the hub's clock forward, and there is one stream of feedback for all.
-        Case::new(name, &needs, move |site| whole_life(site, sender, receiver)).embedded().alone()
+        Case::new(name, &needs, move |site| whole_life(site, sender, receiver, over)).embedded().alone()
     };
-    vec![case(Language::Node, Language::Node), case(Language::Python, Language::Rust)]
+    vec![
+        case(Language::Node, Language::Node, Over::Tcp),
+        case(Language::Node, Language::Node, Over::WebSocket),
+        case(Language::Python, Language::Rust, Over::Tcp),
+    ]
 }
 
-async fn whole_life(site: Arc<Site>, sender: Language, receiver: Language) -> Result<()> {
-    let id = |kind: &str| format!("feedback-{}-{kind}", receiver.name());
+async fn whole_life(site: Arc<Site>, sender: Language, receiver: Language, over: Over) -> Result<()> {
+    let id = |kind: &str| format!("feedback-{}-{over:?}-{kind}", receiver.name());
     let (http, mqtt, away) = (id("http"), id("mqtt"), id("away"));
-    let mut receiver = Receiver::start(&site, receiver).await?;
+    let mut receiver = Receiver::start(&site, receiver, over).await?;
+    let sender = (sender, over);
     let mut fetching = http_device(&site, &http).await?;
     let mut connected = Device::start(&site, Language::Node, &site.create_device(&mqtt).await?).await?;
     site.create_device(&away).await?;
@@ -99,8 +107,8 @@ fn message(id: &str, ack: &str, properties: Value) -> Value {
     json!({ "name": id, "message_id": id, "body_text": id, "ack": ack, "properties": properties })
 }
 
-async fn send(site: &Site, sender: Language, device: &str, messages: &[Value]) -> Result<()> {
-    let mut program = site.start_back_end(sender, "send_c2d", &[device])?;
+async fn send(site: &Site, (sender, over): (Language, Over), device: &str, messages: &[Value]) -> Result<()> {
+    let mut program = site.start_back_end_over(over, sender, "send_c2d", &[device])?;
     program.type_line(&Value::from(messages).to_string()).await?;
     program.close_input();
     for message in messages {
@@ -113,8 +121,8 @@ async fn send(site: &Site, sender: Language, device: &str, messages: &[Value]) -
 
 async fn http_device(site: &Site, id: &str) -> Result<Program> {
     let identity = site.create_device(id).await?;
-    let credential = site.credential(&identity)?;
-    let mut program = site.start_device(Language::Node, "http_device", &[], &credential)?;
+    let login = Login { transport: Transport::Http, ..Login::from(&site.credential(&identity)?) };
+    let mut program = site.start_device(Language::Node, "device", &[], login)?;
     talk::expect(&mut program, "connected").await?;
     Ok(program)
 }
@@ -144,8 +152,12 @@ async fn settled(device: &mut Program) -> Result<()> {
 async fn telemetry(site: &Site, device: &mut Program, id: &str) -> Result<()> {
     let message =
         |n: u32| json!({"body_text": format!("h\u{e9}llo {n}"), "properties": {"number": n.to_string()}});
-    for messages in [json!([message(0)]), json!([message(1), message(2)])] {
-        talk::ask(device, &json!({ "messages": messages })).await?;
+    let mut one = message(0);
+    one["cmd"] = "telemetry".into();
+    let batch = json!({"cmd": "telemetry_batch", "messages": [message(1), message(2)]});
+    for command in [one, batch] {
+        device.type_line(&command.to_string()).await?;
+        talk::expect(device, "sent").await?;
     }
     let seen = site.telemetry_of(id)?;
     ensure!(seen.len() == 3, "the hub took {} messages of 3", seen.len());
@@ -164,11 +176,11 @@ enum Receiver {
 }
 
 impl Receiver {
-    async fn start(site: &Site, language: Language) -> Result<Self> {
+    async fn start(site: &Site, language: Language, over: Over) -> Result<Self> {
         if language == Language::Rust {
             return Ok(Self::Ours(FeedbackReceiver::builder(site.owner().clone()).connect().await?));
         }
-        let mut program = site.start_back_end(language, "feedback", &["--abandon", "1"])?;
+        let mut program = site.start_back_end_over(over, language, "feedback", &["--abandon", "1"])?;
         talk::expect(&mut program, "connected").await?;
         Ok(Self::Theirs(Box::new(program)))
     }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt as _;
 use iothub_auth::{AdjustableClock, ServiceConnectionString};
-use iothub_local_hub::{LocalHub, PolicyName, Ports};
+use iothub_local_hub::{LocalHub, LocalHubBuilder, PolicyName, Ports};
 use iothub_programs::program::Program;
 use iothub_programs::steps::{human, table};
 use iothub_programs::workspace;
 use tokio::process::Command;
 
 use super::InsideOptions;
+use super::authorities::Authorities;
 use super::cases::{self, Case, Hub};
 use super::events;
 use super::site::Site;
@@ -42,8 +43,10 @@ async fn run_cases(options: &InsideOptions) -> Result<()> {
     if cases.is_empty() && skipped.is_empty() {
         bail!("no case has that name");
     }
-    let (on_program, embedded): (Vec<Case>, Vec<Case>) =
+    let (on_program, others): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.hub == Hub::Program);
+    let (embedded, of_cells): (Vec<Case>, Vec<Case>) =
+        others.into_iter().partition(|case| case.hub == Hub::Embedded);
     let state = tempfile::tempdir().context("no temporary folder")?;
     let mut results = Vec::new();
 
@@ -56,14 +59,15 @@ async fn run_cases(options: &InsideOptions) -> Result<()> {
     }
     if !embedded.is_empty() {
         let time = AdjustableClock::new();
-        let hub = LocalHub::builder().ports(Ports::STANDARD).state_dir(state.path()).clock(time.clock());
-        let hub = hub.consumer_group(events::OWNERS).start().await?;
-        let owner: ServiceConnectionString = hub.connection_string(PolicyName::IotHubOwner).parse()?;
-        let site = Site::new(options.installed.clone(), state.path().join("ca.pem"), owner, Some(hub))?;
-        let site = Arc::new(site.with_time(time));
-        results.extend(run_on(Arc::clone(&site), embedded).await);
-        let hub = Arc::into_inner(site).and_then(Site::into_embedded).context("a case still runs")?;
-        hub.shutdown().await;
+        let hub = LocalHub::builder().clock(time.clock()).consumer_group(events::OWNERS);
+        let site = embedded_site(options, state.path(), hub).await?.with_time(time);
+        results.extend(run_embedded(site, embedded).await?);
+    }
+    if !of_cells.is_empty() {
+        let authorities = Authorities::make(state.path())?;
+        let hub = LocalHub::builder().device_ca_file(authorities.root_file());
+        let site = embedded_site(options, state.path(), hub).await?.with_authorities(authorities);
+        results.extend(run_embedded(site, of_cells).await?);
     }
 
     let mut table = table(&["case", "result", "time"]);
@@ -81,6 +85,22 @@ async fn run_cases(options: &InsideOptions) -> Result<()> {
         bail!("{failed} cases failed");
     }
     Ok(())
+}
+
+/// Starts a hub inside this process.
+async fn embedded_site(options: &InsideOptions, state: &Path, hub: LocalHubBuilder) -> Result<Site> {
+    let hub = hub.ports(Ports::STANDARD).state_dir(state).start().await?;
+    let owner: ServiceConnectionString = hub.connection_string(PolicyName::IotHubOwner).parse()?;
+    Site::new(options.installed.clone(), state.join("ca.pem"), owner, Some(hub))
+}
+
+/// Runs the cases on a hub inside this process, and ends the hub.
+async fn run_embedded(site: Site, cases: Vec<Case>) -> Result<Vec<CaseResult>> {
+    let site = Arc::new(site);
+    let results = run_on(Arc::clone(&site), cases).await;
+    let hub = Arc::into_inner(site).and_then(Site::into_embedded).context("a case still runs")?;
+    hub.shutdown().await;
+    Ok(results)
 }
 
 struct CaseResult {

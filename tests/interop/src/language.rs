@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use iothub_programs::workspace;
+use serde::Deserialize;
 use tokio::process::Command;
 
 /// A client: ours, or Microsoft's in one of three languages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Language {
     /// Ours.
     Rust,
@@ -88,7 +90,9 @@ pub(super) fn command(program: &str, installed: &Path, ca: &Path) -> Command {
     for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(variable);
     }
-    for variable in ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_CONNECTION_STRING", "NODE_OPTIONS"] {
+    for variable in
+        ["IOTHUB_CONNECTION_STRING", "IOTHUB_DEVICE_CONNECTION_STRING", "IOTHUB_TRANSPORT", "NODE_OPTIONS"]
+    {
         command.env_remove(variable);
     }
     command

@@ -6,7 +6,9 @@
 //! once more, with `inside`, in such a namespace.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod authorities;
 mod cases;
+mod cells;
 mod device;
 mod digital_twins;
 mod events;
@@ -15,6 +17,7 @@ mod feedback;
 mod inside;
 mod install;
 mod language;
+mod login;
 mod message;
 mod methods;
 mod pairings;

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use iothub_models::Properties;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::language::{Language, folder};
 
@@ -28,6 +28,11 @@ pub(super) fn cases() -> Result<Vec<MessageCase>> {
 }
 
 impl MessageCase {
+    /// Returns telemetry with a body of this many bytes, and nothing beside it.
+    pub(super) fn of_size(name: &str, size: usize) -> Self {
+        Self(json!({"name": name, "telemetry": true, "message": {"body_size": size, "properties": {}}}))
+    }
+
     pub(super) fn name(&self) -> &str {
         self.0["name"].as_str().unwrap_or("unnamed")
     }
@@ -45,6 +50,18 @@ impl MessageCase {
     /// Returns whether a device can send it.
     pub(super) fn is_telemetry(&self) -> bool {
         self.flag("telemetry")
+    }
+
+    /// Returns whether its properties can be HTTP headers, whose names have no case and whose values are visible ASCII.
+    pub(super) fn fits_headers(&self) -> bool {
+        let is_name = |name: &str| {
+            name.chars().all(|letter| {
+                letter.is_ascii_lowercase() || letter.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(letter)
+            })
+        };
+        let is_value =
+            |value: &str| !value.is_empty() && value.chars().all(|letter| letter.is_ascii_graphic());
+        self.properties().iter().all(|(name, value)| is_name(name) && is_value(value))
     }
 
     /// Returns whether the hub refuses it as a cloud-to-device message: its properties are not ASCII.
@@ -152,7 +169,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_file_can_be_read_and_every_case_has_a_direction() {
@@ -161,6 +177,22 @@ mod tests {
         for case in &cases {
             assert!(case.flag("c2d") || case.flag("telemetry"), "{}", case.name());
             assert!(!case.message().is_empty());
+        }
+    }
+
+    #[test]
+    fn headers_have_no_case_and_only_visible_letters() {
+        let fits =
+            |properties: Value| MessageCase(json!({"message": {"properties": properties}})).fits_headers();
+        assert!(fits(json!({})) && fits(json!({"x!y": "a%b", "x|y": "\"a\""})));
+        for other in [
+            json!({"Case": "a"}),
+            json!({"a b": "a"}),
+            json!({"a": "a b"}),
+            json!({"a": ""}),
+            json!({"a": "\u{fc}"}),
+        ] {
+            assert!(!fits(other.clone()), "{other}");
         }
     }
 

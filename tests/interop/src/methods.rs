@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothub_auth::DeviceConnectionString;
-use iothub_models::Identity;
+use iothub_models::{Identity, ModuleId};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::device::Device;
 use self::service::{Call, MethodOutcome, Service};
-use self::table::Table;
+use self::table::{Payload, Table};
 use super::cases::Case;
 use super::language::Language;
+use super::login::Login;
 use super::site::Site;
 
 /// The number of calls in flight to one device.
@@ -65,19 +66,7 @@ async fn of_a_device(site: Arc<Site>, service: Language, device: Language) -> Re
     let mut back_end = Service::start(&site, service)?;
     let call = Call::new(&id, None, METHOD)?;
 
-    for payload in table.payloads(service)? {
-        let answer = back_end.invoke(&call, &payload.value).await?;
-        if payload.is_refused {
-            ensure!(
-                matches!(answer, MethodOutcome::Refused { status: 400 | 413, .. }),
-                "{}: should be refused: {answer:?}",
-                payload.name
-            );
-            continue;
-        }
-        same(&answer, 200, &payload.arrives).with_context(|| payload.name.clone())?;
-        saw(&mut device, METHOD, &payload.arrives).await.with_context(|| payload.name.clone())?;
-    }
+    every_payload(&mut back_end, &mut device, &call, &table.payloads(service)?).await?;
     for name in names {
         let Some(at_device) = name.at_device else { continue };
         let call = Call { name: name.method, ..call.clone() };
@@ -95,6 +84,41 @@ async fn of_a_device(site: Arc<Site>, service: Language, device: Language) -> Re
     together(&mut back_end, &mut device, &call).await?;
     device.stop().await?;
     back_end.end().await
+}
+
+/// Calls a device or module on one of Microsoft's clients, which connects as its login says, with every payload of
+/// `tests/interop/methods.json`.
+pub(super) async fn every_payload_with(site: &Site, language: Language, login: &Login) -> Result<()> {
+    let mut device = Device::with_login(site, language, login.clone(), &[METHOD]).await?;
+    let mut back_end = Service::start(site, Language::Rust)?;
+    let module = login.credential.module_id.as_ref().map(ModuleId::as_str);
+    let call = Call::new(login.credential.device_id.as_str(), module, METHOD)?;
+    every_payload(&mut back_end, &mut device, &call, &Table::read()?.payloads(Language::Rust)?).await?;
+    device.stop().await?;
+    back_end.end().await
+}
+
+/// Makes a call with each payload: the device must see the payload, and it must come back.
+async fn every_payload(
+    back_end: &mut Service,
+    device: &mut Device,
+    call: &Call,
+    payloads: &[Payload],
+) -> Result<()> {
+    for payload in payloads {
+        let answer = back_end.invoke(call, &payload.value).await?;
+        if payload.is_refused {
+            ensure!(
+                matches!(answer, MethodOutcome::Refused { status: 400 | 413, .. }),
+                "{}: should be refused: {answer:?}",
+                payload.name
+            );
+            continue;
+        }
+        same(&answer, 200, &payload.arrives).with_context(|| payload.name.clone())?;
+        saw(device, METHOD, &payload.arrives).await.with_context(|| payload.name.clone())?;
+    }
+    Ok(())
 }
 
 async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Result<()> {

@@ -9,7 +9,7 @@ use super::cases::Case;
 use super::device::Device;
 use super::language::Language;
 use super::message::{self, MessageCase};
-use super::sender::{SendOutcome, send};
+use super::sender::{Over, SendOutcome, send};
 use super::site::Site;
 
 /// The number of messages that wait for a device that has not connected yet.
@@ -23,6 +23,11 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new(name, &[sender, device], move |site| every_message(site, sender, device)));
         }
     }
+    for sender in Language::OFFICIAL {
+        let name = format!("c2d {} over WebSocket -> rust", sender.name());
+        let needs = [sender, Language::Rust];
+        cases.push(Case::new(name, &needs, move |site| over_web_socket(site, sender)));
+    }
     for device in Language::OFFICIAL {
         let name = format!("c2d that waited -> {}", device.name());
         cases.push(Case::new(name, &[device], move |site| waiting(site, device)));
@@ -30,14 +35,33 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Sends every message of the file and compares it with the message that the device saw; the hub must forget it then.
 async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> Result<()> {
     let id = format!("c2d-{}-{}", sender.name(), device.name());
     let identity = site.create_device(&id).await?;
-    let device_program = Device::start(&site, device, &identity).await?;
+    let mut program = Device::start(&site, device, &identity).await?;
+    every_message_to(&site, (sender, Over::Tcp), &id, (&mut program, device)).await?;
+    program.stop().await
+}
+
+/// Sends over WebSocket, with a sender that is Microsoft's, to our device.
+async fn over_web_socket(site: Arc<Site>, sender: Language) -> Result<()> {
+    let id = format!("c2d-{}-web-socket", sender.name());
+    let identity = site.create_device(&id).await?;
+    let mut program = Device::start(&site, Language::Rust, &identity).await?;
+    every_message_to(&site, (sender, Over::WebSocket), &id, (&mut program, Language::Rust)).await?;
+    program.stop().await
+}
+
+/// Sends every message of the file and compares it with the message that the device saw; the hub must forget it then.
+pub(super) async fn every_message_to(
+    site: &Site,
+    (sender, over): (Language, Over),
+    id: &str,
+    (program, device): (&mut Device, Language),
+) -> Result<()> {
     let mut cases = message::cases()?;
     cases.retain(|case| case.is_c2d_for(sender));
-    let outcomes = send(&site, sender, &id, &cases).await?;
+    let outcomes = send(site, sender, over, id, &cases).await?;
 
     let mut expected = Vec::new();
     for (case, outcome) in cases.iter().zip(outcomes) {
@@ -51,18 +75,17 @@ async fn every_message(site: Arc<Site>, sender: Language, device: Language) -> R
         }
     }
 
-    let seen = all_seen(&site, &id, device_program, expected.len()).await?;
+    let seen = all_seen(site, id, program, expected.len()).await?;
     compare(&expected, seen, sender, device)
 }
 
-/// Returns as many messages as the device must see, once the hub has forgotten all it had for it. Stops the device.
-async fn all_seen(site: &Site, id: &str, mut device: Device, count: usize) -> Result<Vec<Value>> {
+/// Returns as many messages as the device must see, once the hub has forgotten all it had for it.
+async fn all_seen(site: &Site, id: &str, device: &mut Device, count: usize) -> Result<Vec<Value>> {
     let mut seen = Vec::new();
     for _ in 0..count {
         seen.push(device.next_c2d().await?);
     }
     site.wait_for_empty_queue(id).await?;
-    device.stop().await?;
     Ok(seen)
 }
 
@@ -111,13 +134,14 @@ async fn waiting(site: Arc<Site>, device: Language) -> Result<()> {
     });
     cases.truncate(WAITING);
     let mut expected = Vec::new();
-    for (case, outcome) in cases.iter().zip(send(&site, Language::Rust, &id, &cases).await?) {
+    for (case, outcome) in cases.iter().zip(send(&site, Language::Rust, Over::Tcp, &id, &cases).await?) {
         match outcome {
             SendOutcome::Sent { expiry_ms } => expected.push((case, expiry_ms)),
             SendOutcome::Refused(why) => bail!("{}: refused: {why}", case.name()),
         }
     }
-    let device_program = Device::start(&site, device, &identity).await?;
-    let seen = all_seen(&site, &id, device_program, expected.len()).await?;
+    let mut program = Device::start(&site, device, &identity).await?;
+    let seen = all_seen(&site, &id, &mut program, expected.len()).await?;
+    program.stop().await?;
     compare(&expected, seen, Language::Rust, device)
 }

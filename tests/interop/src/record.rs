@@ -27,7 +27,7 @@ use super::device::Device;
 use super::language::Language;
 use super::message::{self, MessageCase};
 use super::registries::Registry;
-use super::sender::{SendOutcome, send};
+use super::sender::{Over, SendOutcome, send};
 use super::site::Site;
 use super::talk::LINE;
 
@@ -88,7 +88,7 @@ async fn sender(site: &Site, language: Language) -> Result<()> {
     let every_sender = |case: &MessageCase| Language::ALL.into_iter().all(|sender| case.is_c2d_for(sender));
     let mut cases = message::cases()?;
     cases.retain(|case| every_sender(case) && !case.is_large());
-    let outcomes = send(site, language, DEVICE, &cases).await?;
+    let outcomes = send(site, language, Over::Tcp, DEVICE, &cases).await?;
     ensure!(outcomes.iter().any(|outcome| matches!(outcome, SendOutcome::Sent { .. })), "nothing was sent");
     Ok(())
 }

@@ -23,17 +23,27 @@ pub(super) enum SendOutcome {
     Refused(String),
 }
 
+/// The way in which one of Microsoft's back ends speaks AMQP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// TLS, on the port of AMQP.
+    Tcp,
+    /// WebSocket, on the port of HTTPS.
+    WebSocket,
+}
+
 /// Sends the messages to a device, one after the other, with the sender of a language.
 pub(super) async fn send(
     site: &Site,
     sender: Language,
+    over: Over,
     id: &str,
     cases: &[MessageCase],
 ) -> Result<Vec<SendOutcome>> {
     if sender == Language::Rust {
         send_ours(site, id, cases).await
     } else {
-        send_theirs(site, sender, id, cases).await
+        send_theirs(site, sender, over, id, cases).await
     }
 }
 
@@ -66,10 +76,11 @@ async fn send_ours(site: &Site, id: &str, cases: &[MessageCase]) -> Result<Vec<S
 async fn send_theirs(
     site: &Site,
     sender: Language,
+    over: Over,
     id: &str,
     cases: &[MessageCase],
 ) -> Result<Vec<SendOutcome>> {
-    let mut program = site.start_back_end(sender, "send_c2d", &[id])?;
+    let mut program = site.start_back_end_over(over, sender, "send_c2d", &[id])?;
     let messages: Vec<Value> = cases.iter().map(|case| Value::Object(case.message())).collect();
     program.type_line(&Value::Array(messages).to_string()).await?;
     program.close_input();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use iothub_auth::{AdjustableClock, DeviceConnectionString, HubAddress, ServiceConnectionString};
-use iothub_local_hub::RunningHub;
+use iothub_local_hub::{ActivityStream, HubEvent, RunningHub};
 use iothub_models::{
     C2dMessage, DeviceId, DeviceIdentity, DeviceStatus, ModuleId, ModuleIdentity, TelemetryMessage,
 };
@@ -17,8 +17,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::authorities::Authorities;
 use super::language::{self, Language};
+use super::login::Login;
 use super::message::{hex, shown_properties};
+use super::sender::Over;
 use super::talk::LINE;
 
 /// The endpoint without TLS, which Microsoft's Rust client is told beside its connection string.
@@ -33,6 +36,8 @@ pub(super) struct Site {
     embedded: Option<RunningHub>,
     /// The clock of the embedded hub.
     time: Option<AdjustableClock>,
+    /// The CAs of devices, one of which the hub trusts.
+    authorities: Option<Authorities>,
 }
 
 impl Site {
@@ -45,12 +50,22 @@ impl Site {
         let address = HubAddress { trusted_ca_file: Some(ca.clone()), ..HubAddress::new("localhost") };
         let owner = ServiceConnectionString { address, ..owner };
         let registry = ServiceClient::builder(owner.clone()).build()?;
-        Ok(Self { installed, ca, owner, registry, embedded, time: None })
+        Ok(Self { installed, ca, owner, registry, embedded, time: None, authorities: None })
     }
 
     /// Returns the site with the clock of the embedded hub.
     pub(super) fn with_time(self, time: AdjustableClock) -> Self {
         Self { time: Some(time), ..self }
+    }
+
+    /// Returns the site with the CAs of devices.
+    pub(super) fn with_authorities(self, authorities: Authorities) -> Self {
+        Self { authorities: Some(authorities), ..self }
+    }
+
+    /// Returns the CAs of devices.
+    pub(super) fn authorities(&self) -> Result<&Authorities> {
+        self.authorities.as_ref().context("the hub knows no CAs of devices")
     }
 
     /// Sets the embedded hub's clock forward.
@@ -81,23 +96,38 @@ impl Site {
         name: &str,
         arguments: &[&str],
     ) -> Result<Program> {
+        self.start_back_end_over(Over::Tcp, language, name, arguments)
+    }
+
+    /// Starts a back end like [`start_back_end`](Self::start_back_end), which speaks AMQP over TCP or WebSocket.
+    pub(super) fn start_back_end_over(
+        &self,
+        over: Over,
+        language: Language,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<Program> {
         let program = language.program(name);
         let mut command = self.command(&program);
         command.args(arguments).env("IOTHUB_CONNECTION_STRING", self.owner_string());
+        if over == Over::WebSocket {
+            command.env("IOTHUB_TRANSPORT", "websocket");
+        }
         Program::start(&program, command)
     }
 
-    /// Starts a device or module on one of Microsoft's clients, with its own string.
+    /// Starts a device or module on one of Microsoft's clients, with its own login.
     pub(super) fn start_device(
         &self,
         language: Language,
         name: &str,
         arguments: &[&str],
-        credential: &DeviceConnectionString,
+        login: impl Into<Login>,
     ) -> Result<Program> {
         let program = language.program(name);
         let mut command = self.command(&program);
-        command.args(arguments).env("IOTHUB_DEVICE_CONNECTION_STRING", self.as_official(credential));
+        command.args(arguments);
+        login.into().give_to(&mut command);
         Program::start(&program, command)
     }
 
@@ -215,6 +245,26 @@ impl Site {
             anyhow::Ok(())
         };
         timeout(LINE, empty).await.context("the device acknowledged not everything it saw")?
+    }
+
+    /// Returns the embedded hub's activity from now on.
+    pub(super) fn activity(&self) -> Result<ActivityStream> {
+        Ok(self.embedded.as_ref().context("the hub is not embedded")?.activity())
+    }
+
+    /// Returns the telemetry that the embedded hub took from a device or module, in the form of the programs' lines, and
+    /// how the sender had proven who it is, as the hub tells readers of events.
+    pub(super) fn telemetry_with_proof(
+        &self,
+        device: &DeviceId,
+        module: Option<&ModuleId>,
+    ) -> Result<Vec<(Value, String)>> {
+        let hub = self.embedded.as_ref().context("the hub is not embedded")?;
+        let of_it = |event: &HubEvent| event.device_id == *device && event.module_id.as_ref() == module;
+        let shown = |event: HubEvent| {
+            (shown_telemetry(&event.message), event.auth_method.as_deref().unwrap_or_default().to_owned())
+        };
+        Ok(hub.telemetry().into_iter().filter(of_it).map(shown).collect())
     }
 
     /// Returns the telemetry that the embedded hub took from a device, in the form of the programs' lines.

@@ -19,6 +19,7 @@ use self::service::{Service, TwinOutcome, Write};
 use self::steps::{Section, difference, properties, steps};
 use super::cases::Case;
 use super::language::Language;
+use super::login::Login;
 use super::site::Site;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -63,13 +64,8 @@ async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Re
 
     let credential = site.module_credential(&device_id, &module_id).await?;
     let mut device = Device::start(&site, device, &credential).await?;
-    let patch = object(json!({"interval": 30, "zone": {"name": "Ω"}}));
-    change_desired(&mut back_end, &mut device, &identity, patch.clone(), &patch).await?;
-    let reported = object(json!({"status": "scanning"}));
-    ensure!(device.report(&reported).await?, "the hub refused reported properties of a module");
-    let twin = back_end.get(&identity).await?;
+    let twin = change_and_report(&mut back_end, &mut device, &identity).await?;
     ensure!(twin["moduleId"] == "cam" && twin["deviceId"] == id.as_str(), "another twin: {twin}");
-    same(&twin, Section::Reported, &reported)?;
     let of_device = back_end.get(&device_id.clone().into()).await?;
     same(&of_device, Section::Desired, &Map::new()).context("the device's own twin")?;
     device.stop().await?;
@@ -77,6 +73,39 @@ async fn of_a_module(site: Arc<Site>, service: Language, device: Language) -> Re
     back_end.delete_module(&device_id, &module_id).await?;
     ensure!(back_end.modules(&device_id).await?.is_empty(), "the module is still in the list");
     back_end.end().await
+}
+
+/// Lets a device or module on one of Microsoft's clients, which connects as its login says, see a change of its desired
+/// properties, report, and read its twin.
+pub(super) async fn change_and_report_with(site: &Site, language: Language, login: &Login) -> Result<()> {
+    let mut back_end = Service::start(site, Language::Rust)?;
+    let mut device = Device::with_login(site, language, login.clone()).await?;
+    let (device_id, module_id) = (login.credential.device_id.clone(), login.credential.module_id.clone());
+    let identity = Identity::new(device_id, module_id);
+    let twin = change_and_report(&mut back_end, &mut device, &identity).await?;
+    let seen = device.twin().await?;
+    for section in [Section::Desired, Section::Reported] {
+        let name = section.name();
+        ensure_same(&properties(&twin["properties"][name]), &seen[name]).context("the device's own view")?;
+    }
+    device.stop().await?;
+    back_end.end().await
+}
+
+/// Changes desired properties, which the device must be told of, and lets it report. Returns the twin as the back end
+/// sees it then.
+async fn change_and_report(
+    back_end: &mut Service,
+    device: &mut Device,
+    identity: &Identity,
+) -> Result<Value> {
+    let patch = object(json!({"interval": 30, "zone": {"name": "Ω"}}));
+    change_desired(back_end, device, identity, patch.clone(), &patch).await?;
+    let reported = object(json!({"status": "scanning"}));
+    ensure!(device.report(&reported).await?, "the hub refused reported properties");
+    let twin = back_end.get(identity).await?;
+    same(&twin, Section::Reported, &reported)?;
+    Ok(twin)
 }
 
 /// Makes every step on desired properties, then on reported ones, and compares both sides.

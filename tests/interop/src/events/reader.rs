@@ -17,6 +17,8 @@ use crate::talk::{LINE, hear, result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Python,
+    /// Over WebSocket.
+    PythonWebSocket,
     /// Without TLS, as this client speaks to emulators.
     PythonPlain,
     Node,
@@ -32,8 +34,9 @@ pub(super) enum Kind {
 impl Kind {
     /// One kind for each client, with TLS where the client has it.
     pub(super) const CLIENTS: [Self; 4] = [Self::Python, Self::Node, Self::AzureRust, Self::Rust];
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Python,
+        Self::PythonWebSocket,
         Self::PythonPlain,
         Self::Node,
         Self::NodePlain,
@@ -45,6 +48,7 @@ impl Kind {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
+            Self::PythonWebSocket => "python, WebSocket",
             Self::PythonPlain => "python, plain",
             Self::Node => "node",
             Self::NodePlain => "node, plain",
@@ -56,7 +60,7 @@ impl Kind {
 
     pub(super) const fn language(self) -> Language {
         match self {
-            Self::Python | Self::PythonPlain => Language::Python,
+            Self::Python | Self::PythonWebSocket | Self::PythonPlain => Language::Python,
             Self::Node | Self::NodePlain => Language::Node,
             Self::AzureRust => Language::AzureRust,
             Self::Rust | Self::RustEndpoint => Language::Rust,
@@ -126,6 +130,9 @@ impl Reader {
         command.env("EVENTHUB_CONNECTION_STRING", site.event_hubs_string(kind.is_plain())?);
         command.env("EVENTHUB_CUSTOM_ENDPOINT", PLAIN_ENDPOINT);
         command.env("EVENTHUB_CONSUMER_GROUP", group).env("INTEROP_DEADLINE_S", "140");
+        if kind == Kind::PythonWebSocket {
+            command.env("IOTHUB_TRANSPORT", "websocket");
+        }
         Ok(Self::Theirs(Box::new(Program::start(&name, command)?)))
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::language::Language;
+use crate::login::Login;
 use crate::site::Site;
 use crate::talk::{LINE, expect, hear};
 
@@ -43,7 +44,17 @@ impl Device {
             return Ok(Self::Ours { client, calls });
         }
         let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
-        let mut program = site.start_device(language, "method_device", &methods, credential)?;
+        Self::with_login(site, language, credential.into(), &methods).await
+    }
+
+    /// Starts a device or module on one of Microsoft's clients, which connects as its login says.
+    pub(super) async fn with_login(
+        site: &Site,
+        language: Language,
+        login: Login,
+        methods: &[&str],
+    ) -> Result<Self> {
+        let mut program = site.start_device(language, "method_device", methods, login)?;
         let mut early = VecDeque::new();
         loop {
             let line = hear(&mut program).await?;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::steps::properties;
 use crate::language::Language;
+use crate::login::Login;
 use crate::site::Site;
 use crate::talk::{LINE, hear};
 
@@ -45,7 +46,12 @@ impl Device {
             let changes = client.desired_properties().await?;
             return Ok(Self::Ours(Box::new(Ours { client, changes })));
         }
-        let program = site.start_device(language, "twin_device", &[], credential)?;
+        Self::with_login(site, language, credential.into()).await
+    }
+
+    /// Starts a device or module on one of Microsoft's clients, which connects as its login says.
+    pub(super) async fn with_login(site: &Site, language: Language, login: Login) -> Result<Self> {
+        let program = site.start_device(language, "twin_device", &[], login)?;
         let mut theirs = Theirs { program, changes: VecDeque::new() };
         theirs.event("connected").await?;
         Ok(Self::Theirs(Box::new(theirs)))
