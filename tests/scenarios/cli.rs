@@ -98,6 +98,27 @@ fn key(string: &DeviceConnectionString) -> &str {
 }
 
 #[tokio::test]
+async fn a_device_is_registered_with_its_thumbprints_or_for_a_ca() {
+    let hub = hub().await;
+    let owner = PolicyName::RegistryReadWrite;
+    let (primary, secondary) = ("AB".repeat(32), "CD".repeat(32));
+    let create = ["device", "create", "d1", "--x509-thumbprint", &primary, "-o", "json"];
+    let pinned =
+        iothub(&hub, owner, &[&create[..], &["--x509-thumbprint", &secondary]].concat()).await.json();
+    assert_eq!(pinned["authentication"]["type"], "selfSigned");
+    let expected = json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary});
+    assert_eq!(pinned["authentication"]["x509Thumbprint"], expected);
+    let by_ca = iothub(&hub, owner, &["device", "create", "d2", "--x509-ca", "-o", "json"]).await.json();
+    assert_eq!(by_ca["authentication"]["type"], "certificateAuthority");
+    let string = iothub(&hub, owner, &["device", "connection-string", "show", "d2"]).await.done();
+    assert!(string.contains("DeviceId=d2;x509=true"), "{string}");
+    let wrong = iothub(&hub, owner, &["device", "create", "d3", "--x509-thumbprint", "AB:CD"]).await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(wrong.stderr.contains("only hexadecimal digits are allowed"), "{}", wrong.stderr);
+    hub.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_device_from_its_registration_to_its_removal() {
     let hub = hub().await;
     let owner = PolicyName::RegistryReadWrite;

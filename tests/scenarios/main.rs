@@ -122,3 +122,4 @@ mod websocket;
 mod websocket_bad_input;
 #[cfg(test)]
 mod websocket_client;
+mod x509_devices;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
+mod certs;
 mod ci;
 mod docs;
 mod e2e;
@@ -55,6 +56,8 @@ enum ProjectCommand {
     PagesInside(pages::InsideOptions),
     /// Make the mistakes of docs/troubleshooting.md, and compare what the programs say with the page
     Mistakes(mistakes::Options),
+    /// Make CAs and certificates with which devices prove themselves, for trying out (docs/concepts/certificates.md)
+    Certs(certs::Options),
     /// Measure the hub, with release builds
     Bench(bench::Options),
     /// Copy a sample to a folder of your own, where it builds by itself
@@ -97,6 +100,7 @@ fn run(command: ProjectCommand) -> ExitCode {
         ProjectCommand::Pages(options) => pages::run(&options, Missing::IsSkipped),
         ProjectCommand::PagesInside(options) => pages::inside::run(&options),
         ProjectCommand::Mistakes(options) => mistakes::run(&options, Missing::IsSkipped),
+        ProjectCommand::Certs(options) => certs::run(&options),
         ProjectCommand::Bench(options) => bench::run(&options),
         ProjectCommand::Hub { arguments } => hub::run(&arguments),
         ProjectCommand::New { sample, dir } => new::run(&sample, &dir),

@@ -62,7 +62,9 @@ pub(crate) fn copies(missing: Missing) -> Result<()> {
 }
 
 fn in_a_namespace(what: What, page: Option<&str>, missing: Missing) -> Result<()> {
-    if let Some(tool) = ["unshare", "ip", "bash", "git"].into_iter().find(|tool| !exists(tool)) {
+    if let Some(tool) =
+        ["unshare", "ip", "bash", "git", "curl", "openssl"].into_iter().find(|tool| !exists(tool))
+    {
         let why = format!("the pages' commands need {tool}, which is missing");
         match missing {
             Missing::Fails => bail!("{why}"),

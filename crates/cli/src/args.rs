@@ -136,12 +136,25 @@ fn position(text: &str) -> Result<EventPosition, String> {
     }
 }
 
+/// How a new device proves itself, if not with a key.
+#[derive(Debug, Args)]
+pub(crate) struct ProofArguments {
+    /// The SHA-256 or SHA-1 thumbprint of the device's certificate; twice for a primary and a secondary one.
+    #[arg(long, value_name = "HEX", conflicts_with = "x509_ca")]
+    pub(crate) x509_thumbprint: Vec<String>,
+    /// The device has a certificate that one of the hub's CAs issued, whose common name is its id.
+    #[arg(long)]
+    pub(crate) x509_ca: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
-    /// Register a device; the hub makes its keys.
+    /// Register a device; the hub makes its keys, unless it proves itself with a certificate.
     Create {
         #[command(flatten)]
         device: DeviceArgument,
+        #[command(flatten)]
+        proof: ProofArguments,
         #[command(flatten)]
         output: Output,
     },

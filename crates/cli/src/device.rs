@@ -2,19 +2,23 @@
 
 use anyhow::{Context as _, bail};
 use iothub_auth::{DeviceConnectionString, DeviceCredential};
-use iothub_models::{AuthenticationType, DeviceIdentity};
+use iothub_models::{Authentication, AuthenticationType, DeviceIdentity, X509Thumbprints};
 use iothub_rest_service::Precondition;
 use serde_json::{Value, json};
 
-use crate::args::{ConnectionStringCommand, DeviceCommand, Format, KeyType};
+use crate::args::{ConnectionStringCommand, DeviceCommand, Format, KeyType, ProofArguments};
 use crate::hub::Hub;
 use crate::output::{Table, note, print, print_json, time};
 
 pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()> {
     let devices = hub.client.devices();
     match command {
-        DeviceCommand::Create { device, output } => {
-            let identity = devices.create(DeviceIdentity::new(device.id()?)).await?;
+        DeviceCommand::Create { device, proof, output } => {
+            let identity = DeviceIdentity {
+                authentication: proof.into_authentication()?,
+                ..DeviceIdentity::new(device.id()?)
+            };
+            let identity = devices.create(identity).await?;
             show(&identity, Keys::Hidden, output.format)?;
             if output.format == Format::Table {
                 note(&format!(
@@ -56,6 +60,32 @@ pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()>
                 Format::Tsv => print(&text),
             }
         }
+    }
+}
+
+impl ProofArguments {
+    /// Returns the member `authentication` of the new identity.
+    fn into_authentication(self) -> anyhow::Result<Authentication> {
+        if self.x509_ca {
+            return Ok(Authentication {
+                kind: AuthenticationType::CertificateAuthority,
+                ..Authentication::default()
+            });
+        }
+        let mut thumbprints = self.x509_thumbprint.into_iter();
+        let Some(primary) = thumbprints.next() else { return Ok(Authentication::default()) };
+        let x509_thumbprint = Some(X509Thumbprints {
+            primary_thumbprint: Some(primary),
+            secondary_thumbprint: thumbprints.next(),
+        });
+        if thumbprints.next().is_some() {
+            bail!("a device has two thumbprints at most: give --x509-thumbprint once or twice");
+        }
+        Ok(Authentication {
+            kind: AuthenticationType::SelfSigned,
+            x509_thumbprint,
+            ..Authentication::default()
+        })
     }
 }
 

@@ -3,26 +3,33 @@
 //! The protocol rooms ask, and get a grant or a refusal of `core::grant`. A peer learns an error code and nothing
 //! more; the protocol room that words the refusal tells the true reason to the hub's activity. A reason never holds a
 //! token or a key.
+//! `certificate` has the rules for client certificates, and this file those for tokens.
 //! Signatures are compared in constant time, by `iothub-auth`. Which identities there are is told only to the
 //! bearer of a policy's token.
 //! Source: *Control access to IoT Hub using shared access signatures*.
 
 mod amqp;
+mod certificate;
 
 use iothub_auth::{CLOCK_SKEW, SasScope, SasToken, SharedAccessKey};
 use iothub_models::{AuthenticationType, DeviceId, DeviceStatus, ErrorCode, Identity, ModuleId};
 use percent_encoding::percent_decode_str;
 
+use self::certificate::{CertificateFault, Examined};
 use crate::core::grant::{Credential, Denied, DeviceGrant, ServiceGrant, Signer};
 use crate::core::policies::{Permission, Policy};
 use crate::core::registered::Credentials;
 use crate::hub::Hub;
+use crate::tls::ClientChain;
 
 /// The number of keys that an identity has.
 const KEYS: usize = 2;
 
 /// The key that signatures are compared with where there is no identity whose key it could be.
 const NOBODYS_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// The reason for an identity that tokens do not prove.
+const NOT_SAS: &str = "the identity's authentication type is not sas";
 
 impl Hub {
     /// Checks that the bearer of `sas_token` may use `resource` (the path below the host) with one of the
@@ -51,25 +58,56 @@ impl Hub {
         Ok(ServiceGrant { policy: policy.clone(), scope, events_only: false, expiry: token.expiry() })
     }
 
-    /// Checks that the bearer of `sas_token` is this device or this module of it, and may connect now.
+    /// Checks that a peer is this device or this module of it, by its token or by the certificates that it presented, and
+    /// may connect now.
+    ///
+    /// Which of the two counts is told by the identity's authentication type: for one of the X.509 types the
+    /// certificate alone, for `sas` the token alone.
     pub(crate) fn authorize_device(
         &self,
         device: &DeviceId,
         module: Option<&ModuleId>,
         sas_token: Option<&str>,
+        client_chain: Option<&ClientChain>,
     ) -> Result<DeviceGrant, Denied> {
         let id = &Identity { device: device.clone(), module: module.cloned() };
-        let Some(sas_token) = sas_token else {
-            return Err(Denied::unauthorized(
-                "there is no SAS token, and this hub does not take client certificates yet",
-            ));
+        let identity = self.peek(|service, _| service.credentials(id));
+        let needs_certificate = identity.as_ref().is_some_and(|identity| is_x509(identity.authentication));
+        let credential = match (sas_token, client_chain) {
+            (_, Some(chain)) if needs_certificate => self.verify_certificate(id, identity.as_ref(), chain)?,
+            (None, Some(chain)) => self.verify_certificate(id, identity.as_ref(), chain)?,
+            (Some(token), _) => self.verify_token(id, identity.as_ref(), token)?,
+            (None, None) if needs_certificate => {
+                return Err(Denied::unauthorized(
+                    "the identity needs a client certificate, and the peer presented none",
+                ));
+            }
+            (None, None) => {
+                return Err(Denied::unauthorized("there is neither a SAS token nor a client certificate"));
+            }
         };
+        let Some(identity) = identity else {
+            let code = self.unknown_code(id);
+            return Err(Denied { code, reason: self.unknown(code) });
+        };
+        if identity.status == DeviceStatus::Disabled {
+            return Err(Denied { code: ErrorCode::DeviceDisabled, reason: "the device is disabled".into() });
+        }
+        Ok(DeviceGrant { generation_id: identity.generation_id, credential })
+    }
+
+    /// Checks that the token is for the identity, and signed with one of its keys or by a policy.
+    fn verify_token(
+        &self,
+        id: &Identity,
+        identity: Option<&Credentials>,
+        sas_token: &str,
+    ) -> Result<Credential, Denied> {
         let mut resource = vec!["devices", id.device.as_str()];
         if let Some(module) = &id.module {
             resource.extend(["modules", module.as_str()]);
         }
         let token = self.token_for_host(sas_token)?;
-        let identity = self.peek(|service, _| service.credentials(id));
         let signer = if let Some(name) = token.policy() {
             covered(token.scope().covers(&resource), &token, &resource)?;
             let policy = self.policy(name)?;
@@ -80,21 +118,34 @@ impl Hub {
                 let reason = format!("policy {} lacks the permission DeviceConnect", policy.name);
                 return Err(Denied::unauthorized(reason));
             }
+            if identity.is_some_and(|identity| is_x509(identity.authentication)) {
+                return Err(Denied::unauthorized(NOT_SAS));
+            }
             Signer::Policy
         } else {
             covered(covers_encoded(&token.scope(), &resource), &token, &resource)?;
-            self.verify_own_key(id, identity.as_ref(), &token)?;
+            self.verify_own_key(id, identity, &token)?;
             if id.module.is_some() { Signer::Module } else { Signer::Device }
         };
+        Ok(Credential::Sas { signer, expiry: token.expiry() })
+    }
+
+    /// Checks that the certificates that a peer presented prove the identity. A peer that proves nothing must not learn
+    /// which identities there are, so an unknown one is refused with the code of a wrong certificate, and after the same
+    /// work.
+    fn verify_certificate(
+        &self,
+        id: &Identity,
+        identity: Option<&Credentials>,
+        chain: &ClientChain,
+    ) -> Result<Credential, Denied> {
+        let wrong = |fault: CertificateFault| Denied::unauthorized(fault.to_string());
+        let examined = Examined::new(chain, &self.config().device_cas, self.clock().now()).map_err(wrong)?;
         let Some(identity) = identity else {
-            let code = self.unknown_code(id);
-            return Err(Denied { code, reason: self.unknown(code) });
+            return Err(Denied::unauthorized(self.unknown(self.unknown_code(id))));
         };
-        if identity.status == DeviceStatus::Disabled {
-            return Err(Denied { code: ErrorCode::DeviceDisabled, reason: "the device is disabled".into() });
-        }
-        let credential = Credential::Sas { signer, expiry: token.expiry() };
-        Ok(DeviceGrant { generation_id: identity.generation_id, credential })
+        let kind = examined.check(id, identity.authentication, &identity.thumbprints).map_err(wrong)?;
+        Ok(Credential::Certificate { kind, module: id.module.is_some() })
     }
 
     /// Checks a token that names no policy against the keys of the identity.
@@ -118,7 +169,7 @@ impl Hub {
         let _same_work = token.verify(spare, now, CLOCK_SKEW);
         let reason = match (identity, sas) {
             (None, _) => self.unknown(self.unknown_code(id)),
-            (Some(_), None) => "the identity's authentication type is not sas".to_owned(),
+            (Some(_), None) => NOT_SAS.to_owned(),
             (Some(_), Some(_)) => match proven {
                 Ok(()) => return Ok(()),
                 Err(error) => error.to_string(),
@@ -176,6 +227,11 @@ impl Hub {
     }
 }
 
+/// Returns whether an identity of this type proves itself with a client certificate.
+const fn is_x509(authentication: AuthenticationType) -> bool {
+    matches!(authentication, AuthenticationType::SelfSigned | AuthenticationType::CertificateAuthority)
+}
+
 fn covered(covers: bool, token: &SasToken, resource: &[&str]) -> Result<(), Denied> {
     if covers {
         return Ok(());
@@ -206,6 +262,13 @@ fn is_encoding_of(text: &str, id: &str) -> bool {
     };
     text.split('%').skip(1).all(encodes_punctuation)
         && percent_decode_str(text).decode_utf8().is_ok_and(|decoded| decoded == id)
+}
+
+/// Opens the reading of certificates, and all checks of them, to the fuzz targets. The first certificate of a chain is
+/// also read as a CA file, and if it can be a CA, the chain is checked against it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_certificates(chain: Vec<Vec<u8>>) {
+    certificate::fuzzing(chain);
 }
 
 #[cfg(test)]

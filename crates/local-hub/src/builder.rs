@@ -18,6 +18,7 @@ use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
 use crate::core::precondition::Precondition;
 use crate::core::routes::{Route, RouteError, Routes};
+use crate::device_cas::DeviceCas;
 use crate::error::{StartError, Why};
 use crate::hub::Hub;
 use crate::journal::Memory;
@@ -58,6 +59,14 @@ pub struct LocalHubBuilder {
     limits: Limits,
     routes: Vec<Route>,
     fallback_route: bool,
+    device_cas: Vec<DeviceCaSource>,
+}
+
+/// The place of the text that has CAs of devices.
+#[derive(Clone, Debug)]
+enum DeviceCaSource {
+    Text(Vec<u8>),
+    File(PathBuf),
 }
 
 impl Default for LocalHubBuilder {
@@ -76,6 +85,7 @@ impl Default for LocalHubBuilder {
             limits: Limits::default(),
             routes: Vec::new(),
             fallback_route: true,
+            device_cas: Vec::new(),
         }
     }
 }
@@ -184,6 +194,21 @@ impl LocalHubBuilder {
         self
     }
 
+    /// Adds a CA that issues certificates of devices, as PEM text; the text may have several. It lets in the devices whose
+    /// identities have the authentication type `certificateAuthority`.
+    #[must_use]
+    pub fn device_ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.device_cas.push(DeviceCaSource::Text(pem.into()));
+        self
+    }
+
+    /// Adds the CAs of a PEM file, as [`device_ca`](Self::device_ca) does. The file is read by [`start`](Self::start).
+    #[must_use]
+    pub fn device_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.device_cas.push(DeviceCaSource::File(file.into()));
+        self
+    }
+
     /// Starts the hub. All its ports accept connections when this returns.
     ///
     /// # Errors
@@ -200,6 +225,7 @@ impl LocalHubBuilder {
         let consumer_groups = ConsumerGroups::new(&self.consumer_groups)?;
         check_owner_key(self.owner_key.as_ref())?;
         let routes = Routes::new(self.routes.clone(), self.fallback_route)?;
+        let device_cas = self.read_device_cas()?;
         let state_dir = match &self.state_dir {
             Some(path) => StateDir::open(path)?,
             None => StateDir::temporary()?,
@@ -215,6 +241,7 @@ impl LocalHubBuilder {
             limits: self.limits,
             routes: Arc::new(routes),
             keeps_devices: self.state_dir.is_some(),
+            device_cas,
         };
         let policies = Policies::new(|name| state.policies[name.as_str()].clone());
         let hub = Hub::new(
@@ -264,13 +291,32 @@ impl LocalHubBuilder {
         Ok(RunningHub::new(hub, opened, state_dir, devices))
     }
 
+    /// Returns the CAs of devices.
+    fn read_device_cas(&self) -> Result<DeviceCas, Why> {
+        let mut texts: Vec<Vec<u8>> = Vec::with_capacity(self.device_cas.len());
+        for source in &self.device_cas {
+            texts.push(match source {
+                DeviceCaSource::Text(text) => text.clone(),
+                DeviceCaSource::File(path) => {
+                    std::fs::read(path).map_err(|error| Why::DeviceCaFile { path: path.clone(), error })?
+                }
+            });
+        }
+        DeviceCas::read(&texts).map_err(|(index, fault)| {
+            let path = match &self.device_cas[index] {
+                DeviceCaSource::Text(_) => None,
+                DeviceCaSource::File(path) => Some(path.clone()),
+            };
+            Why::DeviceCa { path, fault }
+        })
+    }
+
     /// Returns the state that the hub runs with: the state that was kept, and new keys and certificates where
     /// there is nothing kept.
     fn settled(&self, kept: Option<State>, host_names: &HostNames) -> Result<State, Why> {
         // Peers check certificates by the real time, whatever clock the hub is given.
         let now = Timestamp::now();
-        let names: Vec<String> =
-            host_names.iter().map(str::to_owned).chain(std::iter::once("*.localhost".to_owned())).collect();
+        let names = host_names.on_certificate();
         let mut state = match kept {
             Some(State { policies, devices, certificates }) => {
                 State { policies, devices, certificates: certificates.renewed(names, now)? }

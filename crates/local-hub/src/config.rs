@@ -1,10 +1,12 @@
-//! What a hub is told once and keeps: its name, the host names it answers to, its limits.
+//! This file has what a hub is told once and keeps: its name, the host names it answers to, its limits, the CAs of its
+//! devices.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::core::limits::Limits;
 use crate::core::routes::Routes;
+use crate::device_cas::DeviceCas;
 
 /// The settled configuration of a running hub.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct HubConfig {
     pub(crate) consumer_groups: ConsumerGroups,
     /// Whether some devices outlive the hub, in a state folder; the log then says which do not.
     pub(crate) keeps_devices: bool,
+    /// The CAs whose certificates prove devices.
+    pub(crate) device_cas: DeviceCas,
 }
 
 /// The consumer group every hub has.
@@ -83,8 +87,14 @@ const ALWAYS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Below it, every name is this machine's (RFC 6761), and the hub's certificate says so too.
 const LOCAL_SUFFIX: &str = ".localhost";
 
+/// The labels that the service puts behind the name of a hub in the host names of its newer endpoints:
+/// `{hub}.device.{suffix}` for devices, `{hub}.service.{suffix}` for back ends.
+/// Source: *IoT Hub endpoints*, "IoT Hub names".
+const ENDPOINTS: [&str; 2] = ["device", "service"];
+
 /// The host names a hub answers to, in lower case, the preferred one first. They are the names on its
-/// certificate and those that SAS tokens may be signed for.
+/// certificate and those that SAS tokens may be signed for. For each name `{hub}.{suffix}` the hub also answers to
+/// the names of both endpoints; either may be used for everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostNames(Vec<String>);
 
@@ -121,12 +131,39 @@ impl HostNames {
     /// Whether the hub answers to this name, given without a port.
     pub(crate) fn contains(&self, host: &str) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        host.ends_with(LOCAL_SUFFIX) || self.0.contains(&host)
+        host.ends_with(LOCAL_SUFFIX)
+            || self.0.contains(&host)
+            || classic(&host).is_some_and(|classic| self.0.contains(&classic))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    /// Returns the names on the hub's certificate: its own, those of its endpoints, and patterns for every hub of this
+    /// machine.
+    pub(crate) fn on_certificate(&self) -> Vec<String> {
+        let mut names = self.0.clone();
+        names.extend(self.0.iter().flat_map(|name| of_endpoints(name)));
+        names.extend([format!("*{LOCAL_SUFFIX}")]);
+        names.extend(ENDPOINTS.map(|endpoint| format!("*.{endpoint}{LOCAL_SUFFIX}")));
+        names
     }
+}
+
+/// Returns the names of the endpoints of the hub with this name; none for an IP address or a name without a suffix.
+fn of_endpoints(name: &str) -> Vec<String> {
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Vec::new();
+    }
+    let parts = name.split_once('.').filter(|(hub, suffix)| !hub.is_empty() && !suffix.is_empty());
+    parts.map_or_else(Vec::new, |(hub, suffix)| {
+        ENDPOINTS.map(|endpoint| format!("{hub}.{endpoint}.{suffix}")).to_vec()
+    })
+}
+
+/// Returns the classic name of a hub for the name of one of its endpoints; `None` if it is not one.
+fn classic(host: &str) -> Option<String> {
+    let (hub, rest) = host.split_once('.')?;
+    let (endpoint, suffix) = rest.split_once('.')?;
+    let classic = ENDPOINTS.contains(&endpoint).then(|| format!("{hub}.{suffix}"));
+    classic.filter(|name| name.parse::<std::net::IpAddr>().is_err())
 }
 
 impl fmt::Display for HostNames {
@@ -149,9 +186,42 @@ mod tests {
         {
             assert!(names.contains(known), "{known}");
         }
-        for unknown in ["", "example", "my-hub.example.org", "10.0.0.1", "notlocalhost"] {
+        for unknown in ["", "example", "my-hub.example.org", "10.0.0.1", "notlocalhost", "device.example"] {
             assert!(!names.contains(unknown), "{unknown}");
         }
+    }
+
+    #[test]
+    fn the_names_of_the_endpoints_are_names_of_the_hub() {
+        let names = HostNames::new("hub", &["my-hub.example".to_owned(), "10.1.2.3".to_owned()]).unwrap();
+        for known in [
+            "my-hub.device.example",
+            "My-Hub.Service.Example",
+            "hub.device.localhost",
+            "other.service.localhost",
+        ] {
+            assert!(names.contains(known), "{known}");
+        }
+        for unknown in [
+            "my-hub.devices.example",
+            "my-hub.device.other",
+            "other.device.example",
+            "my-hub.device.device.example",
+            "10.device.1.2.3",
+            "my-hub.device",
+            "device.my-hub.example",
+        ] {
+            assert!(!names.contains(unknown), "{unknown}");
+        }
+        let on_certificate = names.on_certificate();
+        for name in ["my-hub.device.example", "my-hub.service.example", "*.localhost", "*.device.localhost"] {
+            assert!(on_certificate.iter().any(|own| own == name), "{name}");
+        }
+        assert!(
+            !on_certificate
+                .iter()
+                .any(|name| name.starts_with("10.device") || name.starts_with("127.") && name != "127.0.0.1")
+        );
     }
 
     #[test]

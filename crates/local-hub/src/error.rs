@@ -1,12 +1,15 @@
-//! Why a hub cannot start.
+//! [`StartError`] says why a hub cannot start.
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 use crate::config::{ConsumerGroupError, NotAHostName};
 use crate::core::policies::NoRandomness;
 use crate::core::refusal::HubError;
 use crate::core::routes::RouteError;
+use crate::device_cas::NotACa;
 use crate::ports::PortError;
 use crate::state_dir::StateError;
 use crate::tls::CertificateError;
@@ -23,6 +26,16 @@ pub(crate) enum Why {
     OwnerKey,
     State(StateError),
     Certificates(CertificateError),
+    /// The file with a CA of devices cannot be read.
+    DeviceCaFile {
+        path: PathBuf,
+        error: io::Error,
+    },
+    /// A text is not a CA of devices; it has a path if it came from a file.
+    DeviceCa {
+        path: Option<PathBuf>,
+        fault: NotACa,
+    },
     Port(PortError),
     Device(HubError),
     Route(RouteError),
@@ -37,6 +50,13 @@ impl fmt::Display for StartError {
             Why::OwnerKey => f.write_str("the owner key must be base64 of 16 to 64 bytes"),
             Why::State(error) => error.fmt(f),
             Why::Certificates(error) => write!(f, "the hub's certificates cannot be used: {error}"),
+            Why::DeviceCaFile { path, .. } => {
+                write!(f, "the file {path:?} with a CA of devices cannot be read")
+            }
+            Why::DeviceCa { path: Some(path), fault } => {
+                write!(f, "the file {path:?} has no CA of devices: {fault}")
+            }
+            Why::DeviceCa { path: None, fault } => write!(f, "a CA of devices cannot be used: {fault}"),
             Why::Port(error) => error.fmt(f),
             Why::Device(error) => write!(f, "a device cannot be created: {error}"),
             Why::Route(error) => error.fmt(f),
@@ -51,9 +71,11 @@ impl Error for StartError {
             Why::State(error) => error.source(),
             Why::Certificates(error) => error.source(),
             Why::Port(error) => error.source(),
+            Why::DeviceCaFile { error, .. } => Some(error),
             Why::HostName(_)
             | Why::ConsumerGroup(_)
             | Why::OwnerKey
+            | Why::DeviceCa { .. }
             | Why::Device(_)
             | Why::Route(_)
             | Why::NoRandomness(_) => None,

@@ -87,3 +87,18 @@ pub fn amqp_address(text: &str) {
     crate::amqp::fuzzing_address(text);
     drop(text.parse::<DeviceId>());
 }
+
+/// Reads `bytes` as what a device presents in its handshake, and as a CA file. The bytes are one certificate, and also
+/// several: in front of each stands its length, in two bytes.
+pub fn device_certificates(bytes: &[u8]) {
+    crate::authorize::fuzzing_certificates(vec![bytes.to_vec()]);
+    let (mut chain, mut rest) = (Vec::new(), bytes);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (own, next) = after.split_at(after.len().min(u16::from_be_bytes(*length).into()));
+        chain.push(own.to_vec());
+        rest = next;
+    }
+    if !chain.is_empty() {
+        crate::authorize::fuzzing_certificates(chain);
+    }
+}

@@ -13,7 +13,8 @@
 //! # }
 //! ```
 //!
-//! Devices speak MQTT to it, back ends HTTPS and AMQP, all over TLS with a CA of the hub's own. It
+//! Devices speak MQTT to it, back ends HTTPS and AMQP, all over TLS with a CA of the hub's own. Devices prove
+//! themselves with SAS tokens or X.509 certificates. It
 //! authorizes every request, keeps the service's limits and refuses in the service's words.
 //!
 //! | to do | use |
@@ -22,6 +23,7 @@
 //! | get connection strings, register devices, look inside, end it | [`RunningHub`] |
 //! | send twin changes and other events to the built-in endpoint | [`LocalHubBuilder::route`], [`Route`] |
 //! | see what happens, one record for each thing | [`RunningHub::activity`], [`ActivityStream`] |
+//! | let devices in by certificates of a CA | [`LocalHubBuilder::device_ca`] |
 //! | turn the time by hand | [`LocalHubBuilder::clock`] |
 
 // `core` is the whole service as plain state and transitions; `log` is the event stream and its readers; `hub`
@@ -34,6 +36,7 @@ mod authorize;
 mod builder;
 mod config;
 mod core;
+mod device_cas;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -52,6 +55,7 @@ mod state_dir;
 mod tasks;
 mod tls;
 mod websocket;
+mod x509;
 
 pub use crate::activity::{Activity, ActivityKind, ActivityResult, ActivityStream, ActivityTransport};
 pub use crate::core::event::{EventSource, HubEvent};

@@ -68,6 +68,9 @@ where
             // A peer in the middle of its handshake has nothing that could be lost.
             match hub.lifecycle().shutdown().run_until_cancelled(secure(stream, tls)).await {
                 Some(Ok(stream)) => {
+                    if let Either::Right(tls) = &stream {
+                        permit.keep_client_chain(tls.get_ref().1);
+                    }
                     let stream = hub.lifecycle().open_connections().enter(transport, stream);
                     // Boxed, so that a peer that never finishes its handshake does not cost the memory that
                     // serving it would take.
@@ -133,7 +136,12 @@ fn not_made(error: &io::Error) {
     use io::ErrorKind::{ConnectionReset, UnexpectedEof};
     if matches!(error.kind(), ConnectionReset | UnexpectedEof) {
         tracing::debug!(%error, "a peer left before its connection was made");
-    } else {
-        refused("TLS handshake", error).tell();
+        return;
+    }
+    // The library puts "other error" before a reason of ours, such as a certificate that cannot be used.
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::Other(reason)) => refused("TLS handshake", reason).tell(),
+        _ => refused("TLS handshake", error).tell(),
     }
 }

@@ -1,8 +1,11 @@
-//! The hub's certificates: a CA of its own, and a leaf for the names the hub answers to.
+//! This file makes and keeps the hub's certificates, a CA of its own and a leaf for the names that the hub answers to,
+//! and says how its ports speak TLS. `client_certificates` has the certificates of peers.
 //!
 //! ECDSA P-256, since every client takes it and making one takes less than a millisecond. The CA stays
 //! the same as long as its folder does, so that clients trust it once; the leaf is made again when its
 //! end is near or the names change. TLS 1.2 and 1.3: some official clients speak nothing newer.
+
+mod client_certificates;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +23,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use self::client_certificates::AnyClient;
+pub(crate) use self::client_certificates::ClientChain;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -127,18 +133,31 @@ impl Certificates {
         &self.ca_certificate
     }
 
-    /// How the hub's listeners speak TLS, with these protocols offered by ALPN.
+    /// Returns how the hub's listeners speak TLS, with these protocols offered by ALPN. A peer is asked for a certificate
+    /// and need not have one.
     pub(crate) fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, CertificateError> {
         let chain = vec![CertificateDer::from_pem_slice(self.leaf_certificate.as_bytes())?];
         let key = PrivateKeyDer::from_pem_slice(self.leaf_key.as_bytes())?;
         let mut config = ServerConfig::builder_with_provider(ring_provider())
             .with_protocol_versions(rustls::ALL_VERSIONS)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(AnyClient::new())
             .with_single_cert(chain, key)?;
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // Sessions are kept by the clients, sealed, so that a thousand devices cost the hub nothing.
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
         Ok(Arc::new(config))
+    }
+}
+
+/// Opens the check of a client's certificates in its handshake to the fuzz targets.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing_handshake(chain: &[Vec<u8>]) {
+    use rustls::pki_types::UnixTime;
+    use rustls::server::danger::ClientCertVerifier as _;
+
+    let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::from).collect();
+    if let Some((leaf, others)) = chain.split_first() {
+        drop(AnyClient::new().verify_client_cert(leaf, others, UnixTime::since_unix_epoch(DAY)));
     }
 }
 

@@ -144,6 +144,13 @@ fn every_message_about_a_mistake_says_what_to_do() {
     assert!(said.contains("--device") && said.contains("';'"), "{said}");
     let said = failed(local_hub(folder.path()).args(["--owner-key", "s3cret!"]));
     assert!(said.contains("owner key") && !said.contains("s3cret"), "{said}");
+    let said = failed(local_hub(folder.path()).args(["--device-ca", "nowhere.pem"]));
+    assert!(said.contains("the file \"nowhere.pem\" with a CA of devices cannot be read"), "{said}");
+    let (ca, config) = (folder.path().join("ca.pem"), folder.path().join("ca.toml"));
+    std::fs::write(&ca, "garbage").unwrap();
+    std::fs::write(&config, format!("device-ca = [{ca:?}]")).unwrap();
+    let said = failed(local_hub(folder.path()).arg("--config").arg(&config));
+    assert!(said.contains("ca.pem\" has no CA of devices: there is no certificate in it"), "{said}");
 
     for (text, defect) in [("{ torn", "is not JSON: line 1, column 3"), ("", "is empty")] {
         std::fs::write(folder.path().join("state/hub.json"), text).unwrap();

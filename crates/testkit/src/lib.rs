@@ -9,7 +9,8 @@
 //! # The parts
 //! - [`Wire`] is a stream with a deadline for every read and write. It takes TLS, TCP and streams in memory
 //!   (`tokio::io::duplex`), and the streams of other transports.
-//! - [`tls`] opens connections to a hub on this machine.
+//! - [`tls`] opens connections to a hub on this machine, with a client certificate or without one.
+//! - [`certificates`] makes CAs and the certificates of devices.
 //! - [`mqtt`] has [`MqttPeer`](mqtt::MqttPeer), and packets as bytes.
 //! - [`proxy`] has [`TestProxy`](proxy::TestProxy), between a client and a hub.
 //! - [`websocket`] has [`WebSocketPeer`](websocket::WebSocketPeer), whose stream the other peers speak on, and frames as
@@ -30,6 +31,7 @@
 )]
 
 pub mod amqp;
+pub mod certificates;
 pub mod mqtt;
 pub mod proxy;
 pub mod tls;

@@ -1,4 +1,5 @@
-//! This file opens connections to a hub on this machine, with and without TLS. What is said on them is left to the
+//! This file opens connections to a hub on this machine, with and without TLS, and with a client certificate where a
+//! test has one. What is said on them is left to the
 //! peers; a connection whose bytes are typed by the test itself needs no peer.
 
 use std::io::{Error, ErrorKind, Result};
@@ -6,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::certificates::ClientCertificate;
 use crate::wire::{PATIENCE, Stream, in_time};
 
 /// The trust in one hub's CA, with which any number of TLS connections is opened. They share sessions, so that a later
@@ -32,6 +34,31 @@ impl Trust {
     /// # Errors
     /// If the file cannot be read, or holds no certificate that can be trusted.
     pub fn in_file(ca_file: &Path) -> Result<Self> {
+        Self::made(ca_file, None, rustls::ALL_VERSIONS)
+    }
+
+    /// Returns the same trust as [`in_file`](Self::in_file), with a certificate that the client presents when the hub
+    /// asks for one.
+    ///
+    /// # Errors
+    /// As [`in_file`](Self::in_file), and if the certificate and its key do not fit.
+    pub fn with_certificate(ca_file: &Path, certificate: &ClientCertificate) -> Result<Self> {
+        Self::made(ca_file, Some(certificate), rustls::ALL_VERSIONS)
+    }
+
+    /// Returns the same trust as [`with_certificate`](Self::with_certificate), for TLS 1.2 alone.
+    ///
+    /// # Errors
+    /// As [`with_certificate`](Self::with_certificate).
+    pub fn with_certificate_over_tls12(ca_file: &Path, certificate: &ClientCertificate) -> Result<Self> {
+        Self::made(ca_file, Some(certificate), &[&rustls::version::TLS12])
+    }
+
+    fn made(
+        ca_file: &Path,
+        certificate: Option<&ClientCertificate>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self> {
         let invalid = |error: String| {
             Error::new(ErrorKind::InvalidData, format!("the CA file {}: {error}", ca_file.display()))
         };
@@ -46,10 +73,18 @@ impl Trust {
             return Err(invalid("there is no certificate in it".to_owned()));
         }
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| invalid(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match certificate {
+            None => config.with_no_client_auth(),
+            Some(certificate) => {
+                let chain = certificate.chain().iter().cloned().map(CertificateDer::from).collect();
+                let key = PrivateKeyDer::from_pem_slice(certificate.key_pem().as_bytes());
+                let key = key.map_err(Error::other)?;
+                config.with_client_auth_cert(chain, key).map_err(Error::other)?
+            }
+        };
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 

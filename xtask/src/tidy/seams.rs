@@ -26,6 +26,9 @@ const SEAMS: &[Seam] = &[
     Seam { krate: "crates/local-hub/", library: "hyper_util", files: &["src/https.rs"] },
     Seam { krate: "crates/local-hub/", library: "tower", files: &["src/https.rs"] },
     Seam { krate: "crates/local-hub/", library: "rcgen", files: &["src/tls.rs", "src/state_dir.rs"] },
+    Seam { krate: "crates/local-hub/", library: "x509_parser", files: &["src/x509.rs"] },
+    Seam { krate: "crates/local-hub/", library: "webpki", files: &["src/device_cas.rs"] },
+    Seam { krate: "crates/testkit/", library: "rcgen", files: &["src/certificates.rs"] },
 ];
 
 /// The libraries that are watched.
@@ -41,6 +44,8 @@ const WATCHED: &[&str] = &[
     "hyper_util",
     "tower",
     "rcgen",
+    "x509_parser",
+    "webpki",
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {

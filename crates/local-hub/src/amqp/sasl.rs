@@ -9,8 +9,8 @@ use crate::activity::refused;
 use crate::core::grant::Grants;
 use crate::hub::Hub;
 
-/// The mechanisms that the hub offers: those of the official Python and Event Hubs clients. `EXTERNAL` joins
-/// them with client certificates.
+/// The mechanisms that the hub offers: those of the official Python and Event Hubs clients. `EXTERNAL` is not
+/// among them, since back ends prove themselves with tokens, whatever certificate they present.
 pub(super) fn mechanisms() -> Vec<Symbol> {
     ["MSSBCBS", "PLAIN", "ANONYMOUS"].map(Symbol::from_static).to_vec()
 }

@@ -20,6 +20,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn signer(grant: &DeviceGrant) -> Signer {
     match grant.credential {
         Credential::Sas { signer, .. } => signer,
+        Credential::Certificate { .. } => panic!("a certificate signs no token"),
     }
 }
 
@@ -39,6 +40,7 @@ async fn setup() -> Setup {
         routes: Arc::default(),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: true,
+        device_cas: Default::default(),
     };
     let hub = Hub::new(
         config,
@@ -70,7 +72,7 @@ impl Setup {
     }
 
     fn device(&self, token: &str) -> Result<DeviceGrant, Denied> {
-        self.hub.authorize_device(&self.device, None, Some(token))
+        self.hub.authorize_device(&self.device, None, Some(token), None)
     }
 
     fn refused(&self, token: &str, code: ErrorCode, reason: &str) {
@@ -131,12 +133,13 @@ async fn each_defect_of_a_device_s_token_is_refused_with_its_reason() {
     );
     setup.refused("SharedAccessSignature garbage", unauthorized, "sr");
     setup.refused("", unauthorized, "SharedAccessSignature");
-    let none = setup.hub.authorize_device(&setup.device, None, None).unwrap_err();
+    let none = setup.hub.authorize_device(&setup.device, None, None, None).unwrap_err();
     assert_eq!(none.code, unauthorized);
     let unknown = setup.hub.authorize_device(
         &"d2".parse().unwrap(),
         None,
         Some(&setup.device_token("localhost/devices/d2", key, None)),
+        None,
     );
     let unknown = unknown.unwrap_err();
     assert_eq!(unknown.code, unauthorized);
@@ -151,7 +154,7 @@ async fn only_the_bearer_of_a_policy_learns_which_identities_there_are() {
     for key in [&setup.keys[0], &new_key().unwrap(), &nobodys] {
         let code = |device: &DeviceId, module: Option<&ModuleId>| {
             let token = setup.device_token(&format!("localhost/devices/{device}"), key, None);
-            setup.hub.authorize_device(device, module, Some(&token)).unwrap_err().code
+            setup.hub.authorize_device(device, module, Some(&token), None).unwrap_err().code
         };
         assert_eq!(code(&nobody, None), ErrorCode::IotHubUnauthorizedAccess);
         assert_eq!(code(&nobody, Some(&module)), ErrorCode::IotHubUnauthorizedAccess);
@@ -161,14 +164,14 @@ async fn only_the_bearer_of_a_policy_learns_which_identities_there_are() {
     setup.refused(&token, ErrorCode::IotHubUnauthorizedAccess, "another key");
     let token = setup.policy_token("localhost", "device");
     let code = |device: &DeviceId, module: Option<&ModuleId>| {
-        setup.hub.authorize_device(device, module, Some(&token)).unwrap_err().code
+        setup.hub.authorize_device(device, module, Some(&token), None).unwrap_err().code
     };
     assert_eq!(code(&nobody, None), ErrorCode::DeviceNotFound);
     assert_eq!(code(&nobody, Some(&module)), ErrorCode::DeviceNotFound);
     assert_eq!(code(&setup.device, Some(&module)), ErrorCode::ModuleNotFound);
     // Those who may not connect devices learn nothing.
     let token = setup.policy_token("localhost", "service");
-    let denied = setup.hub.authorize_device(&nobody, None, Some(&token)).unwrap_err();
+    let denied = setup.hub.authorize_device(&nobody, None, Some(&token), None).unwrap_err();
     assert_eq!(denied.code, ErrorCode::IotHubUnauthorizedAccess);
 }
 
@@ -179,7 +182,7 @@ async fn scopes_are_exact_but_for_an_id_that_dotnet_encodes_twice() {
     let created = setup.hub.put_device(DeviceWrite::new(odd.clone()), &Precondition::None).await.unwrap();
     let own = created.authentication.symmetric_key.unwrap().primary_key.unwrap();
     let opens =
-        |device: &DeviceId, token: &str| setup.hub.authorize_device(device, None, Some(token)).is_ok();
+        |device: &DeviceId, token: &str| setup.hub.authorize_device(device, None, Some(token), None).is_ok();
     for (device, key, id, by_device, by_policy) in [
         (&setup.device, &setup.keys[0], "d1", true, true),
         (&setup.device, &setup.keys[0], "d%31", false, false),

@@ -6,7 +6,7 @@ use iothub_models::{
     X509Thumbprints,
 };
 
-use super::limits::{MANAGED_BY_LENGTH, STATUS_REASON_LENGTH};
+use super::limits::{MANAGED_BY_LENGTH, SHA1_DIGITS, SHA256_DIGITS, STATUS_REASON_LENGTH};
 use super::policies::is_usable;
 use super::refusal::HubError;
 
@@ -49,7 +49,7 @@ impl DeviceWrite {
         if self.status_reason.as_ref().is_some_and(|reason| reason.chars().count() > STATUS_REASON_LENGTH) {
             return invalid("statusReason: at most 128 characters are allowed");
         }
-        check_proof(&self.keys, &self.thumbprints)
+        check_proof(self.authentication, &self.keys, &self.thumbprints)
     }
 
     pub(super) fn into_proof(self) -> Proof {
@@ -97,7 +97,7 @@ impl ModuleWrite {
         if self.managed_by.as_ref().is_some_and(|by| by.chars().count() > MANAGED_BY_LENGTH) {
             return invalid("managedBy: at most 128 characters are allowed");
         }
-        check_proof(&self.keys, &self.thumbprints)
+        check_proof(self.authentication, &self.keys, &self.thumbprints)
     }
 
     pub(super) fn into_proof(self) -> Proof {
@@ -125,16 +125,46 @@ fn invalid(text: &str) -> Result<(), HubError> {
     Err(HubError::new(ErrorCode::ArgumentInvalid, text))
 }
 
-fn check_proof(keys: &Option<[SharedAccessKey; 2]>, thumbprints: &X509Thumbprints) -> Result<(), HubError> {
+fn check_proof(
+    authentication: AuthenticationType,
+    keys: &Option<[SharedAccessKey; 2]>,
+    thumbprints: &X509Thumbprints,
+) -> Result<(), HubError> {
     for key in keys.iter().flatten() {
         if !is_usable(key) {
             return invalid("authentication.symmetricKey: a key is base64 of 16 to 64 bytes");
         }
     }
-    for text in [&thumbprints.primary_thumbprint, &thumbprints.secondary_thumbprint].into_iter().flatten() {
-        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return invalid("authentication.x509Thumbprint: 40 or 64 hexadecimal digits are expected");
+    let (primary, secondary) = (&thumbprints.primary_thumbprint, &thumbprints.secondary_thumbprint);
+    for (name, text) in [("primaryThumbprint", primary), ("secondaryThumbprint", secondary)] {
+        if let Some(text) = text {
+            check_thumbprint(name, text)?;
         }
+    }
+    match (primary, secondary) {
+        (Some(primary), Some(secondary)) if primary.len() != secondary.len() => invalid(
+            "authentication.x509Thumbprint: both thumbprints must be of one hash, SHA-1 (40 hexadecimal digits) or \
+             SHA-256 (64)",
+        ),
+        (None, None) if authentication == AuthenticationType::SelfSigned => {
+            invalid("authentication.x509Thumbprint: an identity of the type selfSigned needs a thumbprint")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a text that is not a thumbprint by SHA-1 or SHA-256, and says why. Colons and blanks, which some tools print,
+/// are refused too, since the service does not take them.
+fn check_thumbprint(name: &str, text: &str) -> Result<(), HubError> {
+    let wrong = |reason: &str| invalid(&format!("authentication.x509Thumbprint.{name}: {reason}"));
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return wrong("only hexadecimal digits are allowed, without colons or blanks");
+    }
+    if !matches!(text.len(), SHA1_DIGITS | SHA256_DIGITS) {
+        return wrong(&format!(
+            "40 (SHA-1) or 64 (SHA-256) digits are expected, and there are {}",
+            text.len()
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The proofs by which peers may do what they do, as plain data: [`DeviceGrant`] of a device or module,
 //! [`ServiceGrant`] of a back end, [`Grants`] of an AMQP connection, and [`Denied`] for a proof that fails.
 //!
-//! `authorize` checks tokens and makes grants. The protocol rooms keep them for as long as a connection or a request
+//! `authorize` checks tokens and certificates, and makes grants. The protocol rooms keep them for as long as a connection or a request
 //! lasts, and the hub opens a device's connection for one. They are here so that the hub and `authorize` both know
 //! them, and neither has to know the other for it.
 
@@ -50,6 +50,18 @@ pub(crate) struct DeviceGrant {
 pub(crate) enum Credential {
     /// A SAS token.
     Sas { signer: Signer, expiry: Timestamp },
+    /// A client certificate, of a module if `module` is true. It proves the peer once, when the connection is made: the
+    /// connection goes on when the certificate expires.
+    Certificate { kind: CertificateKind, module: bool },
+}
+
+/// The rule by which a certificate proves an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateKind {
+    /// Its thumbprint is in the registry.
+    SelfSigned,
+    /// A CA of the hub issued it.
+    CertificateAuthority,
 }
 
 /// The owner of the key with which a device's SAS token was signed.
@@ -65,7 +77,8 @@ pub(crate) enum Signer {
 
 impl Credential {
     /// Returns the value that the service writes to telemetry as `iothub-connection-auth-method`.
-    /// Source: *Create and read IoT Hub messages*.
+    /// Source: *Create and read IoT Hub messages* for tokens. For certificates that page has an older form; the text for
+    /// thumbprints is that of a recorded message, and the one for CAs is made like it.
     pub(crate) const fn auth_method(&self) -> &'static str {
         match self {
             Self::Sas { signer: Signer::Device, .. } => {
@@ -77,6 +90,18 @@ impl Credential {
             Self::Sas { signer: Signer::Policy, .. } => {
                 r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
             }
+            Self::Certificate { kind: CertificateKind::SelfSigned, module: false } => {
+                r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#
+            }
+            Self::Certificate { kind: CertificateKind::SelfSigned, module: true } => {
+                r#"{"scope":"module","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#
+            }
+            Self::Certificate { kind: CertificateKind::CertificateAuthority, module: false } => {
+                r#"{"scope":"device","type":"x509CertificateAuthority","issuer":"external","acceptingIpFilterRule":null}"#
+            }
+            Self::Certificate { kind: CertificateKind::CertificateAuthority, module: true } => {
+                r#"{"scope":"module","type":"x509CertificateAuthority","issuer":"external","acceptingIpFilterRule":null}"#
+            }
         }
     }
 
@@ -85,6 +110,7 @@ impl Credential {
     pub(crate) const fn expiry(&self) -> Timestamp {
         match self {
             Self::Sas { expiry, .. } => *expiry,
+            Self::Certificate { .. } => Timestamp::MAX,
         }
     }
 }

@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+/// The number of hexadecimal digits of a thumbprint by SHA-1, and by SHA-256. Which of the two hashes a thumbprint was made
+/// with is told by its length.
+/// Source: *Authenticate identities with X.509 certificates*.
+pub(crate) const SHA1_DIGITS: usize = 40;
+pub(crate) const SHA256_DIGITS: usize = 64;
+
 /// The bounds beyond which the hub refuses. The defaults are the service's.
 ///
 /// Source, where nothing else is said: *IoT Hub quotas and throttling*.

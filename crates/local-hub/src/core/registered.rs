@@ -26,6 +26,7 @@ pub(crate) struct Credentials {
     pub(crate) status: DeviceStatus,
     pub(crate) authentication: AuthenticationType,
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
+    pub(crate) thumbprints: X509Thumbprints,
 }
 
 /// The time at which an identity last sent or took something. Cheap to clone: all clones are the same time.
@@ -96,6 +97,7 @@ impl Registered {
             status,
             authentication: self.authentication,
             keys: self.keys.clone(),
+            thumbprints: self.thumbprints(),
         }
     }
 

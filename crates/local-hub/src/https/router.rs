@@ -55,7 +55,8 @@ const FEEDBACK_ABANDON: &str = "/messages/servicebound/feedback/{lock}/abandon";
 /// Names in paths that clients spell in several ways.
 const SPELLED_FREELY: [&str; 2] = ["devicebound", "servicebound"];
 
-/// The routes for the device or module of the path itself, with its own token or a policy's that connects devices.
+/// The routes for the device or module of the path itself, with its own token or a policy's that connects
+/// devices, or with its client certificate.
 /// A method that is for back ends stands in the other table.
 const OF_DEVICES: &[(Method, &str)] = &[
     (Method::POST, EVENTS),
@@ -202,9 +203,16 @@ fn authorize(hub: &Hub, request: &Request, any_of: &[Permission]) -> Result<(), 
     }
 }
 
-/// Checks the token of a device, and leaves its grant with the request.
+/// Checks the token of a device or the certificate of its connection, and leaves the grant with the request.
 fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
-    let token = token(request)?;
+    let permit = request.extensions().get::<Arc<Permit>>();
+    let client_chain = permit.and_then(|permit| permit.client_chain());
+    // Whoever presented a certificate needs no token.
+    let token = match token(request) {
+        Ok(token) => Some(token),
+        Err(_) if client_chain.is_some() => None,
+        Err(missing) => return Err(missing),
+    };
     let segments = segments(request.uri());
     let invalid = |error| ApiError::new(ErrorCode::ArgumentInvalid, format!("the id in the path: {error}"));
     let device: DeviceId = segments.get(1).map_or("", AsRef::as_ref).parse().map_err(invalid)?;
@@ -212,7 +220,7 @@ fn authorize_device(hub: &Hub, request: &mut Request) -> Result<(), ApiError> {
         Some([modules, module]) if modules == "modules" => Some(module.parse::<ModuleId>().map_err(invalid)?),
         _ => None,
     };
-    match hub.authorize_device(&device, module.as_ref(), Some(token)) {
+    match hub.authorize_device(&device, module.as_ref(), token, client_chain) {
         Ok(grant) => {
             request.extensions_mut().insert(grant);
             Ok(())

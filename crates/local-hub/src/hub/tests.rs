@@ -33,6 +33,7 @@ pub(super) fn hub_in(keep: Box<dyn Keep>, clock: Clock, limits: Limits) -> Hub {
         routes: Arc::default(),
         consumer_groups: ConsumerGroups::new(&[]).unwrap(),
         keeps_devices: false,
+        device_cas: Default::default(),
     };
     Hub::new(config, clock, Policies::new(|_| new_key().unwrap()), 1, crate::amqp::event_message::CODEC, keep)
 }

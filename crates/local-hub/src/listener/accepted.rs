@@ -8,8 +8,9 @@
 //! until the last clone of the permit is dropped. An upgraded connection gets a permit of its own, for the same place.
 //! From then on it ends with the tasks of its new protocol.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::ServerConnection;
 use tokio::task::AbortHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -18,6 +19,7 @@ use super::faults::Faulty;
 use super::places::Place;
 use crate::activity::{ActivityTransport, Origin};
 use crate::tasks::Tasks;
+use crate::tls::ClientChain;
 
 /// A connection that was accepted, and secured if its port has TLS.
 #[derive(Debug)]
@@ -26,13 +28,15 @@ pub(crate) struct Accepted<S = Faulty<Stream>> {
     pub(crate) permit: Arc<Permit>,
 }
 
-/// The permit of a connection: its place among the strangers, its place among the tasks of the hub, and its origin,
-/// which is its transport and the address of its peer.
+/// The permit of a connection: its place among the strangers, its place among the tasks of the hub, its origin, which is
+/// its transport and the address of its peer, and the certificates that its peer presented.
 #[derive(Debug)]
 pub(crate) struct Permit {
     /// The place, which the connection keeps when it is upgraded.
     place: Arc<Place>,
     origin: Origin,
+    /// Set after the TLS handshake, if the peer presented a certificate.
+    client_chain: OnceLock<ClientChain>,
     tasks: Tasks,
     /// The mark for which a shutdown waits, also while no task serves the connection.
     _held: TaskTrackerToken,
@@ -43,11 +47,19 @@ pub(crate) struct Permit {
 impl Permit {
     /// Creates the permit of a connection. `place` must have been taken with an abort token of `tasks`.
     pub(super) fn new(place: Place, origin: Origin, tasks: &Tasks, listener: &'static str) -> Arc<Self> {
-        Arc::new(Self { place: Arc::new(place), origin, _held: tasks.hold(), tasks: tasks.clone(), listener })
+        Arc::new(Self {
+            place: Arc::new(place),
+            origin,
+            client_chain: OnceLock::new(),
+            _held: tasks.hold(),
+            tasks: tasks.clone(),
+            listener,
+        })
     }
 
-    /// Returns the permit of the connection after it was upgraded: it has the same place and the same peer, and belongs
-    /// to the tasks of its new protocol, with which it ends. `tasks` must be aborted together with those it had.
+    /// Returns the permit of the connection after it was upgraded: it has the same place, the same peer and its
+    /// certificates, and belongs to the tasks of its new protocol, with which it ends. `tasks` must be aborted together
+    /// with those it had.
     pub(crate) fn upgraded(
         &self,
         transport: ActivityTransport,
@@ -55,7 +67,8 @@ impl Permit {
         listener: &'static str,
     ) -> Arc<Self> {
         let (place, origin) = (Arc::clone(&self.place), self.origin.upgraded(transport));
-        Arc::new(Self { place, origin, _held: tasks.hold(), tasks: tasks.clone(), listener })
+        let client_chain = self.client_chain.clone();
+        Arc::new(Self { place, origin, client_chain, _held: tasks.hold(), tasks: tasks.clone(), listener })
     }
 
     /// Creates the permit of the only connection of a service that a test has for itself.
@@ -69,6 +82,20 @@ impl Permit {
     /// Returns the connection's place among those of its service.
     pub(crate) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Keeps the certificates that the peer of a TLS connection presented, if it did. An upgraded connection has them
+    /// too, although nothing of TLS is to be seen there.
+    pub(super) fn keep_client_chain(&self, connection: &ServerConnection) {
+        if let Some(chain) = ClientChain::of(connection) {
+            // A connection has one handshake, so nothing is there yet.
+            let _first = self.client_chain.set(chain);
+        }
+    }
+
+    /// Returns the certificates that the peer presented, whose key it has; `None` if it presented none.
+    pub(crate) fn client_chain(&self) -> Option<&ClientChain> {
+        self.client_chain.get()
     }
 
     /// Starts the task that serves the connection. The task ends when the work does, or when the connection's place

@@ -1,7 +1,7 @@
 //! This file lets a device in: it reads the first bytes of a connection up to the CONNECT, and writes the CONNACK.
 //!
 //! `connection` calls it first. A peer may send one CONNECT of bounded size within a deadline. A device that
-//! proves its identity takes the place of an older connection of the same identity and finds its session. Any
+//! proves its identity, with a token as its password or with its client certificate, takes the place of an older connection of the same identity and finds its session. Any
 //! other peer is told a code, and the reason is in the hub's activity: code 1 for another protocol level, 2 and 4
 //! for a client id or a user name that cannot be read, 5 for a proof that fails. Bytes that are not a CONNECT get
 //! no answer.
@@ -23,6 +23,7 @@ use crate::core::event::HubEvent;
 use crate::core::grant::{Denied, DeviceGrant};
 use crate::hub::Hub;
 use crate::journal::NotKept;
+use crate::tls::ClientChain;
 
 /// The longest time that a peer may take until its CONNECT is answered.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -135,13 +136,18 @@ impl Refusal {
 }
 
 /// Waits for the CONNECT and writes the CONNACK to the output, whether the device is let in or refused.
-pub(super) async fn admit<S>(hub: &Hub, wire: &mut Wire<S>) -> Result<Admitted, Refusal>
+/// `client_chain` has the certificates that the peer presented in its TLS handshake.
+pub(super) async fn admit<S>(
+    hub: &Hub,
+    wire: &mut Wire<S>,
+    client_chain: Option<&ClientChain>,
+) -> Result<Admitted, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let admitting = async {
         let connect = read_connect(wire).await?;
-        let (admitted, session_present) = let_in(hub, connect).await?;
+        let (admitted, session_present) = let_in(hub, connect, client_chain).await?;
         codec::write_connack(&mut wire.output, ConnectCode::Accepted, session_present);
         Ok(admitted)
     };
@@ -163,7 +169,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> 
     }
 }
 
-async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal> {
+async fn let_in(
+    hub: &Hub,
+    connect: Connect,
+    client_chain: Option<&ClientChain>,
+) -> Result<(Admitted, bool), Refusal> {
     let claim = user_name::parse(&connect.client_id, &connect.user_name).map_err(Refusal::Unusable)?;
     if !hub.config().host_names.contains(&claim.host) {
         return Err(Refusal::UnknownHost(claim.host, hub.config().host_names.to_string()));
@@ -171,7 +181,8 @@ async fn let_in(hub: &Hub, connect: Connect) -> Result<(Admitted, bool), Refusal
     let token = (!connect.password.is_empty()).then_some(connect.password.as_str());
     let id = claim.id.clone();
     let denied = |denied| Refusal::Denied(id.clone(), denied);
-    let grant = hub.authorize_device(&id.device, id.module.as_ref(), token).map_err(denied)?;
+    let grant = hub.authorize_device(&id.device, id.module.as_ref(), token, client_chain);
+    let grant = grant.map_err(denied)?;
     let limit = hub.config().limits.telemetry_message_bytes;
     let will = connect.will.map(|will| {
         match topics::parse_publish(&will.topic, &claim.id).map_err(Refusal::WillTopic)? {

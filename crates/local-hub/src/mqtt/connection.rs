@@ -43,7 +43,7 @@ where
 {
     let mut wire = Wire::new(stream);
     let admitted = tokio::select! {
-        admitted = admission::admit(&hub, &mut wire) => admitted,
+        admitted = admission::admit(&hub, &mut wire, permit.client_chain()) => admitted,
         () = hub.shutdown().cancelled() => return,
     };
     match admitted {

@@ -40,6 +40,7 @@ impl Bench {
             routes: Arc::default(),
             consumer_groups: ConsumerGroups::new(&[]).unwrap(),
             keeps_devices: false,
+            device_cas: Default::default(),
         };
         let hub = Hub::new(
             config,

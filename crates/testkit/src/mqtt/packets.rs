@@ -36,6 +36,12 @@ impl Hello {
         }
     }
 
+    /// Returns the CONNECT of an official client that proves itself with a certificate: it has no password.
+    #[must_use]
+    pub fn without_password(id: &str) -> Self {
+        Self { password: None, ..Self::new(id, "") }
+    }
+
     /// Returns the packet.
     ///
     /// # Panics

@@ -46,6 +46,9 @@ pub(crate) struct Settings {
     /// A device the hub knows from the start, and after every restart; may be repeated
     #[arg(long, value_name = "ID")]
     device: Vec<DeviceId>,
+    /// A PEM file with a CA that issues certificates of devices; may be repeated
+    #[arg(long, value_name = "FILE")]
+    device_ca: Vec<PathBuf>,
     /// A consumer group that may read events, beside $Default; may be repeated
     #[arg(long, value_name = "NAME")]
     consumer_group: Vec<String>,
@@ -122,6 +125,7 @@ impl Settings {
             state_dir: self.state_dir.or(other.state_dir),
             owner_key: self.owner_key.or(other.owner_key),
             device: listed(self.device, other.device),
+            device_ca: listed(self.device_ca, other.device_ca),
             consumer_group: listed(self.consumer_group, other.consumer_group),
             route: listed(self.route, other.route),
             fallback_route: self.fallback_route.or(other.fallback_route),
@@ -183,6 +187,7 @@ impl Settings {
         }
         builder = builder.fallback_route(self.fallback_route.unwrap_or(true));
         builder = self.consumer_group.iter().fold(builder, LocalHubBuilder::consumer_group);
+        builder = self.device_ca.iter().fold(builder, LocalHubBuilder::device_ca_file);
         builder = self.host_name.iter().fold(builder, LocalHubBuilder::host_name);
         Ok(self.device.iter().cloned().fold(builder, LocalHubBuilder::device))
     }

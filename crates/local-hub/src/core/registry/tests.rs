@@ -132,6 +132,25 @@ fn defects_of_the_request_are_named() {
         assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
         assert!(refused.text.contains(named), "{}", refused.text);
     }
+    for (authentication, primary, secondary, named) in [
+        (AuthenticationType::SelfSigned, None, None, "needs a thumbprint"),
+        (AuthenticationType::SelfSigned, Some("AB:".repeat(20)), None, "primaryThumbprint: only hexadecimal"),
+        (
+            AuthenticationType::SelfSigned,
+            Some("ab".repeat(21)),
+            None,
+            "digits are expected, and there are 42",
+        ),
+        (AuthenticationType::SelfSigned, Some("ab".repeat(20)), Some("ab".repeat(32)), "of one hash"),
+        (AuthenticationType::CertificateAuthority, None, Some("xy".repeat(20)), "secondaryThumbprint: only"),
+    ] {
+        let thumbprints = X509Thumbprints { primary_thumbprint: primary, secondary_thumbprint: secondary };
+        let refused = registry()
+            .put(DeviceWrite { authentication, thumbprints, ..write() }, &Precondition::None, now())
+            .unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ArgumentInvalid);
+        assert!(refused.text.contains(named), "{}", refused.text);
+    }
     let longest = DeviceWrite { status_reason: Some("\u{e9}".repeat(128)), ..write() };
     assert!(registry().put(longest, &Precondition::None, now()).is_ok());
 }

@@ -143,8 +143,10 @@ async fn an_unsubscribed_device_gets_no_more() {
 #[tokio::test]
 async fn packet_ids_go_round_without_zero_and_without_those_in_use() {
     let bench = Bench::new().await;
-    let grant =
-        bench.hub.authorize_device(&device(), None, Some(&bench.token(Duration::from_secs(60)))).unwrap();
+    let grant = bench
+        .hub
+        .authorize_device(&device(), None, Some(&bench.token(Duration::from_secs(60))), None)
+        .unwrap();
     let session = bench.hub.connect(Identity::device(device()), &grant, None).await.unwrap();
     let (mut mailbox, _) = Mailbox::open(session, false).await.unwrap();
     mailbox.session.last_packet_id = u16::MAX - 1;
