@@ -8,11 +8,8 @@ use iothub_mqtt_device::{ConnectionState, DeviceClient, Proxy, TelemetryMessage,
 
 /// Connects on whichever way is open, sends a reading, and returns the way.
 async fn device(connection_string: &str, proxy: Proxy) -> anyhow::Result<Option<Transport>> {
-    let client = DeviceClient::builder(connection_string)
-        .transport(Transport::Auto)
-        .proxy(proxy)
-        .connect()
-        .await?;
+    let client =
+        DeviceClient::builder(connection_string).transport(Transport::Auto).proxy(proxy).connect().await?;
     client.send_telemetry(TelemetryMessage::new("31.5")).await?;
     let transport = match client.connection_states().next().await {
         Some(ConnectionState::Connected { transport, .. }) => Some(transport),

@@ -122,4 +122,7 @@ mod websocket;
 mod websocket_bad_input;
 #[cfg(test)]
 mod websocket_client;
+#[cfg(test)]
+mod x509_client;
+#[cfg(test)]
 mod x509_devices;
