@@ -41,6 +41,13 @@ impl DeviceCertificateError {
 }
 
 /// The kinds of defect that keep a device's certificate from being used.
+///
+/// ```
+/// use iothub_auth::{DeviceCertificate, DeviceCertificateDefect};
+///
+/// let error = DeviceCertificate::from_pem_files("no-such-file.pem", "no-such-file.pem").unwrap_err();
+/// assert_eq!(error.defect(), DeviceCertificateDefect::Unreadable);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeviceCertificateDefect {
