@@ -90,7 +90,7 @@ fn breaches() -> Vec<(Vec<u8>, u16, &'static str)> {
         (frame(0x81, b"\xc0\x00"), 1003, "holds text"),
         (frame(0x83, b""), 1002, "opcode 0x3"),
         (frame(0x80, b"\xc0\x00"), 1002, "did not begin"),
-        ([frame(0x02, b"\xc0"), frame(BINARY, b"\x00")].concat(), 1002, "begins before"),
+        ([frame(0x02, b""), frame(BINARY, b"\xc0\x00")].concat(), 1002, "begins before"),
         (frame(PING, &[0; 126]), 1002, "125 bytes"),
         (frame(0x09, b"ping"), 1002, "in fragments"),
         (masked(BINARY, 1 << 63), 1002, "63 bits"),

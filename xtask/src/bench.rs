@@ -1,6 +1,9 @@
 //! `cargo xtask bench` measures release builds. Each measurement is a table, and neither a pass nor a failure.
+//!
+//! `main` calls this file, which starts the release build of this program and calls the file of the measurement.
 
 mod c2d;
+mod compare;
 mod events;
 mod memory;
 mod methods;
@@ -11,17 +14,19 @@ mod strangers;
 mod twin;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
+
 use iothub_programs::workspace;
 
 /// The arguments of the command line.
 #[derive(Args)]
 pub(crate) struct Options {
     /// The measurement to make
+    #[command(subcommand)]
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand)]
 enum What {
     /// From the start of a hub to the first device it accepts, in process and as a program
     Start,
@@ -40,25 +45,21 @@ enum What {
     /// Logins among peers that prove nothing, with many and with few file descriptors, and the memory that
     /// stays after 10,000 half-open connections
     Strangers,
-}
-
-impl What {
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
+    /// Processor time of two local-hub programs for the same operations, and its ratio
+    Compare(compare::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if cfg!(debug_assertions) {
-        // Measured from a release build of this program too: clients run in it.
-        let mut release = workspace::cargo();
-        release.args(["run", "--release", "--package", "xtask", "--", "bench"]);
-        return workspace::run(release.arg(options.what.name()));
+        return run_release();
     }
-    server::build()?;
+    // The two programs to compare are given.
+    if !matches!(options.what, What::Compare(_)) {
+        server::build()?;
+    }
     let runtime = tokio::runtime::Runtime::new().context("no tokio runtime")?;
     let table = runtime.block_on(async {
-        match options.what {
+        match &options.what {
             What::Start => start::measure().await,
             What::Memory => memory::measure().await,
             What::C2d => c2d::measure().await,
@@ -67,8 +68,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             What::Twin => twin::measure().await,
             What::Methods => methods::measure().await,
             What::Strangers => strangers::measure().await,
+            What::Compare(options) => compare::measure(options).await,
         }
     })?;
     println!("{table}");
     Ok(())
+}
+
+/// Runs the release build of this program with the same command line, since the clients run in it.
+fn run_release() -> Result<()> {
+    let mut release = workspace::cargo();
+    release.arg("run").arg("--manifest-path").arg(workspace::root().join("Cargo.toml"));
+    release.args(["--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    // Relative paths on the command line are meant from the folder in which the user typed them.
+    workspace::run(release.current_dir(std::env::current_dir()?))
 }

@@ -20,6 +20,16 @@ pub use setting::ProxySetting;
 const MAX_SOCKS_CREDENTIAL: usize = 255;
 
 /// The language that is spoken with a proxy.
+///
+/// ```
+/// # fn main() -> Result<(), iothub_auth::InvalidProxy> {
+/// use iothub_auth::{Proxy, ProxyScheme};
+///
+/// let proxy: Proxy = "socks5://proxy.example".parse()?;
+/// assert_eq!((proxy.scheme(), proxy.port()), (ProxyScheme::Socks5, 1080));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProxyScheme {

@@ -14,10 +14,8 @@ pub(crate) async fn run(command: DeviceCommand, hub: &Hub) -> anyhow::Result<()>
     let devices = hub.client.devices();
     match command {
         DeviceCommand::Create { device, proof, output } => {
-            let identity = DeviceIdentity {
-                authentication: proof.into_authentication()?,
-                ..DeviceIdentity::new(device.id()?)
-            };
+            let mut identity = DeviceIdentity::new(device.id()?);
+            identity.authentication = proof.into_authentication()?;
             let identity = devices.create(identity).await?;
             show(&identity, Keys::Hidden, output.format)?;
             if output.format == Format::Table {

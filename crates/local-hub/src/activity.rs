@@ -1,16 +1,19 @@
 //! This file defines the records of what happens in a hub: one [`Activity`] for each connect, message, twin
 //! change, method call, query, reader and refusal.
 //!
-//! The hub's transitions and the protocol rooms call one short function of [`ActivityLog`] each (`tell`,
-//! `refusal`). The log hands every record to all open [`ActivityStream`]s; the program's screen and its JSON
-//! output both read such a stream, so no event is worded twice. While no stream is open, a call reads one
-//! atomic number and returns: nothing is formatted or allocated. Records hold no payloads, keys or tokens.
+//! The shell of the hub and the protocol rooms call one short function of [`ActivityLog`] each, or [`refused`] (`tell`).
+//! The log hands every record to all open [`ActivityStream`]s; the program's screen and its JSON output both read
+//! such a stream, so no event is worded twice. While no stream is open, a call reads one atomic number and
+//! returns: nothing is formatted or allocated. Records hold no payloads, keys or tokens.
+//!
+//! A record names the connection that caused it. Everything that a peer causes happens in a task of its connection.
+//! That task carries an [`Origin`] as a task-local value: the transport, the peer's address and the hub's log. So neither
+//! the hub's transitions nor the code that words a refusal need them as arguments. The
+//! [`Permit`](crate::listener::accepted::Permit) of the connection starts its tasks in their origin.
 
 mod burst;
 mod json;
 mod log;
-mod origin;
-mod refusal;
 mod stream;
 mod tell;
 #[cfg(test)]
@@ -19,17 +22,17 @@ mod text;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iothub_models::{DeviceId, Identity, ModelId, ModuleId};
 use jiff::Timestamp;
+use tokio::task::futures::TaskLocalFuture;
 
 pub(crate) use self::log::ActivityLog;
-pub(crate) use self::origin::Origin;
-pub(crate) use self::refusal::refused;
 pub use self::stream::ActivityStream;
-pub(crate) use self::tell::ReaderActivity;
+pub(crate) use self::tell::{ReaderActivity, refused};
 
 /// One thing that happened in the hub.
 ///
@@ -259,5 +262,57 @@ impl ActivityTransport {
             Self::MqttWs => "mqtt-ws",
             Self::AmqpWs => "amqp-ws",
         }
+    }
+}
+
+tokio::task_local! {
+    static ORIGIN: Origin;
+}
+
+/// The connection that records name as their cause.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    log: ActivityLog,
+    transport: ActivityTransport,
+    peer: SocketAddr,
+}
+
+impl Origin {
+    /// Returns the origin of a connection from `peer`.
+    pub(crate) const fn new(log: ActivityLog, transport: ActivityTransport, peer: SocketAddr) -> Self {
+        Self { log, transport, peer }
+    }
+
+    /// Returns the origin of the same peer after its connection was upgraded to another transport.
+    pub(crate) fn upgraded(&self, transport: ActivityTransport) -> Self {
+        Self { log: self.log.clone(), transport, peer: self.peer }
+    }
+
+    /// Returns the origin of the task that is running; `None` outside of a connection's task.
+    pub(crate) fn here() -> Option<Self> {
+        ORIGIN.try_with(Self::clone).ok()
+    }
+
+    /// Names the connection in a record.
+    const fn name(&self, record: &mut Activity) {
+        record.transport = Some(self.transport);
+        record.peer = Some(self.peer);
+    }
+
+    /// Runs a connection's work: what it causes is told as coming from this connection.
+    pub(crate) fn scope<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        ORIGIN.scope(self, work)
+    }
+
+    /// Names the connection whose task is running in a record.
+    fn fill(record: &mut Activity) {
+        // Outside of a connection's task there is no connection to name.
+        let _outside = ORIGIN.try_with(|origin| origin.name(record));
+    }
+
+    /// Calls `tell` with the log of the hub to which the running connection leads.
+    fn with_log(tell: impl FnOnce(&ActivityLog)) {
+        // Outside of a connection's task nobody was refused.
+        let _outside = ORIGIN.try_with(|origin| tell(&origin.log));
     }
 }

@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 use self::certificate::{CertificateFault, Examined};
 use crate::core::grant::{Credential, Denied, DeviceGrant, ServiceGrant, Signer};
 use crate::core::policies::{Permission, Policy};
-use crate::core::registered::Credentials;
+use crate::core::registry::Credentials;
 use crate::hub::Hub;
 use crate::tls::ClientChain;
 

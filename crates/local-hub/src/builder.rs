@@ -13,10 +13,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::activity::ActivityTransport;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{NoRandomness, Policies, PolicyName, is_usable, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::core::routes::{Route, RouteError, Routes};
 use crate::device_cas::DeviceCas;
 use crate::error::{StartError, Why};

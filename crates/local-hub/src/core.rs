@@ -2,25 +2,19 @@
 //! argument), no lock, no task and no wire format. [`service`] owns all of it; the protocol rooms reach it through
 //! [`Hub`](crate::hub::Hub) only.
 
-mod c2d_check;
-pub(crate) mod c2d_queue;
+pub(crate) mod c2d;
 pub(crate) mod connections;
 pub(crate) mod continuation;
-pub(crate) mod device_write;
 pub(crate) mod effects;
 pub(crate) mod event;
 pub(crate) mod feedback;
 pub(crate) mod grant;
-pub(crate) mod kept;
+pub(crate) mod lease;
 pub(crate) mod limits;
-pub(crate) mod lock_token;
-pub(crate) mod method_calls;
+pub(crate) mod methods;
 pub(crate) mod notifications;
 pub(crate) mod policies;
-pub(crate) mod precondition;
-pub(crate) mod record;
 pub(crate) mod refusal;
-pub(crate) mod registered;
 pub(crate) mod registry;
 pub(crate) mod routes;
 pub(crate) mod service;

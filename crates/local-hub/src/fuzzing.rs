@@ -5,8 +5,7 @@ use iothub_models::{DeviceId, Identity};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
 use crate::core::twins::{TwinWrite, Twins, Written};
 
 /// Reads `text` as what an MQTT client chooses: client id, user name, topics, filters, property bags.

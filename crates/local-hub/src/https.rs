@@ -5,7 +5,6 @@
 //! upgraded to WebSocket, which `upgrade` does; it goes on in the rooms of MQTT or AMQP. Headers and bodies are bounded
 //! by size and by time; the listener bounds the number of connections.
 
-mod authentication_json;
 mod call_error;
 mod commands;
 mod device_json;
@@ -99,9 +98,9 @@ pub(crate) fn fuzzing_headers(text: &str) {
     let headers: axum::http::HeaderMap = headers.collect();
     events::fuzzing_single(&headers);
     if let Ok(message) = message_headers::read_c2d(&headers, bytes::Bytes::new()) {
-        let leased = crate::core::c2d_queue::LeasedC2d {
+        let leased = crate::core::c2d::LeasedC2d {
             message: std::sync::Arc::new(message),
-            lock: crate::core::lock_token::LockTokens::new(1).next(),
+            lock: crate::core::lease::LockTokens::new(1).next(),
             sequence_number: 1,
             enqueued_time: jiff::Timestamp::UNIX_EPOCH,
             delivery_count: 1,

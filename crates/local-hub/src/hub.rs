@@ -8,7 +8,6 @@ mod alarm;
 mod calls;
 mod commit;
 mod events;
-mod inspect;
 mod outlets;
 mod query;
 mod session;
@@ -25,11 +24,13 @@ pub(crate) use self::commit::{Committed, Reserved};
 use self::outlets::Outlets;
 pub use self::query::QueryPage;
 pub(crate) use self::session::DeviceSession;
-use crate::activity::ActivityLog;
+use crate::activity::{ActivityLog, ActivityStream};
 use crate::config::HubConfig;
 use crate::core::continuation::Continuations;
-use crate::core::kept::Kept;
+use crate::core::event::HubEvent;
+use crate::core::lease::Kept;
 use crate::core::policies::{Policies, PolicyName};
+use crate::core::refusal::HubError;
 use crate::core::routes::Routes;
 use crate::core::service::{Seeds, Service};
 use crate::journal::{Gate, Journal, Keep};
@@ -134,6 +135,36 @@ impl Hub {
     /// Returns a value that changes whenever there may be a batch of feedback to receive.
     pub(crate) fn feedback_ready(&self) -> watch::Receiver<()> {
         self.0.outlets.feedback_ready.subscribe()
+    }
+
+    /// Returns all events that are kept.
+    pub(crate) fn kept_events(&self) -> Vec<HubEvent> {
+        self.0.log.kept()
+    }
+
+    /// Begins to record what happens, and returns the stream of records.
+    pub(crate) fn listen(&self) -> ActivityStream {
+        self.0.activity.stream()
+    }
+
+    /// Forgets all identities and everything the hub holds for them, and closes their connections.
+    pub(crate) async fn clear(&self) -> Result<(), HubError> {
+        self.commit(|service, now| {
+            service.clear();
+            // Under the lock of the service, so that no event of an identity that is gone comes after the reset.
+            self.0.log.clear(now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until `reached` returns true, which is called at once and after every change.
+    pub(crate) async fn wait_until(&self, mut reached: impl FnMut() -> bool) {
+        let mut changes = self.0.outlets.changes.subscribe();
+        while !reached() {
+            // The sender lives as long as this hub does, so waiting cannot fail.
+            let _changed = changes.changed().await;
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl Room {
     fn shrink(&mut self, effects: &Effects) {
         let Some(permit) = &mut self.0 else { return };
         if effects.events.is_empty() && !effects.records.is_empty() {
-            let needed: usize = effects.records.iter().map(crate::core::record::Record::weight).sum();
+            let needed: usize = effects.records.iter().map(crate::core::effects::Record::weight).sum();
             let spare = permit.num_permits().saturating_sub(needed);
             drop(permit.split(spare));
         }

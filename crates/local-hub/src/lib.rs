@@ -38,6 +38,7 @@ mod config;
 mod core;
 mod device_cas;
 mod error;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod https;

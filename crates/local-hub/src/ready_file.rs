@@ -1,4 +1,6 @@
-//! This file writes the ready file: everything a script needs to use the hub, once all ports accept.
+//! This file writes the ready file, which has everything that a script needs to use the hub.
+//!
+//! The program `local-hub` writes it once all ports accept connections, and removes it at its end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,8 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::core::policies::PolicyName;
+use crate::files::{PRIVATE, check_regular, replace};
 use crate::running::RunningHub;
-use crate::state_dir::{PRIVATE, check_regular, replace};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

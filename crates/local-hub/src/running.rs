@@ -15,10 +15,9 @@ use iothub_models::{
 use serde_json::{Map, Value};
 
 use crate::activity::{ActivityStream, ActivityTransport};
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::event::{EventSource, HubEvent};
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::hub::{Hub, QueryPage};
 use crate::ports::Ports;

@@ -1,18 +1,21 @@
-//! [`StateDir`] keeps what must survive a hub: its CA, the keys of its policies and of its own devices.
+//! [`StateDir`] is the folder with the state of a hub that survives a restart: its CA, the keys of its policies and of its
+//! own devices.
 //!
-//! One private file holds it all and is replaced as a whole, so that a crash leaves the old one or the
-//! new one. Beside it lies `ca.pem`, which clients read. A hub without a folder of its own gets one
-//! for its `ca.pem` in the system's place for such files, and removes it at its end.
+//! The builder opens the folder at the start, loads the [`State`] or makes a new one, and saves it. One private file holds
+//! all of it and is replaced as a whole, so that a crash leaves the old one or the new one. Beside it lies
+//! `ca.pem`, which clients read. A hub without a folder of its own gets one for its `ca.pem` in the system's place for such
+//! files, and removes it at its end. How files are written is left to `files`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use iothub_models::{DeviceId, NotJson, SharedAccessKey};
 use serde::{Deserialize, Serialize};
 
 use crate::core::policies::is_usable;
+use crate::files::{PRIVATE, PUBLIC, create, replace, set_mode};
 use crate::tls::Certificates;
 
 const STATE_FILE: &str = "hub.json";
@@ -31,7 +34,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Returns the name of an owner whose key nobody could sign with, if there is one.
+    /// Returns the name of an owner whose key cannot sign a token, if there is one.
     fn unusable_key(&self) -> Option<String> {
         let policy = self.policies.iter().find(|(_, key)| !is_usable(key));
         let device = || self.devices.iter().find(|(_, keys)| keys.iter().any(|key| !is_usable(key)));
@@ -41,7 +44,7 @@ impl State {
     }
 }
 
-/// The folder cannot be used.
+/// The reason for which the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     /// A file or folder that cannot be read or written.
@@ -58,7 +61,7 @@ pub(crate) enum StateError {
          new CA and new keys"
     )]
     Damaged { path: PathBuf, defect: NotJson },
-    /// A key in the state file that nobody could sign with.
+    /// A key in the state file that cannot sign a token.
     #[error(
         "{path:?} holds a key of {whose} that cannot be used: a key is base64 of 16 to 64 bytes; restore it, or \
          remove the folder to start afresh; the hub then has a new CA and new keys"
@@ -81,7 +84,7 @@ pub(crate) enum StateError {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    /// The lock of the folder, held while the hub lives; `None` for a folder that nobody else knows.
+    /// The lock of the folder, held while the hub lives; `None` for a temporary folder, which no other hub knows.
     _lock: Option<File>,
     temporary: bool,
 }
@@ -104,7 +107,7 @@ impl StateDir {
         }
     }
 
-    /// Makes a new folder, which goes when this is dropped.
+    /// Makes a new folder, which is removed when this is dropped.
     pub(crate) fn temporary() -> Result<Self, StateError> {
         let path = std::env::temp_dir().join(format!("local-hub-{}", uuid::Uuid::new_v4().simple()));
         create_folder(&path).map_err(io_error("cannot make the folder", &path))?;
@@ -179,17 +182,11 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
     move |source| StateError::Io { what, path: path.to_owned(), source }
 }
 
-/// The mode of files that the owner alone reads and writes.
-pub(crate) const PRIVATE: u32 = 0o600;
-
-/// The mode of files that everybody reads.
-const PUBLIC: u32 = 0o644;
-
 /// The mode of folders that everybody enters, who must know the name of the file they want: `ca.pem`.
 const FOLDER: u32 = 0o711;
 
 /// Makes a folder, if it is not there, whose `ca.pem` everybody can read. The mode of a folder that is there
-/// is changed only if it belongs to this user and nothing but a hub's files is in it: the other things that
+/// is changed only if it belongs to this user and holds only the files of a hub, since other files that
 /// its owner keeps there are not for others.
 fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -210,61 +207,6 @@ fn create_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         set => set,
     }
-}
-
-/// Gives a file or a folder this mode, whatever the process's mask is. Only Unix has modes; elsewhere the
-/// folder's place decides who may read it.
-#[cfg(unix)]
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-/// Opens an empty file with this mode, in a way that nobody else can read it in between.
-fn create(path: &Path, mode: u32) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    let file = options.open(path)?;
-    set_mode(path, mode)?;
-    Ok(file)
-}
-
-/// Refuses a path at which something else stands than a regular file: a FIFO or a device whose readers would
-/// lose it, a symbolic link that would be replaced instead of the file it leads to.
-pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err(io::Error::other("it is no regular file: choose another path")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes a file as a whole: whoever reads it finds the old text or the new. Only a regular file is replaced.
-pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    check_regular(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // In a folder that others may write to, nobody can have put a link where this name will be.
-    name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
-    let new = path.with_file_name(name);
-    let written = create(&new, mode).and_then(|mut file| {
-        file.write_all(text)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
-        // What is half written helps nobody; if it cannot be removed either, the error says enough.
-        fs::remove_file(&new).ok();
-    })
 }
 
 #[cfg(test)]
@@ -347,26 +289,6 @@ mod tests {
                 assert!(bad.len() < 2 || !error.contains(bad), "{error}");
             }
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn only_a_regular_file_is_replaced() {
-        let parent = tempfile::tempdir().unwrap();
-        let (target, link) = (parent.path().join("target"), parent.path().join("link"));
-        fs::write(&target, "precious").unwrap();
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        let folder = parent.path().join("folder");
-        fs::create_dir(&folder).unwrap();
-        let socket = parent.path().join("socket");
-        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        for path in [&link, &folder, &socket, Path::new("/dev/null")] {
-            let refused = replace(path, b"new", PRIVATE).unwrap_err();
-            assert!(refused.to_string().contains("regular file"), "{path:?}: {refused}");
-        }
-        assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
-        replace(&target, b"new", PRIVATE).unwrap();
-        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
     }
 
     #[test]

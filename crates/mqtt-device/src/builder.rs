@@ -253,16 +253,15 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// Sets the way to the hub: TCP on port 8883 (the default), WebSocket on port 443, or whichever of them is open.
-    /// [`ConnectionState::Connected`] says which one it is. `MqttsPort=` and `HttpsPort=` in the connection string name
-    /// other ports.
+    /// Sets the way to the hub: TCP on port 8883 (the default), WebSocket on port 443, or the first of them that is open,
+    /// which [`ConnectionState::Connected`] names. `MqttsPort=` and `HttpsPort=` in the string name other ports.
     pub const fn transport(mut self, transport: Transport) -> Self {
         self.options.transport = transport;
         self
     }
 
-    /// Sets the proxy through which the hub is reached. Without it that is the one that the environment names:
-    /// `HTTPS_PROXY`, then `ALL_PROXY`, except for the hosts in `NO_PROXY` and for a hub on this machine.
+    /// Sets the proxy to the hub. Without it that is the one in `HTTPS_PROXY` or `ALL_PROXY`, except for the hosts in
+    /// `NO_PROXY` and for a hub on this machine.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.options.proxy = ProxySetting::Proxy(proxy);
         self
@@ -281,13 +280,11 @@ impl<C: Client> ClientBuilder<C> {
         self
     }
 
-    /// Connects. After this first connection the client connects again by itself, for ever unless its
-    /// [`ReconnectPolicy`] says otherwise.
+    /// Connects. Later the client connects again by itself, for ever unless its [`ReconnectPolicy`] says otherwise.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for the connection string or an option, and for an id with `+` or `#`, which
-    /// MQTT cannot carry; whatever made the first
-    /// attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
+    /// MQTT cannot carry; whatever made the first attempt fail: [`NotAuthorized`](ErrorKind::NotAuthorized), [`Network`](ErrorKind::Network),
     /// [`Timeout`](ErrorKind::Timeout), [`Tls`](ErrorKind::Tls), [`Protocol`](ErrorKind::Protocol),
     /// [`Unavailable`](ErrorKind::Unavailable).
     ///

@@ -1,5 +1,5 @@
 //! The testkit has the raw peers of this project: a device that speaks MQTT, and a back end or reader that speaks
-//! AMQP, both packet by packet, so that no client library stands between a test and the hub.
+//! AMQP, both packet by packet, over TLS or over WebSocket, so that no client library stands between a test and the hub.
 //!
 //! Scenarios, benchmarks, fuzz targets and the tests of single crates use it. It knows none of our packages: it
 //! writes and reads bytes by hand or with another project's codec, since a hub that was tested with its own encoder

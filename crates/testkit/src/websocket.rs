@@ -45,9 +45,6 @@ pub fn request(path: &str, protocol: &str) -> String {
 }
 
 /// Returns a frame with a mask, whose length is written in the shortest form.
-///
-/// # Panics
-/// If the payload is longer than the memory of this machine, which it is not.
 #[must_use]
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len() as u64, true);

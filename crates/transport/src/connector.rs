@@ -182,7 +182,7 @@ impl Connector {
         let stream = match proxy {
             Some(proxy) => {
                 let connecting = proxy::connect(proxy, (host, port), deadline);
-                connecting.await.map_err(OpenFailure::Proxy)?
+                connecting.await.map_err(|error| OpenFailure::Proxy(Box::new(error)))?
             }
             None => {
                 let tcp =

@@ -77,7 +77,7 @@ pub enum OpenFailure {
     Timeout(Duration),
     /// The proxy did not connect to the hub.
     #[error(transparent)]
-    Proxy(ProxyError),
+    Proxy(Box<ProxyError>),
     /// The TLS handshake with the hub failed.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),

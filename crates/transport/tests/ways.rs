@@ -39,7 +39,7 @@ async fn websocket_echo(
 ) -> (u16, tokio::sync::mpsc::Receiver<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (asked_of, asked) = tokio::sync::mpsc::channel(1);
+    let (asked_of, asked) = tokio::sync::mpsc::channel(8);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let asked_of = asked_of.clone();
@@ -226,7 +226,7 @@ async fn auto_takes_the_way_that_is_open_and_remembers_it() {
     let open =
         Connector::new(destination(echo().await, port), Transport::Auto, &ProxySetting::Direct).unwrap();
     assert_eq!(open.open(PATIENCE).await.unwrap().transport, Transport::Tcp);
-    // A clone remembers WebSocket, so TCP is no longer tried first.
+    // Where WebSocket worked it is taken first, though TCP is open at the other destination.
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let connector =
         Connector::new(destination(refused, port), Transport::Auto, &ProxySetting::Direct).unwrap();

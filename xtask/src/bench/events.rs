@@ -4,6 +4,7 @@
 //! Microsoft's.
 
 mod device;
+mod fleet;
 mod official;
 mod reader;
 
@@ -13,21 +14,19 @@ use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use hdrhistogram::Histogram;
 use iothub_amqp_service::{EventPosition, EventReader};
-use iothub_auth::{DeviceConnectionString, EventHubsConnectionString, ServiceConnectionString};
-use iothub_models::{DeviceId, DeviceIdentity};
-use iothub_programs::steps::table;
-use iothub_rest_service::ServiceClient;
+use iothub_auth::EventHubsConnectionString;
 
 use self::device::Device;
+use self::fleet::BODY;
+pub(super) use self::fleet::Fleet;
 use self::reader::RawReader;
 use super::memory::resident;
-use super::server::{DEVICE, Server};
+use super::server::Server;
+use iothub_programs::steps::table;
 
 /// Messages of each round of taking.
 const TAKEN: usize = 200_000;
 const DEVICES: usize = 50;
-/// What a message carries.
-const BODY: usize = 100;
 /// Messages one at a time, a thousand a second, and those before anything is measured.
 const PACED: usize = 10_000;
 const WARM_UP: usize = 1_000;
@@ -119,35 +118,12 @@ async fn latency(server: &Server) -> Result<Histogram<u64>> {
     Ok(histogram)
 }
 
-/// Messages a second, from the first to the last acknowledgement.
+/// Returns the messages a second, from the first message to the last acknowledgement.
 async fn ingest(server: &Server, count: usize) -> Result<f64> {
-    let mut devices = Vec::with_capacity(count);
-    for string in device_strings(server, count).await? {
-        devices.push(Device::connect(&string).await?);
-    }
+    let mut fleet = Fleet::connect(server, count).await?;
     let started = Instant::now();
-    let pushing: Vec<_> = devices
-        .into_iter()
-        .map(|mut device| tokio::spawn(async move { device.push(TAKEN / count, &[b'x'; BODY]).await }))
-        .collect();
-    for pushed in pushing {
-        pushed.await.context("a device's task failed")??;
-    }
+    fleet.push(TAKEN).await?;
     Ok(rate(TAKEN, started))
-}
-
-async fn device_strings(server: &Server, count: usize) -> Result<Vec<DeviceConnectionString>> {
-    let owner: ServiceConnectionString = server.owner_string()?.parse()?;
-    let service = ServiceClient::builder(owner.clone()).build()?;
-    let mut strings = vec![server.device_string()?.parse()?];
-    for number in 1..count {
-        let id: DeviceId = format!("{DEVICE}-{number}").parse()?;
-        let identity = service.devices().create(DeviceIdentity::new(id.clone())).await?;
-        let keys = identity.authentication.symmetric_key.and_then(|keys| keys.primary_key);
-        let key = keys.context("a device without a key")?;
-        strings.push(DeviceConnectionString::new(owner.address.clone(), id, key));
-    }
-    Ok(strings)
 }
 
 async fn read_raw(server: &Server) -> Result<f64> {

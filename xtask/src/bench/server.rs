@@ -1,19 +1,20 @@
-//! [`Server`] is the hub's release program on free ports, which the benches start and measure.
+//! [`Server`] is the hub's release program on free ports. Every measurement starts one, connects its clients with the
+//! strings of the ready file, and stops it.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use iothub_programs::program::Program;
-use iothub_programs::workspace;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// The end of patience for the hub's start.
+use iothub_programs::program::Program;
+use iothub_programs::workspace;
+
+/// The time within which the hub must be ready after its start, and ended after a stop.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// The one device that is there from the start.
+/// The id of the device that exists from the start.
 pub(super) const DEVICE: &str = "bench-device";
 
 pub(super) struct Server {
@@ -33,7 +34,7 @@ pub(super) fn path() -> PathBuf {
 }
 
 impl Server {
-    /// A hub with a state folder of its own.
+    /// Starts a hub with a state folder of its own.
     pub(super) async fn start() -> Result<Self> {
         let state = tempfile::tempdir().context("no temporary folder")?;
         let server = Self::start_in(state.path()).await?;
@@ -49,22 +50,29 @@ impl Server {
         Ok(Self { _state: Some(state), ..server })
     }
 
-    /// A hub with this state folder, once all its ports accept.
+    /// Starts the program at this path, which may be of another version, with a state folder of its own. It prints
+    /// refusals and failures only, so that no processor time is spent on lines about each operation.
+    pub(super) async fn start_quietly(program: &Path) -> Result<Self> {
+        let state = tempfile::tempdir().context("no temporary folder")?;
+        let mut command = Command::new(program);
+        command.arg("--quiet");
+        let server = Self::start_as(command, state.path()).await?;
+        Ok(Self { _state: Some(state), ..server })
+    }
+
+    /// Starts a hub with this state folder. Returns once all its ports accept.
     pub(super) async fn start_in(state: &Path) -> Result<Self> {
         Self::start_as(Command::new(path()), state).await
     }
 
     async fn start_as(mut command: Command, state: &Path) -> Result<Self> {
         let ready_file = state.join("ready.json");
-        // A restart in the same folder must not be taken for ready before it is.
+        // The file of an earlier start in this folder would be taken for that of this one.
         if ready_file.exists() {
             std::fs::remove_file(&ready_file)?;
         }
         command.arg("--state-dir").arg(state).arg("--ready-file").arg(&ready_file);
-        command.args(["--device", DEVICE]);
-        for flag in ["--mqtts-port", "--amqps-port", "--amqp-port", "--https-port"] {
-            command.arg(flag).arg(free_port()?.to_string());
-        }
+        command.args(["--device", DEVICE]).args(workspace::ON_FREE_PORTS);
         let program = Program::start("local-hub", command)?;
         let written = async {
             loop {
@@ -111,9 +119,4 @@ impl Server {
         self.program.interrupt()?;
         self.program.end_well(DEADLINE).await
     }
-}
-
-/// A port nobody uses at the moment.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0)).context("no free port")?.local_addr()?.port())
 }

@@ -30,8 +30,7 @@ const AUTH: &str = "iothub-auth";
 const TRANSPORT: &str = "iothub-transport";
 const AMQP_SERVER: &str = "iothub-amqp-server";
 const QUERY: &str = "iothub-query";
-const CLIENTS: &[&str] =
-    &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
+const CLIENTS: &[&str] = &[MODELS, AUTH, "iothub-mqtt-device", "iothub-rest-service", "iothub-amqp-service"];
 /// A package without code, only with features; any package that compiles much may name it.
 const UNIFIED: &str = "iothub-unified";
 /// The code that xtask and the runner of Microsoft's clients share; it knows no hub and no client.

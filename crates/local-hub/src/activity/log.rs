@@ -1,6 +1,6 @@
 //! [`ActivityLog`] hands the records of a hub's activity to everybody who listens.
 //!
-//! The functions of `tell` and `refusal` emit the records; a `stream` is the place of one listener.
+//! The functions of `tell` emit the records; a `stream` is the place of one listener.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,7 +113,7 @@ impl ActivityLog {
         // Under the lock, so that times grow with sequence numbers.
         let mut outlets = self.outlets();
         let mut record = Activity::new(kind, self.0.clock.now(), Arc::clone(&self.0.hub));
-        super::origin::fill(&mut record);
+        super::Origin::fill(&mut record);
         fill(&mut record);
         outlets.last_sequence += 1;
         record.sequence = outlets.last_sequence;

@@ -99,23 +99,12 @@ async fn carry_over(hub: Hub, connection: ConnectionHandle, sent: Sent) {
     if attached.strong_count() == 0 {
         return;
     }
-    let outcome = match enqueue(&hub, &recipients, message).await {
+    let enqueued = hub.commit(|service, now| service.enqueue_c2d_for(now, &recipients, message));
+    let outcome = match enqueued.await {
         Ok(()) => Outcome::Accepted,
         Err(refusal) => rejected(&refusal),
     };
     connection.settle(link, delivery, outcome);
-}
-
-/// Queues the message for the first of the recipients that exists; they come in the order of their likelihood.
-async fn enqueue(hub: &Hub, recipients: &[DeviceId], message: C2dMessage) -> Result<(), HubError> {
-    let recipient = recipients
-        .iter()
-        .find(|id| hub.peek(|service, _| service.has_device(id)))
-        .or_else(|| recipients.first());
-    match recipient {
-        Some(device) => hub.commit(|service, now| service.enqueue_c2d(now, device, message)).await,
-        None => Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address")),
-    }
 }
 
 fn rejected(refusal: &HubError) -> Outcome {

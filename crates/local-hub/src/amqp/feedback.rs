@@ -32,7 +32,7 @@ use super::error::amqp_error;
 use super::worker::Worker;
 use crate::core::feedback::LeasedFeedback;
 use crate::core::grant::Grants;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 use crate::core::service::Service;
 use crate::hub::Hub;

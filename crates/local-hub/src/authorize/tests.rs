@@ -8,10 +8,10 @@ use iothub_models::Identity;
 
 use super::*;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::journal::Memory;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use iothub_models::{C2dMessage, DeviceId, Identity, ModelId};
 use jiff::Timestamp;
 
-use super::c2d_queue::C2dEnd;
+use super::c2d::C2dEnd;
 use super::connections::CloseReason;
 use super::event::HubEvent;
-use super::kept::Position;
-use super::method_calls::Progress;
-use super::record::Record;
+use super::lease::Position;
+use super::methods::Progress;
 use super::twins::DesiredChange;
 
 /// The consequences of one or more transitions, each kind in the order in which it was added.
@@ -46,6 +45,40 @@ pub(crate) struct Effects {
     pub(crate) keeps_records: bool,
     /// True if somebody follows the hub's activity, so that [`happened`](Self::happened) is worth its cost.
     pub(crate) is_watched: bool,
+}
+
+/// A piece of the service's state that a transition changed, for a journal that keeps it.
+///
+/// A record names its piece and does not hold it: the journal writes the piece as it is after the transition, while the
+/// service is locked, so that two changes of one twin in one transaction are written once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Record {
+    /// The identity was created, changed or deleted; its twin goes with it.
+    Identity(Identity),
+    /// The twin was changed, or has another model id.
+    Twin(Identity),
+    /// The device's cloud-to-device messages or their delivery counts were changed.
+    Messages(DeviceId),
+    /// Feedback records or batches were changed.
+    Feedback,
+    /// The session was opened, discarded or changed.
+    Session(Identity),
+    /// Everything was forgotten.
+    Reset,
+}
+
+impl Record {
+    /// Returns about how many bytes the record itself takes while it waits for the journal.
+    pub(crate) fn weight(&self) -> usize {
+        let id = match self {
+            Self::Identity(id) | Self::Twin(id) | Self::Session(id) => {
+                id.device.as_str().len() + id.module.as_ref().map_or(0, |module| module.as_str().len())
+            }
+            Self::Messages(device) => device.as_str().len(),
+            Self::Feedback | Self::Reset => 0,
+        };
+        size_of::<Self>() + id
+    }
 }
 
 /// A fact for the hub's activity log.

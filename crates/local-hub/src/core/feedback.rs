@@ -13,9 +13,8 @@ use std::collections::VecDeque;
 use iothub_models::{DeviceId, FeedbackRecord};
 use jiff::Timestamp;
 
-use super::kept::{Kept, Position};
+use super::lease::{Kept, Lock, LockToken, LockTokens, Position, Settlement};
 use super::limits::{FEEDBACK_BATCH_DELAY, FEEDBACK_BATCH_RECORDS, Limits};
-use super::lock_token::{Lock, LockToken, LockTokens, Settlement};
 use super::truncated;
 
 /// A batch handed out.

@@ -1,9 +1,16 @@
-//! [`Registry`] keeps the identities: who may connect, with which keys, and in which state they are.
+//! [`Registry`] keeps the identities of devices and modules: which of them may connect, with which keys, and in which state
+//! each is.
 //!
-//! It refuses to create what exists, to change what does not, a stale ETag, and an identity over the limit.
+//! The transitions in `service/identities.rs` call it. It refuses to create an identity that exists, to change one that
+//! does not exist or has another ETag, and to create more than the limit. The parts that a back end writes are checked in
+//! `device_write`; the facts that devices and modules share are in `registered`; `scopes` keeps the tree of IoT Edge
+//! devices. The twins of identities are no part of the registry.
+//!
 //! Source: *Understand the identity registry in your IoT hub*.
 
+mod device_write;
 mod modules;
+mod registered;
 mod scopes;
 
 use std::collections::BTreeMap;
@@ -14,14 +21,13 @@ use iothub_models::{
 };
 use jiff::Timestamp;
 
+pub(crate) use self::device_write::{DeviceWrite, ModuleWrite};
 pub(crate) use self::modules::Module;
-use super::device_write::DeviceWrite;
-use super::precondition::Precondition;
-use super::refusal::HubError;
-use super::registered::{Credentials, LastActivity, Registered};
+pub(crate) use self::registered::{Credentials, LastActivity, Registered};
+use super::refusal::{HubError, Precondition};
 use super::truncated;
 
-/// One device.
+/// A device as the registry keeps it.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) registered: Registered,
@@ -33,7 +39,7 @@ pub(crate) struct Device {
     parent: Option<Box<str>>,
 }
 
-/// The registry.
+/// All identities of the hub.
 #[derive(Debug)]
 pub(crate) struct Registry {
     devices: BTreeMap<DeviceId, Device>,
@@ -45,7 +51,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// An empty registry. `first_etag` is best random: an ETag that a client kept from before a restart
+    /// Returns an empty registry. `first_etag` is best random: an ETag that a client kept from before a restart
     /// must not fit another version.
     pub(crate) const fn new(max_identities: usize, first_etag: u64) -> Self {
         Self {
@@ -58,7 +64,7 @@ impl Registry {
         }
     }
 
-    /// Creates the identity, or with a precondition replaces what may be written of it.
+    /// Creates the identity, or with a precondition replaces its writable part, and returns it.
     pub(crate) fn put(
         &mut self,
         write: DeviceWrite,
@@ -124,7 +130,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the identity and its modules. Without a precondition it goes whatever its ETag is.
+    /// Removes the device and its modules. Without a precondition it is removed whatever its ETag is.
     pub(crate) fn delete(&mut self, id: &DeviceId, precondition: &Precondition) -> Result<(), HubError> {
         let Some(device) = self.devices.get(id) else { return Err(HubError::device_not_found(id)) };
         device.registered.check(precondition)?;
@@ -134,6 +140,7 @@ impl Registry {
         Ok(())
     }
 
+    /// Returns the identity of a device, with its keys.
     pub(crate) fn get(&self, id: &DeviceId) -> Result<DeviceIdentity, HubError> {
         match self.devices.get(id) {
             Some(device) => Ok(device.show(id)),
@@ -141,11 +148,12 @@ impl Registry {
         }
     }
 
+    /// Returns a device as the registry keeps it.
     pub(crate) fn device(&self, id: &DeviceId) -> Option<&Device> {
         self.devices.get(id)
     }
 
-    /// The devices whose ids come after `after`, or all, in their order.
+    /// Returns the devices whose ids come after `after`, or all devices, in the order of their ids.
     pub(crate) fn devices_after<'s>(
         &'s self,
         after: Option<&DeviceId>,
@@ -153,11 +161,12 @@ impl Registry {
         self.devices.range::<DeviceId, _>((after.map_or(Unbounded, Excluded), Unbounded))
     }
 
-    /// Up to `top` identities, ordered by id.
+    /// Returns the identities of up to `top` devices, in the order of their ids.
     pub(crate) fn list(&self, top: usize) -> Vec<DeviceIdentity> {
         self.devices.iter().take(top).map(|(id, device)| device.show(id)).collect()
     }
 
+    /// Returns the numbers of all, enabled and disabled devices.
     pub(crate) fn statistics(&self) -> RegistryStatistics {
         let (total, disabled) = (self.devices.len() as u64, self.disabled as u64);
         RegistryStatistics {
@@ -197,6 +206,7 @@ impl Registry {
         self.registered(id).map(|registered| registered.activity_cell().clone())
     }
 
+    /// Removes all identities.
     pub(crate) fn clear(&mut self) {
         self.devices.clear();
         self.modules.clear();
@@ -227,7 +237,7 @@ impl Registry {
         ))
     }
 
-    /// Two identities never share a generation, not even within one tick of the clock.
+    /// Returns the generation of a new identity. Two identities never share one, not even within one tick of the clock.
     fn next_generation(&mut self, now: Timestamp) -> i64 {
         self.last_generation = ticks(now).max(self.last_generation + 1);
         self.last_generation
@@ -260,7 +270,7 @@ impl Device {
     }
 }
 
-/// 100 ns steps since the start of the year 1, as `.NET` counts: 18 digits until the year 3168.
+/// Returns a time in 100 ns steps since the start of the year 1, as `.NET` counts: 18 digits until the year 3168.
 fn ticks(time: Timestamp) -> i64 {
     const UNIX_EPOCH: i64 = 621_355_968_000_000_000;
     time.as_second()

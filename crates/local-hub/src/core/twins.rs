@@ -31,8 +31,7 @@ use self::document::TwinDocument;
 pub(crate) use self::document::{Stored, TwinState};
 use self::index::TwinIndexes;
 use self::limits::{Nulls, Section, check_change, check_size};
-use super::precondition::Precondition;
-use super::refusal::HubError;
+use super::refusal::{HubError, Precondition};
 use super::truncated;
 
 /// The twins of all devices, or of all modules, in the order of their ids.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::error::{ApiError, refusal_body};
 use super::told::ToldRefusal;
-use crate::core::method_calls::CallFailure;
+use crate::core::methods::CallFailure;
 use crate::core::refusal::HubError;
 
 /// A refusal on its way to the client.

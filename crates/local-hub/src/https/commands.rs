@@ -16,7 +16,7 @@ use super::call_error::CallError;
 use super::error::JSON;
 use super::method_json::{call, connect_timeout, response_timeout};
 use super::request::{json_body, query};
-use crate::core::method_calls::MethodAnswer;
+use crate::core::methods::MethodAnswer;
 use crate::core::refusal::HubError;
 use crate::hub::Hub;
 

@@ -1,17 +1,17 @@
 //! These functions read a device or module identity as back ends write it: JSON in, [`DeviceWrite`] or
 //! [`ModuleWrite`] out.
 //!
-//! Members that only the hub may set are passed over, since clients send back whole identities; so are unknown
-//! ones, as the service does. A member that the service would keep and this hub does not is refused.
+//! `devices` and `modules` call them; the registry judges the values. Members that only the hub may set are passed over,
+//! since clients send back whole identities; so are unknown members, as the service does. A member that the service
+//! would keep and this hub does not is refused.
 
-use iothub_models::{DeviceStatus, ErrorCode};
+use iothub_models::{AuthenticationType, DeviceStatus, ErrorCode, SharedAccessKey, X509Thumbprints};
 use serde_json::{Map, Value};
 
-use super::authentication_json;
 use super::json_object::{Parsed, boolean, field, not_kept, object, one_of, root, text, texts};
 use super::passed_over::{PassedOver, Read};
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::refusal::HubError;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 
 /// Members that only the hub writes, of devices and of modules.
 const READ_ONLY: &[&str] = &[
@@ -51,7 +51,7 @@ pub(super) fn parse(body: &[u8]) -> Parsed<Read<DeviceWrite>> {
     }
     write.status_reason = text(&device, "statusReason")?.map(str::to_owned);
     let mut passed_over = PassedOver::default();
-    let authentication = authentication_json::parse(&device, &mut passed_over)?;
+    let authentication = authentication(&device, &mut passed_over)?;
     write.authentication = authentication.kind;
     write.keys = authentication.keys;
     write.thumbprints = authentication.thumbprints;
@@ -74,13 +74,66 @@ pub(super) fn parse_module(body: &[u8]) -> Parsed<Read<ModuleWrite>> {
     let mut write = ModuleWrite::new(id(&module, "deviceId")?, id(&module, "moduleId")?);
     write.managed_by = text(&module, "managedBy")?.map(str::to_owned);
     let mut passed_over = PassedOver::default();
-    let authentication = authentication_json::parse(&module, &mut passed_over)?;
+    let authentication = authentication(&module, &mut passed_over)?;
     write.authentication = authentication.kind;
     write.keys = authentication.keys;
     write.thumbprints = authentication.thumbprints;
     not_kept(&module, ATTRIBUTES)?;
     passed_over.note(&module, "", MODULE, READ_ONLY);
     Ok(Read { value: write, passed_over })
+}
+
+/// The member `authentication` of an identity. A value that the client leaves out has its default.
+#[derive(Debug, Default)]
+struct Authentication {
+    kind: AuthenticationType,
+    keys: Option<[SharedAccessKey; 2]>,
+    thumbprints: X509Thumbprints,
+}
+
+/// Reads the member `authentication` of an identity.
+fn authentication(identity: &Map<String, Value>, passed_over: &mut PassedOver) -> Parsed<Authentication> {
+    let mut read = Authentication::default();
+    let Some(authentication) = object(identity, "authentication")? else { return Ok(read) };
+    if let Some(word) = text(authentication, "type")? {
+        const TYPES: [(&str, AuthenticationType); 4] = [
+            ("sas", AuthenticationType::Sas),
+            ("selfSigned", AuthenticationType::SelfSigned),
+            ("certificateAuthority", AuthenticationType::CertificateAuthority),
+            ("none", AuthenticationType::None),
+        ];
+        read.kind = one_of("authentication.type", word, &TYPES)?;
+    }
+    passed_over.note(authentication, "authentication.", &["type", "symmetricKey", "x509Thumbprint"], &[]);
+    if let Some(keys) = object(authentication, "symmetricKey")? {
+        passed_over.note(keys, "authentication.symmetricKey.", &["primaryKey", "secondaryKey"], &[]);
+        let key = |name| Ok(text(keys, name)?.filter(|key| !key.is_empty()).map(SharedAccessKey::new));
+        read.keys = match (key("primaryKey")?, key("secondaryKey")?) {
+            (Some(primary), Some(secondary)) => Some([primary, secondary]),
+            (None, None) => None,
+            _ => {
+                return Err(HubError::new(
+                    ErrorCode::ArgumentInvalid,
+                    "authentication.symmetricKey: give both keys, or none to have the hub make them",
+                ));
+            }
+        };
+        // Keys count only where tokens do; a client that changes the type sends back the keys it read.
+        if read.keys.is_some() && read.kind != AuthenticationType::Sas {
+            passed_over.note_name("symmetricKey", "authentication.", &[], &[]);
+        }
+    }
+    if let Some(thumbprints) = object(authentication, "x509Thumbprint")? {
+        let known = ["primaryThumbprint", "secondaryThumbprint"];
+        passed_over.note(thumbprints, "authentication.x509Thumbprint.", &known, &[]);
+        let thumbprint =
+            |name| Ok(text(thumbprints, name)?.filter(|text| !text.is_empty()).map(str::to_owned));
+        read.thumbprints = X509Thumbprints {
+            primary_thumbprint: thumbprint("primaryThumbprint")?,
+            secondary_thumbprint: thumbprint("secondaryThumbprint")?,
+        };
+    }
+    Ok(read)
 }
 
 fn id<T>(object: &Map<String, Value>, name: &str) -> Parsed<T>
@@ -96,7 +149,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iothub_models::AuthenticationType;
 
     #[test]
     fn the_shortest_body_is_an_enabled_device_whose_keys_the_hub_makes() {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::error::{ApiError, json};
 use super::message_headers::{read_c2d, write_c2d};
 use super::request::{DeviceOfPath, kept_body, lock_token, query};
-use crate::core::lock_token::Settlement;
+use crate::core::lease::Settlement;
 use crate::hub::{DeviceSession, Hub};
 
 /// Queues a back end's message. The official clients send over AMQP; Azure IoT Explorer sends here.

@@ -1,6 +1,6 @@
 //! This file serves `/devices/{id}/messages/events`, and the same path of a module, where telemetry comes over HTTPS:
 //! one message with its properties in headers, or a batch of messages as JSON, which the hub keeps as a whole or not at
-//! all. `router` calls it.
+//! all. `router` calls it; routes and the event log are left to the hub.
 //!
 //! ```text
 //! [{"body": "{base64}", "base64Encoded": true, "properties": {"iothub-app-{name}": "{value}", …}}, …]
@@ -8,8 +8,7 @@
 //! `base64Encoded` is true by default; if it is false, the body is the text itself. Names of properties that
 //! are neither the service's nor begin with `iothub-app-` are passed over.
 
-mod batch;
-
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -18,7 +17,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use iothub_models::{ErrorCode, Properties, TelemetryMessage};
+use iothub_models::{ErrorCode, NotJson, Properties, TelemetryMessage};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -28,7 +29,7 @@ use super::passed_over::{PassedOver, Read};
 use super::request::{IdentityOfPath, body, media_type, parsed};
 use crate::core::event::HubEvent;
 use crate::core::grant::DeviceGrant;
-use crate::core::limits::PROPERTIES;
+use crate::core::limits::{BATCH_MESSAGES, PROPERTIES};
 use crate::core::refusal::{HubError, too_many_properties};
 use crate::hub::{DeviceSession, Hub};
 
@@ -58,7 +59,7 @@ pub(super) async fn post(
     let limit = hub.config().limits.telemetry_message_bytes;
     let is_batch = media_type(&headers).is_some_and(|media_type| media_type == BATCH);
     let messages = if is_batch {
-        let entries = parsed(&hub, content, batch::parse).await?;
+        let entries = parsed(&hub, content, parse_batch).await?;
         messages_of(entries, limit).await?.logged(&sender)
     } else {
         vec![single(&headers, content)?]
@@ -102,17 +103,17 @@ impl Telemetry {
             "iothub-contenttype" => message.content_type = Some(value),
             "iothub-contentencoding" => message.content_encoding = Some(value),
             "dt-subject" => message.component = Some(value),
-            // The second is how the .NET client spells it in a batch.
+            // The .NET client writes the second name in a batch.
             "iothub-creationtimeutc" | "iothub-app-iothub-creation-time-utc" => match value.parse() {
                 Ok(time) => message.creation_time = Some(time),
-                // Kept as it came: the service does not judge it either.
+                // It is kept as it came, since the service does not judge it either.
                 Err(_) => drop(self.system_properties.insert(CREATION_TIME, value)),
             },
             lower => {
                 if let Some((_, known)) = OTHERS.iter().find(|(header, _)| *header == lower) {
                     self.system_properties.insert(*known, value);
                 } else if lower.starts_with(APPLICATION) {
-                    // In the case it has here: in a batch there is one.
+                    // The name keeps its case, which only a batch has.
                     message.properties.insert(name.get(APPLICATION.len()..).unwrap_or_default(), value);
                 } else {
                     return false;
@@ -122,11 +123,13 @@ impl Telemetry {
         true
     }
 
+    /// Returns the size of the message with all its properties.
     fn size(&self) -> usize {
         self.message.size() + self.system_properties.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 }
 
+/// Reads a message that comes alone, with its properties in headers.
 fn single(headers: &HeaderMap, body: Bytes) -> Result<Telemetry, ApiError> {
     let mut telemetry = Telemetry { message: TelemetryMessage::from_bytes(body), ..Telemetry::default() };
     for (name, value) in headers {
@@ -138,6 +141,7 @@ fn single(headers: &HeaderMap, body: Bytes) -> Result<Telemetry, ApiError> {
     Ok(telemetry)
 }
 
+/// Refuses messages over the limit.
 fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
     if size <= limit {
         return Ok(());
@@ -146,10 +150,52 @@ fn check_size(size: usize, limit: usize) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::MessageTooLarge, text))
 }
 
+/// The messages of a batch, of which reading stops at the first that is one too many.
+struct Messages(Vec<Map<String, Value>>);
+
+impl<'de> Deserialize<'de> for Messages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ReadMessages)
+    }
+}
+
+struct ReadMessages;
+
+impl<'de> Visitor<'de> for ReadMessages {
+    type Value = Messages;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {BATCH_MESSAGES} messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Messages, A::Error> {
+        let mut messages = Vec::new();
+        while let Some(message) = items.next_element()? {
+            if messages.len() == BATCH_MESSAGES {
+                return Err(A::Error::custom(format_args!("there are more than {BATCH_MESSAGES} messages")));
+            }
+            messages.push(message);
+        }
+        Ok(Messages(messages))
+    }
+}
+
+/// Reads the JSON of a batch: its messages, whose members have no meaning yet.
+fn parse_batch(content: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let messages: Result<Messages, _> = serde_json::from_slice(content);
+    messages.map(|Messages(messages)| messages).map_err(|error| {
+        let text = match NotJson::of(content, &error) {
+            NotJson::Shape => format!("the batch is not a JSON array of messages: {error}"),
+            defect => format!("the batch {defect}"),
+        };
+        ApiError::new(ErrorCode::IotHubFormatError, text)
+    })
+}
+
 /// Opens the reading of batches to the fuzz targets.
 #[cfg(fuzzing)]
 pub(super) fn fuzzing_batch(body: &[u8]) {
-    for entry in batch::parse(body).into_iter().flatten() {
+    for entry in parse_batch(body).into_iter().flatten() {
         drop(entry_of_batch(entry, &mut PassedOver::default()));
     }
 }
@@ -160,7 +206,7 @@ pub(super) fn fuzzing_single(headers: &HeaderMap) {
     drop(single(headers, Bytes::new()));
 }
 
-/// Reads the messages of a batch, which have at most `limit` bytes together.
+/// Gives the members of the messages of a batch their meaning. The messages have at most `limit` bytes together.
 async fn messages_of(
     entries: Vec<Map<String, Value>>,
     limit: usize,
@@ -174,15 +220,16 @@ async fn messages_of(
             ApiError::new(code, format!("message {number} of the batch: {text}"))
         })?;
         size += message.size();
-        // Checked here too: a batch that is over the limit anyway is not worth reading.
+        // A batch that is over the limit is not read to its end.
         check_size(size, limit)?;
         read.push(message);
-        // A message may have a thousand properties, and others are to get their turn between two of them.
+        // A message may have a thousand properties: other connections get their turn between two messages.
         tokio::task::yield_now().await;
     }
     Ok(Read { value: read, passed_over })
 }
 
+/// Reads one message of a batch.
 fn entry_of_batch(entry: Map<String, Value>, passed_over: &mut PassedOver) -> Parsed<Telemetry> {
     passed_over.note(&entry, "", &["body", "base64Encoded", "properties"], &[]);
     let encoded = field(&entry, "base64Encoded").map_or(Ok(true), |value| boolean("base64Encoded", value))?;
@@ -216,7 +263,7 @@ mod tests {
     use super::*;
 
     async fn batch(content: Bytes, limit: usize) -> Result<Read<Vec<Telemetry>>, ApiError> {
-        messages_of(super::batch::parse(&content)?, limit).await
+        messages_of(parse_batch(&content)?, limit).await
     }
 
     #[test]
@@ -310,6 +357,18 @@ mod tests {
                 ErrorCode::IotHubFormatError,
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn messages_are_bounded_and_nothing_is_read_beyond() {
+        let batch =
+            |messages: usize, end: &str| format!("[{}{end}", vec![r#"{"body":""}"#; messages].join(","));
+        assert_eq!(parse_batch(batch(BATCH_MESSAGES, "]").as_bytes()).unwrap().len(), BATCH_MESSAGES);
+        for end in ["]", " nonsense that nobody gets so far as to see"] {
+            let refused = parse_batch(batch(BATCH_MESSAGES + 1, end).as_bytes()).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::IotHubFormatError);
+            assert!(format!("{refused:?}").contains("more than 500"), "{refused:?}");
         }
     }
 }

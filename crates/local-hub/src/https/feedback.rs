@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::{ApiError, json};
 use super::request::lock_token;
-use crate::core::lock_token::{LockToken, Settlement};
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::service::Service;
 use crate::hub::Hub;
 

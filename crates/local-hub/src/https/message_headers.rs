@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::ApiError;
-use crate::core::c2d_queue::LeasedC2d;
+use crate::core::c2d::LeasedC2d;
 
 /// The prefix of the name of an application property.
 pub(super) const APPLICATION: &str = "iothub-app-";
@@ -123,7 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::lock_token::LockTokens;
+    use crate::core::lease::LockTokens;
 
     fn message() -> C2dMessage {
         C2dMessage {

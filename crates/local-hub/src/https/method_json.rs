@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::json_object::{Parsed, whole_number, wrong_type};
 use super::passed_over::{PassedOver, Read};
-use crate::core::method_calls::MethodCall;
+use crate::core::methods::MethodCall;
 use crate::core::refusal::HubError;
 
 /// The seconds that an answer may take. Source: *Understand and invoke direct methods from IoT Hub*, and the

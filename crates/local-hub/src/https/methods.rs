@@ -11,7 +11,7 @@ use super::call_error::CallError;
 use super::error::json;
 use super::method_json;
 use super::request::{IdentityOfPath, json_body};
-use crate::core::method_calls::MethodAnswer;
+use crate::core::methods::MethodAnswer;
 use crate::hub::Hub;
 
 /// The answer of the device, with its payload as the device wrote it, or `null` if it wrote no payload.

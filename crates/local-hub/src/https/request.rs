@@ -15,8 +15,8 @@ use iothub_models::{DeviceId, ErrorCode, Identity};
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
-use crate::core::lock_token::LockToken;
-use crate::core::precondition::Precondition;
+use crate::core::lease::LockToken;
+use crate::core::refusal::Precondition;
 use crate::hub::Hub;
 
 /// The largest number of bytes in the body of a request. The limit is ours: the largest body that the service takes is smaller.

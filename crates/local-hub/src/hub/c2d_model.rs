@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use self::model::{Model, Record, Rules};
 use super::Hub;
 use super::tests::hub_with;
-use crate::core::device_write::DeviceWrite;
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::limits::Limits;
-use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 
 const SEQUENCES: u64 = 2_500;
 const STEPS: usize = 40;
@@ -290,7 +290,7 @@ impl Both {
     fn compare_leases(
         &mut self,
         device: usize,
-        leased: &[crate::core::c2d_queue::LeasedC2d],
+        leased: &[crate::core::c2d::LeasedC2d],
         expected: &[model::Lease],
     ) {
         let seen: Vec<_> = leased

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Hub;
-use crate::core::method_calls::{CallFailure, MethodAnswer, MethodCall, Progress};
+use crate::core::methods::{CallFailure, MethodAnswer, MethodCall, Progress};
 use crate::core::refusal::HubError;
 
 /// The callers that wait, by the numbers of their calls.
@@ -28,9 +28,6 @@ impl CallTable {
 
     /// Tells callers the progress of their calls.
     pub(super) fn tell(&self, calls: Vec<(u64, Progress)>) {
-        if calls.is_empty() {
-            return;
-        }
         let mut table = self.table();
         for (number, progress) in calls {
             let is_over = matches!(progress, Progress::Done(_));

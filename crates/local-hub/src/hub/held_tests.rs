@@ -8,12 +8,12 @@ use serde_json::{Map, json};
 
 use super::tests::{create, hub_in};
 use super::{DeviceSession, Hub};
-use crate::core::device_write::DeviceWrite;
+use crate::core::effects::Record;
 use crate::core::event::HubEvent;
+use crate::core::lease::Settlement;
 use crate::core::limits::Limits;
-use crate::core::lock_token::Settlement;
-use crate::core::precondition::Precondition;
-use crate::core::record::Record;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::core::twins::{SectionWrite, TwinWrite};
 use crate::journal::held::Held;
 

@@ -14,7 +14,7 @@ use super::calls::CallTable;
 use super::signals::SignalTable;
 use crate::activity::ActivityLog;
 use crate::core::effects::{Effects, Happened};
-use crate::core::kept::Kept;
+use crate::core::lease::Kept;
 use crate::journal::{Release, Transaction};
 use crate::log::EventLog;
 
@@ -80,21 +80,23 @@ impl Outlets {
 impl Release for Outlets {
     fn release(&self, transaction: Transaction) {
         let Transaction { effects, events, room } = transaction;
-        // Told before anybody is woken, so that the activity has a cause before its consequence.
         let is_kept = !effects.records.is_empty();
         let Effects { wakes, told, closed, calls, feedback_ready, due, happened, position, .. } = effects;
         if is_kept {
             // Before anybody is woken, so that what they fetch is there.
             self.kept.move_to(position);
         }
+        // Told before anybody is woken, so that the activity has a cause before its consequence.
         happened.into_iter().for_each(|fact| self.tell(fact));
         if let Some(numbered) = events {
             self.log.release(numbered);
         }
-        self.signals.tell(told);
-        self.signals.close(&closed);
-        self.signals.wake(&wakes);
-        self.calls.tell(calls);
+        if !told.is_empty() || !closed.is_empty() || !wakes.is_empty() {
+            self.signals.hand_on(told, &closed, &wakes);
+        }
+        if !calls.is_empty() {
+            self.calls.tell(calls);
+        }
         if feedback_ready {
             self.feedback_ready.send_replace(());
         }

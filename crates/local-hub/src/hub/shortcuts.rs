@@ -5,14 +5,13 @@ use iothub_models::{
 };
 
 use super::Hub;
-use crate::core::c2d_queue::LeasedC2d;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
+use crate::core::c2d::LeasedC2d;
 use crate::core::event::HubEvent;
 use crate::core::feedback::LeasedFeedback;
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::limits::C2D_LOCK;
-use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::service::Service;
 use crate::core::twins::TwinWrite;
 use crate::hub::DeviceSession;

@@ -96,34 +96,28 @@ impl SignalTable {
         }
     }
 
-    /// Wakes the newest connection of each of these identities, where there is one.
-    pub(super) fn wake(&self, identities: &[Identity]) {
-        if identities.is_empty() {
-            return;
-        }
+    /// Tells connections changes of their desired properties, closes connections, and wakes the newest connection of
+    /// each of these identities, under one lock. A connection that has ended is told nothing: a device that was away
+    /// reads its twin.
+    pub(super) fn hand_on(
+        &self,
+        told: Vec<(u64, DesiredChange)>,
+        closed: &[(u64, CloseReason)],
+        wakes: &[Identity],
+    ) {
         let table = self.table();
-        let numbers = identities.iter().filter_map(|id| table.newest.get(id));
-        numbers
-            .filter_map(|number| table.by_number.get(number))
-            .for_each(|signals| signals.wake.notify_one());
-    }
-
-    /// Tells connections changes of their desired properties. One that has ended is told nothing: a device that was
-    /// away reads its twin.
-    pub(super) fn tell(&self, told: Vec<(u64, DesiredChange)>) {
         for (number, change) in told {
-            if let Some(signals) = self.get(number) {
+            if let Some(signals) = table.by_number.get(&number) {
                 signals.tell(change);
             }
         }
-    }
-
-    /// Closes connections.
-    pub(super) fn close(&self, closed: &[(u64, CloseReason)]) {
         for (number, reason) in closed {
-            if let Some(signals) = self.get(*number) {
+            if let Some(signals) = table.by_number.get(number) {
                 signals.close(*reason);
             }
+        }
+        for signals in wakes.iter().filter_map(|id| table.by_number.get(table.newest.get(id)?)) {
+            signals.wake.notify_one();
         }
     }
 

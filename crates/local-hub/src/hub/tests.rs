@@ -9,12 +9,12 @@ use iothub_models::{
 use super::*;
 use crate::config::{ConsumerGroups, HostNames};
 use crate::core::connections::CloseReason;
-use crate::core::device_write::DeviceWrite;
 use crate::core::event::HubEvent;
 use crate::core::grant::{Credential, DeviceGrant, Signer};
 use crate::core::limits::Limits;
 use crate::core::policies::new_key;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::journal::{Keep, Memory};
 
 fn hub() -> Hub {
@@ -195,7 +195,7 @@ async fn what_a_connection_has_is_not_received_elsewhere_until_it_is_given_back(
     hub.release_c2d(&id("d1"), &held);
     let received = hub.receive_c2d(&id("d1")).unwrap();
     assert!(hub.lease_c2d(&id("d1"), 10).is_empty(), "nor the other way round");
-    hub.settle_c2d(&id("d1"), received.lock, crate::core::lock_token::Settlement::Abandon).await.unwrap();
+    hub.settle_c2d(&id("d1"), received.lock, crate::core::lease::Settlement::Abandon).await.unwrap();
     assert_eq!(hub.lease_c2d(&id("d1"), 10)[0].delivery_count, 1);
 }
 

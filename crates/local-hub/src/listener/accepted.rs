@@ -57,7 +57,7 @@ impl Permit {
         })
     }
 
-    /// Returns the permit of the connection after it was upgraded: it has the same place, the same peer and its
+    /// Returns the permit of the connection after it was upgraded: it has the same place, the same peer and the same
     /// certificates, and belongs to the tasks of its new protocol, with which it ends. `tasks` must be aborted together
     /// with those it had.
     pub(crate) fn upgraded(
@@ -66,9 +66,14 @@ impl Permit {
         tasks: &Tasks,
         listener: &'static str,
     ) -> Arc<Self> {
-        let (place, origin) = (Arc::clone(&self.place), self.origin.upgraded(transport));
-        let client_chain = self.client_chain.clone();
-        Arc::new(Self { place, origin, client_chain, _held: tasks.hold(), tasks: tasks.clone(), listener })
+        Arc::new(Self {
+            place: Arc::clone(&self.place),
+            origin: self.origin.upgraded(transport),
+            client_chain: self.client_chain.clone(),
+            _held: tasks.hold(),
+            tasks: tasks.clone(),
+            listener,
+        })
     }
 
     /// Creates the permit of the only connection of a service that a test has for itself.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::test_peer::{Bench, connect_packet, publish_packet};
 use crate::activity::ActivityKind;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 
 /// The log of one test.
 #[derive(Clone, Default)]

@@ -14,9 +14,9 @@
 use bytes::BytesMut;
 use iothub_models::Identity;
 
-use crate::core::c2d_queue::LeasedC2d;
-use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::method_calls::CallFailure;
+use crate::core::c2d::LeasedC2d;
+use crate::core::lease::{LockToken, Settlement};
+use crate::core::methods::CallFailure;
 use crate::core::sessions::{Qos, Session, TooManySubscriptions, Unacknowledged};
 use crate::hub::DeviceSession;
 use crate::journal::{Gate, NotKept, Room};

@@ -9,7 +9,7 @@
 //! are, since most clients do not decode them. Source: *Understand and invoke direct methods from IoT Hub*.
 
 use super::topics::TopicError;
-use crate::core::method_calls::MethodRequest;
+use crate::core::methods::MethodRequest;
 
 /// A device's answer, as far as its topic tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 
 use super::connection;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::DeviceWrite;
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::DeviceWrite;
 use crate::hub::Hub;
-use crate::journal::Memory;
+use crate::journal::{Keep, Memory};
 use crate::listener::Accepted;
 use crate::listener::accepted::Permit;
 
@@ -32,6 +32,11 @@ pub(super) struct Bench {
 impl Bench {
     /// Starts a hub at half past two with the device `d1`.
     pub(super) async fn new() -> Self {
+        Self::on(Box::new(Memory)).await
+    }
+
+    /// Starts a hub like [`new`](Self::new) that keeps its changes in this journal.
+    pub(super) async fn on(journal: Box<dyn Keep>) -> Self {
         let time = ManualClock::new("2026-11-21T02:30:00Z".parse().unwrap());
         let config = HubConfig {
             name: "hub".into(),
@@ -48,7 +53,7 @@ impl Bench {
             Policies::new(|_| new_key().unwrap()),
             1,
             crate::amqp::event_message::CODEC,
-            Box::new(Memory),
+            journal,
         );
         let key = || SharedAccessKey::new(KEY);
         let write = DeviceWrite { keys: Some([key(), key()]), ..DeviceWrite::new(device()) };

@@ -26,7 +26,7 @@ pub(crate) enum Failure {
     /// The hub cannot be reached.
     Unreachable(io::Error),
     /// The proxy did not connect to the hub.
-    Proxy(ProxyError),
+    Proxy(Box<ProxyError>),
     /// There was no CONNACK in time.
     Timeout(Duration),
     /// The TLS handshake failed.

@@ -9,11 +9,11 @@ use iothub_testkit::certificates::{Authority, ClientCertificate};
 
 use super::*;
 use crate::config::{ConsumerGroups, HostNames, HubConfig};
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
 use crate::core::grant::{Credential, Denied};
 use crate::core::limits::Limits;
 use crate::core::policies::{Policies, new_key};
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::hub::Hub;
 use crate::journal::Memory;
 

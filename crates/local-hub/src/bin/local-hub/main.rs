@@ -1,27 +1,83 @@
 //! This is the program `local-hub`: it reads its arguments, runs the hub of the library, and ends on Ctrl-C.
-//! It prints the strings that clients need, and then all that happens, on standard output; its own log goes
-//! to standard error.
+//!
+//! The options, and the configuration file that may have the same ones, are in `settings`. The program prints the strings
+//! that clients need (`announcement`), and then all that happens (`screen`), on standard output; its own log (`logging`)
+//! goes to standard error.
 
 mod announcement;
-mod arguments;
-mod file_descriptors;
 mod logging;
 mod places;
 mod screen;
 mod settings;
 
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::Parser as _;
+use anyhow::{Context as _, bail};
+use clap::Parser;
 use iothub_auth::Report;
 use iothub_local_hub::{HTTPS_FALLBACK_PORT, RunningHub, remove_ready_file};
 
 use self::announcement::Announcement;
-use self::arguments::Arguments;
+use self::places::{place, routes};
 use self::screen::{Format, Screen};
 use self::settings::Settings;
+
+/// An Azure IoT Hub on your own machine, for development and tests.
+///
+/// It listens on this machine only, and on the ports that official clients expect. Its CA, its keys
+/// and those of --device are kept in the state folder; devices created otherwise, waiting messages and
+/// sessions are forgotten when it ends.
+#[derive(Debug, Parser)]
+#[command(name = "local-hub", version, args_override_self = true, after_help = LOGS)]
+struct Arguments {
+    /// A TOML file with options of the same names, and tables of routes; what the command line says wins
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The part of the help that explains the output.
+const LOGS: &str = "\
+Output: first how to get in, then a line for each thing that happens, on standard output. With --log json
+every line is a JSON object, and the connection strings are in the ready file only. NO_COLOR=1 switches
+colours off. The hub's own log goes to standard error: warnings and errors, or what RUST_LOG asks for
+(RUST_LOG=debug, RUST_LOG=iothub_local_hub=trace). docs/logs.md has it all.";
+
+impl Arguments {
+    /// Returns the settings that were given on the command line or else in the file.
+    fn settings(self) -> anyhow::Result<Settings> {
+        let Some(path) = self.config else { return Ok(self.settings) };
+        let text = read(&path)?;
+        match toml::from_str::<Settings>(&text) {
+            Ok(mut file) => {
+                file.place_routes(routes(&path, &text));
+                Ok(self.settings.or(file))
+            }
+            Err(error) => {
+                let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+                // Its own form takes several lines, and quotes the file, which may hold a key.
+                let what = error.message().lines().collect::<Vec<_>>().join(", ");
+                bail!("the configuration file {path:?}, line {line}, column {column}: {what}")
+            }
+        }
+    }
+}
+
+/// Reads the file as UTF-8 text, which TOML is, without the mark that some editors write before it.
+fn read(path: &Path) -> anyhow::Result<String> {
+    let bytes =
+        std::fs::read(path).with_context(|| format!("the configuration file {path:?} cannot be read"))?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        bail!("the configuration file {path:?} begins with the byte order mark of UTF-16: save it as UTF-8")
+    }
+    let Ok(text) = String::from_utf8(bytes) else {
+        bail!("the configuration file {path:?} is not UTF-8 text: save it as UTF-8")
+    };
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -38,7 +94,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.settings()?;
     logging::start(settings.logs_json());
     let builder = settings.builder()?;
-    file_descriptors::raise_limit();
+    raise_limit();
     if let Some(file) = settings.ready_file() {
         // Whoever waits for the file must not find that of the last run.
         remove_ready_file(file).with_context(|| format!("the old ready file {file:?} cannot be removed"))?;
@@ -97,3 +153,28 @@ fn interruption() -> io::Result<impl Future<Output = ()>> {
 fn interruption() -> io::Result<impl Future<Output = ()>> {
     Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
 }
+
+/// Raises the limit of open file descriptors to the hard limit. If the system refuses, the hub has fewer
+/// connections and the log says so.
+#[cfg(unix)]
+fn raise_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    /// macOS takes no more than this where its hard limit says "unlimited".
+    const MOST_ON_MACOS: u64 = 10_240;
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // No limit, or the highest one already.
+    if current.is_none() || current == maximum {
+        return;
+    }
+    let raise = |to| setrlimit(Resource::Nofile, Rlimit { current: to, maximum });
+    let least = Some(current.unwrap_or_default().max(MOST_ON_MACOS));
+    if let Err(error) = raise(maximum).or_else(|error| raise(least).map_err(|_| error)) {
+        tracing::warn!(?current, ?maximum, %error, "the limit of open file descriptors cannot be raised");
+    }
+}
+
+/// Does nothing: systems other than Unix have no such limit.
+#[cfg(not(unix))]
+fn raise_limit() {}

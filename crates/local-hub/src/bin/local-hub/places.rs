@@ -1,6 +1,6 @@
 //! This file finds the places of routes in a configuration file: the line of each route and of its members.
 //!
-//! `arguments` asks for the places after it has read the file, and hands them to the settings, which name them when a
+//! `main` asks for the places after it has read the file, and hands them to the settings, which name them when a
 //! route turns out to be wrong. TOML itself is fine there, so that the parser of TOML cannot name the place.
 
 use std::ops::Range;

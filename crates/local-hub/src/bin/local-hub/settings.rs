@@ -1,6 +1,6 @@
 //! This file lists the options of the program once, for the command line and for the TOML file.
 //!
-//! `arguments` reads both into [`Settings`], which make the builder of a hub.
+//! `main` reads both into [`Settings`], which make the builder of a hub.
 //!
 //! An option that is given on the command line counts, and the file's does not, lists included:
 //! `--route` once, and none of the file's routes is there.

@@ -5,7 +5,7 @@ use iothub_models::{Identity, Properties};
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::core::routes::Route;
 use crate::core::twins::{SectionWrite, TwinWrite, Twins};
 

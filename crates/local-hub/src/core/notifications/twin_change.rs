@@ -133,7 +133,7 @@ fn touched(metadata: &Map<String, Value>, patch: &Map<String, Value>) -> Map<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::precondition::Precondition;
+    use crate::core::refusal::Precondition;
     use crate::core::twins::Twins;
 
     fn device() -> Identity {

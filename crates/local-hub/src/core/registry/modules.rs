@@ -1,19 +1,19 @@
-//! Module identities: each belongs to a device, connects with keys of its own and goes with its device.
+//! This part of the [`Registry`] keeps module identities: each belongs to a device, connects with keys of its own and is
+//! deleted with its device.
 //!
-//! Refused: a module of no device, more than a device may have, and any change of those that belong to
-//! the IoT Edge runtime. Source: *Understand and use module twins in IoT Hub*.
+//! It refuses a module of a device that does not exist, more modules than a device may have, and any change of a module
+//! that belongs to the IoT Edge runtime. Source: *Understand and use module twins in IoT Hub*.
 
 use iothub_models::{AuthenticationType, DeviceId, ErrorCode, Identity, ModuleId, ModuleIdentity};
 use jiff::Timestamp;
 
 use super::Registry;
-use crate::core::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
+use super::device_write::{ModuleWrite, SYSTEM_MODULES, is_system};
+use super::registered::Registered;
 use crate::core::limits::MODULES_PER_DEVICE;
-use crate::core::precondition::Precondition;
-use crate::core::refusal::HubError;
-use crate::core::registered::Registered;
+use crate::core::refusal::{HubError, Precondition};
 
-/// One module.
+/// A module as the registry keeps it.
 #[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) registered: Registered,
@@ -21,7 +21,7 @@ pub(crate) struct Module {
 }
 
 impl Registry {
-    /// Creates the module, or with a precondition replaces what may be written of it.
+    /// Creates the module, or with a precondition replaces its writable part.
     pub(crate) fn put_module(
         &mut self,
         write: ModuleWrite,
@@ -107,7 +107,7 @@ impl Registry {
         Ok((came, went))
     }
 
-    /// Removes the module. Without a precondition it goes whatever its ETag is.
+    /// Removes the module. Without a precondition it is removed whatever its ETag is.
     pub(crate) fn delete_module(
         &mut self,
         id: &Identity,
@@ -134,7 +134,7 @@ impl Registry {
         self.modules.get(id)
     }
 
-    /// All modules of a device, ordered by id.
+    /// Returns all modules of a device, in the order of their ids.
     pub(crate) fn modules(&self, device: &DeviceId) -> Result<Vec<ModuleIdentity>, HubError> {
         self.check_device(device)?;
         Ok(self.modules_of(device).filter_map(|(id, module)| module.show(id)).collect())

@@ -9,8 +9,8 @@
 
 use iothub_models::{DeviceId, ErrorCode};
 
+use super::device_write::DeviceWrite;
 use super::{Device, Registry};
-use crate::core::device_write::DeviceWrite;
 use crate::core::limits::EDGE_LAYERS;
 use crate::core::refusal::HubError;
 

@@ -1,11 +1,10 @@
-//! The registry's rules, one test each.
+//! These tests check the rules of the registry, one test each.
 
 use iothub_models::{
     AuthenticationType, ConnectionState, Identity, ModuleId, SharedAccessKey, X509Thumbprints,
 };
 
 use super::*;
-use crate::core::device_write::ModuleWrite;
 
 fn now() -> Timestamp {
     "2026-11-21T02:30:00.123456789Z".parse().unwrap()

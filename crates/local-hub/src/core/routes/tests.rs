@@ -110,7 +110,7 @@ fn sources_are_read_as_the_service_spells_them_and_with_hyphens() {
         assert_eq!(text.parse(), Ok(source), "{text}");
     }
     for source in EventSource::ALL {
-        assert!(super::source::ALL_NAMES.contains(source.route_source()));
+        assert!(ALL_SOURCES.contains(source.route_source()));
     }
     assert_eq!(
         "Telemetry".parse::<EventSource>().unwrap_err().to_string(),

@@ -8,11 +8,10 @@ use jiff::Timestamp;
 
 use super::Service;
 use crate::core::connections::CloseReason;
-use crate::core::effects::Happened;
+use crate::core::effects::{Happened, Record};
 use crate::core::event::EventSource;
-use crate::core::record::Record;
 use crate::core::refusal::HubError;
-use crate::core::registered::LastActivity;
+use crate::core::registry::LastActivity;
 use crate::core::sessions::Session;
 
 /// A connection that was opened.

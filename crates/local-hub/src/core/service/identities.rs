@@ -10,12 +10,9 @@ use jiff::Timestamp;
 
 use super::Service;
 use crate::core::connections::CloseReason;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
-use crate::core::effects::Happened;
-use crate::core::precondition::Precondition;
-use crate::core::record::Record;
-use crate::core::refusal::HubError;
-use crate::core::registered::{Credentials, LastActivity};
+use crate::core::effects::{Happened, Record};
+use crate::core::refusal::{HubError, Precondition};
+use crate::core::registry::{Credentials, DeviceWrite, LastActivity, ModuleWrite};
 
 impl Service {
     /// Creates a device, or with a precondition replaces what may be written of it, and returns it with its keys.

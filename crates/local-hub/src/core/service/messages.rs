@@ -1,7 +1,7 @@
 //! This file holds the transitions of cloud-to-device messages and of the feedback about them.
 //!
 //! AMQP and HTTPS send messages and take feedback; device sessions lease and settle messages. The rules of a single
-//! queue are in `c2d_queue`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
+//! queue are in `c2d`, those of batches in `feedback`; here a message that ends becomes feedback, and a message
 //! that can be fetched wakes its device.
 
 use std::sync::Arc;
@@ -11,11 +11,10 @@ use iothub_models::{Acknowledgement, C2dMessage, DeviceId, DeviceStatus, ErrorCo
 use jiff::Timestamp;
 
 use super::Service;
-use crate::core::c2d_queue::LeasedC2d;
-use crate::core::effects::Happened;
+use crate::core::c2d::LeasedC2d;
+use crate::core::effects::{Happened, Record};
 use crate::core::feedback::LeasedFeedback;
-use crate::core::lock_token::{LockToken, Settlement};
-use crate::core::record::Record;
+use crate::core::lease::{LockToken, Settlement};
 use crate::core::refusal::HubError;
 
 impl Service {
@@ -42,6 +41,21 @@ impl Service {
         self.effects.record(|| Record::Messages(device.clone()));
         self.follow_messages(now);
         Ok(())
+    }
+
+    /// Puts a message at the end of the queue of the first of `recipients` that exists. There are several where the
+    /// address of the message can be read in more than one way.
+    pub(crate) fn enqueue_c2d_for(
+        &mut self,
+        now: Timestamp,
+        recipients: &[DeviceId],
+        message: C2dMessage,
+    ) -> Result<(), HubError> {
+        let exists = |device: &&DeviceId| self.registry.device(device).is_some();
+        match recipients.iter().find(exists).or_else(|| recipients.first()) {
+            Some(device) => self.enqueue_c2d(now, device, message),
+            None => Err(HubError::new(ErrorCode::DeviceNotFound, "with the id in the message's address")),
+        }
     }
 
     /// Checks that feedback about one more message has a place, so that no feedback is promised and then dropped.

@@ -1,13 +1,13 @@
 //! This file holds the transitions of direct method calls: a back end calls, a connection listens, takes and answers.
 //!
 //! `hub/calls.rs` runs them for callers, device sessions run them for devices. Which calls may wait, and for how long,
-//! is decided by `method_calls`.
+//! is decided by `methods`.
 
 use iothub_models::{DeviceStatus, Identity};
 use jiff::Timestamp;
 
 use super::Service;
-use crate::core::method_calls::{Begun, CallFailure, MethodAnswer, MethodCall, MethodRequest};
+use crate::core::methods::{Begun, CallFailure, MethodAnswer, MethodCall, MethodRequest};
 use crate::core::refusal::HubError;
 
 impl Service {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Parts of paths that no file of `core` may name: tasks, locks, clocks, sockets, wire formats, and the rooms above.
-const FORBIDDEN: [&str; 16] = [
+const FORBIDDEN: [&str; 20] = [
     "tokio",
     "Mutex",
     "RwLock",
@@ -21,6 +21,10 @@ const FORBIDDEN: [&str; 16] = [
     "crate::mqtt",
     "crate::amqp",
     "crate::https",
+    "crate::authorize",
+    "crate::journal",
+    "crate::listener",
+    "crate::log",
 ];
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {

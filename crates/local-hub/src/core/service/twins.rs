@@ -10,12 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Service;
-use crate::core::effects::Happened;
+use crate::core::effects::{Happened, Record};
 use crate::core::event::{EventSource, HubEvent};
 use crate::core::notifications::TwinChange;
-use crate::core::precondition::Precondition;
-use crate::core::record::Record;
-use crate::core::refusal::HubError;
+use crate::core::refusal::{HubError, Precondition};
 use crate::core::registry::Registry;
 use crate::core::twins::query::{Paging, QueryState, Slice};
 use crate::core::twins::row::{Owner, pending};

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::row::{Owner, TwinRow};
 use super::{TwinSet, Twins};
-use crate::core::c2d_queue::C2dQueues;
+use crate::core::c2d::C2dQueues;
 use crate::core::continuation::{Position, Progress};
 use crate::core::refusal::HubError;
 use crate::core::registry::Registry;

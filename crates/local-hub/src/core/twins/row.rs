@@ -17,10 +17,9 @@ use serde_json::Value;
 
 use super::document::{Stored, TwinState};
 use super::index::find;
-use crate::core::c2d_queue::C2dQueues;
+use crate::core::c2d::C2dQueues;
 use crate::core::refusal::HubError;
-use crate::core::registered::Registered;
-use crate::core::registry::{Device, Module, Registry};
+use crate::core::registry::{Device, Module, Registered, Registry};
 
 /// The identity that a twin belongs to.
 #[derive(Clone, Copy, Debug)]

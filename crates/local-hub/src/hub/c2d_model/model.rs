@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use iothub_models::{Acknowledgement, ErrorCode, FeedbackStatus};
 
-use crate::core::lock_token::Settlement;
+use crate::core::lease::Settlement;
 
 const HOUR: u64 = 3600;
 const LOCK: u64 = 60;

@@ -1,4 +1,4 @@
-//! A connection from its first byte to its last, over a pipe.
+//! These tests serve connections from their first byte to their last, over a pipe.
 
 use super::super::test_peer::{
     Bench, c2d_packet, connect_packet, publish_packet, recorded, telemetry_packet,

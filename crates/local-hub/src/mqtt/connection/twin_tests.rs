@@ -1,11 +1,12 @@
 //! These tests let a device use its twin over a pipe.
 
+use bytes::BytesMut;
 use iothub_models::Identity;
 use serde_json::{Value, json};
 
 use super::super::test_peer::{Bench, device, publish_packet, telemetry_packet};
 use super::*;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 const RESPONSES: &str = "$iothub/twin/res/#";

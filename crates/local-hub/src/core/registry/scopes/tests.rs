@@ -1,10 +1,10 @@
-//! Scopes of IoT Edge devices and of the devices behind them.
+//! These tests check the scopes of IoT Edge devices and of the devices behind them.
 
 use iothub_models::DeviceIdentity;
 use jiff::Timestamp;
 
 use super::*;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
 
 fn now() -> Timestamp {
     "2026-11-21T02:30:00Z".parse().unwrap()

@@ -8,11 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::core::device_write::{DeviceWrite, ModuleWrite};
-use crate::core::kept::Kept;
+use crate::core::lease::{Kept, LockTokens};
 use crate::core::limits::Limits;
-use crate::core::lock_token::LockTokens;
-use crate::core::precondition::Precondition;
+use crate::core::refusal::Precondition;
+use crate::core::registry::{DeviceWrite, ModuleWrite};
 use crate::core::twins::{SectionWrite, TwinWrite};
 
 struct Fleet {

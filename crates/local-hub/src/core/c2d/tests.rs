@@ -1,4 +1,4 @@
-//! The queue's rules, one test each, and one property over any order of steps.
+//! These tests check the rules of the queues one by one, and one property over any order of steps.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! This file holds the facts that the registry keeps of a device and of a module alike: generation, ETag, connection
+//! [`Registered`] holds the facts that the registry keeps of a device and of a module alike: generation, ETag, connection
 //! state, last activity and proof.
+//!
+//! The [`Registry`](super::Registry) has one for each identity, and shows it in identities and twins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,16 +15,15 @@ use iothub_models::{
 use jiff::Timestamp;
 
 use super::device_write::Proof;
-use super::policies::new_key;
-use super::precondition::Precondition;
-use super::refusal::HubError;
-use super::truncated;
+use crate::core::policies::new_key;
+use crate::core::refusal::{HubError, Precondition};
+use crate::core::truncated;
 
-/// What a connection has to know of an identity to be let in.
+/// The facts of an identity that decide whether a connection is let in.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) generation_id: Arc<str>,
-    /// Of the device, for its modules too.
+    /// The status of the device, also for a module of it.
     pub(crate) status: DeviceStatus,
     pub(crate) authentication: AuthenticationType,
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
@@ -65,6 +66,7 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
+    /// Returns the facts of a new identity.
     pub(super) fn new(generation: i64, etag: u64, proof: Proof) -> Result<Self, HubError> {
         Ok(Self {
             generation_id: generation.to_string().into(),
@@ -87,10 +89,12 @@ impl Registered {
         Ok(())
     }
 
+    /// Refuses the change of an identity whose state is not the expected one.
     pub(super) fn check(&self, precondition: &Precondition) -> Result<(), HubError> {
         precondition.check(&self.etag(), "identity")
     }
 
+    /// Returns the credentials of an identity of a device with this status.
     pub(super) fn credentials(&self, status: DeviceStatus) -> Credentials {
         Credentials {
             generation_id: Arc::clone(&self.generation_id),
@@ -101,6 +105,7 @@ impl Registered {
         }
     }
 
+    /// Notes that the identity connected, or disconnected.
     pub(super) fn set_connected(&mut self, connected: bool, now: Timestamp) {
         self.connected = connected;
         self.connection_updated = Some(truncated(now));
@@ -145,7 +150,7 @@ impl Registered {
         self.thumbprints.as_deref().cloned().unwrap_or_default()
     }
 
-    /// With the keys.
+    /// Returns how the identity proves who it is, with its keys.
     pub(crate) fn authentication(&self) -> Authentication {
         let [primary_key, secondary_key] = match &self.keys {
             Some([primary, secondary]) => [Some(primary.clone()), Some(secondary.clone())],
@@ -159,8 +164,8 @@ impl Registered {
     }
 }
 
-/// The keys an identity gets: those given, those the hub makes for one that signs tokens, none for one
-/// that has a certificate.
+/// Returns the keys of an identity. One that signs tokens has the given keys, or those that the hub makes; one that has a
+/// certificate has no keys.
 fn keys(
     authentication: AuthenticationType,
     given: Option<[SharedAccessKey; 2]>,
@@ -175,6 +180,7 @@ fn keys(
     }
 }
 
+/// Returns the thumbprints as they are kept, without memory for the many identities that have none.
 fn kept(thumbprints: X509Thumbprints) -> Option<Box<X509Thumbprints>> {
     (thumbprints != X509Thumbprints::default()).then(|| Box::new(thumbprints))
 }

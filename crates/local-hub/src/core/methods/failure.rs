@@ -1,6 +1,6 @@
-//! This file words the failures of direct methods, in the service's codes.
+//! [`CallFailure`] is the failure of a direct method call, with the service's code and words.
 //!
-//! `method_calls` and `mqtt::mailbox` make them, and `https` shows them to back ends.
+//! [`MethodCalls`](super::MethodCalls) and `mqtt::mailbox` make failures, and `https` shows them to back ends.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use super::MethodAnswer;
 use crate::core::refusal::HubError;
 
-/// A call that came to nothing.
+/// The failure of a direct method call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallFailure {
     pub(crate) refusal: HubError,
-    /// The timeout that was waited for, where it was one.
+    /// The timeout that passed, if the call failed for that.
     pub(crate) waited: Option<Duration>,
 }
 
@@ -55,6 +55,7 @@ impl CallFailure {
     }
 }
 
+/// Returns the refusal of a call whose payload has this number of bytes.
 pub(super) fn too_large(bytes: usize) -> HubError {
     let limit = DirectMethodRequest::MAX_PAYLOAD;
     HubError::new(

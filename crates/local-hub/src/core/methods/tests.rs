@@ -1,4 +1,4 @@
-//! These tests lead calls through every order of events, as pure transitions.
+//! These tests take calls through every order of transitions.
 
 use super::*;
 use iothub_models::Identity;

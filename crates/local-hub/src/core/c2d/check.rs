@@ -1,12 +1,13 @@
-//! This file refuses messages that no queue of cloud-to-device messages takes, whatever its state: messages
-//! over the size limit or with too many properties, application properties that are not ASCII, application
-//! properties with the name of a system property, and properties that no MQTT topic could carry. The queues
-//! call it before they take a message.
+//! [`check`] refuses messages that no queue of cloud-to-device messages takes, whatever its state.
+//!
+//! Refused are messages over the size limit or with too many properties, application properties that are not ASCII or
+//! have the name of a system property, and properties that no MQTT topic could carry.
+//! [`C2dQueues`](super::C2dQueues) calls it before it takes a message.
 
 use iothub_models::{C2dMessage, ErrorCode};
 
-use super::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
-use super::refusal::{HubError, too_many_properties};
+use crate::core::limits::{Limits, MESSAGE_ID_LENGTH, PROPERTIES, TOPIC_BYTES};
+use crate::core::refusal::{HubError, too_many_properties};
 
 /// The beginning of the names of system properties where they stand among application properties, in MQTT.
 const SYSTEM: &str = "$.";
@@ -14,6 +15,7 @@ const SYSTEM: &str = "$.";
 /// The system property that stands among application properties under its own name, in AMQP and MQTT.
 const ACK: &str = "iothub-ack";
 
+/// Refuses a message that no queue takes.
 pub(super) fn check(message: &C2dMessage, limits: &Limits) -> Result<(), HubError> {
     if message.properties.len() > PROPERTIES {
         return Err(too_many_properties(message.properties.len()));

@@ -1,24 +1,26 @@
-//! This file holds the parts of device and module identities that a back end may write, and checks them. All
-//! other parts are the hub's.
+//! [`DeviceWrite`] and [`ModuleWrite`] are the parts of device and module identities that a back end may write, with their
+//! checks. All other parts belong to the hub.
+//!
+//! `https` and programs that embed the hub make writes; the [`Registry`](super::Registry) checks and keeps them.
 
 use iothub_models::{
     AuthenticationType, DeviceId, DeviceStatus, ErrorCode, Identity, ModuleId, SharedAccessKey,
     X509Thumbprints,
 };
 
-use super::limits::{MANAGED_BY_LENGTH, SHA1_DIGITS, SHA256_DIGITS, STATUS_REASON_LENGTH};
-use super::policies::is_usable;
-use super::refusal::HubError;
+use crate::core::limits::{MANAGED_BY_LENGTH, SHA1_DIGITS, SHA256_DIGITS, STATUS_REASON_LENGTH};
+use crate::core::policies::is_usable;
+use crate::core::refusal::HubError;
 
-/// The writable part of a device identity. What a request leaves out has its default here: a write
-/// replaces the whole, except for keys, which stay when none are given.
+/// The writable part of a device identity. A write replaces the whole of it, so members that a request leaves out have
+/// their defaults here; only the keys stay if none are given.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceWrite {
     pub(crate) device_id: DeviceId,
     pub(crate) status: DeviceStatus,
     pub(crate) status_reason: Option<String>,
     pub(crate) authentication: AuthenticationType,
-    /// Primary and secondary; `None` to keep those that are there, or have the hub make them.
+    /// The primary and the secondary key; `None` to keep the present ones, or have the hub make them.
     pub(crate) keys: Option<[SharedAccessKey; 2]>,
     pub(crate) thumbprints: X509Thumbprints,
     pub(crate) iot_edge: bool,
@@ -29,7 +31,7 @@ pub(crate) struct DeviceWrite {
 }
 
 impl DeviceWrite {
-    /// An enabled device whose keys the hub makes.
+    /// Returns the write of an enabled device whose keys the hub makes.
     pub(crate) fn new(device_id: DeviceId) -> Self {
         Self {
             device_id,
@@ -44,7 +46,7 @@ impl DeviceWrite {
         }
     }
 
-    /// Refuses what the service refuses before it looks at the registry.
+    /// Refuses a write that the service refuses before it looks at the registry.
     pub(crate) fn check(&self) -> Result<(), HubError> {
         if self.status_reason.as_ref().is_some_and(|reason| reason.chars().count() > STATUS_REASON_LENGTH) {
             return invalid("statusReason: at most 128 characters are allowed");
@@ -57,7 +59,7 @@ impl DeviceWrite {
     }
 }
 
-/// The writable part of a module identity, as [`DeviceWrite`].
+/// The writable part of a module identity, which works like [`DeviceWrite`].
 #[derive(Clone, Debug)]
 pub(crate) struct ModuleWrite {
     pub(crate) device_id: DeviceId,
@@ -69,7 +71,7 @@ pub(crate) struct ModuleWrite {
 }
 
 impl ModuleWrite {
-    /// A module whose keys the hub makes.
+    /// Returns the write of a module whose keys the hub makes.
     pub(crate) fn new(device_id: DeviceId, module_id: ModuleId) -> Self {
         Self {
             device_id,
@@ -81,11 +83,12 @@ impl ModuleWrite {
         }
     }
 
+    /// Returns the identity of the module.
     pub(crate) fn id(&self) -> Identity {
         Identity { device: self.device_id.clone(), module: Some(self.module_id.clone()) }
     }
 
-    /// Refuses what the service refuses before it looks at the registry. Names with `$` are those of
+    /// Refuses a write that the service refuses before it looks at the registry. Names with `$` belong to the modules of
     /// the IoT Edge runtime, which come and go with their device.
     pub(crate) fn check(&self) -> Result<(), HubError> {
         if is_system(&self.module_id) {
@@ -109,6 +112,7 @@ impl ModuleWrite {
 /// Source: *Understand the Azure IoT Edge runtime and its architecture*.
 pub(super) const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
 
+/// Returns whether a module belongs to the IoT Edge runtime.
 pub(super) fn is_system(module: &ModuleId) -> bool {
     SYSTEM_MODULES.contains(&module.as_str())
 }

@@ -8,42 +8,36 @@
 //! at any time: expired -> Expired; while visible: purged -> Purged
 //! ```
 //!
-//! One queue per device, in the order of sending. A message that is handed out stays in its place, so the
+//! Each device has one queue, in the order of sending. A message that is handed out stays in its place, so the
 //! order survives whatever brings it back. Only an explicit abandon counts as a delivery that failed, as in
-//! the service since 2026. What a purge finds with the device is left to the device.
+//! the service since 2026. A purge leaves the messages that the device has been handed.
 //!
 //! Time passes first: every transition begins by ending what is over, so that nobody sees a message whose
-//! time has come; [`C2dQueues::next_due`] says when to look again. Refused, beside what
-//! [`c2d_check`](super::c2d_check) refuses: a 51st message and an expiry time that has passed.
+//! time has come; [`C2dQueues::next_due`] says when to look again. The queues refuse a 51st message and an expiry time
+//! that has passed, and `check` refuses messages that no queue takes, whatever its state. The transitions of one message
+//! are in `message`; [`Service`](super::service::Service) makes feedback and wakes out of [`C2dNews`].
+//!
 //! Source: *Send cloud-to-device messages from an IoT hub*.
+
+mod check;
+mod message;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_models::{Acknowledgement, C2dMessage, DeviceId, ErrorCode, FeedbackRecord, FeedbackStatus};
+use iothub_models::{C2dMessage, DeviceId, ErrorCode, FeedbackRecord, FeedbackStatus};
 use jiff::Timestamp;
 
-use super::c2d_check::check;
-use super::kept::{Kept, Position};
+use self::check::check;
+pub(crate) use self::message::{C2dEnd, LeasedC2d};
+use self::message::{Fate, Queued, wants_any};
+use super::lease::{Kept, Lock, LockToken, LockTokens, Position, Settlement};
 use super::limits::Limits;
-use super::lock_token::{Lock, LockToken, LockTokens, Settlement};
 use super::refusal::HubError;
 use super::truncated;
 
-/// A message handed out.
-#[derive(Clone, Debug)]
-pub(crate) struct LeasedC2d {
-    pub(crate) message: Arc<C2dMessage>,
-    pub(crate) lock: LockToken,
-    /// Names the message for as long as it waits, whoever has it.
-    pub(crate) sequence_number: u64,
-    pub(crate) enqueued_time: Timestamp,
-    /// The number of deliveries of it that failed before.
-    pub(crate) delivery_count: u32,
-}
-
-/// The consequences of transitions, which the caller carries on elsewhere.
+/// The consequences of transitions outside of the queues.
 #[derive(Debug, Default)]
 pub(crate) struct C2dNews {
     /// The outcomes of messages whose senders asked to be told.
@@ -54,27 +48,6 @@ pub(crate) struct C2dNews {
     pub(crate) ended: Vec<C2dEnd>,
 }
 
-/// A message that left its queue with an outcome.
-#[derive(Debug)]
-pub(crate) struct C2dEnd {
-    pub(crate) device: DeviceId,
-    pub(crate) message: Arc<C2dMessage>,
-    pub(crate) enqueued_time: Timestamp,
-    pub(crate) status: FeedbackStatus,
-}
-
-#[derive(Debug)]
-struct Queued {
-    message: Arc<C2dMessage>,
-    sequence_number: u64,
-    enqueued_time: Timestamp,
-    expiry: Timestamp,
-    delivery_count: u32,
-    lock: Option<Lock>,
-    /// The transition that put it into the queue.
-    position: Position,
-}
-
 /// The queue of one device, never empty.
 #[derive(Debug)]
 struct Queue {
@@ -82,14 +55,6 @@ struct Queue {
     messages: VecDeque<Queued>,
     /// The entry of this queue in [`C2dQueues::due`].
     due: Timestamp,
-}
-
-/// The decision of a transition about one message.
-enum Fate {
-    Stays,
-    Ends(FeedbackStatus),
-    /// The message leaves, and nobody is told.
-    Goes,
 }
 
 /// The queues of all devices.
@@ -105,13 +70,14 @@ pub(crate) struct C2dQueues {
     awaited: usize,
     last_sequence_number: u64,
     tells_ends: bool,
-    /// The transition that is under way.
+    /// The position of the transition that is under way.
     position: Position,
     kept: Kept,
     news: C2dNews,
 }
 
 impl C2dQueues {
+    /// Returns empty queues, which hand out messages once `kept` includes them.
     pub(crate) fn new(limits: Limits, tokens: LockTokens, kept: Kept) -> Self {
         Self {
             queues: HashMap::new(),
@@ -133,7 +99,7 @@ impl C2dQueues {
         self.tells_ends = tells;
     }
 
-    /// Sets the transition that messages are put into the queue by from now on.
+    /// Sets the position of the transition that is under way, which the messages that it sends get.
     pub(crate) const fn set_position(&mut self, position: Position) {
         self.position = position;
     }
@@ -192,6 +158,7 @@ impl C2dQueues {
         Ok(message)
     }
 
+    /// Returns the time at which a message expires that is sent now.
     fn expiry(&self, message: &C2dMessage, now: Timestamp) -> Result<Timestamp, HubError> {
         let latest = now.checked_add(self.limits.c2d_max_ttl).unwrap_or(Timestamp::MAX);
         match message.expiry_time {
@@ -205,8 +172,8 @@ impl C2dQueues {
         }
     }
 
-    /// Hands out up to `max` messages that are kept, oldest first; nobody else sees them until they come back: when
-    /// they are settled so, or after `lock_time`, where there is one.
+    /// Hands out up to `max` messages that are kept, oldest first. They are invisible until they are settled so that they
+    /// return, or until `lock_time` is over, if there is one.
     pub(crate) fn lease(
         &mut self,
         device: &DeviceId,
@@ -223,23 +190,13 @@ impl C2dQueues {
             .iter_mut()
             .filter(|queued| queued.lock.is_none() && self.kept.includes(queued.position))
             .take(max)
-            .map(|queued| {
-                let token = tokens.next();
-                queued.lock = Some(Lock { token, until });
-                LeasedC2d {
-                    message: Arc::clone(&queued.message),
-                    lock: token,
-                    sequence_number: queued.sequence_number,
-                    enqueued_time: queued.enqueued_time,
-                    delivery_count: queued.delivery_count,
-                }
-            })
+            .map(|queued| queued.lease(Lock { token: tokens.next(), until }))
             .collect();
         self.reschedule(device);
         leased
     }
 
-    /// Settles what was handed out under these locks, and says how many of them still held.
+    /// Settles the messages that were handed out under these locks, and returns how many of the locks still held.
     pub(crate) fn settle(
         &mut self,
         device: &DeviceId,
@@ -249,32 +206,18 @@ impl C2dQueues {
     ) -> usize {
         self.advance(now);
         let max_deliveries = self.limits.c2d_max_delivery_count;
-        let (mut held, mut back) = (0, false);
+        let mut held = 0;
         self.decide(device, now, |queued| {
-            if !queued.lock.is_some_and(|lock| locks.contains(&lock.token)) {
+            if !queued.is_held_by(locks) {
                 return Fate::Stays;
             }
             held += 1;
-            match settlement {
-                Settlement::Complete => return Fate::Ends(FeedbackStatus::Success),
-                Settlement::Reject => return Fate::Ends(FeedbackStatus::Rejected),
-                Settlement::Abandon => queued.delivery_count += 1,
-                Settlement::Release => {}
-            }
-            if queued.delivery_count >= max_deliveries {
-                return Fate::Ends(FeedbackStatus::DeliveryCountExceeded);
-            }
-            queued.lock = None;
-            back = true;
-            Fate::Stays
+            queued.settle(settlement, max_deliveries)
         });
-        if back {
-            self.news.visible.push(device.clone());
-        }
         held
     }
 
-    /// Removes the messages that nobody has been handed, and says how many.
+    /// Removes the messages that are not handed out, and returns how many they were.
     pub(crate) fn purge(&mut self, device: &DeviceId, now: Timestamp) -> usize {
         self.advance(now);
         let mut purged = 0;
@@ -288,26 +231,13 @@ impl C2dQueues {
         purged
     }
 
-    /// Ends what is over by now: messages that expired, locks whose time has passed.
+    /// Ends the messages that have expired by now, and the locks whose time has passed.
     pub(crate) fn advance(&mut self, now: Timestamp) {
         while let Some((due, device)) = self.due.first()
             && *due <= now
         {
             let device = device.clone();
-            let mut back = false;
-            self.decide(&device, now, |queued| {
-                if queued.expiry <= now {
-                    return Fate::Ends(FeedbackStatus::Expired);
-                }
-                if queued.lock.is_some_and(|lock| lock.is_over(now)) {
-                    queued.lock = None;
-                    back = true;
-                }
-                Fate::Stays
-            });
-            if back {
-                self.news.visible.push(device);
-            }
+            self.decide(&device, now, |queued| queued.advance(now));
         }
     }
 
@@ -338,11 +268,12 @@ impl C2dQueues {
         self.awaited
     }
 
-    /// Forgets the device's queue; nobody is told.
+    /// Forgets the queue of a device. Senders are not told.
     pub(crate) fn remove(&mut self, device: &DeviceId, now: Timestamp) {
         self.decide(device, now, |_| Fate::Goes);
     }
 
+    /// Forgets all queues. Senders are not told.
     pub(crate) fn clear(&mut self) {
         self.queues.clear();
         self.due.clear();
@@ -351,32 +282,38 @@ impl C2dQueues {
         self.news = C2dNews::default();
     }
 
-    /// Lets `fate` decide about each message of a device, and follows it up.
+    /// Asks `fate` about each message of a device, and does what it decides.
     fn decide(&mut self, device: &DeviceId, now: Timestamp, mut fate: impl FnMut(&mut Queued) -> Fate) {
         let Some(queue) = self.queues.get_mut(device) else { return };
         let (bytes, awaited) = (&mut self.bytes, &mut self.awaited);
-        let (tells_ends, C2dNews { feedback, ended, .. }) = (self.tells_ends, &mut self.news);
+        let (tells_ends, C2dNews { feedback, ended, visible }) = (self.tells_ends, &mut self.news);
         let generation_id = &queue.generation_id;
+        let mut returns = false;
         queue.messages.retain_mut(|queued| {
             let status = match fate(queued) {
                 Fate::Stays => return true,
+                Fate::Returns => {
+                    returns = true;
+                    return true;
+                }
                 Fate::Ends(status) => Some(status),
                 Fate::Goes => None,
             };
             let message = &queued.message;
             *bytes -= message.size();
             *awaited -= usize::from(wants_any(message));
-            if let Some(status) = status.filter(|_| tells_ends) {
-                let (device, message) = (device.clone(), Arc::clone(message));
-                ended.push(C2dEnd { device, message, enqueued_time: queued.enqueued_time, status });
-            }
-            if let Some(status) = status.filter(|status| wants(message, *status)) {
-                let id = message.message_id.clone();
-                let (device, generation_id) = (device.clone(), generation_id.to_string());
-                feedback.push(FeedbackRecord::new(id, truncated(now), status, device, generation_id));
+            if let Some(status) = status {
+                if tells_ends {
+                    let (device, message) = (device.clone(), Arc::clone(message));
+                    ended.push(C2dEnd { device, message, enqueued_time: queued.enqueued_time, status });
+                }
+                feedback.extend(queued.feedback(status, device, generation_id, now));
             }
             false
         });
+        if returns {
+            visible.push(device.clone());
+        }
         self.reschedule(device);
     }
 
@@ -398,29 +335,6 @@ impl C2dQueues {
             }
         }
     }
-}
-
-impl Queued {
-    /// Returns the next time at which time itself changes something about it.
-    fn due(&self) -> Timestamp {
-        self.lock.and_then(|lock| lock.until).map_or(self.expiry, |until| until.min(self.expiry))
-    }
-}
-
-/// Returns whether the sender asked to hear of this outcome.
-/// Source: *Send cloud-to-device messages from an IoT hub*, "Message feedback". It does not say which
-/// kind a purge belongs to; the message was not delivered, so it is negative.
-fn wants(message: &C2dMessage, status: FeedbackStatus) -> bool {
-    match message.ack.unwrap_or_default() {
-        Acknowledgement::None => false,
-        Acknowledgement::Positive => status == FeedbackStatus::Success,
-        Acknowledgement::Negative => status != FeedbackStatus::Success,
-        Acknowledgement::Full => true,
-    }
-}
-
-fn wants_any(message: &C2dMessage) -> bool {
-    message.ack.is_some_and(|ack| ack != Acknowledgement::None)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! [`MethodCalls`] keeps the direct methods on their way: calls that wait for their device, for their turn,
-//! or for the answer.
+//! [`MethodCalls`] keeps the direct method calls that wait for their device, for their turn, or for the answer.
 //!
-//! A call waits for a device that does not listen to methods as long as its connect timeout lets it; from
+//! A call waits for a device that does not listen to methods as long as its connect timeout allows; from
 //! then on the device has the response timeout to answer. Calls are pulled by the connection that listens,
-//! oldest first, and each is handed out once. Answers are taken from the connection that has the call, and
-//! from nobody else; one that comes when the call is over is dropped.
+//! oldest first, and each is handed out once. An answer counts only if it comes from the connection that has the call,
+//! and before the call is over; others are dropped.
+//!
+//! The transitions in `service/methods.rs` call it. `hub/calls.rs` waits for the [`Progress`] of a call, keeps its time and
+//! reports when that is over; this file has no timers.
+//!
 //! Source: *Understand and invoke direct methods from IoT Hub*.
 
 mod failure;
@@ -20,8 +23,8 @@ pub(crate) use self::failure::CallFailure;
 use super::limits::{METHOD_CALLS, METHOD_CALLS_PER_DEVICE, METHOD_REQUEST_BYTES};
 use super::refusal::HubError;
 
-/// The hub answers this much before the response timeout: official clients give up when it is over, and
-/// would not hear the answer.
+/// The time by which the hub answers before the response timeout. Official clients give up when that is over, and
+/// would not hear a later answer.
 const EARLY: Duration = Duration::from_millis(200);
 
 /// A call as a back end asks for it.
@@ -42,7 +45,7 @@ pub(crate) struct MethodAnswer {
     pub(crate) payload: Bytes,
 }
 
-/// A call that is handed to the device.
+/// A call as it is handed to the device.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MethodRequest {
     /// The number under which the device answers. No other call has it, not even one from before a restart.
@@ -87,7 +90,7 @@ pub(crate) struct MethodCalls {
 struct Target {
     /// The connection that listens to methods.
     listener: Option<u64>,
-    /// Oldest first.
+    /// The calls by their numbers, oldest first.
     calls: BTreeMap<u64, Pending>,
 }
 
@@ -95,9 +98,9 @@ struct Target {
 struct Pending {
     call: MethodCall,
     stage: Stage,
-    /// The time at which it is over if nobody listened by then.
+    /// The time at which the call is over if no connection listened by then.
     connect_deadline: Timestamp,
-    /// The time at which it is over.
+    /// The time at which the call is over.
     deadline: Timestamp,
 }
 
@@ -112,7 +115,7 @@ enum Stage {
 }
 
 impl MethodCall {
-    /// A call with the service's timeouts.
+    /// Returns a call with the service's default timeouts.
     pub(crate) const fn new(name: MethodName, payload: Bytes) -> Self {
         Self { name, payload, response_timeout: Duration::from_secs(30), connect_timeout: Duration::ZERO }
     }
@@ -129,7 +132,7 @@ impl MethodCalls {
         Self { targets: HashMap::new(), last_number, calls: 0, bytes: 0, progress: Vec::new() }
     }
 
-    /// Takes a call for an identity that exists. If it has a listener, that is to be woken.
+    /// Takes a call for an identity that exists, whose connection is to be woken.
     pub(crate) fn begin(
         &mut self,
         id: &Identity,
@@ -165,7 +168,7 @@ impl MethodCalls {
         Ok(Begun { number: self.last_number, deadline })
     }
 
-    /// A connection listens to methods from now on. True if calls wait for it.
+    /// Notes that a connection listens to methods from now on, and returns whether calls wait for it.
     pub(crate) fn listen(&mut self, id: &Identity, connection: u64, now: Timestamp) -> bool {
         let target = self.targets.entry(id.clone()).or_default();
         target.listener = Some(connection);
@@ -181,8 +184,8 @@ impl MethodCalls {
         any
     }
 
-    /// A connection does not listen to methods any more. What it has it may still answer; what it did not
-    /// take waits for the next that listens.
+    /// Notes that a connection does not listen to methods any more. It may still answer the calls that it took; the others
+    /// wait for the next connection that listens.
     pub(crate) fn unlisten(&mut self, id: &Identity, connection: u64, now: Timestamp) {
         let Some(target) = self.targets.get_mut(id) else { return };
         if target.listener != Some(connection) {
@@ -205,13 +208,13 @@ impl MethodCalls {
         self.tidy(id);
     }
 
-    /// A connection has ended: what it had will not be answered.
+    /// Notes that a connection has ended, so that the calls that it took will not be answered.
     pub(crate) fn ended(&mut self, id: &Identity, connection: u64, now: Timestamp) {
         self.unlisten(id, connection, now);
         self.finish_where(id, CallFailure::closed(), |pending| pending.stage == Stage::Sent(connection));
     }
 
-    /// Hands calls to the connection that listens: the oldest, and more while they have less than `bytes`.
+    /// Hands calls to the connection that listens: the oldest one, and more while they have less than `bytes` together.
     pub(crate) fn take(&mut self, id: &Identity, connection: u64, bytes: usize) -> Vec<MethodRequest> {
         let Some(target) = self.targets.get_mut(id).filter(|target| target.listener == Some(connection))
         else {
@@ -234,7 +237,7 @@ impl MethodCalls {
         taken
     }
 
-    /// The device answered. False if the call is over, or is not this connection's.
+    /// Takes the answer of a device, and returns whether it counts: the call waits, and this connection took it.
     pub(crate) fn answer(
         &mut self,
         id: &Identity,
