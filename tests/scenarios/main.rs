@@ -123,4 +123,6 @@ mod websocket_bad_input;
 #[cfg(test)]
 mod websocket_client;
 #[cfg(test)]
+mod x509_client;
+#[cfg(test)]
 mod x509_devices;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | where is the hub, who am I? | [`DeviceConnectionString`], [`ServiceConnectionString`], [`EventHubsConnectionString`] |
 //! | how do I prove it? | [`SasToken`]: sign, parse, verify |
+//! | how do I prove it without a token? | [`DeviceCertificate`]: X.509, read from PEM |
 //! | whom do I trust? | [`client_config`]: the system's roots, plus the CA file of this hub |
 //! | which of these does the environment name? | [`from_env`] |
 //! | which proxy is on the way to the hub? | [`Proxy`], [`ProxySetting`] |
@@ -16,6 +17,7 @@
 
 mod clock;
 mod connection_string;
+mod device_certificate;
 mod error;
 mod hub_address;
 mod proxy;
@@ -29,6 +31,7 @@ pub use clock::{AdjustableClock, Clock, Elapsed, ManualClock};
 pub use connection_string::{
     DeviceConnectionString, DeviceCredential, EventHubsConnectionString, ServiceConnectionString,
 };
+pub use device_certificate::{DeviceCertificate, DeviceCertificateDefect, DeviceCertificateError};
 pub use error::{ConnectionStringError, Defect, SasError, TlsError};
 pub use hub_address::HubAddress;
 pub use iothub_models::SharedAccessKey;
@@ -36,5 +39,5 @@ pub use proxy::{InvalidProxy, Proxy, ProxyScheme, ProxySetting};
 pub use report::Report;
 pub use sas_scope::SasScope;
 pub use sas_token::{CLOCK_SKEW, SasToken};
-pub use setting::{Setting, SettingError, from_env};
-pub use tls::{client_config, ring_provider, trust_roots};
+pub use setting::{Setting, SettingError, certificate_from_env, from_env, optional_from_env};
+pub use tls::{client_config, client_config_with, ring_provider, trust_roots};

@@ -4,15 +4,19 @@
 //! nothing beside its client. An error begins with the reason: the variable is not set, or it is set and cannot be
 //! used for some reason. It ends with advice on where to get the right value. It never holds the value.
 
+use std::convert::Infallible;
 use std::env::{self, VarError};
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use iothub_models::DeviceId;
 
 use crate::connection_string::{DeviceConnectionString, EventHubsConnectionString, ServiceConnectionString};
+use crate::device_certificate::DeviceCertificate;
 use crate::error::ConnectionStringError;
+use crate::report::Report;
 
 /// A value that programs read from an environment variable with [`from_env`].
 pub trait Setting: FromStr {
@@ -95,6 +99,103 @@ fn read<T: Setting>(name: &str, value: Result<String, VarError>) -> Result<T, Se
         Err(VarError::NotUnicode(_)) => Problem::Unusable("it is not UTF-8 text".to_owned()),
     };
     Err(SettingError { name: name.to_owned(), problem, what: T::WHAT, origin: T::ORIGIN })
+}
+
+/// Returns the value of the environment variable `name`, or `None` if the variable is not set.
+///
+/// # Errors
+/// [`SettingError`] if the value cannot be used.
+///
+/// # Examples
+/// ```no_run
+/// use iothub_auth::{DeviceId, optional_from_env};
+///
+/// let device: Option<DeviceId> = optional_from_env("IOTHUB_DEVICE_ID")?;
+/// # Ok::<_, iothub_auth::SettingError>(())
+/// ```
+pub fn optional_from_env<T: Setting>(name: &str) -> Result<Option<T>, SettingError> {
+    optional(from_env(name))
+}
+
+fn optional<T>(value: Result<T, SettingError>) -> Result<Option<T>, SettingError> {
+    match value {
+        Err(error) if error.is_not_set() => Ok(None),
+        value => value.map(Some),
+    }
+}
+
+/// Returns the certificate whose PEM files the environment variables `certificate` and `key` name.
+///
+/// # Errors
+/// [`SettingError`] if one of the variables is not set, or if its file cannot be used.
+///
+/// # Examples
+/// ```no_run
+/// use iothub_auth::certificate_from_env;
+///
+/// let certificate = certificate_from_env("IOTHUB_X509_CERT", "IOTHUB_X509_KEY")?;
+/// # Ok::<_, iothub_auth::SettingError>(())
+/// ```
+pub fn certificate_from_env(certificate: &str, key: &str) -> Result<DeviceCertificate, SettingError> {
+    read_certificate((certificate, env::var(certificate)), (key, env::var(key)))
+}
+
+fn read_certificate(
+    (certificate_name, certificate): (&str, Result<String, VarError>),
+    (key_name, key): (&str, Result<String, VarError>),
+) -> Result<DeviceCertificate, SettingError> {
+    let certificate: CertificateFile = read(certificate_name, certificate)?;
+    let key: KeyFile = read(key_name, key)?;
+    DeviceCertificate::from_pem_files(certificate.0, key.0).map_err(|error| {
+        let problem = Problem::Unusable(format!("{:#}", Report::new(&error)));
+        if error.is_of_key() {
+            SettingError { name: key_name.to_owned(), problem, what: KeyFile::WHAT, origin: KeyFile::ORIGIN }
+        } else {
+            let (what, origin) = (CertificateFile::WHAT, CertificateFile::ORIGIN);
+            SettingError { name: certificate_name.to_owned(), problem, what, origin }
+        }
+    })
+}
+
+/// The path of the PEM file of a device's certificate.
+struct CertificateFile(PathBuf);
+
+/// The path of the PEM file of a device's private key.
+struct KeyFile(PathBuf);
+
+impl FromStr for CertificateFile {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.into()))
+    }
+}
+
+impl FromStr for KeyFile {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.into()))
+    }
+}
+
+impl Setting for CertificateFile {
+    const WHAT: &'static str = "the PEM file with the device's certificate and its intermediate CAs, since its connection string says x509=true";
+    const ORIGIN: &'static str = "For a local hub `cargo xtask certs DIRECTORY` makes certificates";
+
+    fn reason(error: Infallible) -> String {
+        match error {}
+    }
+}
+
+impl Setting for KeyFile {
+    const WHAT: &'static str = "the PEM file with the private key of the device's certificate";
+    const ORIGIN: &'static str =
+        "`cargo xtask certs DIRECTORY` writes it beside the certificate, as ….key.pem";
+
+    fn reason(error: Infallible) -> String {
+        match error {}
+    }
 }
 
 /// The error of an environment variable that gives no usable value.
@@ -196,5 +297,40 @@ mod tests {
         let text = format!("HostName=h;DeviceId=d;SharedAccessKey={KEY}");
         let device: DeviceConnectionString = read("NAME", Ok(text)).unwrap();
         assert_eq!(device.device_id.as_str(), "d");
+    }
+
+    #[test]
+    fn a_variable_that_may_be_missing_is_none_and_a_wrong_one_is_an_error() {
+        assert_eq!(optional(read::<DeviceId>("ID", Err(VarError::NotPresent))).unwrap(), None);
+        assert_eq!(optional(read::<DeviceId>("ID", Ok("d1".to_owned()))).unwrap().unwrap().as_str(), "d1");
+        optional(read::<DeviceId>("ID", Ok("a/b".to_owned()))).unwrap_err();
+    }
+
+    #[test]
+    fn the_variable_whose_file_is_wrong_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["d1".to_owned()]).unwrap();
+        let write = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let certificate = write("d1.pem", made.cert.pem());
+        let key = write("d1.key.pem", made.signing_key.serialize_pem());
+        let gone = directory.path().join("gone").to_str().unwrap().to_owned();
+        let read = |certificate, key| read_certificate(("CERT", certificate), ("KEY", key));
+        read(Ok(certificate.clone()), Ok(key.clone())).unwrap();
+        let unset = || Err(VarError::NotPresent);
+        for (certificate, key, expected) in [
+            (unset(), Ok(key.clone()), "CERT is not set. Set it to the PEM file"),
+            (Ok(certificate.clone()), unset(), "KEY is not set. Set it to the PEM file with the private key"),
+            (Ok(gone.clone()), Ok(key.clone()), "CERT is set and cannot be used: the certificate file"),
+            (Ok(certificate.clone()), Ok(gone), "KEY is set and cannot be used: the key file"),
+            (Ok(certificate.clone()), Ok(certificate), "KEY is set and cannot be used: the key file"),
+            (Ok(key.clone()), Ok(key), "CERT is set and cannot be used: the certificate file"),
+        ] {
+            let error = read(certificate, key).unwrap_err().to_string();
+            assert!(error.starts_with(expected) && error.contains("`cargo xtask certs"), "{error}");
+        }
     }
 }

@@ -1,23 +1,29 @@
-//! Whom a client trusts, and with which cryptography: rustls with ring, everywhere and explicitly.
+//! This file makes the TLS configuration of clients: whom they trust, the certificate that they present, and the
+//! cryptography, which is rustls with ring, everywhere and explicitly.
+//!
+//! The clients' crates call it; the hub takes only the cryptography from here.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 
+use crate::device_certificate::DeviceCertificate;
 use crate::error::TlsError;
 
-/// The one cryptography provider of the workspace.
+/// Returns the one cryptography provider of the workspace.
 #[must_use]
 pub fn ring_provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
 }
 
-/// The certificates a client trusts: the system's (`SSL_CERT_FILE` is honored), Mozilla's where the
+/// Returns the certificates a client trusts: the system's (`SSL_CERT_FILE` is honored), Mozilla's where the
 /// system has none, and those of `ca_file`.
 ///
 /// # Errors
@@ -44,7 +50,7 @@ pub fn trust_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The TLS configuration of a client, with [`trust_roots`]: TLS 1.2 and 1.3, no client certificate.
+/// Returns the TLS configuration of a client, with [`trust_roots`]: TLS 1.2 and 1.3, no client certificate.
 ///
 /// Clients that trust the same CA share one configuration as long as any of them lives: a copy of the
 /// system's roots takes more memory than the rest of a device client.
@@ -77,7 +83,46 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
     Ok(config)
 }
 
-/// Read once: the files of the system do not change while a program runs, and reading them takes
+/// Returns the TLS configuration of a client that presents a certificate: that of [`client_config`] otherwise.
+///
+/// # Errors
+/// [`TlsError`] if `ca_file` cannot be used.
+pub fn client_config_with(
+    ca_file: Option<&Path>,
+    certificate: &DeviceCertificate,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let shared = client_config(ca_file)?;
+    let mut config = ClientConfig::clone(&shared);
+    let key = Arc::clone(certificate.certified());
+    config.client_auth_cert_resolver = Arc::new(Presents { key, _shared: shared });
+    // A resumed session has the certificate of its first handshake, so that devices may not share sessions. One client
+    // talks to one hub, which needs no more than the smallest store has.
+    config.resumption = Resumption::in_memory_sessions(1);
+    Ok(Arc::new(config))
+}
+
+/// Presents one certificate to every server that asks for one, whatever CAs the server names.
+///
+/// Azure names none. A server that names some still gets the certificate: its refusal says more than silence.
+#[derive(Debug)]
+struct Presents {
+    key: Arc<CertifiedKey>,
+    /// Keeps the configuration without a certificate alive, so that the next device finds its trust roots.
+    _shared: Arc<ClientConfig>,
+}
+
+impl ResolvesClientCert for Presents {
+    fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // None, if the server takes no signature that this key can make. Then the server says that it got no certificate.
+        self.key.key.choose_scheme(schemes).map(|_| Arc::clone(&self.key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Returns the certificates that the system trusts. They are read once: the files of the system do not change while a program runs, and reading them takes
 /// longer than a whole handshake.
 fn system_roots() -> &'static RootCertStore {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();

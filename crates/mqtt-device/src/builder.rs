@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use iothub_auth::{Clock, DeviceConnectionString, DeviceCredential, Proxy, ProxySetting, client_config};
+use iothub_auth::{Clock, DeviceConnectionString, Proxy, ProxySetting};
 use iothub_models::ModelId;
 use iothub_transport::Transport;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -30,6 +30,8 @@ use crate::shared_client::{MAX_REQUESTS, SharedClient};
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 use crate::transport::{self, Target};
+
+mod credential;
 
 use sealed::Connection;
 
@@ -319,18 +321,10 @@ impl<C: Client> ClientBuilder<C> {
         if let Some(defect) = options.defect() {
             return Err(invalid(format!("the options of {identity} cannot be used: {defect}")));
         }
-        if matches!(identity.credential, DeviceCredential::X509) {
-            return Err(invalid(format!(
-                "{identity} proves itself with a certificate, which this client does not support yet: use a device with a key"
-            )));
-        }
         identity
             .sas_token(options.clock.now(), options.token_ttl)
             .map_err(|error| invalid(format!("no token can be signed for {identity}")).because(error))?;
-        let tls = client_config(identity.address.trusted_ca_file.as_deref()).map_err(|error| {
-            let text = format!("the hub of {identity} cannot be trusted: check the file and TrustedCaFile=");
-            Error::of(ErrorKind::Tls, &identity.device_id, text).because(error)
-        })?;
+        let tls = credential::tls(&identity, options.certificate.as_ref())?;
         let topics =
             Arc::new(Topics::new(&identity, options.product_info.as_deref(), options.model_id.as_ref()));
         if let Some(defect) = topics.defect() {

@@ -3,6 +3,7 @@
 //! The driver calls it. All of the client's texts about connections and the hub's responses are here. The reason comes
 //! first in each text, and no text holds a key or a token.
 
+use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
@@ -81,6 +82,13 @@ fn way_failed(
             ErrorKind::Timeout,
             format!("{identity} got no answer from {host} port {port} ({mqtt}) within {waited:?}: {}", reach()),
         ),
+        Failure::Tls(source) if is_alert(source.as_ref()) && has_certificate(identity) => error(
+            ErrorKind::Tls,
+            format!(
+                "{host} port {port} ended the TLS handshake with {identity}: it probably does not take the device's certificate or its key; the log of a local hub says why, and a hub in Azure takes ECDSA and RSA with 2,048 bits or more"
+            ),
+        )
+        .because(source),
         Failure::Tls(source) => error(
             ErrorKind::Tls,
             format!(
@@ -191,6 +199,7 @@ fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp)
     let id = &identity.device_id;
     let clock = format!("this machine's clock ({now:.0}) is wrong");
     let reasons = match &identity.credential {
+        DeviceCredential::X509 => certificate_reasons(identity, before, &clock),
         DeviceCredential::SharedAccessSignature(token) if token.expiry() <= now => {
             return format!(
                 "its SharedAccessSignature expired at {:.0} and cannot be renewed: get a new one, or a connection string with a key",
@@ -212,6 +221,31 @@ fn unauthorized(identity: &DeviceConnectionString, before: bool, now: Timestamp)
     } else {
         reasons
     }
+}
+
+/// Returns why the hub may have refused the certificate of this identity. Its log says which reason it was.
+fn certificate_reasons(identity: &DeviceConnectionString, before: bool, clock: &str) -> String {
+    let id = &identity.device_id;
+    let name = match &identity.module_id {
+        Some(module) => format!("{id}/{module}"),
+        None => id.to_string(),
+    };
+    let begin =
+        if before { "its certificate was accepted before, so it has expired by now, or" } else { "either" };
+    format!(
+        "{begin} the identity was not registered for this certificate (`iothub device show {id}`: with thumbprints, one has to be that of the certificate; with a CA, the hub has to know the CA, the file has to hold the intermediate CAs behind the certificate, and its common name has to be {name}), or the device is unknown or disabled, or the certificate is expired or not valid yet, or {clock}. A local hub prints which reason it was"
+    )
+}
+
+fn has_certificate(identity: &DeviceConnectionString) -> bool {
+    matches!(identity.credential, DeviceCredential::X509)
+}
+
+/// Returns whether the other side ended the TLS connection with an alert.
+fn is_alert(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// Returns the likeliest reason for which a hub on this machine refuses a device, and its cure: a local hub forgets

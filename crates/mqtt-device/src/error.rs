@@ -24,7 +24,7 @@ use iothub_models::DeviceId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The hub refused the device: unknown, disabled, wrong key, or an expired token.
+    /// The hub refused the device: unknown, disabled, wrong key or certificate, or an expired token.
     NotAuthorized,
     /// No answer came in time.
     Timeout,

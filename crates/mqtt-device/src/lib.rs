@@ -103,6 +103,25 @@
 //! | [`transport`](ClientBuilder::transport) | [`Transport::Tcp`]: port 8883, or `MqttsPort=` (the default); [`Transport::WebSocket`]: port 443, or `HttpsPort=`; [`Transport::Auto`]: the first of them that is open |
 //! | [`proxy`](ClientBuilder::proxy) | an HTTP or SOCKS5 [`Proxy`]; without it the one that `HTTPS_PROXY` names, except for the hosts in `NO_PROXY` |
 //! | [`no_proxy`](ClientBuilder::no_proxy) | no proxy, whatever the environment names |
+//! | [`certificate`](ClientBuilder::certificate) | a [`DeviceCertificate`]: the chain, the device's own certificate first, and its key |
+//!
+//! A device with an X.509 certificate has `x509=true` in its connection string, in place of a key:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use iothub_mqtt_device::{DeviceCertificate, DeviceClient};
+//!
+//! let certificate = DeviceCertificate::from_pem_files("my-device.pem", "my-device.key.pem")?;
+//! let client = DeviceClient::builder("HostName=…;DeviceId=my-device;x509=true")
+//!     .certificate(certificate)
+//!     .connect()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`options_from_env`](ClientBuilder::options_from_env) leaves the way and the certificate to the program's user, who
+//! sets `IOTHUB_TRANSPORT`, `IOTHUB_X509_CERT` and `IOTHUB_X509_KEY`.
 //!
 //! A client is for one device or module. Registering devices, sending to them and reading what they send is
 //! the work of back ends: `iothub-rest-service` and `iothub-amqp-service`.
@@ -153,9 +172,9 @@ pub use desired::{DesiredChange, DesiredProperties};
 pub use error::{Error, ErrorKind};
 #[doc(inline)]
 pub use iothub_auth::{
-    AdjustableClock, Clock, ConnectionStringError, Defect, DeviceConnectionString, DeviceCredential, Elapsed,
-    HubAddress, InvalidProxy, ManualClock, Proxy, ProxyScheme, Report, SasError, SasToken, SettingError,
-    SharedAccessKey, from_env,
+    AdjustableClock, Clock, ConnectionStringError, Defect, DeviceCertificate, DeviceCertificateDefect,
+    DeviceCertificateError, DeviceConnectionString, DeviceCredential, Elapsed, HubAddress, InvalidProxy,
+    ManualClock, Proxy, ProxyScheme, Report, SasError, SasToken, SettingError, SharedAccessKey, from_env,
 };
 #[doc(inline)]
 pub use iothub_models::{
@@ -165,7 +184,7 @@ pub use iothub_models::{
     SectionKind, TelemetryMessage, TwinProperties, TwinSection, UnknownAcknowledgement,
 };
 #[doc(inline)]
-pub use iothub_transport::Transport;
+pub use iothub_transport::{Transport, UnknownTransport};
 pub use method_handlers::MethodHandlers;
 pub use methods::{DirectMethodCall, DirectMethods};
 pub use module_client::ModuleClient;

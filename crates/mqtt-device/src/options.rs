@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use iothub_auth::{Clock, ProxySetting};
+use iothub_auth::{Clock, DeviceCertificate, ProxySetting};
 use iothub_models::ModelId;
 use iothub_transport::Transport;
 
@@ -105,6 +105,7 @@ pub(crate) struct Options {
     pub(crate) clock: Clock,
     pub(crate) transport: Transport,
     pub(crate) proxy: ProxySetting,
+    pub(crate) certificate: Option<DeviceCertificate>,
 }
 
 impl Default for Options {
@@ -124,6 +125,7 @@ impl Default for Options {
             clock: Clock::real(),
             transport: Transport::default(),
             proxy: ProxySetting::default(),
+            certificate: None,
         }
     }
 }

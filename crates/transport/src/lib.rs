@@ -50,4 +50,4 @@ mod websocket;
 pub use connector::{Connector, Destination, Opened, WebSocketEndpoint};
 pub use error::{OpenError, OpenFailure, ProxyError, ProxyFailure, UpgradeFailure};
 pub use stream::Stream;
-pub use transport::Transport;
+pub use transport::{Transport, UnknownTransport};

@@ -9,6 +9,8 @@
 //!
 //! # What to set
 //! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string.
+//! - optionally `IOTHUB_TRANSPORT` (`tcp`, `websocket` or `auto`); `IOTHUB_X509_CERT` and `IOTHUB_X509_KEY`, two PEM
+//!   files, if the string says `x509=true`.
 //!
 //! # How to run
 //! `cargo xtask hub` in one terminal; here, with the variable set: `cargo run -p pnp_temperature_controller`.
@@ -59,7 +61,8 @@ async fn run() -> anyhow::Result<()> {
     writeln!(io::stdout(), "Starting the Rust IoT Plug and Play temperature controller sample...")?;
 
     // 2. Connect, and announce the model. The hub keeps it in the twin, and says it with all telemetry.
-    let client = DeviceClient::builder(&device).model_id(MODEL_ID.parse()?).connect().await?;
+    let options = DeviceClient::builder(&device).options_from_env()?;
+    let client = options.model_id(MODEL_ID.parse()?).connect().await?;
     writeln!(io::stdout(), "Connected as {MODEL_ID}")?;
 
     // 3. Live until Ctrl-C; a reboot is another life.

@@ -10,6 +10,8 @@
 //!
 //! # What to set
 //! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string, or a module's.
+//! - optionally `IOTHUB_TRANSPORT` (`tcp`, `websocket` or `auto`); `IOTHUB_X509_CERT` and `IOTHUB_X509_KEY`, two PEM
+//!   files, if the string says `x509=true`.
 //!
 //! # How to run
 //! `cargo xtask hub` in one terminal; then here, with the variable set: `cargo run -p report_connectivity`.
@@ -56,7 +58,7 @@ async fn run() -> anyhow::Result<()> {
 
     // 2. Connect. A module's client accepts a device's string too, and is that device then.
     // ANCHOR: connect
-    let client = ModuleClient::connect(&device).await?;
+    let client = ModuleClient::builder(&device).options_from_env()?.connect().await?;
     // ANCHOR_END: connect
 
     // 3. Ask for changes of the desired properties. What they are now is in `changes.initial()`; from here

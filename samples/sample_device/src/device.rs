@@ -85,7 +85,8 @@ pub async fn run(
 
 // ANCHOR: connect
 async fn connect(device: &DeviceConnectionString) -> anyhow::Result<(DeviceClient, C2dMessages)> {
-    let client = DeviceClient::connect(device).await.context("Failed to create IoT handle")?;
+    let options = DeviceClient::builder(device).options_from_env()?;
+    let client = options.connect().await.context("Failed to create IoT handle")?;
     let messages = client.c2d_messages().await.context("Failed to establish received message callback")?;
     Ok((client, messages))
 }

@@ -9,6 +9,8 @@
 //!
 //! # What to set
 //! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string.
+//! - optionally `IOTHUB_TRANSPORT` (`tcp`, `websocket` or `auto`); `IOTHUB_X509_CERT` and `IOTHUB_X509_KEY`, two PEM
+//!   files, if the string says `x509=true`.
 //!
 //! # How to run
 //! `cargo xtask hub` in one terminal; then here, with the variable set: `cargo run -p sample_device`.

@@ -9,6 +9,8 @@
 //!
 //! # What to set
 //! - `IOTHUB_DEVICE_CONNECTION_STRING`: the device's own connection string.
+//! - optionally `IOTHUB_TRANSPORT` (`tcp`, `websocket` or `auto`); `IOTHUB_X509_CERT` and `IOTHUB_X509_KEY`, two PEM
+//!   files, if the string says `x509=true`.
 //!
 //! # How to run
 //! `cargo xtask hub` in one terminal; then here, with the variable set: `cargo run -p simulated_device`.
@@ -57,7 +59,7 @@ async fn run() -> anyhow::Result<()> {
     // 2. Connect: over MQTT, with a token that the device's key signed. The client renews it, and connects
     //    again by itself when the connection is lost.
     // ANCHOR: connect
-    let client = DeviceClient::connect(&device).await?;
+    let client = DeviceClient::builder(&device).options_from_env()?.connect().await?;
     // ANCHOR_END: connect
 
     // 3. Ask for messages. The hub has queued those that were sent while the device was away.

@@ -87,3 +87,23 @@ fn when_both_ways_fail_both_reasons_are_told() {
     assert_eq!(kind, ErrorKind::NotAuthorized);
     assert!(!text.contains("8883"), "{text}");
 }
+
+#[test]
+fn a_device_with_a_certificate_is_told_of_certificates_and_not_of_keys() {
+    for (host, module, name) in [("hub.example", "", "d1"), ("localhost", ";ModuleId=cam", "d1/cam")] {
+        let identity: DeviceConnectionString =
+            format!("HostName={host};DeviceId=d1;x509=true{module}").parse().unwrap();
+        let text = not_authorized(&identity, false);
+        assert!(text.contains(&format!("its common name has to be {name})")), "{text}");
+        assert!(!text.contains("the key is not its own"), "{text}");
+        let later = not_authorized(&identity, true);
+        assert!(later.contains("was accepted before, so it has expired by now"), "{later}");
+
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::BadCertificate);
+        let alert = || Failure::Tls(Box::new(io::Error::new(io::ErrorKind::InvalidData, alert.clone())));
+        let text = connect_failed(&identity, failed(Transport::Tcp, alert()), false, NOW).to_string();
+        assert!(text.contains("it probably does not take the device's certificate"), "{text}");
+        let with_key = connect_failed(&self::identity(host, ""), failed(Transport::Tcp, alert()), false, NOW);
+        assert!(with_key.to_string().contains("TrustedCaFile="), "{with_key}");
+    }
+}

@@ -66,6 +66,15 @@ impl Failure {
         Self::Protocol("a packet arrived that a hub never sends".into())
     }
 
+    /// Returns the failure of a connection that broke. With TLS 1.3 a client's handshake is over before the server has
+    /// looked at its certificate, so that a refusal of the certificate arrives where MQTT or WebSocket is expected.
+    fn broken(error: io::Error) -> Self {
+        match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => Self::Tls(Box::new(error)),
+            _ => Self::Broken(error),
+        }
+    }
+
     /// Returns the failure of a CONNECT that was answered with this code.
     pub(super) fn refused(code: ConnectReturnCode) -> Self {
         Self::Refused(match code {
@@ -86,7 +95,7 @@ impl From<OpenError> for ConnectFailure {
             OpenFailure::Timeout(waited) => Failure::Timeout(waited),
             OpenFailure::Proxy(error) => Failure::Proxy(error),
             OpenFailure::Tls(error) => Failure::Tls(Box::new(error)),
-            OpenFailure::Broken(error) => Failure::Broken(error),
+            OpenFailure::Broken(error) => Failure::broken(error),
             OpenFailure::Upgrade(failure) => Failure::Upgrade(failure),
             failure => Failure::Unreachable(io::Error::new(io::ErrorKind::InvalidInput, failure)),
         };
@@ -104,7 +113,7 @@ impl From<mqttbytes::Error> for Failure {
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe => Self::HungUp,
-                _ => Self::Broken(error),
+                _ => Self::broken(error),
             },
             error => Self::Protocol(Box::new(error)),
         }
