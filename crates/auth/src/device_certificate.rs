@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 mod error;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{DeviceCertificateDefect, DeviceCertificateError};
 

@@ -309,14 +309,14 @@ mod tests {
     #[test]
     fn the_variable_whose_file_is_wrong_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["d1".to_owned()]).unwrap();
+        let (certificate, key) = crate::device_certificate::tests::made();
         let write = |name: &str, text: String| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
             path.to_str().unwrap().to_owned()
         };
-        let certificate = write("d1.pem", made.cert.pem());
-        let key = write("d1.key.pem", made.signing_key.serialize_pem());
+        let certificate = write("d1.pem", certificate);
+        let key = write("d1.key.pem", key);
         let gone = directory.path().join("gone").to_str().unwrap().to_owned();
         let read = |certificate, key| read_certificate(("CERT", certificate), ("KEY", key));
         read(Ok(certificate.clone()), Ok(key.clone())).unwrap();

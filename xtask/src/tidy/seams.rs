@@ -28,6 +28,7 @@ const SEAMS: &[Seam] = &[
     Seam { krate: "crates/local-hub/", library: "rcgen", files: &["src/tls.rs", "src/state_dir.rs"] },
     Seam { krate: "crates/local-hub/", library: "x509_parser", files: &["src/x509.rs"] },
     Seam { krate: "crates/local-hub/", library: "webpki", files: &["src/device_cas.rs"] },
+    Seam { krate: "crates/auth/", library: "rcgen", files: &["src/device_certificate.rs"] },
     Seam { krate: "crates/testkit/", library: "rcgen", files: &["src/certificates.rs"] },
 ];
 

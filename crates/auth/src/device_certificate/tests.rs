@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use super::*;
 
 /// Returns a new certificate and its key, as PEM text.
-fn made() -> (String, String) {
+pub(crate) fn made() -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["d1".to_owned()]).unwrap().self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
