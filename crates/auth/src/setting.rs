@@ -108,9 +108,9 @@ fn read<T: Setting>(name: &str, value: Result<String, VarError>) -> Result<T, Se
 ///
 /// # Examples
 /// ```no_run
-/// use iothub_auth::{DeviceId, optional_from_env};
+/// use iothub_auth::{DeviceConnectionString, optional_from_env};
 ///
-/// let device: Option<DeviceId> = optional_from_env("IOTHUB_DEVICE_ID")?;
+/// let device: Option<DeviceConnectionString> = optional_from_env("IOTHUB_DEVICE_CONNECTION_STRING")?;
 /// # Ok::<_, iothub_auth::SettingError>(())
 /// ```
 pub fn optional_from_env<T: Setting>(name: &str) -> Result<Option<T>, SettingError> {
