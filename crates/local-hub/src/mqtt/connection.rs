@@ -168,7 +168,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         Err(error) => return Ended::NotKept(error),
                     }
                 }
-                progress = self.wire.progress(has_room) => match progress {
+                // Packets that wait for the journal wait in the peer's buffers, and not in growing ones of the hub.
+                progress = self.wire.progress(has_room && self.reserving.is_none()) => match progress {
                     Ok(Progress::Read) => {
                         self.last_heard = clock.now();
                         if let Err(ended) = self.take_batch().await {
