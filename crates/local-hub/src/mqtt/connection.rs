@@ -145,6 +145,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 alarm_time = next_deadline;
                 alarm.set(clock.sleep_until(alarm_time));
             }
+            // Packets that wait for the journal wait in the peer's buffers, and not in growing ones of the hub.
+            let reads = has_room && self.reserving.is_none();
             // The wire comes last, so that a device that never pauses cannot keep the hub from ending it.
             tokio::select! {
                 biased;
@@ -168,8 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         Err(error) => return Ended::NotKept(error),
                     }
                 }
-                // Packets that wait for the journal wait in the peer's buffers, and not in growing ones of the hub.
-                progress = self.wire.progress(has_room && self.reserving.is_none()) => match progress {
+                progress = self.wire.progress(reads) => match progress {
                     Ok(Progress::Read) => {
                         self.last_heard = clock.now();
                         if let Err(ended) = self.take_batch().await {
