@@ -153,7 +153,7 @@ pub(super) async fn delivered_again(site: &Site, cell: &Cell, login: &Login) -> 
     let id = login.credential.device_id.as_str();
     let mut activity = site.activity()?;
     let mut device = Device::with_login(site, cell.client, login).await?;
-    device.program()?.sleep()?;
+    device.program()?.sleep().await?;
     site.send_c2d(id, C2dMessage::new("handed over twice")).await?;
     timeout(AT_ONCE, handed_over(&mut activity, login)).await.context("it was never handed over")??;
     // Which kills it.

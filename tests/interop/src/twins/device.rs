@@ -158,7 +158,7 @@ impl Device {
         match self {
             // What is in our own process cannot be held: it fights for its place at once, and wins.
             Self::Ours(_) => {}
-            Self::Theirs(theirs) => theirs.program.sleep()?,
+            Self::Theirs(theirs) => theirs.program.sleep().await?,
         }
         let other = DeviceClient::builder(credential).connect().await.context("the other connection")?;
         Ok(other.shutdown().await?)

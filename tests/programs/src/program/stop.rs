@@ -1,5 +1,6 @@
 //! This file ends a [`Program`], and sends it the signals that a terminal or a sleeping machine would send.
 
+use std::fs;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -78,9 +79,36 @@ impl Program {
         Ok(())
     }
 
-    /// Stops it where it is, like a machine that sleeps, until [`wake`](Self::wake).
-    pub fn sleep(&self) -> Result<()> {
-        self.signal(Signal::Stop)
+    /// Stops it where it is, like a machine that sleeps, until [`wake`](Self::wake). Returns once each of its threads has
+    /// stopped, as far as the operating system shows threads.
+    ///
+    /// The signal alone is not enough. A thread that runs on another processor goes on for a moment, which is long enough
+    /// for a device to acknowledge a message.
+    ///
+    /// # Errors
+    /// It has ended, or a thread does not stop within five seconds.
+    pub async fn sleep(&self) -> Result<()> {
+        self.signal(Signal::Stop)?;
+        let stopped = async {
+            while !self.all_threads_stopped() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(5), stopped).await;
+        in_time.map_err(|_| self.complaint("does not stop".to_owned()))
+    }
+
+    /// Returns false if the operating system shows a thread of the program that is not stopped.
+    fn all_threads_stopped(&self) -> bool {
+        let Some(threads) = self.child.id().and_then(|id| fs::read_dir(format!("/proc/{id}/task")).ok())
+        else {
+            return true;
+        };
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which is in parentheses and may hold any character.
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 't', 'Z', 'X']))
+        })
     }
 
     /// Lets it go on.
