@@ -76,21 +76,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Installs the Debian packages that tests of the next step need, where this runs as root in CI. Elsewhere those
-/// tests are skipped, which is printed here: `cargo test` shows no output of a test that passes.
+/// Programs that the steps after this one run, each the only program of the Debian package of its name that they need.
+const PROGRAMS: [&str; 3] = ["curl", "mosquitto", "openssl"];
+
+/// Installs the Debian packages of [`PROGRAMS`] that are missing, where this runs as root in CI. Elsewhere the test of a
+/// mosquitto bridge is skipped, which is printed here, because `cargo test` shows no output of a test that passes; the
+/// step `pages` says what it misses.
 fn packages() -> Result<()> {
-    if exists("mosquitto") {
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|program| !exists(program)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
     if std::env::var_os("CI").is_none() || !is_root || !exists("apt-get") {
-        println!("skipped: the test of a mosquitto bridge needs mosquitto, which is missing");
+        println!("skipped: {} missing, and only CI installs programs", missing.join(", "));
         return Ok(());
     }
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "mosquitto"]] {
+    let install = [&["install", "--yes", "--no-install-recommends"][..], &missing].concat();
+    for arguments in [&["update"][..], &install] {
         let mut apt = Command::new("apt-get");
         apt.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        workspace::run(&mut apt).context("mosquitto cannot be installed")?;
+        workspace::run(&mut apt).with_context(|| format!("{} cannot be installed", missing.join(", ")))?;
     }
     Ok(())
 }
